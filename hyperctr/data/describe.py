@@ -1,0 +1,107 @@
+"""What a data set holds, as numbers, and one of its rows in plain words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hyperctr.data.folder import Dataset
+
+DAY = 86_400
+
+
+def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
+    """Say what a data set holds.
+
+    Args:
+        dataset: a data set.
+        history: how many of the sample row's latest earlier clicks to show.
+
+    Returns:
+        Plain numbers, text, dicts and lists, ready for JSON. Spans are in days and None without times. Sparsity is
+        1 - rows / (users * items). `sample` is one click with its history (None without clicks): the ids, times and
+        titles of the data themselves.
+    """
+    log, items, users = dataset.interactions, dataset.items, dataset.users
+    events = np.bincount(log.user, minlength=log.num_users)
+    events = events[events > 0]
+    facts: dict[str, Any] = {
+        "name": dataset.name,
+        "users": log.num_users,
+        "users_with_rows": len(events),
+        "items": log.num_items,
+        "items_with_rows": len(np.unique(log.item)),
+        "rows": len(log),
+        "clicks": int(log.label.sum()),
+        "click_rate": round(float(log.label.mean()), 4) if len(log) else None,
+        "non_clicks": "logged" if log.logged_non_clicks else "unobserved",
+        "from": _when(log, 0) if len(log) else None,
+        "to": _when(log, -1) if len(log) else None,
+        "span_days": _days(log.time[-1] - log.time[0]) if len(log) and log.has_time else None,
+        "sparsity": round(1 - len(log) / max(log.num_users * log.num_items, 1), 6),
+        "rows_per_user": {name: int(np.quantile(events, q)) for name, q in _QUANTILES.items()} if len(events) else {},
+        "median_user_span_days": _user_span(log) if len(log) and log.has_time else None,
+        "modalities": {
+            name: {"dim": int(matrix.shape[1]), "coverage": round(float(items.present[name].mean()), 4)}
+            for name, matrix in items.modalities.items()
+        },
+        "item_fields": dict(items.sizes),
+        "user_fields": dict(users.sizes),
+        "context": dict(zip(log.context_names, log.context_sizes, strict=True)),
+    }
+    if log.conversion is not None:
+        known = np.isfinite(log.conversion)
+        facts["conversion_rate"] = round(float(log.conversion[known].mean()), 4) if known.any() else None
+    if log.type is not None:
+        facts["types"] = log.num_types
+    return facts | {"notes": list(dataset.notes), "sample": _sample(dataset, history)}
+
+
+_QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
+
+
+def _sample(dataset: Dataset, history: int) -> dict[str, Any] | None:
+    """The first click past the middle whose user has `history` strictly earlier clicks, or the most found."""
+    log = dataset.interactions
+    clicks = log.clicks()
+    if not len(clicks):
+        return None
+    best, earlier = None, np.empty(0, dtype=np.int64)
+    for row in clicks[len(clicks) // 2 :][:200]:
+        mine = clicks[(log.user[clicks] == log.user[row]) & (log.time[clicks] < log.time[row])]
+        if best is None or len(mine) > len(earlier):
+            best, earlier = row, mine
+        if len(earlier) >= history:
+            break
+
+    def event(row: int) -> dict[str, Any]:
+        shown = {"item": _plain(dataset.items.ids[log.item[row]]), "time": _when(log, row)}
+        return shown if dataset.items.titles is None else shown | {"title": str(dataset.items.titles[log.item[row]])}
+
+    return {"user": _plain(dataset.users.ids[log.user[best]]), **event(best), "label": 1} | {
+        "earlier_clicks": len(earlier),
+        "history": [event(row) for row in earlier[-history:]],
+    }
+
+
+def _user_span(log) -> float:
+    """Median over users of the days between their first and last row."""
+    users, first = np.unique(log.user, return_index=True)
+    last = len(log) - 1 - np.unique(log.user[::-1], return_index=True)[1]
+    return _days(np.median(log.time[last] - log.time[first]))
+
+
+def _days(seconds: float) -> float:
+    return round(float(seconds) / DAY, 4)
+
+
+def _when(log, row: int) -> str | int:
+    time = int(log.time[row])
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S") if log.has_time else time
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,159 @@
+"""Interactions: the table of events that everything else reads, sorted by time and checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions:
+    """Who met which item, when, and whether it was clicked; one row an event, sorted by time.
+
+    Rows that are not in time order are sorted when the table is made; rows of equal time keep their order. Arrays are
+    checked here and trusted everywhere else. A table of zero rows is allowed.
+
+    Args:
+        user: user numbers in [0, num_users), int64 [n].
+        item: item numbers in [0, num_items), int64 [n].
+        time: seconds since 1970 UTC, int64 [n]; without real times (`has_time=False`) only the order counts.
+        label: 1 click, 0 none, float32 [n].
+        num_users: users that exist, not only those with a row.
+        num_items: items that exist, not only those with a row.
+        conversion: what followed the click, within [0, 1] and NaN where unknown, float32 [n].
+        type: behaviour type of the row (view, like, buy, ...), int64 [n].
+        num_types: number of types; the largest type + 1 when not stated.
+        context: categorical columns of the moment (tab, weather, ...), int64 [n, K].
+        context_names: their K names.
+        context_sizes: their K numbers of categories.
+        has_time: whether `time` is a clock; False when it is only an order.
+        logged_non_clicks: True: a label-0 row was shown and not clicked. False: it is no impression (a rating below the
+            threshold): neither a sample nor history, and negatives have to be drawn.
+
+    Raises:
+        ValueError: lengths disagree, a number is out of range, or a label is neither 0 nor 1.
+        TypeError: user, item, time, type or context are not whole numbers.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    num_users: int
+    num_items: int
+    conversion: np.ndarray | None = None
+    type: np.ndarray | None = None
+    num_types: int = 0
+    context: np.ndarray | None = None
+    context_names: tuple[str, ...] = ()
+    context_sizes: tuple[int, ...] = ()
+    has_time: bool = True
+    logged_non_clicks: bool = True
+
+    def __post_init__(self) -> None:
+        def keep(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("user", "item", "time", "type", "context"):
+            if (column := getattr(self, name)) is not None:
+                keep(name, _whole_numbers(name, column))
+        for name in ("label", "conversion"):
+            if (column := getattr(self, name)) is not None:
+                keep(name, np.asarray(column, dtype=np.float32))
+        keep("context_names", tuple(self.context_names))
+        keep("context_sizes", tuple(int(size) for size in self.context_sizes))
+        if self.type is not None and self.num_types == 0:
+            keep("num_types", int(self.type.max(initial=-1)) + 1)
+
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.user):
+                raise ValueError(f"every column needs one value a row: user has {len(self.user)}, {name} {len(column)}")
+        _check_range("user", self.user, self.num_users)
+        _check_range("item", self.item, self.num_items)
+        if self.type is not None:
+            _check_range("type", self.type, self.num_types)
+        if self.context is None:
+            if self.context_names or self.context_sizes:
+                raise ValueError(f"context names {self.context_names} were given without a context array")
+        else:
+            shape = (len(self.user), len(self.context_names))
+            if self.context.shape != shape or len(self.context_sizes) != shape[1]:
+                raise ValueError(
+                    f"context must be [rows, names] = {list(shape)} with one size a name, "
+                    f"got {list(self.context.shape)} and {len(self.context_sizes)} sizes"
+                )
+            for k, (name, size) in enumerate(zip(self.context_names, self.context_sizes, strict=True)):
+                _check_range(f"context {name}", self.context[:, k], size)
+        if not np.isin(self.label, (0, 1)).all():
+            raise ValueError(f"labels must be 0 or 1, got {self.label[~np.isin(self.label, (0, 1))][0]:g}")
+        if self.conversion is not None and ((self.conversion < 0) | (self.conversion > 1)).any():
+            raise ValueError("conversions must lie in [0, 1], or be NaN where unknown")
+
+        if (np.diff(self.time) < 0).any():
+            order = np.argsort(self.time, kind="stable")
+            for name in _COLUMNS:
+                if (column := getattr(self, name)) is not None:
+                    keep(name, column[order])
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __repr__(self) -> str:
+        span = "no rows"
+        if len(self):
+            span = f"{day(self.time[0])} to {day(self.time[-1])}" if self.has_time else "order without times"
+        clicks = int(self.label.sum())
+        return (
+            f"Interactions({len(self)} rows, {clicks} clicks, {self.num_users} users, {self.num_items} items, {span})"
+        )
+
+    def take(self, rows: np.ndarray | slice) -> Interactions:
+        """Return the given rows as a table of the same users and items.
+
+        Args:
+            rows: row numbers, a boolean mask or a slice; rows out of time order come back sorted.
+        """
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+
+    def upto(self, time: int) -> Interactions:
+        """Return the rows strictly before `time` (seconds): the first rows of this table, so row numbers stay valid."""
+        return self.take(slice(0, int(np.searchsorted(self.time, time, side="left"))))
+
+    def clicks(self) -> np.ndarray:
+        """Return the row numbers with label 1, in time order."""
+        return np.flatnonzero(self.label == 1)
+
+    def samples(self) -> np.ndarray:
+        """Return the row numbers that training and evaluation score.
+
+        All rows when non-clicks were logged, else the clicks alone: their negatives have to be drawn.
+        """
+        return np.arange(len(self)) if self.logged_non_clicks else self.clicks()
+
+
+_COLUMNS = tuple(
+    field.name
+    for field in fields(Interactions)
+    if field.name in ("user", "item", "time", "label", "conversion", "type", "context")
+)
+
+
+def day(time: int) -> str:
+    """Return the UTC day of a time in seconds, as 2022-04-25."""
+    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%d")
+
+
+def _whole_numbers(name: str, column: np.ndarray) -> np.ndarray:
+    column = np.asarray(column)
+    if column.dtype.kind not in "iu" and column.size:
+        raise TypeError(f"{name} must be whole numbers, got {column.dtype}")
+    return column.astype(np.int64, copy=False)
+
+
+def _check_range(name: str, column: np.ndarray, size: int) -> None:
+    if len(column) and not 0 <= column.min() <= column.max() < size:
+        raise ValueError(f"{name} numbers must lie in [0, {size}), got [{column.min()}, {column.max()}]")

@@ -1,0 +1,140 @@
+"""Items and Users: the tables that a model looks up by number, categorical fields and one float matrix a modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Items:
+    """The items: their own ids, categorical fields, titles, and one matrix a modality.
+
+    Args:
+        num_items: number of items, I.
+        ids: original ids, [I]; item number i is `ids[i]`. The numbers themselves when left out.
+        fields: categorical fields, name to int64 [I]; by the reader's convention 0 is "missing".
+        sizes: number of categories of each field.
+        modalities: name to float matrix [I, d], float16 or float32, possibly memory-mapped.
+        present: name to bool [I], True where the item has the modality. Left out: every row that is not all zeros.
+        titles: text to show, [I], "" where unknown.
+
+    Raises:
+        ValueError: a table has another number of rows, a field is out of range, or a modality holds NaN or infinity.
+    """
+
+    num_items: int
+    ids: np.ndarray | None = None
+    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    modalities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    present: Mapping[str, np.ndarray] = field(default_factory=dict)
+    titles: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        ids, fields, sizes = _checked_fields("item", self.num_items, self.ids, self.fields, self.sizes)
+        present = dict(self.present)
+        for name, matrix in self.modalities.items():
+            if name not in present:
+                present[name] = present_rows(matrix, self.num_items, f"modality {name!r}")
+            elif np.shape(present[name]) != (self.num_items,) or np.shape(matrix)[:1] != (self.num_items,):
+                raise ValueError(f"modality {name!r} and its presence need {self.num_items} rows, one an item")
+        if unknown := present.keys() - self.modalities.keys():
+            raise ValueError(f"presence was given for {sorted(unknown)}, the modalities are {sorted(self.modalities)}")
+        if self.titles is not None and len(self.titles) != self.num_items:
+            raise ValueError(f"titles must have {self.num_items} rows, one an item, got {len(self.titles)}")
+        for name, value in (("ids", ids), ("fields", fields), ("sizes", sizes), ("present", present)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return self.num_items
+
+    def __repr__(self) -> str:
+        fields = ", ".join(self.fields) or "none"
+        modalities = ", ".join(f"{name} {matrix.shape[1]}" for name, matrix in self.modalities.items()) or "none"
+        return f"Items({self.num_items} items, fields: {fields}, modalities: {modalities})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Users:
+    """The users: their own ids and categorical fields.
+
+    Args:
+        num_users: number of users, U.
+        ids: original ids, [U]; user number u is `ids[u]`. The numbers themselves when left out.
+        fields: categorical fields, name to int64 [U]; by the reader's convention 0 is "missing".
+        sizes: number of categories of each field.
+
+    Raises:
+        ValueError: a table has another number of rows, or a field is out of range.
+    """
+
+    num_users: int
+    ids: np.ndarray | None = None
+    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ids, fields, sizes = _checked_fields("user", self.num_users, self.ids, self.fields, self.sizes)
+        for name, value in (("ids", ids), ("fields", fields), ("sizes", sizes)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return self.num_users
+
+    def __repr__(self) -> str:
+        return f"Users({self.num_users} users, fields: {', '.join(self.fields) or 'none'})"
+
+
+def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 65536) -> np.ndarray:
+    """Check a modality matrix and say which items have it; a row of zeros means that the item has none.
+
+    Args:
+        matrix: float [I, d]; read block by block, so that a memory-mapped file need not fit in memory.
+        num_items: the rows it must have.
+        name: what to call it in an error, such as its file.
+        block: rows read at a time.
+
+    Returns:
+        bool [I].
+
+    Raises:
+        ValueError: another shape, no floats, or NaN or infinity (the first such row is named).
+    """
+    if matrix.ndim != 2 or len(matrix) != num_items:
+        raise ValueError(f"{name} must have {num_items} rows, one an item, got shape {list(matrix.shape)}")
+    if matrix.dtype.kind != "f":
+        raise ValueError(f"{name} must hold floats (float16 or float32), got {matrix.dtype}")
+    present = np.zeros(num_items, dtype=bool)
+    for start in range(0, num_items, block):
+        rows = np.asarray(matrix[start : start + block])
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise ValueError(f"{name} holds NaN or infinity, first in row {row}; write zeros where an item has none")
+        present[start : start + block] = rows.any(axis=1)
+    return present
+
+
+def _checked_fields(kind: str, count: int, ids, fields, sizes) -> tuple[np.ndarray, dict, dict]:
+    """Check the part that items and users share: ids and categorical fields."""
+    ids = np.arange(count) if ids is None else np.asarray(ids)
+    if len(ids) != count:
+        raise ValueError(f"{kind} ids must have {count} rows, got {len(ids)}")
+    if fields.keys() != sizes.keys():
+        raise ValueError(f"every {kind} field needs a size: fields {sorted(fields)}, sizes {sorted(sizes)}")
+    checked = {}
+    for name, column in fields.items():
+        column = np.asarray(column)
+        if column.shape != (count,) or column.dtype.kind not in "iu":
+            raise ValueError(
+                f"{kind} field {name!r} must be whole numbers [{count}], got {column.dtype} {list(column.shape)}"
+            )
+        if count and not 0 <= column.min() <= column.max() < sizes[name]:
+            raise ValueError(
+                f"{kind} field {name!r} must lie in [0, {sizes[name]}), got [{column.min()}, {column.max()}]"
+            )
+        checked[name] = column.astype(np.int64, copy=False)
+    return ids, checked, {name: int(size) for name, size in sizes.items()}

@@ -1,0 +1,129 @@
+"""Cut interactions into train, valid and test rows: by time, by each user's last clicks, or at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperctr.data.interactions import Interactions
+
+KINDS = ("temporal", "leave-last-out", "random")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Row numbers of the three parts, each ascending, and whether training sees what comes after a tested row.
+
+    Args:
+        train: rows to learn from, int64.
+        valid: rows to choose by, int64.
+        test: rows to report on, int64.
+        leaky: True when a training row may lie after a test row in time.
+        kind: "temporal", "leave-last-out" or "random".
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    leaky: bool
+    kind: str
+
+    def __repr__(self) -> str:
+        sizes = f"train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)}"
+        return f"Split({self.kind}: {sizes}{', leaky' if self.leaky else ''})"
+
+
+def split(
+    interactions: Interactions, kind: str = "temporal", train: float = 0.7, valid: float = 0.2, seed: int = 0
+) -> Split:
+    """Share out the sample rows: all rows when non-clicks were logged, else the clicks alone.
+
+    - "temporal": two cuts in time for everybody, at the `train` and `train + valid` quantiles of the sample rows. A cut
+      moves to the nearest change of time, so rows of equal time stay together. The only kind that is not leaky.
+    - "leave-last-out": a user's last click is tested and the one before it validated; users with fewer than three
+      clicks stay in train. A logged non-click goes with the user's next click, after the last one with the last.
+      Stamped leaky: the cuts differ by user, so other users' training rows lie after a test row. `train`, `valid` and
+      `seed` are unused.
+    - "random": each sample row alone, drawn with `seed`. Stamped leaky: a user's own later rows are in train.
+
+    Args:
+        interactions: the table; row numbers refer to it.
+        kind: one of the three above.
+        train: share of the rows, within (0, 1).
+        valid: share of the rows; the test part is the rest.
+        seed: of the random kind.
+
+    Raises:
+        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, or valid or test rows
+            that were logged and yet all hold one label.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown split {kind!r}; choose one of {', '.join(KINDS)}")
+    if not (train > 0 and valid > 0 and train + valid < 1):
+        raise ValueError(f"train and valid must be positive and leave a test part, got {train:g} and {valid:g}")
+    samples = interactions.samples()
+    if not len(samples):
+        what = "rows" if interactions.logged_non_clicks else "clicks"
+        raise ValueError(f"there are no {what} to split; the table has {len(interactions)} rows in all")
+
+    if kind == "temporal":
+        parts = _temporal(interactions.time[samples], train, train + valid)
+    elif kind == "leave-last-out":
+        parts = _leave_last_out(interactions.user[samples], interactions.label[samples] == 1)
+    else:
+        parts = _random(len(samples), train, train + valid, seed)
+
+    rows = [samples[parts == part] for part in range(3)]
+    for name, part in zip(("train", "valid", "test"), rows, strict=True):
+        if not len(part):
+            raise ValueError(
+                f"the {name} part of the {kind} split has no rows ({len(samples)} sample rows); {_advice(kind)}"
+            )
+        labels = interactions.label[part]
+        if name != "train" and interactions.logged_non_clicks and (labels == labels[0]).all():
+            raise ValueError(
+                f"every row of the {name} part has label {labels[0]:g}, so nothing can be ranked; {_advice(kind)}, "
+                'or say non_clicks = "unobserved" so that negatives are drawn'
+            )
+    return Split(*rows, leaky=kind != "temporal", kind=kind)
+
+
+def _temporal(time: np.ndarray, *shares: float) -> np.ndarray:
+    """Number the part of each row; `time` ascends."""
+    part = np.zeros(len(time), dtype=np.int64)
+    for share in shares:
+        at = min(round(share * len(time)), len(time) - 1)
+        before, after = (np.searchsorted(time, time[at], side=side) for side in ("left", "right"))
+        part[before if at - before <= after - at else after :] += 1
+    return part
+
+
+def _leave_last_out(user: np.ndarray, click: np.ndarray) -> np.ndarray:
+    """Number the part of each row by how many clicks of its user are still to come, itself included."""
+    order = np.argsort(user, kind="stable")
+    user, click = user[order], click[order]
+    start = np.searchsorted(user, user, side="left")
+    end = np.searchsorted(user, user, side="right")
+    before = np.concatenate(([0], np.cumsum(click)))  # clicks in the first k rows
+    remaining = before[end] - before[:-1]
+    part = np.zeros(len(user), dtype=np.int64)
+    part[order] = np.where(before[end] - before[start] >= 3, 2 - np.minimum(np.maximum(remaining - 1, 0), 2), 0)
+    return part
+
+
+def _random(count: int, train: float, valid_end: float, seed: int) -> np.ndarray:
+    part = np.empty(count, dtype=np.int64)
+    place = np.arange(count)
+    part[np.random.default_rng(seed).permutation(count)] = (place >= round(train * count)).astype(np.int64) + (
+        place >= round(valid_end * count)
+    )
+    return part
+
+
+def _advice(kind: str) -> str:
+    if kind == "temporal":
+        return 'choose other train and valid shares, data with more distinct times, or kind "random" (leaky)'
+    if kind == "leave-last-out":
+        return 'users need three clicks or more; use kind "temporal"'
+    return "choose other train and valid shares, or use more rows"

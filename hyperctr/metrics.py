@@ -1,0 +1,230 @@
+"""How good scores are: AUC with ties, per-user AUC, log loss from logits, and the 95 % intervals that go with them.
+
+Plain numpy, one pass of sorting each, no batch averaging. Every function takes arrays of length n and returns floats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+NORMAL_95 = 1.959963984540054  # quantile 0.975 of the standard normal distribution
+
+
+def auc(label: ArrayLike, score: ArrayLike) -> float:
+    """Return the share of (positive, negative) pairs that the score orders rightly, a tie counting one half.
+
+    Computed from ranks in integers, so it equals the count over all pairs exactly.
+
+    Args:
+        label: 1 for a positive, 0 for a negative, [n].
+        score: any monotone score, logit or probability, [n].
+
+    Raises:
+        ValueError: there is no positive or no negative (n = 0 included), a label is not 0 or 1, or a score is NaN.
+    """
+    positive, score = _two_classes(label, score, "auc")
+    num_pos = int(positive.sum())
+    num_neg = len(positive) - num_pos
+    wins = int(_twice_rank(score)[positive].sum()) - num_pos * (num_pos + 1)  # each pair won counts 2, each tie 1
+    return wins / (2 * num_pos * num_neg)
+
+
+def auc_interval(label: ArrayLike, score: ArrayLike) -> float:
+    """Return the half-width of the 95 % interval of the AUC (DeLong, DeLong & Clarke-Pearson, Biometrics 1988).
+
+    It is the uncertainty from the rows that were scored, for one fixed model; it knows nothing of training seeds.
+    With a single positive or a single negative the variance is unknown and the result is NaN.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    positive, score = _two_classes(label, score, "auc_interval")
+    rank = _twice_rank(score) / 2
+    num_pos = int(positive.sum())
+    num_neg = len(positive) - num_pos
+    if num_pos < 2 or num_neg < 2:
+        return float("nan")
+    # For each positive the share of negatives below it, for each negative the share of positives above it.
+    below = (rank[positive] - _twice_rank(score[positive]) / 2) / num_neg
+    above = 1 - (rank[~positive] - _twice_rank(score[~positive]) / 2) / num_pos
+    variance = below.var(ddof=1) / num_pos + above.var(ddof=1) / num_neg
+    return float(NORMAL_95 * np.sqrt(variance))
+
+
+def user_auc(label: ArrayLike, score: ArrayLike, user: ArrayLike) -> tuple[float, float, int, int]:
+    """Return the AUC inside each user: weighted by the user's rows (gAUC), plain mean, users counted, users skipped.
+
+    Users whose rows are all positive or all negative have no AUC and are skipped. If all are, both means are NaN.
+
+    Args:
+        label: 0 or 1, [n].
+        score: any monotone score, [n].
+        user: any sortable id, [n].
+
+    Raises:
+        ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
+    """
+    positive, score = _checked(label, score, "user_auc")
+    user = np.asarray(user)
+    if user.shape != positive.shape:
+        raise ValueError(f"user_auc needs one user per label, got {len(positive)} labels and users {list(user.shape)}")
+    if not len(user):
+        return float("nan"), float("nan"), 0, 0
+    order = np.lexsort((score, user))
+    positive, score, user = positive[order], score[order], user[order]
+    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])  # where each user's rows begin
+    rows = np.diff(np.r_[first, len(user)])
+    tie = np.r_[True, (user[1:] != user[:-1]) | (score[1:] != score[:-1])]
+    rank = _twice_rank_of_sorted(tie) - 2 * np.repeat(first, rows)  # counted from each user's own first row
+    num_pos = np.add.reduceat(positive.astype(np.int64), first)
+    wins = np.add.reduceat(np.where(positive, rank, 0), first) - num_pos * (num_pos + 1)
+    pairs = num_pos * (rows - num_pos)
+    both = pairs > 0
+    counted, skipped = int(both.sum()), int((~both).sum())
+    if not counted:
+        return float("nan"), float("nan"), 0, skipped
+    each = wins[both] / (2 * pairs[both])
+    return float(np.average(each, weights=rows[both])), float(each.mean()), counted, skipped
+
+
+def logloss(label: ArrayLike, logit: ArrayLike) -> float:
+    """Return the mean negative log likelihood in nats, from logits: no probability is formed, so nothing is clipped.
+
+    Args:
+        label: 0 or 1, [n].
+        logit: log odds of a positive, [n].
+
+    Raises:
+        ValueError: n = 0, lengths differ, a label is not 0 or 1, or a logit is NaN.
+    """
+    positive, logit = _checked(label, logit, "logloss")
+    if not len(positive):
+        raise ValueError("logloss needs at least one row, got none")
+    return float(_loss_each(positive, logit).mean())
+
+
+def balanced_logloss(label: ArrayLike, logit: ArrayLike) -> float:
+    """Return the log loss at one negative per positive: half the mean over positives, half the mean over negatives.
+
+    It is the expectation of `logloss` when one uniform negative is drawn for each positive, so it does not depend on
+    how many negatives were scored. A constant logit of 0 gives ln 2.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    positive, logit = _two_classes(label, logit, "balanced_logloss")
+    each = _loss_each(positive, logit)
+    return float(0.5 * each[positive].mean() + 0.5 * each[~positive].mean())
+
+
+def calibrate_shift(logit: ArrayLike, r_train: float, r_test: float) -> np.ndarray:
+    """Return logits moved from one class ratio to another by log(r_train / r_test), the prior correction.
+
+    Args:
+        logit: log odds under the ratio of training, any shape.
+        r_train: negatives per positive that the model was trained on.
+        r_test: negatives per positive that it is tested on; 1000 after training at 1 lowers each logit by ln 1000.
+
+    Raises:
+        ValueError: a ratio is not above 0.
+    """
+    if not (0 < r_train < np.inf and 0 < r_test < np.inf):
+        raise ValueError(f"negatives per positive must be above 0, got r_train={r_train} and r_test={r_test}")
+    return np.asarray(logit) + np.log(r_train / r_test)
+
+
+def relaimpr(auc: float, base: float) -> float:
+    """Return RelaImpr, the gain over a base model in AUC above chance, as a fraction (0.1 is 10 %).
+
+    Yan et al., ICML 2014: (auc - 0.5) / (base - 0.5) - 1.
+
+    Raises:
+        ValueError: the base is not better than chance, so that the ratio says nothing.
+    """
+    if not base > 0.5:
+        raise ValueError(f"relaimpr needs a base above 0.5, got {base}")
+    return (auc - 0.5) / (base - 0.5) - 1
+
+
+def closed(auc: float, floor: float, ceiling: float) -> float:
+    """Return the share of the way from floor to ceiling: 0 at the floor, 1 at the ceiling, negative below the floor.
+
+    Raises:
+        ValueError: the ceiling is not above the floor.
+    """
+    if not ceiling > floor:
+        raise ValueError(f"closed needs a ceiling above the floor, got floor {floor} and ceiling {ceiling}")
+    return (auc - floor) / (ceiling - floor)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the mean and the half-width of its 95 % t interval; one value has a half-width of NaN.
+
+    Raises:
+        ValueError: there is no value, or one is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"mean_interval needs a list of finite numbers, got {values.tolist()}")
+    if len(values) == 1:
+        return float(values[0]), float("nan")
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(half)
+
+
+def paired_interval(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
+    """Return the mean of a - b and the half-width of its 95 % t interval, pair by pair, for runs that share a seed.
+
+    Raises:
+        ValueError: the lists differ in length, or as `mean_interval`.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"paired_interval needs as many values of each, got {a.size} and {b.size}")
+    return mean_interval(a - b)
+
+
+def _checked(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels as bool and scores as they are, after checking both."""
+    label, score = np.asarray(label), np.asarray(score)
+    if label.ndim != 1 or label.shape != score.shape:
+        raise ValueError(f"{name} needs two lists of one length, got {list(label.shape)} and {list(score.shape)}")
+    if not np.isin(label, (0, 1)).all():
+        raise ValueError(f"{name} needs labels of 0 or 1, got {label[~np.isin(label, (0, 1))][0]}")
+    if np.isnan(score).any():
+        raise ValueError(f"{name} needs numbers, got NaN in {int(np.isnan(score).sum())} of {len(score)} scores")
+    return label.astype(bool), score
+
+
+def _two_classes(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Check as `_checked` does, and that there is a positive and a negative."""
+    positive, score = _checked(label, score, name)
+    num_pos = int(positive.sum())
+    if num_pos in (0, len(positive)):
+        raise ValueError(f"{name} needs both classes, got {num_pos} positives and {len(positive) - num_pos} negatives")
+    return positive, score
+
+
+def _twice_rank(score: np.ndarray) -> np.ndarray:
+    """Return twice the rank of each score, from 2 up; tied scores share the mean of their ranks, [n] int64."""
+    order = np.argsort(score, kind="stable")
+    score = score[order]
+    rank = np.empty(len(score), dtype=np.int64)
+    rank[order] = _twice_rank_of_sorted(np.r_[True, score[1:] != score[:-1]])
+    return rank
+
+
+def _twice_rank_of_sorted(new: np.ndarray) -> np.ndarray:
+    """Return twice the shared rank of each place in a sorted list, given where a new value begins, [n] int64."""
+    start = np.flatnonzero(new)
+    end = np.r_[start[1:], len(new)]
+    return np.repeat(start + 1 + end, end - start)  # ranks start + 1 .. end
+
+
+def _loss_each(positive: np.ndarray, logit: np.ndarray) -> np.ndarray:
+    """Return log(1 + e^-z) for positives and log(1 + e^z) for negatives without overflow, [n] float64."""
+    logit = logit.astype(np.float64)
+    return np.logaddexp(0.0, np.where(positive, -logit, logit))

@@ -1,0 +1,311 @@
+"""A run's folder: run.toml in; report.json, weights.safetensors and log.txt out. `open_run` brings a finished one back.
+
+runs/ml-100k/
+    run.toml               exactly what ran, every default filled in
+    checkpoint.safetensors while it trains: a killed run continues from here
+    history.csv            one line an epoch
+    weights.safetensors    the best epoch's weights
+    report.json            scores on validation and test rows, seconds, versions, the leaky stamp
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from graphs import TimeGrid
+from hyperctr import config
+from hyperctr.batch import Batch, Tables
+from hyperctr.data import folder, sources
+from hyperctr.data.folder import Dataset
+from hyperctr.data.loader import Loader
+from hyperctr.data.split import Split, split
+from hyperctr.fit import Progress, evaluate, fit, score
+from hyperctr.hypergraphs import slice_hypergraphs
+from hyperctr.models import MODELS
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set made ready for one run: split, loader, time grid, and the tables its model is built from."""
+
+    run: config.Run
+    dataset: Dataset
+    split: Split
+    grid: TimeGrid
+    loader: Loader
+    tables: Tables
+
+    @property
+    def negatives(self) -> int:
+        """Negatives drawn beside a training row: none where non-clicks were logged."""
+        return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """The shuffled batches of an epoch; for a model that reads slices, each within one time slice."""
+        rows, train = self.split.train, self.run.train
+        group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
+        return self.loader.batches(rows, train.batch_size, self.negatives, (train.seed, epoch), True, group)
+
+    def evaluation_batches(self, part: str, size: int = 256) -> Iterable[Batch]:
+        """The batches of "valid" or "test": at most `max_positives` clicks (and as large a share of non-clicks), by seed."""
+        log, e = self.dataset.interactions, self.run.evaluate
+        rows = getattr(self.split, part)
+        positives = int(log.label[rows].sum())
+        if e.max_positives and positives > e.max_positives:
+            rng = np.random.default_rng(e.seed)
+            rows = np.sort(rng.choice(rows, round(len(rows) * e.max_positives / positives), replace=False))
+        negatives = 0 if log.logged_non_clicks else e.negatives
+        return self.loader.batches(rows, size if negatives else 16 * size, negatives, seed=(e.seed, part == "test"))
+
+    @property
+    def _sliced(self) -> bool:
+        return MODELS[self.run.model_name].reads_slices
+
+
+def read_dataset(run: config.Run) -> Dataset:
+    """Read the data set that a run names, with the modalities it asks for."""
+    return folder.read(sources.find(run.data.path), modalities=run.data.modalities or None)
+
+
+def prepare(run: config.Run, dataset: Dataset | None = None) -> Prepared:
+    """Split the data, cut the time slices, and build the hypergraphs and tables.
+
+    Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads slices
+    that ended at or before t (`rolling`). Under the other two, only training events enter.
+
+    Raises:
+        ValueError: nothing to train or test on, or slices by time on data without times.
+    """
+    dataset = read_dataset(run) if dataset is None else dataset
+    log = dataset.interactions
+    parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
+    known = log if not parts.leaky else log.take(parts.train)
+    clicked = log.time[parts.train][log.label[parts.train] == 1]
+    if run.slices.count:
+        grid = TimeGrid.cut(clicked, count=run.slices.count)
+    elif not log.has_time:
+        raise ValueError(
+            f"{dataset.name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)"
+        )
+    else:
+        grid = TimeGrid.cut(clicked, every=run.slices.every)
+    slices = None
+    if MODELS[run.model_name].reads_slices:
+        slices = slice_hypergraphs(known, dataset.items.present, grid, upto=int(log.time[-1]) + 1)
+    seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
+    seen[0][log.user[parts.train]] = True
+    seen[1][log.item[parts.train]] = True
+    tables = Tables(
+        num_users=log.num_users,
+        num_items=log.num_items,
+        modalities={
+            name: _standardised(x, dataset.items.present[name]) for name, x in dataset.items.modalities.items()
+        },
+        present={name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()},
+        seen_user=torch.from_numpy(seen[0]),
+        seen_item=torch.from_numpy(seen[1]),
+        click_rate=float(log.label[parts.train].mean()),
+        slices=slices,
+    )
+    loader = Loader(log, run.data.history, known=known if parts.leaky else None)
+    return Prepared(run, dataset, parts, grid, loader, tables)
+
+
+def train(
+    run: config.Run,
+    out: Path | None = None,
+    dataset: Dataset | None = None,
+    log: Callable[[dict], None] = lambda row: None,
+    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+) -> dict[str, Any]:
+    """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
+
+    Args:
+        run: what to do.
+        out: the run's folder; None leaves nothing.
+        dataset: if it has been read already.
+        log: called once an epoch.
+        progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
+
+    Returns:
+        the report, as in report.json.
+
+    Raises:
+        ValueError: bad data or settings; `out` holds another run, or cannot be written.
+    """
+    began = time.perf_counter()
+    if out is not None:
+        _claim(out, run)
+    if run.train.threads:
+        torch.set_num_threads(run.train.threads)
+    ready = prepare(run, dataset)
+    torch.manual_seed(run.train.seed)
+    model = MODELS[run.model_name](run.model, ready.tables)
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        steps = -(-len(ready.split.train) // run.train.batch_size)
+        return progress(ready.train_batches(epoch), f"epoch {epoch}", steps)
+
+    def keep(row: dict) -> None:
+        if out is not None:
+            _append(out / "history.csv", row)
+        log(row)
+
+    done = fit(
+        model, batches, lambda: evaluate(score(model, ready.evaluation_batches("valid")))["auc"], run.train, out, keep
+    )
+    report = _report(ready, model, done)
+    report["seconds"] = round(time.perf_counter() - began, 2)
+    if out is not None:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "weights.safetensors.part")
+        os.replace(out / "weights.safetensors.part", out / "weights.safetensors")
+        _write(out / "report.json", json.dumps(report, indent=1))
+        (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    return report
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A finished run: its settings, data, model with the best weights, and report."""
+
+    prepared: Prepared
+    model: nn.Module
+    report: dict[str, Any]
+
+    def predict(self, user: np.ndarray, item: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Click probabilities of (user, item, time) by the data set's own ids; unknown ids count as new ones.
+
+        Args:
+            user, item: original ids, [n]. at: seconds, [n]; only events strictly before it are used.
+        """
+        data = self.prepared.dataset
+        users, items = _numbers(data.users.ids, user), _numbers(data.items.ids, item)
+        logits = []
+        for start in range(0, len(users), 4096):
+            rows = slice(start, start + 4096)
+            count = len(users[rows])
+            batch = self.prepared.loader.pairs(
+                users[rows], items[rows], np.asarray(at[rows], np.int64), np.zeros(count, np.float32), np.arange(count)
+            )
+            with torch.no_grad():
+                logits.append(self.model(batch).logit)
+        return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0, np.float32)
+
+
+def open_run(path: str | Path) -> Opened:
+    """Open a finished run's folder: reads its data again and loads its weights.
+
+    Raises:
+        ValueError: the folder is not a finished run, or its weights do not fit the data they are opened with.
+    """
+    path = Path(path)
+    missing = [name for name in ("run.toml", "report.json", "weights.safetensors") if not (path / name).exists()]
+    if missing:
+        hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
+        raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
+    run = config.read(path / "run.toml", MODELS)
+    ready = prepare(run)
+    model = MODELS[run.model_name](run.model, ready.tables)
+    weights = load_file(path / "weights.safetensors")
+    found = {name: list(x.shape) for name, x in model.state_dict().items()}
+    for name, x in weights.items():
+        if found.get(name) != list(x.shape):
+            raise ValueError(
+                f"{path}: weight {name} is {list(x.shape)}, the data asks for {found.get(name)}; has it changed?"
+            )
+    model.load_state_dict(weights)
+    return Opened(ready, model.eval(), json.loads((path / "report.json").read_text()))
+
+
+def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]:
+    """Scores of the finished model on validation and test rows, and what they depend on."""
+    run, seen_user, seen_item = ready.run, ready.tables.seen_user.numpy(), ready.tables.seen_item.numpy()
+    scores = {}
+    for part in ("valid", "test"):
+        scored = score(model, ready.evaluation_batches(part))
+        scores[part] = evaluate(scored, seen_user[scored["user"]] & seen_item[scored["item"]])
+    return {
+        "model": run.model_name,
+        "data": ready.dataset.name,
+        "split": ready.split.kind,
+        "leaky": ready.split.leaky,
+        "best_epoch": done.best_epoch,
+        "epochs": done.epoch,
+        "stopped": done.stopped,
+        "test": scores["test"],
+        "valid": scores["valid"],
+        "train_rows": len(ready.split.train),
+        "slices": len(ready.grid),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "run": config.digest(run),
+        "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _claim(out: Path, run: config.Run) -> None:
+    """Make the run's folder, or take over one of the same run; refuse any other."""
+    text = config.to_toml(run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / "run.toml").exists() and (out / "run.toml").read_text() != text:
+            raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
+        _write(out / "run.toml", text)
+        if not (out / "checkpoint.safetensors").exists():
+            (out / "history.csv").unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+
+
+def _standardised(x: np.ndarray, present: np.ndarray) -> Tensor:
+    """Features as float32 with mean 0 and deviation 1 over the items that have them; rows of the others are 0."""
+    x = np.array(x, np.float32)
+    if present.any():
+        x[present] = (x[present] - x[present].mean(0)) / np.maximum(x[present].std(), 1e-6)
+    x[~present] = 0.0
+    return torch.from_numpy(x)
+
+
+def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Numbers of original ids; len(ids) for an unknown one."""
+    ids, wanted = np.asarray(ids), np.asarray(wanted)
+    if ids.dtype.kind in "OUT" or wanted.dtype.kind in "OUT":
+        ids, wanted = ids.astype(str), wanted.astype(str)
+    order = np.argsort(ids, kind="stable")
+    at = np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)
+    return np.where(ids[order][at] == wanted, order[at], len(ids)).astype(np.int64)
+
+
+def _append(path: Path, row: dict) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

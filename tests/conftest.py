@@ -1,0 +1,22 @@
+"""What every test may rely on: one torch thread, and real data where a machine has it."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def data_home() -> Path:
+    """Folder of real data sets: HYPERCTR_DATA, else shared/data beside the repository; else the test is skipped."""
+    stated = os.environ.get("HYPERCTR_DATA")
+    home = Path(stated) if stated else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not home.is_dir():
+        pytest.skip(f"real data not checked: {home} is not a folder; set HYPERCTR_DATA to one that holds data sets")
+    return home

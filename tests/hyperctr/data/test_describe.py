@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+
+from hyperctr.data.describe import describe
+from hyperctr.data.folder import Dataset
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
+
+DAY = 86_400
+
+
+def data(**changed):
+    """User 0 has rows on days 0, 1, 2 and 4, user 1 on day 2, user 2 none; item 3 was never met."""
+    columns = {"user": [0, 0, 0, 1, 0], "item": [0, 1, 2, 0, 1], "time": [0, DAY, 2 * DAY, 2 * DAY, 4 * DAY]}
+    log = Interactions(**{**columns, "label": [1, 0, 1, 1, 1], "num_users": 3, "num_items": 4, **changed})
+    items = Items(
+        4, ids=np.array(["a", "b", "c", "d"]), titles=np.array(["A", "B", "C", "D"]),
+        modalities={"visual": np.array([[1, 1], [0, 0], [1, 0], [1, 1]], np.float32)},
+        fields={"genre": np.array([0, 1, 2, 1])}, sizes={"genre": 3},
+    )  # fmt: skip
+    return Dataset("toy", log, items, Users(3, ids=np.array([7, 8, 9])), ("A note.",))
+
+
+def test_numbers_by_hand():
+    facts = describe(data(conversion=[1, np.nan, 0, 0, 1], context=np.zeros((5, 1), int), context_names=["tab"],
+                          context_sizes=[2], type=[0, 0, 1, 0, 0]))  # fmt: skip
+    sample = facts.pop("sample")
+    assert facts == {
+        "name": "toy", "users": 3, "users_with_rows": 2, "items": 4, "items_with_rows": 3, "rows": 5, "clicks": 4,
+        "click_rate": 0.8, "non_clicks": "logged", "from": "1970-01-01 00:00:00", "to": "1970-01-05 00:00:00",
+        "span_days": 4.0, "sparsity": 0.583333, "rows_per_user": {"min": 1, "p10": 1, "median": 2, "p90": 3, "max": 4},
+        "median_user_span_days": 2.0, "modalities": {"visual": {"dim": 2, "coverage": 0.75}},
+        "item_fields": {"genre": 3}, "user_fields": {}, "context": {"tab": 2}, "conversion_rate": 0.5, "types": 2,
+        "notes": ["A note."],
+    }  # fmt: skip
+    assert sample == {
+        "user": 7, "item": "b", "time": "1970-01-05 00:00:00", "title": "B", "label": 1, "earlier_clicks": 2,
+        "history": [
+            {"item": "a", "time": "1970-01-01 00:00:00", "title": "A"},
+            {"item": "c", "time": "1970-01-03 00:00:00", "title": "C"},
+        ],
+    }  # fmt: skip
+
+
+def test_sample_history_holds_only_strictly_earlier_clicks():
+    sample = describe(data(time=[0, 1, 5, 2, 5]))["sample"]
+    assert (sample["user"], sample["earlier_clicks"], [event["item"] for event in sample["history"]]) == (7, 1, ["a"])
+
+
+def test_without_times_nothing_is_said_in_days():
+    facts = describe(data(has_time=False, time=[0, 1, 2, 3, 4]))
+    assert facts["span_days"] is None and facts["median_user_span_days"] is None
+    assert (facts["from"], facts["to"]) == (0, 4)
+
+
+def test_data_without_rows_or_clicks_is_described():
+    empty = Interactions([], [], [], [], num_users=0, num_items=0)
+    facts = describe(Dataset("none", empty, Items(0), Users(0)))
+    assert (facts["rows"], facts["click_rate"], facts["rows_per_user"], facts["sample"]) == (0, None, {}, None)
+    assert describe(data(label=[0] * 5))["sample"] is None
+
+
+def test_everything_is_ready_for_json():
+    json.dumps(describe(data()))

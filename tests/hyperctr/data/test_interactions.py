@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from hyperctr.data.interactions import Interactions
+
+TAB = {"context": [[1], [0], [1]], "context_names": ["tab"], "context_sizes": [2]}
+
+
+def table(**changed):
+    """Users 0 and 1, items 0 to 2, at 10, 20 and 30 s."""
+    columns = {"user": [0, 1, 0], "item": [2, 0, 1], "time": [10, 20, 30], "label": [1, 0, 1]}
+    return Interactions(**{**columns, "num_users": 2, "num_items": 3, **changed})
+
+
+def test_columns_have_their_kinds():
+    log = table(conversion=[0.5, np.nan, 1], type=[0, 1, 0], **TAB)
+    assert {column.dtype for column in (log.user, log.item, log.time, log.type, log.context)} == {np.dtype(np.int64)}
+    assert log.label.dtype == log.conversion.dtype == np.float32
+    assert log.num_types == 2 and log.context_names == ("tab",)
+
+
+def test_rows_are_sorted_by_time_and_ties_keep_their_order():
+    log = table(time=[30, 20, 20], item=[0, 1, 2], conversion=[0, 0.5, 1], type=[0, 1, 2], **TAB)
+    assert log.time.tolist() == [20, 20, 30]
+    assert log.item.tolist() == [1, 2, 0]
+    assert log.user.tolist() == [1, 0, 0]
+    assert log.conversion.tolist() == [0.5, 1, 0]
+    assert log.type.tolist() == [1, 2, 0]
+    assert log.context.tolist() == [[0], [1], [1]]
+
+
+def test_upto_holds_only_strictly_earlier_rows_under_their_own_numbers():
+    log = table(time=[10, 20, 20])
+    assert len(log.upto(10)) == 0
+    assert log.upto(20).time.tolist() == [10]
+    assert log.upto(21).item.tolist() == log.item.tolist()
+    assert (log.upto(20).num_users, log.upto(20).num_items) == (2, 3)
+
+
+def test_take_keeps_every_column():
+    log = table(type=[0, 1, 0], num_types=4, **TAB).take(np.array([2, 0]))
+    assert log.time.tolist() == [10, 30]
+    assert log.context.tolist() == [[1], [1]]
+    assert log.num_types == 4
+    assert table().take(np.array([False, True, False])).item.tolist() == [0]
+
+
+def test_samples_are_all_rows_only_when_non_clicks_were_logged():
+    assert table().samples().tolist() == [0, 1, 2]
+    assert table(logged_non_clicks=False).samples().tolist() == [0, 2]
+    assert table().clicks().tolist() == [0, 2]
+
+
+def test_prints_itself_in_one_line():
+    assert repr(table(time=[0, 86_400, 172_800])) == (
+        "Interactions(3 rows, 2 clicks, 2 users, 3 items, 1970-01-01 to 1970-01-03)"
+    )
+    assert "order without times" in repr(table(has_time=False))
+
+
+def test_no_rows_are_a_table():
+    log = Interactions([], [], [], [], num_users=0, num_items=0)
+    assert len(log) == len(log.upto(5)) == len(log.samples()) == 0
+    assert "no rows" in repr(log)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"item": [0, 1]}, "user has 3, item 2"),
+        ({"user": [0, 1, 2]}, r"user numbers must lie in \[0, 2\), got \[0, 2\]"),
+        ({"item": [-1, 0, 1]}, r"item numbers must lie in \[0, 3\), got \[-1, 1\]"),
+        ({"label": [1, 0, 0.5]}, "labels must be 0 or 1, got 0.5"),
+        ({"label": [1, 0, np.nan]}, "labels must be 0 or 1, got nan"),
+        ({"conversion": [0, 2, 0]}, r"conversions must lie in \[0, 1\]"),
+        ({"type": [0, 1, 2], "num_types": 2}, r"type numbers must lie in \[0, 2\)"),
+        ({**TAB, "context_sizes": [1]}, r"context tab numbers must lie in \[0, 1\), got \[0, 1\]"),
+        ({**TAB, "context_names": ["tab", "hour"]}, r"context must be .* = \[3, 2\]"),
+        ({"context_names": ["tab"]}, "without a context array"),
+    ],
+)
+def test_a_wrong_table_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        table(**changed)
+
+
+def test_fractions_are_no_numbers_of_users():
+    with pytest.raises(TypeError, match="user must be whole numbers, got float64"):
+        table(user=[0.5, 1, 0])

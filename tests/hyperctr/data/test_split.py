@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.split import split
+
+
+def log(time, label=None, user=None, **changed):
+    n = len(time)
+    label = np.arange(n) % 2 if label is None else label
+    user = np.zeros(n, int) if user is None else np.asarray(user)
+    return Interactions(user, np.zeros(n, int), time, label, int(user.max(initial=0)) + 1, 1, **changed)
+
+
+def parts(s):
+    return s.train.tolist(), s.valid.tolist(), s.test.tolist()
+
+
+def test_temporal_cuts_at_seventy_and_ninety_percent():
+    s = split(log(range(20)))
+    assert parts(s) == (list(range(14)), [14, 15, 16, 17], [18, 19])
+    assert not s.leaky
+    assert repr(s) == "Split(temporal: train 14, valid 4, test 2)"
+
+
+@pytest.mark.parametrize(
+    ("times", "train", "length"),
+    [
+        ([0, 1, 2, 3, 4, 5, 5, 5, 6, 7], 0.7, 8),  # row 7 is the last of three ties: nearer to their end
+        ([0, 1, 2, 3, 4, 5, 5, 5, 5, 9], 0.6, 5),  # row 6 is the second of four: nearer to their start
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 0.5, 5),
+    ],
+)
+def test_equal_times_stay_on_one_side_of_a_cut_the_nearer_one(times, train, length):
+    clicks = log(times, np.ones(len(times)), logged_non_clicks=False)
+    assert split(clicks, train=train, valid=0.95 - train - 0.05).train.tolist() == list(range(length))
+
+
+def test_cuts_count_only_clicks_when_non_clicks_are_no_samples():
+    label = [1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]  # ten clicks
+    s = split(log(range(18), label, logged_non_clicks=False))
+    assert parts(s) == ([0, 9, 10, 11, 12, 13, 14], [15, 16], [17])
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.floats(0.1, 0.8), st.floats(0.05, 0.19))
+def test_temporal_parts_are_all_rows_in_order_of_time(times, train, valid):
+    table = log(sorted(times), np.ones(len(times)), logged_non_clicks=False)
+    try:
+        s = split(table, train=train, valid=valid)
+    except ValueError as error:
+        assert "part of the temporal split has no rows" in str(error)
+        return
+    assert np.concatenate([s.train, s.valid, s.test]).tolist() == list(range(len(times)))
+    assert table.time[s.train].max() < table.time[s.valid].min()
+    assert table.time[s.valid].max() < table.time[s.test].min()
+
+
+def test_leave_last_out_keeps_each_users_last_two_clicks():
+    #      user 0: rows 0 2 3 6, user 1: rows 1 5 (too few), user 2: rows 4 7 8
+    s = split(log(range(9), np.ones(9), [0, 1, 0, 0, 2, 1, 0, 2, 2], logged_non_clicks=False), "leave-last-out")
+    assert parts(s) == ([0, 1, 2, 4, 5], [3, 7], [6, 8])
+    assert s.leaky
+
+
+def test_leave_last_out_moves_logged_non_clicks_with_the_next_click():
+    #                          0  1  2  3  4  5  6  7    clicks at 1, 3, 5: everything after 3 belongs to test
+    s = split(log(range(8), [0, 1, 0, 1, 0, 1, 0, 0]), "leave-last-out")
+    assert parts(s) == ([0, 1], [2, 3], [4, 5, 6, 7])
+
+
+def slow_leave_last_out(table):
+    train, valid, test = [], [], []
+    for row in range(len(table)):
+        mine = [r for r in range(len(table)) if table.user[r] == table.user[row] and table.label[r] == 1]
+        if len(mine) < 3 or row <= mine[-3]:
+            train.append(row)
+        else:
+            (valid if row <= mine[-2] else test).append(row)
+    return train, valid, test
+
+
+def test_leave_last_out_agrees_with_a_slow_loop():
+    rng = np.random.default_rng(0)
+    table = log(np.sort(rng.integers(0, 50, 200)), rng.integers(0, 2, 200), rng.integers(0, 25, 200))
+    assert parts(split(table, "leave-last-out")) == slow_leave_last_out(table)
+
+
+def test_random_is_seeded_leaky_and_seven_to_two_to_one():
+    table = log(range(100))
+    s, again, other = (split(table, "random", seed=seed) for seed in (3, 3, 4))
+    assert [len(part) for part in (s.train, s.valid, s.test)] == [70, 20, 10]
+    assert sorted(np.concatenate([s.train, s.valid, s.test])) == list(range(100))
+    assert parts(s) == parts(again) != parts(other)
+    assert all((np.diff(part) > 0).all() for part in (s.train, s.valid, s.test))
+    assert s.leaky and "leaky" in repr(s)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        (log(range(9)), {"kind": "by-week"}, "unknown split 'by-week'; choose one of temporal, leave-last-out, random"),
+        (log(range(9)), {"train": 0.8, "valid": 0.2}, "leave a test part, got 0.8 and 0.2"),
+        (log(range(9)), {"train": 0}, "must be positive"),
+        (log([]), {}, "there are no rows to split"),
+        (log(range(9), np.zeros(9), logged_non_clicks=False), {}, "no clicks to split; the table has 9 rows"),
+        (log([5] * 9), {}, r"part of the temporal split has no rows \(9 sample rows\).*more distinct times"),
+        (log(range(3), np.ones(3), [0, 1, 2], logged_non_clicks=False), {"kind": "leave-last-out"}, "three clicks"),
+        (log(range(3), np.ones(3)), {"kind": "random", "train": 0.1, "valid": 0.8}, "train part .* use more rows"),
+        (log(range(20), np.ones(20)), {}, "every row of the valid part has label 1, .*unobserved"),
+        (log(range(20), [0, 1] * 9 + [0, 0]), {}, "every row of the test part has label 0"),
+    ],
+)  # fmt: skip
+def test_a_split_that_cannot_be_is_refused(table, options, message):
+    with pytest.raises(ValueError, match=message):
+        split(table, **options)

@@ -1,0 +1,231 @@
+"""A run file is read strictly and written back exactly."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperctr import config
+
+
+class Toy:
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A model's own settings."""
+
+        dim: int = 64
+        hidden: tuple[int, ...] = (128, 64)
+        dropout: float = 0.2
+        gate: bool = False
+        isolated: Literal["passthrough", "zero"] = "passthrough"
+        limit: int | None = None
+
+        def __post_init__(self):
+            if self.dim < 1:
+                raise ValueError(f"dim must be at least 1, got {self.dim}")
+
+
+class Strict:
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """One key without a default."""
+
+        rank: int
+
+
+MODELS = {"toy": Toy, "strict": Strict}
+SMALL = {"data": {"path": "ml-100k"}, "model": {"name": "toy"}}
+
+
+def read(*changes, source=SMALL):
+    return config.read(source, MODELS, changes)
+
+
+def test_a_file_with_two_keys_gets_every_default(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[data]\npath = "ml-100k"\n\n[model]\nname = "toy"\n')
+    run = config.read(path, MODELS)
+    assert run == read()
+    assert (run.train.epochs, run.train.lr, run.split.kind, run.slices.every) == (20, 1e-3, "temporal", "30d")
+    assert (run.data.history, run.evaluate.max_positives, run.model_name, run.model) == (
+        100,
+        20_000,
+        "toy",
+        Toy.Config(),
+    )
+
+
+def test_every_value_is_written():
+    assert config.to_toml(read("model.hidden=[8]", "train.l2=0", "data.modalities=['visual']")) == (
+        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = ["visual"]\n\n'
+        '[split]\nkind = "temporal"\ntrain = 0.7\nvalid = 0.2\nseed = 0\n\n'
+        '[slices]\nevery = "30d"\ncount = 0\n\n'
+        '[model]\nname = "toy"\ndim = 64\nhidden = [8]\ndropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
+        "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\nnegatives = 1\nclip = 5.0\n"
+        "seed = 0\nthreads = 0\n\n"
+        "[evaluate]\nnegatives = 100\nmax_positives = 20000\nseed = 0\n"
+    )
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(
+    path=text.filter(str.strip),
+    modalities=st.lists(text, unique=True, max_size=3),
+    lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    dropout=st.floats(allow_nan=False),
+    limit=st.none() | st.integers(),
+    hidden=st.lists(st.integers(), max_size=3),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_what_is_written_is_read_back_exactly(tmp_path_factory, path, modalities, lr, dropout, limit, hidden, seed):
+    model = Toy.Config(dropout=dropout, limit=limit, hidden=tuple(hidden), gate=True, isolated="zero")
+    run = replace(
+        read(),
+        data=config.Data(path=path, modalities=tuple(modalities)),
+        train=config.Train(lr=lr, seed=seed),
+        model=model,
+    )
+    written = tmp_path_factory.getbasetemp() / "written.toml"
+    written.write_bytes(config.to_toml(run).encode())
+    again = config.read(written, MODELS)
+    assert again == run
+    assert config.digest(again) == config.digest(run)
+    assert math.copysign(1, again.model.dropout) == math.copysign(1, dropout)
+
+
+def test_the_digest_is_stable_and_tells_runs_apart():
+    assert config.digest(read()) == config.digest(read("train.epochs=20")) == "14d53d79f850"
+    assert config.digest(read("train.epochs=21")) != config.digest(read())
+
+
+def test_reading_leaves_the_callers_mapping_alone():
+    source = {"data": {"path": "x"}, "model": {"name": "toy"}}
+    read("train.lr=1", "model.dim=8", "data.path=y", source=source)
+    assert source == {"data": {"path": "x"}, "model": {"name": "toy"}}
+
+
+def test_an_override_has_toml_syntax_or_is_a_bare_word():
+    run = read(
+        "train.lr=3e-4",
+        "slices.every=7d",
+        "model.hidden=[1, 2]",
+        "model.gate=true",
+        'data.path="a b"',
+        "train.clip = 2",
+    )
+    assert (run.train.lr, run.slices.every, run.model.hidden, run.model.gate) == (3e-4, "7d", (1, 2), True)
+    assert (run.data.path, run.train.clip) == ("a b", 2.0)
+    assert isinstance(run.train.clip, float)
+
+
+def test_a_later_override_wins():
+    assert read("train.seed=1", "train.seed=2").train.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.epoch=3", "unknown key train.epoch, did you mean train.epochs?"),
+        ("train.dim=3", "unknown key train.dim, did you mean model.dim?"),
+        ("lr=1", "unknown key lr, did you mean train.lr?"),
+        ("seed=1", "unknown key seed, did you mean split.seed or train.seed or evaluate.seed?"),
+        ("slices.zzz=1", "unknown key slices.zzz, known keys of slices: every, count"),
+        ("trian.lr=1", "unknown table trian, did you mean train?"),
+        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, model, train, evaluate"),
+        ("model.dm=1", "unknown key model.dm, did you mean model.dim?"),
+        ("model.name=tyo", 'unknown model "tyo", did you mean toy?'),
+        ("model.name=3", "unknown model 3, known: toy, strict"),
+        ("model.name=strict", "missing key model.rank, it has no default"),
+        ("train=3", "train must be a table, [train] with its keys below, got 3"),
+        ("train.epochs=2.0", "train.epochs must be a whole number, got 2.0"),
+        ("train.epochs=true", "train.epochs must be a whole number, got true"),
+        ("train.lr=true", "train.lr must be a number, got true"),
+        ("train.lr=fast", 'train.lr must be a number, got "fast"'),
+        ("train.lr=1" + "0" * 400, "train.lr must be a number, got 1" + "0" * 400),
+        ("slices.every=7", "slices.every must be text in quotes, got 7"),
+        ("model.gate=1", "model.gate must be true or false, got 1"),
+        ("model.hidden=8", "model.hidden must be a list, each a whole number, got 8"),
+        ("model.hidden=[8, 2.5]", "model.hidden[1] must be a whole number, got 2.5"),
+        ("model.isolated=one", 'model.isolated must be one of "passthrough", "zero", got "one"'),
+        ("model.dim=0", "[model] dim must be at least 1, got 0"),
+        ("split.kind=rnd", 'split.kind must be one of "temporal", "leave-last-out", "random", got "rnd"'),
+        ("train.lr", "--set wants table.key=value, such as train.lr=3e-4, got 'train.lr'"),
+        ("=3", "--set wants table.key=value, such as train.lr=3e-4, got '=3'"),
+        ("train.lr=1\nseed=2", 'train.lr must be a number, got "1\\nseed=2"'),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_work(change, message):
+    with pytest.raises(ValueError) as error:
+        read(change)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data.history=0",
+        "data.path=' '",
+        "data.modalities=['v','v']",
+        "split.train=0",
+        "split.train=1.0",
+        "split.valid=nan",
+        "split.train=0.8",  # leaves no test rows beside valid = 0.2
+        "split.seed=-1",
+        "slices.every=7x",
+        "slices.every=0d",
+        "slices.every=30",
+        "slices.count=-1",
+        "train.epochs=0",
+        "train.batch_size=0",
+        "train.lr=0",
+        "train.lr=inf",
+        "train.l2=-1e-9",
+        "train.l2=nan",
+        "train.patience=0",
+        "train.negatives=-1",
+        "train.clip=-1",
+        "train.seed=9223372036854775808",
+        "train.threads=-1",
+        "evaluate.negatives=0",
+        "evaluate.max_positives=-1",
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_table(change):
+    with pytest.raises(ValueError, match=rf"^{change.split('=')[0]}.* must be .+, got .+"):
+        read(change)
+
+
+def test_missing_names_are_asked_for():
+    with pytest.raises(ValueError, match="missing key data.path"):
+        config.read({"model": {"name": "toy"}}, MODELS)
+    with pytest.raises(ValueError, match="missing key model.name, choose one of: toy, strict"):
+        config.read({"data": {"path": "x"}}, MODELS)
+
+
+def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
+    with pytest.raises(ValueError, match="cannot read the run file .*none.toml: No such file"):
+        config.read(tmp_path / "none.toml", MODELS)
+    with pytest.raises(ValueError, match="cannot read the run file"):
+        config.read(tmp_path, MODELS)
+    (tmp_path / "bad.toml").write_text("[data]\npath = x\n")
+    with pytest.raises(ValueError, match=r"bad.toml is not TOML: .*line 2"):
+        config.read(tmp_path / "bad.toml", MODELS)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="bytes.toml is not TOML"):
+        config.read(tmp_path / "bytes.toml", MODELS)
+
+
+def test_every_field_has_a_line_about_it():
+    import ast
+    import inspect
+
+    for cls in [cls for cls in config.TABLES.values() if cls] + [config.Run]:
+        body = ast.parse(inspect.getsource(cls)).body[0].body
+        for entry, below in zip(body, body[1:] + [None], strict=True):
+            if isinstance(entry, ast.AnnAssign):
+                assert isinstance(below, ast.Expr), f"{cls.__name__}.{entry.target.id}"

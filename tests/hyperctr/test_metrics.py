@@ -1,0 +1,190 @@
+"""Metrics: numbers by hand, slow loops over pairs, and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperctr import metrics
+
+
+def auc_by_pairs(label, score):
+    """Count every pair: 2 for a pair won, 1 for a tie."""
+    positives = [s for y, s in zip(label, score, strict=True) if y == 1]
+    negatives = [s for y, s in zip(label, score, strict=True) if y == 0]
+    wins = sum(2 * (p > n) + (p == n) for p in positives for n in negatives)
+    return wins / (2 * len(positives) * len(negatives))
+
+
+def drawn(n=300, levels=None, users=1, seed=0):
+    r = np.random.default_rng(seed)
+    label = r.integers(0, 2, n)
+    score = label + r.normal(0, 1.5, n)
+    return label, score if levels is None else np.round(score * levels) / levels, r.integers(0, users, n)
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "expected"),
+    [
+        ([0, 1], [1, 2], 1.0),
+        ([0, 1], [2, 1], 0.0),
+        ([0, 1], [1, 1], 0.5),
+        ([0, 1, 1], [1, 1, 2], 0.75),
+        ([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1], 0.75),
+        ([0, 0, 1], [-math.inf, 0.0, math.inf], 1.0),
+        ([1, 0], [0.0, -0.0], 0.5),
+        ([True, False], [3, 2], 1.0),
+    ],
+)
+def test_auc_by_hand(label, score, expected):
+    assert metrics.auc(label, score) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=30))
+def test_auc_equals_the_count_over_pairs_exactly(rows):
+    label, score = [y for y, _ in rows], [s for _, s in rows]
+    if len(set(label)) == 2:
+        assert metrics.auc(label, score) == auc_by_pairs(label, score)
+        assert metrics.user_auc(label, score, [7] * len(label))[1] == auc_by_pairs(label, score)
+
+
+@pytest.mark.parametrize("levels", [None, 1, 4])
+def test_auc_and_logloss_equal_scikit_learns(levels):
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    label, score, _ = drawn(2000, levels)
+    assert metrics.auc(label, score) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    probability = 1 / (1 + np.exp(-score))
+    assert metrics.logloss(label, score) == pytest.approx(log_loss(label, probability), abs=1e-12)
+
+
+def test_auc_of_float32_scores_does_not_invent_ties():
+    score = np.array([1.0, np.nextafter(np.float32(1), np.float32(2))], dtype=np.float32)
+    assert metrics.auc([0, 1], score) == 1.0
+
+
+def test_the_interval_of_auc_equals_delongs_sums_over_pairs():
+    label, score, _ = drawn(60, levels=2)
+    positives, negatives = score[label == 1], score[label == 0]
+    wins = (positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)
+    variance = wins.mean(1).var(ddof=1) / len(positives) + wins.mean(0).var(ddof=1) / len(negatives)
+    assert metrics.auc_interval(label, score) == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-6)
+
+
+def test_the_interval_of_auc_holds_the_truth_19_times_in_20():
+    truth = 0.5 * (1 + math.erf(1 / 2))  # P(N(1,1) > N(0,1))
+    held = 0
+    for seed in range(400):
+        r = np.random.default_rng(seed)
+        label = np.repeat([0, 1], [80, 60])
+        score = r.normal(label, 1.0)
+        held += abs(metrics.auc(label, score) - truth) <= metrics.auc_interval(label, score)
+    assert 0.92 <= held / 400 <= 0.975
+
+
+def test_the_interval_of_auc_is_unknown_from_one_positive_and_zero_when_classes_part():
+    assert math.isnan(metrics.auc_interval([1, 0, 0], [1, 2, 0]))
+    assert metrics.auc_interval([0, 0, 1, 1], [1, 2, 3, 4]) == 0.0
+
+
+def test_user_auc_by_hand():
+    label = [1, 0, 0, 1, 0, 1, 1, 0]
+    score = [3, 1, 2, 1, 2, 5, 6, 9]
+    user = [0, 0, 0, 1, 1, 2, 2, 3]  # user 0: 1.0 in 3 rows; user 1: 0.0 in 2 rows; users 2 and 3 have one class
+    assert metrics.user_auc(label, score, user) == (3 / 5, 1 / 2, 2, 2)
+
+
+@pytest.mark.parametrize("levels", [None, 1])
+def test_user_auc_equals_a_loop_over_users(levels):
+    label, score, user = drawn(500, levels, users=60)
+    rows, each = [], []
+    for u in np.unique(user):
+        own = user == u
+        if 0 < label[own].sum() < own.sum():
+            rows.append(own.sum())
+            each.append(auc_by_pairs(label[own], score[own]))
+    weighted, plain, counted, skipped = metrics.user_auc(label, score, user)
+    assert weighted == pytest.approx(np.average(each, weights=rows), abs=1e-12)
+    assert plain == pytest.approx(np.mean(each), abs=1e-12)
+    assert (counted, skipped) == (len(each), len(np.unique(user)) - len(each))
+
+
+def test_user_auc_without_a_user_of_both_classes_says_so_in_the_counts():
+    weighted, plain, counted, skipped = metrics.user_auc([1, 0], [1, 2], ["a", "b"])
+    assert math.isnan(weighted) and math.isnan(plain) and (counted, skipped) == (0, 2)
+    assert metrics.user_auc([], [], [])[2:] == (0, 0)
+
+
+def test_logloss_by_hand():
+    assert metrics.logloss([1, 0], [0.0, 0.0]) == pytest.approx(math.log(2))
+    assert metrics.logloss([1], [math.log(3)]) == pytest.approx(-math.log(0.75))
+    assert metrics.logloss([0, 1], [1000.0, 0.0]) == pytest.approx((1000 + math.log(2)) / 2)
+    assert metrics.logloss([1, 0], [math.inf, -math.inf]) == 0.0
+    assert metrics.logloss([1], np.array([-200.0], dtype=np.float32)) == pytest.approx(200)
+
+
+def test_balanced_logloss_is_the_expectation_over_one_negative_per_positive():
+    label, logit = np.array([1, 0, 0, 0]), np.array([0.3, -1.0, 0.5, 2.0])
+    one_each = [metrics.logloss([1, 0], [0.3, negative]) for negative in logit[1:]]
+    assert metrics.balanced_logloss(label, logit) == pytest.approx(np.mean(one_each))
+    more = np.r_[label, label[1:]], np.r_[logit, logit[1:]]
+    assert metrics.balanced_logloss(*more) == pytest.approx(metrics.balanced_logloss(label, logit))
+
+
+def test_shifted_logits_are_calibrated_at_the_other_ratio():
+    # A third of the cases is positive within each group; a model trained 1:1 answers each group's odds at 1:1.
+    logit_at_1 = np.log([3.0, 0.5])
+    shifted = metrics.calibrate_shift(logit_at_1, r_train=1, r_test=1000)
+    assert np.exp(shifted) == pytest.approx([0.003, 0.0005])
+    assert metrics.calibrate_shift(shifted, 1000, 1) == pytest.approx(logit_at_1)
+    with pytest.raises(ValueError, match="above 0, got r_train=0 and r_test=1"):
+        metrics.calibrate_shift([0.0], 0, 1)
+
+
+def test_relaimpr_and_closed_by_hand():
+    assert metrics.relaimpr(0.8120, 0.7870) == pytest.approx(0.0871, abs=5e-5)  # HyperCTR over AutoFIS on Kuaishou
+    assert metrics.closed(0.7, 0.6, 0.8) == pytest.approx(0.5)
+    assert metrics.closed(0.5, 0.6, 0.8) == pytest.approx(-0.5)
+    with pytest.raises(ValueError, match="base above 0.5, got 0.5"):
+        metrics.relaimpr(0.7, 0.5)
+    with pytest.raises(ValueError, match="ceiling above the floor"):
+        metrics.closed(0.7, 0.8, 0.8)
+
+
+def test_mean_interval_by_hand():
+    mean, half = metrics.mean_interval([1.0, 2.0, 3.0])
+    assert (mean, half) == (2.0, pytest.approx(4.302653 / math.sqrt(3), rel=1e-6))  # t(2 degrees, 0.975) = 4.302653
+    mean, half = metrics.mean_interval([5.0])
+    assert mean == 5.0 and math.isnan(half)
+    for bad in ([], [1.0, math.nan], [[1.0]]):
+        with pytest.raises(ValueError, match="finite numbers"):
+            metrics.mean_interval(bad)
+
+
+def test_paired_interval_is_that_of_the_differences():
+    a, b = [0.7, 0.9, 0.5], [0.6, 0.7, 0.5]
+    assert metrics.paired_interval(a, b) == pytest.approx(metrics.mean_interval([0.1, 0.2, 0.0]))
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        metrics.paired_interval([1, 2], [1])
+
+
+@pytest.mark.parametrize("metric", [metrics.auc, metrics.auc_interval, metrics.balanced_logloss])
+def test_one_class_is_an_error_never_nan(metric):
+    with pytest.raises(ValueError, match="needs both classes, got 2 positives and 0 negatives"):
+        metric([1, 1], [1.0, 2.0])
+    with pytest.raises(ValueError, match="got 0 positives and 0 negatives"):
+        metric([], [])
+
+
+@pytest.mark.parametrize("metric", [metrics.auc, metrics.logloss, lambda y, s: metrics.user_auc(y, s, [0] * len(y))])
+def test_bad_labels_and_scores_are_refused(metric):
+    with pytest.raises(ValueError, match="labels of 0 or 1, got 2"):
+        metric([0, 2], [1.0, 2.0])
+    with pytest.raises(ValueError, match="NaN in 1 of 2 scores"):
+        metric([0, 1], [1.0, math.nan])
+    with pytest.raises(ValueError, match=r"one length, got \[2\] and \[3\]"):
+        metric([0, 1], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="at least one row|both classes|one user per label"):
+        metrics.logloss([], []) if metric is metrics.logloss else metrics.user_auc([0, 1], [1, 2], [0])
