@@ -39,8 +39,8 @@ class Tables:
 class Batch:
     """B rows to score: a user, a candidate item, a moment, and what the user clicked strictly before it.
 
-    Rows of one user at one time (a click and its drawn negatives) are one *query*: what depends on the user alone may be
-    computed for the rows `first` and spread by `query`.
+    Rows of one user at one time (a click and its drawn negatives) are one *query*: what depends on the user alone may
+    be computed for the rows `first` and spread by `query`.
 
     Attributes:
         user: [B]. item: [B]. time: seconds, [B].

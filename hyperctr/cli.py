@@ -1,7 +1,7 @@
 """The command line. Heavy imports stand inside the commands, so that `--help` is instant; nothing imports this file.
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input (one line says what was asked,
-what was found and what would work), 130 stopped by hand.
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input (one line says
+what was asked, what was found and what would work), 130 stopped by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
-    """Name the public data sets, what they hold and whether they are here already."""
+    """Name the public data sets, what they hold and whether they are here already.
+
+    hyperctr data list --json
+    """
     from hyperctr.data import sources
 
     rows = sources.list_sets()
@@ -101,7 +104,10 @@ def data_import(
 def data_describe(
     data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")], as_json: Json = False
 ) -> None:
-    """Say what a data set holds, what was assumed in reading it, and show one row with its history."""
+    """Say what a data set holds, what was assumed in reading it, and show one row with its history.
+
+    hyperctr data describe ml-100k
+    """
     from hyperctr.data import folder, sources
 
     _describe(folder.read(sources.find(data)), as_json)
@@ -118,7 +124,7 @@ def _describe(dataset: Any, as_json: bool) -> None:
     for note in facts.get("notes", ()):
         print(f"note: {note}")
     for key, value in (facts.get("sample") or {}).items():
-        print(f"sample {key}: {_text(value)}")
+        print(f"sample {key}: {_text(value, grouped=False)}")
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -150,14 +156,16 @@ def train(
     if as_json:
         return _print_json(report)
     _scores(report)
-    print(
-        f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f}); stopped: {report['stopped']}. Run: {out}"
-    )
+    kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
+    print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
 
 
 @app.command()
 def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False) -> None:
-    """Score a finished run's validation and test rows again from its weights."""
+    """Score a finished run's validation and test rows again from its weights.
+
+    hyperctr evaluate runs/first
+    """
     from hyperctr import runs
     from hyperctr.fit import evaluate as evaluate_rows
     from hyperctr.fit import score
@@ -175,7 +183,10 @@ def predict(
     input: Annotated[Path, typer.Option(help="Rows to score: .csv or .parquet with user_id, item_id, timestamp.")],
     output: Annotated[Path, typer.Option(help="File to write: the rows and a column `probability`; .csv or .parquet.")],
 ) -> None:
-    """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones."""
+    """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones.
+
+    hyperctr predict runs/first --input rows.csv --output scored.csv
+    """
     from hyperctr import runs
     from hyperctr.data import folder
 
@@ -260,6 +271,8 @@ def demo(
     """Train on a planted world and check the result against the best possible score: offline, under a minute.
 
     Exits with 1 if the order popularity < HyperCTR <= ceiling does not hold.
+
+        hyperctr demo --seed 1
     """
     from hyperctr import demo as demos
 
@@ -292,12 +305,14 @@ def _read_run(path: Path | None, data: str | None, sets: list[str] | None) -> An
             raise ValueError(f"there is no run file {path}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{path} is not a readable TOML file: {error}") from None
-    if data is not None:
-        tables.setdefault("data", {})["path"] = data
-    from hyperctr.data import sources
+    content = tables.setdefault("data", {})  # anything but a table is refused below
+    if isinstance(content, dict):
+        if data is not None:
+            content["path"] = data
+        from hyperctr.data import sources
 
-    if isinstance(where := tables.get("data", {}).get("path"), str):
-        sources.find(where)  # an unknown data set stops here, before torch is imported
+        if isinstance(where := content.get("path"), str):
+            sources.find(where)  # an unknown data set stops here, before torch is imported
     from hyperctr import config
     from hyperctr.models import MODELS
 
@@ -327,9 +342,8 @@ def _bars() -> Any:
 
 
 def _say_epoch(row: dict) -> None:
-    err.print(
-        f"epoch {row['epoch']}  loss {row['loss']:.4f}  valid AUC {row['valid_auc']:.4f}  best epoch {row['best_epoch']}"
-    )
+    valid = f"valid AUC {row['valid_auc']:.4f}"
+    err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
 
 
 def _scores(report: dict) -> None:
@@ -352,12 +366,15 @@ def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, grouped: bool = True) -> str:
+    """Write a value for reading; counts are grouped by thousands, ids must not be."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_text(v, grouped)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_text(v) for v in value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(_text(v, grouped) for v in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if grouped and type(value) is int else str(value)
 
 
 def _listed(text: str, option: str) -> list[str]:
@@ -381,7 +398,7 @@ def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2 (HYPERCTR_TRACEBACK=1 shows where it arose)."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("HYPERCTR_TRACEBACK"):
             raise
         err.print(f"error: {' '.join(str(error).split())}", markup=False, soft_wrap=True)

@@ -48,10 +48,10 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     say(f"{'':10} {'AUC':>14} {'user AUC':>9} {'logloss':>8} {'way to ceiling':>15} {'seconds':>8}")
     for name, report in reports.items():
         s = report["test"]
-        say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} {s['logloss']:8.4f} "
-            f"{closed(s['auc'], floor, learnable):15.0%} {report['seconds']:8.1f}")  # fmt: skip
+        say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
+            f"{s['logloss']:8.4f} {closed(s['auc'], floor, learnable):15.0%} {report['seconds']:8.1f}")  # fmt: skip
     say(
-        f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns each user from the same rows"
+        f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
     )
     say(f"{'ceiling':10} {ceiling:.4f}   the true probabilities: no model can do better")
     got = reports["hyperctr"]["test"]

@@ -1,7 +1,7 @@
 """The training loop and the evaluation: read `fit` in one sitting.
 
-No callbacks and no trainer: a model that needs another loss returns it as `penalty`, a method that needs rounds calls `fit`
-in a for-loop, and whoever calls `fit` does the logging.
+No callbacks and no trainer: a model that needs another loss returns it as `penalty`, a method that needs rounds calls
+`fit` in a for-loop, and whoever calls `fit` does the logging.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fit(
         torch.manual_seed(config.seed * 100_003 + epoch)  # dropout; an epoch repeats whether resumed or not
         model.train()
         loss_sum, rows = 0.0, 0
-        for step, batch in enumerate(train(epoch)):
+        for step, batch in enumerate(train(epoch), 1):
             out = model(batch)
             loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty
             if not torch.isfinite(loss):

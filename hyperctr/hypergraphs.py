@@ -105,5 +105,5 @@ def _side(node: np.ndarray, edge: np.ndarray, item: np.ndarray, masks: dict, pat
 
     built = {key: build(mask) for key, mask in masks.items()}
     each = [built[key] for key in pattern] or list(built.values())
-    group = each[0] if len(built) == 1 else union(each)
+    group = each[0] if len(built) == 1 else union(*each)
     return Side(torch.from_numpy(nodes), (group, *(each if pattern else ())))

@@ -16,7 +16,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Prepared:
         return self.loader.batches(rows, train.batch_size, self.negatives, (train.seed, epoch), True, group)
 
     def evaluation_batches(self, part: str, size: int = 256) -> Iterable[Batch]:
-        """The batches of "valid" or "test": at most `max_positives` clicks (and as large a share of non-clicks), by seed."""
+        """The batches of "valid" or "test": at most `max_positives` clicks, as large a share of non-clicks, by seed."""
         log, e = self.dataset.interactions, self.run.evaluate
         rows = getattr(self.split, part)
         positives = int(log.label[rows].sum())
@@ -84,8 +84,8 @@ def read_dataset(run: config.Run) -> Dataset:
 def prepare(run: config.Run, dataset: Dataset | None = None) -> Prepared:
     """Split the data, cut the time slices, and build the hypergraphs and tables.
 
-    Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads slices
-    that ended at or before t (`rolling`). Under the other two, only training events enter.
+    Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
+    slices that ended at or before t (`rolling`). Under the other two, only training events enter.
 
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
@@ -222,11 +222,11 @@ def open_run(path: str | Path) -> Opened:
     model = MODELS[run.model_name](run.model, ready.tables)
     weights = load_file(path / "weights.safetensors")
     found = {name: list(x.shape) for name, x in model.state_dict().items()}
-    for name, x in weights.items():
-        if found.get(name) != list(x.shape):
-            raise ValueError(
-                f"{path}: weight {name} is {list(x.shape)}, the data asks for {found.get(name)}; has it changed?"
-            )
+    held = {name: list(x.shape) for name, x in weights.items()}
+    for name in found | held:
+        if found.get(name) != held.get(name):
+            says = f"weight {name} is {held.get(name)}, the data asks for {found.get(name)}"
+            raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
     return Opened(ready, model.eval(), json.loads((path / "report.json").read_text()))
 
@@ -257,13 +257,16 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
 
 
 def _claim(out: Path, run: config.Run) -> None:
-    """Make the run's folder, or take over one of the same run; refuse any other."""
-    text = config.to_toml(run)
+    """Make the run's folder, or take over one of the same run, on however many threads; refuse any other."""
+
+    def what(run: config.Run) -> config.Run:
+        return replace(run, train=replace(run.train, threads=0))
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if (out / "run.toml").exists() and (out / "run.toml").read_text() != text:
+        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS)) != what(run):
             raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
-        _write(out / "run.toml", text)
+        _write(out / "run.toml", config.to_toml(run))
         if not (out / "checkpoint.safetensors").exists():
             (out / "history.csv").unlink(missing_ok=True)
     except OSError as error:
@@ -290,12 +293,10 @@ def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _append(path: Path, row: dict) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    """Add an epoch's line; lines from it on, of a training that was killed before its checkpoint, go."""
+    lines = list(csv.reader(path.read_text().splitlines())) if path.exists() else [list(row)]
+    lines = [lines[0], *(line for line in lines[1:] if int(line[0]) < row["epoch"]), list(row.values())]
+    _write(path, "".join(f"{','.join(map(str, line))}\n" for line in lines))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The main job: granularity x depth x seeds, each cell a run in its own process and folder; resumable.
 
-`results.csv` gains a row when a cell ends, whether well or not. A sweep that is stopped and called again does the cells that
-have no good row yet, and continues a half-trained one from its checkpoint.
+`results.csv` gains a row when a cell ends, whether well or not. A sweep that is stopped and called again does the cells
+that have no good row yet, and continues a half-trained one from its checkpoint.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def run_of(base: config.Run, cell: Cell, models: Mapping) -> config.Run:
     if cell.depth is None:
         extra = BASELINES[cell.model]
         return replace(
-            base, model_name=cell.model, model=models[cell.model].Config(**extra["model"]), split=split, evaluate=evaluate,
-            train=replace(train, patience=3, **extra["train"]), data=replace(base.data, history=1),
+            base, model_name=cell.model, model=models[cell.model].Config(**extra["model"]), split=split,
+            train=replace(train, patience=3, **extra["train"]), data=replace(base.data, history=1), evaluate=evaluate,
         )  # fmt: skip
     slices = _slices(cell.every)
     return replace(
@@ -200,9 +200,10 @@ def _row(cell: Cell, got: dict) -> dict:
 
 
 def _failed(base: config.Run, cell: Cell, error: BaseException) -> dict:
+    scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1")
     row = _row(cell, {
         "data": base.data.path, "split": base.split.kind, "leaky": base.split.kind != "temporal",
-        "test": dict.fromkeys(("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1"), math.nan) | {"rows": 0},
+        "test": dict.fromkeys(scores, math.nan) | {"rows": 0},
         "valid": {"auc": math.nan}, "best_epoch": 0, "seconds": math.nan,
     })  # fmt: skip
     return row | {"status": f"failed: {error or type(error).__name__}".replace("\n", " ")}
@@ -224,6 +225,8 @@ def _key_of(cell: Cell) -> tuple:
 
 
 def _latest(rows: list[dict], plan: list[Cell]) -> list[dict]:
-    """The last row of every planned cell."""
+    """The last row of every planned cell; one that failed before it read the data takes its name from the others."""
     last = {_key(row): row for row in rows}
-    return [last[_key_of(cell)] for cell in plan if _key_of(cell) in last]
+    found = [last[_key_of(cell)] for cell in plan if _key_of(cell) in last]
+    names = [row["data"] for row in found if row["status"] == "ok"]
+    return [row | {"data": names[0]} for row in found] if names else found

@@ -114,7 +114,7 @@ class Loader:
         Args:
             rows: row numbers of `log`.
             size: rows a batch, drawn negatives not counted.
-            negatives: items drawn beside every row of label 1 (and scored with label 0); 0 where non-clicks were logged.
+            negatives: items drawn beside every row of label 1 (and given label 0); 0 where non-clicks were logged.
             seed: of the order and the draws; the same seed repeats the same batches.
             shuffle: random order, batches included.
             group: a number a row ([len(rows)], such as its time slice); batches never mix groups.

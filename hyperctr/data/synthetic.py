@@ -10,8 +10,8 @@ Three presets, each written as an ordinary folder by `hyperctr data get planted 
   hypergraph hops away, and nowhere nearer.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
-All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the ceiling:
-the best AUC that any model can reach on a set of rows.
+All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
+ceiling: the best AUC that any model can reach on a set of rows.
 """
 
 from __future__ import annotations
@@ -118,13 +118,13 @@ def _drift(rng: np.random.Generator, seed: int, scale: float, noise: bool) -> Wo
     half_life, strength, rows = 60.0, 0.0 if noise else 3.5, 75 * users
     keep = 0.5 ** (step / half_life)
     taste = rng.dirichlet(np.full(len(MODALITIES), 0.5), users)  # [U, Q] how much each modality matters to a user
-    mine = rng.integers(12, size=users)  # interests come in groups of like-minded users
+    mine = rng.integers(8, size=users)  # interests come in groups of like-minded users
     shape = (len(MODALITIES), clusters)
-    group, lasting = rng.standard_normal((12, *shape)), rng.standard_normal((users, *shape))
+    group, lasting = rng.standard_normal((8, *shape)), rng.standard_normal((users, *shape))
     drifting = rng.standard_normal((users, *shape))
     interest = np.empty((days // step, users, *shape), np.float32)
     for n in range(days // step):
-        interest[n] = 0.6 * group[mine] + 0.6 * lasting + 0.5 * drifting
+        interest[n] = 0.8 * group[mine] + 0.4 * lasting + 0.5 * drifting
         drifting = keep * drifting + np.sqrt(1 - keep**2) * rng.standard_normal(drifting.shape)
     cluster = rng.integers(clusters, size=(items, len(MODALITIES)))
     popularity = (0.0 if noise else 0.6) * rng.standard_normal(items)
@@ -185,16 +185,11 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, *, prior, 
     """Draw the clicks and the features, and put the pieces together; `shown` items reveal their clusters."""
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(len(user)) < probability).astype(np.float32)
-    modalities, present = {}, {}
+    modalities = {}
     for m, modality in enumerate(MODALITIES):
         centre = rng.standard_normal((cluster[:, m].max() + 1, 16))
         x = centre[cluster[:, m]] + 0.5 * rng.standard_normal((len(cluster), 16))
-        if not shown.any():  # noise: features of nothing
-            x = rng.standard_normal(x.shape)
-            present[modality] = np.ones(len(cluster), bool)
-        else:
-            present[modality] = shown.copy()
-            x[~shown] = 0.0
+        x[~shown] = rng.standard_normal(16) + 0.5 * rng.standard_normal((int((~shown).sum()), 16))  # one centre for all
         modalities[modality] = x.astype(np.float32)
     log = Interactions(
         user=user.astype(np.int64), item=item.astype(np.int64), time=START + time.astype(np.int64), label=label,
@@ -203,7 +198,7 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, *, prior, 
     dataset = Dataset(
         name=f"planted-{name}",
         interactions=log,
-        items=Items(len(cluster), modalities=modalities, present=present),
+        items=Items(len(cluster), modalities=modalities),
         users=Users(users),
         notes=(f"planted world {name!r}, seed {seed}: nothing in it is real",),
     )

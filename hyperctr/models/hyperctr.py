@@ -1,31 +1,32 @@
 """HyperCTR: Click-Through Rate Prediction with Multi-Modal Hypergraphs (CIKM 2021, arXiv 2109.02398).
 
-A user is described twice: by attention over the own clicks, within and across time slices (Eq. 1-4), and by a convolution
-over the user-interest hypergraphs of the slice before (Eq. 5). The outer product of the two (Eq. 6) meets the item,
-described by the item-homogeneous hypergraphs, in a three-layer network (Eq. 7); the loss is the cross entropy (Eq. 8).
+A user is described twice: by attention over the own clicks, within and across time slices (Eq. 1-4), and by a
+convolution over the user-interest hypergraphs of the slice before (Eq. 5). The outer product of the two (Eq. 6) meets
+the item, described by the item-homogeneous hypergraphs, in a three-layer network (Eq. 7); the loss is the cross entropy
+(Eq. 8).
 
 Where we differ from the paper, and why:
-- Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the mean of
-  the item's modality vectors.
-- Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id vectors
-  drown in the modality vectors, and the planted world is learned half as well.
+- Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the
+  mean of the item's modality vectors.
+- Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id
+  vectors drown in the modality vectors, and the planted world is learned half as well.
 - Eq. 7 also sees the product T_U * e_i; a network on the two side by side needs far more data to find it.
 - Eq. 5 is applied with a node that no hyperedge holds keeping its input; taken literally it would become zero.
 - A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
   form a last, open slice of the attention. The paper includes all of slice n, the label among it.
 - A node keeps the state of the last slice in which it was active. Only the latest slice is propagated with gradients;
   states of older slices come from a cache, renewed whenever training or evaluation begins.
+- Attention sees the last `slices` closed slices and `clicks` clicks of each among the history that the batch carries.
 - Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
 - Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
 - The target embedding handed to Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
-- Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of the
-  ids (`id_dropout`); the paper's random split never meets one.
+- Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of
+  the ids (`id_dropout`); the paper's random split never meets one.
 - Interests are not learned yet (Eq. 9-10): every modality of a click makes a hyperedge.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ class Config:
     clicks: int = 20
     """Clicks kept of each of these slices, the latest ones."""
     neighbors: int = 20
-    """Members kept of a hyperedge and hyperedges kept of a node while training; 0 = all. The paper finds 15 to 25 best."""
+    """Members kept of a hyperedge and hyperedges kept of a node in training; 0 = all. The paper finds 15 to 25 best."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths D1 and D2 of the prediction network."""
     dropout: float = 0.2
@@ -74,7 +75,7 @@ class Config:
 
 
 class Attention(nn.Module):
-    """One block of self-attention, Eq. (1)-(4), with a layer norm before and a residual around each of its two parts."""
+    """One block of self-attention, Eq. (1)-(4), a layer norm before and a residual around each of its two parts."""
 
     def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()
@@ -385,7 +386,7 @@ class HyperCTR(nn.Module):
         return torch.cat([conv(x, self._graph(side, n, g)) for g, (conv, x) in enumerate(convs)], 1)
 
     def _graph(self, side, n: int, g: int) -> Hypergraph:
-        """The hypergraph, or in training a sample with capped sizes and degrees, drawn anew every round."""
+        """The hypergraph; in training a sample with capped sizes and degrees, drawn anew every round."""
         h, k = side.graphs[g], self.config.neighbors
         if not self.training or not k:
             return h

@@ -23,10 +23,10 @@ class Config:
 
 
 class Popularity(nn.Module):
-    """Logit of the item's past: its click count, or its smoothed click rate where non-clicks were logged.
+    """Logit of the past of the item: its click count, or its smoothed click rate where non-clicks were logged.
 
-    Both count events strictly before the row. The order of scores depends on the data alone; two scalars fit its scale, so that the
-    logloss means something.
+    Both count events strictly before the row. The order of scores depends on the data alone; two scalars fit its scale,
+    so that the logloss means something.
     """
 
     Config = Config

@@ -1,0 +1,226 @@
+"""Histories, counts and drawn negatives against slow loops over a random log full of equal times."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.loader import Loader
+
+USERS, ITEMS, ROWS = 9, 14, 240
+
+
+def random_log(seed=0, logged=True):
+    """Sixty distinct times for 240 rows; the context column holds the row's own number."""
+    rng = np.random.default_rng(seed)
+    return Interactions(
+        user=rng.integers(USERS, size=ROWS),
+        item=rng.integers(ITEMS, size=ROWS),
+        time=1000 + np.sort(rng.integers(60, size=ROWS)),
+        label=rng.random(ROWS) < 0.6,
+        num_users=USERS,
+        num_items=ITEMS,
+        type=rng.integers(1, 4, size=ROWS),
+        context=np.arange(ROWS)[:, None],
+        context_names=("row",),
+        context_sizes=(ROWS,),
+        logged_non_clicks=logged,
+    )
+
+
+def clicks_of(log, user, time):
+    """(item, time, type) of the user's clicks strictly before `time`, oldest first."""
+    found = []
+    for k in range(len(log)):
+        if log.user[k] == user and log.label[k] == 1 and log.time[k] < time:
+            found.append((log.item[k], log.time[k], log.type[k]))
+    return found
+
+
+def count_before(log, item, time, clicks_only):
+    return sum(
+        log.item[k] == item and log.time[k] < time and (log.label[k] == 1 or not clicks_only) for k in range(len(log))
+    )
+
+
+def met(log, user, time):
+    return {log.item[k] for k in range(len(log)) if log.user[k] == user and log.time[k] < time}
+
+
+def assert_looks_back(batch, past, length):
+    """Every row of the batch shows what a loop finds in `past`."""
+    for b in range(len(batch)):
+        user, item, time = int(batch.user[b]), int(batch.item[b]), int(batch.time[b])
+        expected = clicks_of(past, user, time)[-length:]
+        n = len(expected)
+        assert batch.history_mask[b].tolist() == [True] * n + [False] * (batch.history.shape[1] - n)
+        columns = (batch.history, batch.history_time, batch.history_type)
+        assert [tuple(int(c[b, k]) for c in columns) for k in range(n)] == expected
+        assert batch.clicks_before[b] == count_before(past, item, time, clicks_only=True)
+        if past.logged_non_clicks:
+            assert batch.shows_before[b] == count_before(past, item, time, clicks_only=False)
+
+
+def same(a, b):
+    for field in fields(a):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        if not (x is y is None or torch.equal(x, y)):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("length", [1, 3, 100])
+def test_history_and_counts_are_those_of_a_loop_over_earlier_rows(length):
+    log = random_log()
+    batch = Loader(log, length).batch(np.arange(ROWS))
+    assert_looks_back(batch, log, length)
+    for name in ("user", "item", "time"):
+        assert getattr(batch, name).tolist() == getattr(log, name).tolist()
+    assert batch.label.tolist() == log.label.tolist()
+
+
+def test_clicks_of_the_same_second_and_non_clicks_are_no_history():
+    log = Interactions([0, 0, 0, 0], [1, 2, 3, 4], [10, 20, 30, 30], [1, 0, 1, 1], 1, 5)
+    batch = Loader(log).batch(np.arange(4))
+    seen = [h[m].tolist() for h, m in zip(batch.history, batch.history_mask, strict=True)]
+    assert seen == [[], [1], [1], [1]]
+
+
+def test_rows_with_drawn_negatives_look_back_too():
+    log = random_log(1, logged=False)
+    for batch in Loader(log, 3).batches(log.clicks(), 32, negatives=2, seed=3, shuffle=True):
+        assert_looks_back(batch, log, 3)
+        assert batch.shows_before is None
+        assert batch.context is None
+
+
+def test_without_logged_non_clicks_there_are_no_shows():
+    assert Loader(random_log(logged=False)).batch(np.arange(5)).shows_before is None
+    assert Loader(random_log()).batch(np.arange(5)).shows_before is not None
+
+
+def test_negatives_existed_before_and_were_not_met_before():
+    log = random_log(2, logged=False)
+    rows = np.arange(ROWS)
+    drawn = Loader(log).negatives(log.user, log.time, 6, np.random.default_rng(0))
+    missing = 0
+    for k in rows:
+        existed = {log.item[j] for j in rows if log.time[j] < log.time[k]}
+        free = existed - met(log, log.user[k], log.time[k])
+        assert set(drawn[k]) <= free | {-1}
+        if -1 in drawn[k]:
+            missing += 1
+            assert len(free) <= 2  # fifty tries fail only where next to nothing is left
+    assert 0 < missing < ROWS / 2
+
+
+def test_negatives_are_drawn_uniformly():
+    log = Interactions([0, 1, 1, 1, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4, 9], np.ones(5), 2, 5, logged_non_clicks=False)
+    drawn = Loader(log).negatives(np.zeros(3000, int), np.full(3000, 9), 1, np.random.default_rng(0))
+    counts = np.bincount(drawn.ravel(), minlength=5)
+    assert counts[0] == counts[4] == 0  # met by the user; first seen at the very moment
+    assert abs(counts[1:4] - 1000).max() < 5 * np.sqrt(3000 * 2 / 9)
+
+
+def test_negatives_that_do_not_exist_are_left_out():
+    # user 0 has met all of items 0, 1, 2 when the last row comes; nothing at all existed before the first
+    log = Interactions([0, 0, 0, 0], [0, 1, 2, 0], [1, 2, 3, 4], np.ones(4), 1, 3, logged_non_clicks=False)
+    batch = Loader(log).batch(np.arange(4), negatives=3)
+    assert batch.item.tolist() == [0, 1, 2, 0]
+    assert batch.query.tolist() == [0, 1, 2, 3]
+    assert batch.label.tolist() == [1, 1, 1, 1]
+
+
+def test_negatives_follow_their_row_with_label_0():
+    log = random_log(3, logged=False)
+    rows = log.clicks()[-20:]
+    batch = Loader(log).batch(rows, negatives=2, rng=np.random.default_rng(1))
+    assert batch.user.tolist() == log.user[rows][batch.query].tolist()
+    assert batch.time.tolist() == log.time[rows][batch.query].tolist()
+    first = batch.first.tolist()
+    assert batch.item[first].tolist() == log.item[rows].tolist()
+    assert torch.nonzero(batch.label == 1).squeeze(1).tolist() == first
+    assert len(batch) > 40
+
+
+def test_first_holds_one_row_of_each_query():
+    log = random_log(4, logged=False)
+    for batch in Loader(log, 5).batches(log.clicks(), 16, negatives=3, shuffle=True):
+        assert batch.query[batch.first].tolist() == list(range(len(batch.first)))
+        shared = batch.first[batch.query]
+        for name in ("user", "time", "history", "history_mask"):
+            column = getattr(batch, name)
+            assert torch.equal(column, column[shared])
+
+
+@pytest.mark.parametrize("negatives", [0, 2])
+def test_the_same_seed_repeats_the_batches_and_another_does_not(negatives):
+    log = random_log(5, logged=False)
+
+    def epoch(seed):
+        return list(Loader(log, 4).batches(log.clicks(), 16, negatives, seed, shuffle=True))
+
+    again = zip(epoch((7, 1)), epoch((7, 1)), strict=True)
+    assert all(same(a, b) for a, b in again)
+    assert not all(same(a, b) for a, b in zip(epoch((7, 1)), epoch((7, 2)), strict=True))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_every_row_comes_once_an_epoch_and_groups_never_mix(shuffle, grouped, size):
+    log = random_log(6)
+    rows = np.random.default_rng(0).permutation(ROWS)[:100]
+    group = np.full(ROWS, -1)
+    group[rows] = rows % 5
+    batches = list(Loader(log).batches(rows, size, shuffle=shuffle, group=group[rows] if grouped else None))
+    seen = [batch.context[:, 0].tolist() for batch in batches]
+    assert sorted(sum(seen, [])) == sorted(rows.tolist())
+    assert max(map(len, seen)) <= size
+    assert (sum(seen, []) == rows.tolist()) == (not shuffle and not grouped)
+    if grouped:
+        assert all(len(set(group[part])) == 1 for part in seen)
+
+
+def test_no_rows_make_no_batches():
+    assert list(Loader(random_log()).batches(np.empty(0, np.int64), 8)) == []
+
+
+def test_leaky_history_and_counts_come_from_the_known_rows_alone():
+    log = random_log(7)
+    known = np.sort(np.random.default_rng(0).permutation(ROWS)[: ROWS // 2])
+    batch = Loader(log, 4, known=log.take(known)).batch(np.arange(ROWS))
+    assert_looks_back(batch, log.take(known), 4)
+
+
+def test_leaky_negatives_were_never_met_not_even_later():
+    log = random_log(8, logged=False)
+    loader = Loader(log, known=log.take(np.arange(0, ROWS, 2)))
+    drawn = loader.negatives(log.user, log.time, 4, np.random.default_rng(0))
+    for k in range(ROWS):
+        assert not set(drawn[k]) & met(log, log.user[k], 10**9)
+    assert (drawn[log.time == log.time.min()] >= 0).any()  # items of later days are there from the start
+
+
+def test_unknown_users_and_items_have_no_past():
+    log = random_log(9)
+    batch = Loader(log).pairs(np.array([USERS, 0]), np.array([0, ITEMS]), np.full(2, 10**7), np.zeros(2), np.arange(2))
+    assert not batch.history_mask[0].any()
+    assert batch.history_mask[1].sum() == len(clicks_of(log, 0, 10**7))
+    assert batch.clicks_before.tolist() == [count_before(log, 0, 10**7, True), 0]
+    assert batch.shows_before.tolist() == [count_before(log, 0, 10**7, False), 0]
+
+
+def test_a_log_without_clicks_gives_empty_histories():
+    log = Interactions([0, 1], [0, 1], [1, 2], [0, 0], 2, 2)
+    batch = Loader(log).batch(np.arange(2))
+    assert batch.history.shape == batch.history_mask.shape == (2, 1)
+    assert not batch.history_mask.any()
+    assert batch.clicks_before.tolist() == [0, 0]
+
+
+def test_a_history_shorter_than_one_is_refused():
+    with pytest.raises(ValueError, match="at least one click long, got 0"):
+        Loader(random_log(), 0)

@@ -1,0 +1,171 @@
+"""The planted worlds are what they say: seeded, calibrated, under a known ceiling, two hops where two are promised."""
+
+from functools import cache
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hyperctr.data import folder
+from hyperctr.data.split import split
+from hyperctr.data.synthetic import DAY, MODALITIES, PRESETS, START, planted, write
+
+COLUMNS = ("user", "item", "time", "label")
+
+
+@cache
+def world(preset, seed=0):
+    return planted(preset, seed, scale=0.1)
+
+
+def clicked(preset):
+    log = world(preset).dataset.interactions
+    return log.label, world(preset).probability
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_same_seed_gives_the_same_world_and_another_does_not(preset):
+    a, b, c = world(preset), planted(preset, 0, 0.1), world(preset, 1)
+    for name in COLUMNS:
+        x, y = getattr(a.dataset.interactions, name), getattr(b.dataset.interactions, name)
+        assert x.tolist() == y.tolist()
+    assert a.probability.tolist() == b.probability.tolist()
+    for name in MODALITIES:
+        assert (a.dataset.items.modalities[name] == b.dataset.items.modalities[name]).all()
+        assert (a.dataset.items.present[name] == b.dataset.items.present[name]).all()
+    assert a.dataset.interactions.item.tolist() != c.dataset.interactions.item.tolist()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_clicks_come_as_often_as_their_probability_says(preset):
+    label, probability = clicked(preset)
+    bins = np.minimum((probability * 8).astype(int), 7)
+    for k in np.unique(bins):
+        p, y = probability[bins == k], label[bins == k]
+        assert abs(y.sum() - p.sum()) < 4 * np.sqrt((p * (1 - p)).sum()) + 1e-9
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_rows_are_impressions_in_time_order_of_known_users_and_items(preset):
+    w = world(preset)
+    log = w.dataset.interactions
+    assert log.logged_non_clicks
+    assert (np.diff(log.time) >= 0).all() and log.time[0] >= START
+    assert len(w.probability) == len(w.offset) == len(log)
+    assert 0.1 < log.label.mean() < 0.9
+    assert ((w.probability > 0) & (w.probability < 1)).all()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_oracle_beats_the_ceiling(preset):
+    w = world(preset)
+    parts = split(w.dataset.interactions)
+    ceiling, learnable = w.ceiling(parts.test), w.learnable(parts.train, parts.test)
+    chance = 0.005  # the labels of a few thousand rows; the ceiling holds in the mean over them
+    assert ceiling + chance >= learnable >= 0.5
+    if preset == "noise":
+        assert ceiling == learnable == 0.5
+    else:
+        assert learnable > 0.6
+
+
+def test_the_ceiling_depends_on_the_labels_of_the_asked_rows_alone():
+    w = world("multihop")
+    rows = np.arange(500)
+    label, p = w.dataset.interactions.label[rows], w.probability[rows]
+    wins = [(a > b) + 0.5 * (a == b) for a in p[label == 1] for b in p[label == 0]]
+    assert w.ceiling(rows) == pytest.approx(np.mean(wins))
+
+
+def tiers():
+    """Tier and birth week of every multihop item: 20 anchors, then 26 weeks of 4 first-tier, then second-tier items."""
+    place = np.arange(world("multihop").dataset.items.num_items) % 228
+    tier = np.where(place < 20, 0, np.where(place < 20 + 104, 1, 2))
+    birth = np.where(tier == 0, -1, (place - 20) % 104 // 4)
+    return tier, birth
+
+
+def week_of(log):
+    return (log.time - START) // (7 * DAY)
+
+
+def test_anchors_alone_show_their_features():
+    items, (tier, _) = world("multihop").dataset.items, tiers()
+    for name in MODALITIES:
+        assert items.present[name].tolist() == (tier == 0).tolist()
+        assert items.modalities[name].any(axis=1).tolist() == (tier == 0).tolist()
+
+
+def test_fresh_items_are_shown_in_their_three_weeks_only():
+    log, (tier, birth) = world("multihop").dataset.interactions, tiers()
+    age = week_of(log) - birth[log.item]
+    assert set(age[tier[log.item] > 0].tolist()) == {0, 1, 2}
+
+
+def test_no_user_sees_anchors_and_second_tier_items_in_one_week():
+    log, (tier, _) = world("multihop").dataset.interactions, tiers()
+    key = log.user * 1000 + week_of(log)
+    assert not set(key[tier[log.item] == 0]) & set(key[tier[log.item] == 2])
+    assert set(key[tier[log.item] == 1]) & set(key[tier[log.item] == 2])
+
+
+def weekly_incidence():
+    """For every week the matrix [items, users] of who clicked what."""
+    log = world("multihop").dataset.interactions
+    for week in range(26):
+        rows = (week_of(log) == week) & (log.label == 1)
+        incidence = np.zeros((log.num_items, log.num_users), np.float32)
+        incidence[log.item[rows], log.user[rows]] = 1
+        yield incidence
+
+
+def test_second_tier_items_reach_anchors_in_two_hops_and_not_in_one():
+    tier, _ = tiers()
+    reached = []
+    for incidence in weekly_incidence():
+        second, first, anchors = (incidence[tier == t] for t in (2, 1, 0))
+        assert not (second @ anchors.T).any()  # no user joins the two
+        via = (second @ first.T) @ (first @ anchors.T)
+        clicked = second.any(axis=1)
+        reached += via[clicked].any(axis=1).tolist()
+    assert np.mean(reached) > 0.5  # with 1000 users rather than 100, nearly all
+
+
+def test_two_hops_lead_to_anchors_of_the_own_community():
+    tier, _ = tiers()
+    community = world("multihop").clusters[:, 0]
+    same = community[tier == 2][:, None] == community[tier == 0]
+    own = total = 0.0
+    for incidence in weekly_incidence():
+        second, first, anchors = (incidence[tier == t] for t in (2, 1, 0))
+        via = (second @ first.T) @ (first @ anchors.T)
+        own, total = own + via[same].sum(), total + via.sum()
+    assert own / total > 0.4  # by chance one in six
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_written_world_reads_back_the_same(preset, tmp_path):
+    path = write(preset, tmp_path / preset, seed=0, scale=0.1)
+    w, data = world(preset), folder.read(path)
+    for name in COLUMNS:
+        assert getattr(data.interactions, name).tolist() == getattr(w.dataset.interactions, name).tolist()
+    assert data.interactions.num_users == w.dataset.interactions.num_users
+    assert data.interactions.num_items == w.dataset.interactions.num_items
+    assert data.interactions.logged_non_clicks
+    assert set(data.items.modalities) == set(MODALITIES)
+    for name in MODALITIES:
+        assert (data.items.modalities[name] == w.dataset.items.modalities[name]).all()
+        assert data.items.present[name].tolist() == w.dataset.items.present[name].tolist()
+    raw = pl.read_parquet(path / "interactions.parquet")
+    assert raw["true_probability"].to_list() == w.probability.astype(np.float32).tolist()
+    assert data.interactions.context is None  # the extra column plays no role
+
+
+def test_an_unknown_preset_is_refused_by_name():
+    with pytest.raises(ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, noise"):
+        planted("drfit")
+
+
+def test_a_world_of_almost_nobody_is_refused():
+    with pytest.raises(ValueError, match="at least ten of 1000 users, got 0.001"):
+        planted("drift", scale=0.001)

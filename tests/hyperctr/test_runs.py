@@ -1,0 +1,194 @@
+"""A run's folder: what it holds, that it opens to the same scores, and what it refuses."""
+
+import csv
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hyperctr import config, runs
+from hyperctr.data import synthetic
+from hyperctr.data.folder import write_folder
+from hyperctr.fit import evaluate, score
+from hyperctr.models import MODELS
+
+SIZES = {"hyperctr": {"dim": 8, "depth": 1, "hidden": [8, 8]}, "mf": {"dim": 4}, "popularity": {}}
+
+
+class Killed(Exception):
+    pass
+
+
+@cache
+def world():
+    return synthetic.planted("drift", scale=0.05)
+
+
+def settings(model="hyperctr", path="planted", **tables):
+    """A run that takes a second."""
+    train = {"epochs": 2, "batch_size": 256, "lr": 0.01, "threads": 1} | tables.pop("train", {})
+    whole = {"data": {"path": str(path), "history": 10}, "model": {"name": model, **SIZES[model]}, "train": train}
+    return config.read(whole | {"slices": {"every": "30d"}} | tables, MODELS)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder and report of a finished run on a planted world that lies in a folder."""
+    home = tmp_path_factory.mktemp("runs")
+    data = synthetic.write("drift", home / "data", scale=0.05)
+    report = runs.train(settings(path=data), home / "run")
+    return home / "run", report
+
+
+def weights(folder):
+    return load_file(folder / "weights.safetensors")
+
+
+def test_run_leaves_exactly_these_files(finished):
+    folder, report = finished
+    names = {"run.toml", "report.json", "history.csv", "weights.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert config.to_toml(config.read(folder / "run.toml", MODELS)) == (folder / "run.toml").read_text()
+    history = list(csv.DictReader((folder / "history.csv").open()))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert float(history[report["best_epoch"] - 1]["valid_auc"]) == report["valid"]["auc"]
+
+
+def test_report_counts_the_rows_of_the_split(finished):
+    report = finished[1]
+    assert (report["model"], report["split"], report["leaky"]) == ("hyperctr", "temporal", False)
+    assert report["train_rows"] + report["valid"]["rows"] + report["test"]["rows"] == 3750
+    assert report["test"]["auc_low"] < report["test"]["auc"] < report["test"]["auc_high"]
+    assert report["stopped"] == "all 2 epochs done"
+
+
+def test_opened_run_scores_what_training_scored(finished):
+    folder, report = finished
+    opened = runs.open_run(folder)
+    for part in ("valid", "test"):
+        again = evaluate(score(opened.model, opened.prepared.evaluation_batches(part)))
+        assert again == {name: report[part][name] for name in again}
+
+
+def test_predict_by_original_ids_gives_the_test_probabilities(finished):
+    opened = runs.open_run(finished[0])
+    scored = score(opened.model, opened.prepared.evaluation_batches("test"))
+    data = opened.prepared.dataset
+    order = np.random.default_rng(0).permutation(len(scored["user"]))  # rows do not depend on their neighbours
+    user, item = data.users.ids[scored["user"]][order], data.items.ids[scored["item"]][order]
+    found = opened.predict(user, item, scored["time"][order])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-scored["logit"][order])), rtol=1e-4)
+    as_text = opened.predict(user[:5].astype(str), item[:5].astype(str), scored["time"][order][:5])
+    np.testing.assert_allclose(as_text, found[:5], rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["hyperctr", "mf", "popularity"])
+def test_unknown_users_and_items_get_a_probability(tmp_path, finished, model):
+    data = config.read(finished[0] / "run.toml", MODELS).data.path
+    folder = finished[0]
+    if model != "hyperctr":
+        folder = tmp_path / "run"
+        runs.train(settings(model, path=data), folder)
+    opened = runs.open_run(folder)
+    time = int(opened.prepared.dataset.interactions.time[-1])
+    known = opened.prepared.dataset.users.ids[0], opened.prepared.dataset.items.ids[0]
+    user, item = np.array([10**9, known[0], 10**9]), np.array([known[1], -7, -7])
+    for at in (time, time + 10**8, 0):
+        found = opened.predict(user, item, np.full(3, at))
+        assert ((found > 0) & (found < 1)).all()
+    assert len(opened.predict(user[:0], item[:0], np.empty(0, int))) == 0
+
+
+@pytest.mark.parametrize("where", ["log", "batches"])
+@pytest.mark.parametrize("model", ["hyperctr", "mf"])
+def test_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path, model, where):
+    run = settings(model, train={"epochs": 3})
+
+    def log(row):
+        if where == "log" and row["epoch"] == 2:
+            raise Killed
+
+    def progress(batches, what, total):
+        for step, batch in enumerate(batches):
+            if where == "batches" and what == "epoch 2" and step == 3:
+                raise Killed
+            yield batch
+
+    whole = runs.train(run, tmp_path / "whole", world().dataset)
+    with pytest.raises(Killed):
+        runs.train(run, tmp_path / "killed", world().dataset, log, progress)
+    assert (tmp_path / "killed" / "checkpoint.safetensors").exists()
+    again = runs.train(run, tmp_path / "killed", world().dataset)
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "whole" / "history.csv").read_text() == (tmp_path / "killed" / "history.csv").read_text()
+
+
+def test_killed_run_continues_on_another_number_of_threads(tmp_path):
+    run = settings("mf")
+    runs.train(run, tmp_path, world().dataset)
+    runs.train(replace(run, train=replace(run.train, threads=0)), tmp_path, world().dataset)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
+    for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
+        runs.train(settings("mf", train={"seed": seed}), tmp_path / name, world().dataset)
+    a, b, c = (weights(tmp_path / name)["user.weight"] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_folder_of_another_run_is_refused_and_left_alone(finished):
+    folder = finished[0]
+    path = config.read(folder / "run.toml", MODELS).data.path
+    before = (folder / "run.toml").read_text()
+    with pytest.raises(ValueError, match="holds another run"):
+        runs.train(settings(path=path, train={"lr": 0.5}), folder)
+    assert (folder / "run.toml").read_text() == before
+    assert (folder / "history.csv").exists()
+
+
+def test_folder_that_cannot_be_made_is_a_value_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ValueError, match="cannot write to"):
+            runs.train(settings("mf"), out, world().dataset)
+
+
+def test_folder_that_is_no_finished_run_says_what_it_lacks(tmp_path):
+    with pytest.raises(ValueError, match="lacks run.toml, report.json, weights.safetensors"):
+        runs.open_run(tmp_path)
+    (tmp_path / "checkpoint.safetensors").touch()
+    with pytest.raises(ValueError, match="continue it with `hyperctr train`"):
+        runs.open_run(tmp_path)
+
+
+def test_run_on_data_that_has_changed_names_the_weight(tmp_path):
+    data = synthetic.write("drift", tmp_path / "data", scale=0.02)
+    runs.train(settings("mf", path=data), tmp_path / "run")
+    synthetic.write("drift", tmp_path / "data", scale=0.03)
+    with pytest.raises(ValueError, match=r"weight user.weight is \[21, 5\], the data asks for \[31, 5\]"):
+        runs.open_run(tmp_path / "run")
+
+
+def test_data_without_times_asks_for_slices_by_count_and_works_with_them(tmp_path):
+    log = world().dataset.interactions
+    order = replace(world().dataset, interactions=replace(log, time=np.arange(len(log)), has_time=False))
+    data = write_folder(order, tmp_path / "data")
+    with pytest.raises(ValueError, match=r"has no times.*slices\.count"):
+        runs.train(settings(path=data), tmp_path / "refused")
+    report = runs.train(settings(path=data, slices={"count": 4}, train={"epochs": 1}), tmp_path / "run")
+    assert report["slices"] == 4
+    assert 0 < report["test"]["auc"] < 1
+    assert runs.open_run(tmp_path / "run").report == report
+
+
+def test_random_split_is_stamped_leaky():
+    report = runs.train(settings("mf", split={"kind": "random"}), None, world().dataset)
+    assert report["leaky"] is True
