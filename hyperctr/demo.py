@@ -17,7 +17,10 @@ EVERY = {"ml-100k": "7d,30d,90d", "planted-drift": "7d,30d,90d"}
 RUNS = {
     "popularity": BASELINES["popularity"],
     "mf": BASELINES["mf"],
-    "hyperctr": {"train": {"epochs": 12, "patience": 3, "lr": 2e-3}, "model": {"dim": 32, "depth": 2}},
+    "hyperctr": {
+        "train": {"epochs": 7, "patience": 3, "lr": 4e-3, "batch_size": 256},
+        "model": {"dim": 32, "depth": 2},
+    },
 }
 
 
@@ -80,13 +83,13 @@ def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
             say(f"ML-100K cannot be fetched here ({error}): sweeping the planted world instead")
             name = "planted-drift"
             path = sources.get("planted", None, preset="drift", say=say)
-    settings = {"train": {"epochs": 6, "patience": 2, "lr": 2e-3}, "model": {"dim": 32}}
+    settings = {"train": {"epochs": 5, "patience": 2, "lr": 2e-3}, "model": {"dim": 32}}
     return _run(str(path), "hyperctr", settings, 0), name
 
 
 def _run(path: str, model: str, settings: dict, seed: int) -> config.Run:
     tables = {
-        "data": {"path": path, "history": 50 if model == "hyperctr" else 1},
+        "data": {"path": path, "history": 20 if model == "hyperctr" else 1},
         "slices": {"every": "10d"},
         "model": {"name": model, **settings["model"]},
         "train": {**settings["train"], "seed": seed},

@@ -278,7 +278,7 @@ class HyperCTR(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity, fusion as a sum."""
+        """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
