@@ -141,6 +141,7 @@ class Loader:
         context = None if log.context is None else log.context[rows]
         if negatives:
             drawn = self.negatives(user, time, negatives, rng if rng is not None else np.random.default_rng(0))
+            drawn[drawn == item[:, None]] = -1  # the row's own item, met for the first time
             item = np.concatenate([item[:, None], drawn], 1).ravel()
             label = np.concatenate([label[:, None], np.zeros_like(drawn, np.float32)], 1).ravel()
             real = item >= 0

@@ -53,7 +53,7 @@ class World:
     half_life: float
 
     def ceiling(self, rows: np.ndarray) -> float:
-        """Best AUC any model can reach on these rows: that of the true probabilities."""
+        """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
         return auc(self.dataset.interactions.label[rows], self.probability[rows])
 
     def learnable(self, train: np.ndarray, test: np.ndarray) -> float:

@@ -268,7 +268,8 @@ class HyperCTR(nn.Module):
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        self.register_buffer("starts", torch.from_numpy(self.slices.grid.starts(len(self.slices) + 1)))
+        starts = torch.from_numpy(self.slices.grid.starts(len(self.slices) + 1))
+        self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
         self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
         self.users = Carried([side and side.nodes for side in self.slices.users])
         self.items = Carried([side and side.nodes for side in self.slices.items])

@@ -89,11 +89,21 @@ def week_of(log):
     return (log.time - START) // (7 * DAY)
 
 
-def test_anchors_alone_show_their_features():
-    items, (tier, _) = world("multihop").dataset.items, tiers()
+def test_features_show_the_community_of_anchors_and_of_no_other_item():
+    (tier, _), w = tiers(), world("multihop")
+    community = w.clusters[:, 0]
     for name in MODALITIES:
-        assert items.present[name].tolist() == (tier == 0).tolist()
-        assert items.modalities[name].any(axis=1).tolist() == (tier == 0).tolist()
+        x = w.dataset.items.modalities[name]
+        assert w.dataset.items.present[name].all()
+
+        def spread(items, x=x):
+            """Mean variance of the six community means, over that within a community."""
+            means = np.array([x[items & (community == c)].mean(0) for c in range(6)])
+            within = np.mean([x[items & (community == c)].var(0).mean() for c in range(6)])
+            return means.var(0).mean() / within
+
+        assert spread(tier == 0) > 1
+        assert spread(tier > 0) < 0.02  # by chance 1 / 208 items a community
 
 
 def test_fresh_items_are_shown_in_their_three_weeks_only():
