@@ -18,7 +18,7 @@ RUNS = {
     "popularity": BASELINES["popularity"],
     "mf": BASELINES["mf"],
     "hyperctr": {
-        "train": {"epochs": 7, "patience": 3, "lr": 4e-3, "batch_size": 256},
+        "train": {"epochs": 5, "patience": 3, "lr": 4e-3, "batch_size": 256},
         "model": {"dim": 32, "depth": 2},
     },
 }
@@ -35,7 +35,7 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     from hyperctr import runs
 
     began = time.perf_counter()
-    world = synthetic.planted("drift", seed)
+    world = synthetic.planted("drift", seed, scale=0.8)
     data = world.dataset
     log = data.interactions
     say(f"data       planted 'drift': {log.num_users:,} users, {log.num_items:,} items, {len(log):,} impressions, "
@@ -90,7 +90,7 @@ def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
 def _run(path: str, model: str, settings: dict, seed: int) -> config.Run:
     tables = {
         "data": {"path": path, "history": 20 if model == "hyperctr" else 1},
-        "slices": {"every": "10d"},
+        "slices": {"every": "20d"},
         "model": {"name": model, **settings["model"]},
         "train": {**settings["train"], "seed": seed},
         "evaluate": {"negatives": 20, "max_positives": 10_000},

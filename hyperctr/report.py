@@ -421,7 +421,7 @@ def draw_heat(sweep: Sweep) -> Figure:
     means = np.full(shape, np.nan)
     for (every, depth), rows in sweep.cells.items():
         means[sweep.every.index(every), sweep.depths.index(depth)] = score(rows).mean
-    figure, axes = _figure(max(6.2, 2.6 + 1.25 * shape[1]), 2.1 + 0.72 * shape[0])
+    figure, axes = _figure(max(7.2, 2.6 + 1.25 * shape[1]), 2.1 + 0.72 * shape[0])
     low, high = np.nanmin(means), np.nanmax(means)
     norm = Normalize(low, high if high > low else low + 1e-3)
     shades = colormaps["YlGnBu"](np.linspace(0.06, 0.82, 64))
