@@ -20,3 +20,9 @@ def data_home() -> Path:
     if not home.is_dir():
         pytest.skip(f"real data not checked: {home} is not a folder; set HYPERCTR_DATA to one that holds data sets")
     return home
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """A test that draws weights draws the same ones every time."""
+    torch.manual_seed(0)
