@@ -72,7 +72,7 @@ def data_get(
     """
     from hyperctr.data import sources
 
-    path = sources.get(name, out, preset=preset, seed=seed, say=err.print)
+    path = sources.get(name, out, preset=preset, seed=seed, say=_note)
     print(path)
 
 
@@ -257,7 +257,7 @@ def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) 
                     parts[name] = bar.add_task("", total=None)
                 bar.update(parts[name], description=f"{name}: {text}")
 
-        return sweeps.sweep(base, widths, depths, seeds, out, jobs, watch, err.print)
+        return sweeps.sweep(base, widths, depths, seeds, out, jobs, watch, _note)
 
 
 @app.command()
@@ -282,7 +282,7 @@ def demo(
         if not passed:
             raise typer.Exit(1)
         return
-    base, name = demos.sweep_run(err.print)
+    base, name = demos.sweep_run(_note)
     _sweep(base, demos.EVERY[name], "1,2,3", 1, out / name, 0)
     print((out / name / "report.md").read_text())
     print(f"table and figures: {out / name}")
@@ -339,6 +339,11 @@ def _bars() -> Any:
             yield track
 
     return show()
+
+
+def _note(text: str) -> None:
+    """Print one line on stderr, however long."""
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def _say_epoch(row: dict) -> None:
