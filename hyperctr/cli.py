@@ -114,9 +114,9 @@ def data_describe(
 
 
 def _describe(dataset: Any, as_json: bool) -> None:
-    from hyperctr.data import folder
+    from hyperctr.data.describe import describe
 
-    facts = folder.describe(dataset)
+    facts = describe(dataset)
     if as_json:
         return _print_json(facts)
     rows = [[key, _text(value)] for key, value in facts.items() if key not in ("notes", "sample")]

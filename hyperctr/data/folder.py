@@ -15,7 +15,6 @@ import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.content import categories, vectors
-from hyperctr.data.describe import describe as describe
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users, present_rows
 from hyperctr.data.known import known
