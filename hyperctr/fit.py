@@ -139,9 +139,9 @@ def _decay(model: nn.Module, l2: float) -> None:
     if not l2:
         return
     for p in model.parameters():
-        if p.grad is not None and p.ndim > 1:
-            touched = (p.grad != 0).any(1, keepdim=True) if p.ndim == 2 else 1.0
-            p.grad.addcmul_(p.detach(), touched * torch.tensor(l2))
+        if p.grad is not None and p.ndim == 2:
+            touched = (p.grad != 0).any(1, keepdim=True)
+            p.grad.add_(touched * p.detach(), alpha=l2)
 
 
 def _save_checkpoint(folder: Path, model: nn.Module, adam: torch.optim.Adam, progress: Progress, best: dict) -> None:

@@ -76,11 +76,8 @@ def slice_hypergraphs(
     at = grid.slice_of(clicks.time)
     closed = int(grid.slice_of(np.array([upto]))[0])
     # modalities that the same items have share their hypergraphs
-    masks: dict[bytes, np.ndarray] = {}
-    pattern = [np.packbits(present[m]).tobytes() for m in present]
-    masks.update(zip(pattern, present.values(), strict=True))
-    if not masks:
-        masks, pattern = {b"": np.ones(log.num_items, bool)}, []
+    pattern = [np.packbits(mask).tobytes() for mask in present.values()]
+    masks = dict(zip(pattern, present.values(), strict=True)) or {b"": np.ones(log.num_items, bool)}
     borders = np.searchsorted(at, np.arange(max(0, closed) + 1))
     users, items = [], []
     for n in range(max(0, closed)):
