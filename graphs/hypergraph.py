@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import operator
-import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from graphs import ops
+from graphs import describe, ops
+from graphs.attributes import Attributes
+from graphs.convert import Conversions
+from graphs.csr import sort_pairs, transpose
 from graphs.kernels import CSR
 
 INT32_LIMIT = 2**31  # counts below it are stored as int32: half the bytes a product has to read
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Hypergraph:
+class Hypergraph(Conversions):
     """Nodes, hyperedges, and which node is in which hyperedge; made by `Hypergraph.from_pairs`.
 
     The incidence matrix H, [num_nodes, num_hyperedges], is stored by rows and by columns. Nodes and hyperedges are
@@ -43,7 +42,9 @@ class Hypergraph:
     hyperedge_ids: np.ndarray | None = None
     """The caller's id of each hyperedge, [num_hyperedges]."""
     node_weight: Tensor | None = None
-    """Only on a dual: the hyperedge weights of the original, so that h.T.T is h again; no product reads them."""
+    """Weight of each node, [num_nodes], float32: the hyperedge weight of the dual. No product of h itself reads it."""
+    attributes: Attributes = Attributes()
+    """What the caller knows beyond weights, as a file or another package brought it."""
 
     @classmethod
     def from_pairs(
@@ -84,7 +85,7 @@ class Hypergraph:
             )
         num_nodes, num_hyperedges = _counts(nodes, hyperedges, num_nodes, num_hyperedges)
         value = None if weight is None else _weights("weight", weight, len(nodes), "pair")
-        indptr, indices, value = _sorted_members(nodes, hyperedges, num_nodes, num_hyperedges, value)
+        indptr, indices, value = sort_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value)
         if hyperedge_weight is not None:
             hyperedge_weight = _weights("hyperedge_weight", hyperedge_weight, num_hyperedges, "hyperedge")
         return cls.from_members(
@@ -114,7 +115,7 @@ class Hypergraph:
         num_hyperedges = len(indptr) - 1
         dtype = np.int32 if max(len(indices), num_nodes, num_hyperedges) < INT32_LIMIT else np.int64
         indptr, indices = indptr.astype(dtype, copy=False), indices.astype(dtype, copy=False)
-        rows = _transpose(indptr, indices, value, num_nodes)
+        rows = transpose(indptr, indices, value, num_nodes)
         h = cls(
             num_nodes=num_nodes,
             num_hyperedges=num_hyperedges,
@@ -169,6 +170,7 @@ class Hypergraph:
             node_ids=self.hyperedge_ids,
             hyperedge_ids=self.node_ids,
             node_weight=self.hyperedge_weight,
+            attributes=self.attributes.T,
         )
 
     def to(self, device: torch.device | str) -> Hypergraph:
@@ -196,55 +198,20 @@ class Hypergraph:
         """D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 x, [num_nodes, ...]; see `graphs.ops.propagate`."""
         return ops.propagate(self, x, hyperedge_weight, norm)
 
-    def merge_equal(self) -> Hypergraph:
-        """Make hyperedges with identical members one hyperedge and add their weights; `propagate` does not change."""
-        from graphs import build
-
-        return build.merge_equal(self)
-
     def describe(self) -> dict:
         """Counts, density, quantiles of degree and size, isolated nodes, components; see `graphs.describe`."""
-        from graphs.describe import describe
+        return describe.describe(self)
 
-        return describe(self)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write one .npz file, beside its final name first, so that a killed save leaves the old file or none."""
-        indptr, indices, value = self.numpy_members()
-        arrays = {
-            "shape": np.array([self.num_nodes, self.num_hyperedges]),
-            "indptr": indptr,
-            "indices": indices,
-            "value": value,
-            "hyperedge_weight": None if self.hyperedge_weight is None else self.hyperedge_weight.cpu().numpy(),
-            "node_ids": self.node_ids,
-            "hyperedge_ids": self.hyperedge_ids,
-        }
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(beside, "wb") as file:
-                np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> Hypergraph:
-        """Read what `save` wrote; the file is checked like any other input and nothing is unpickled.
-
-        Raises:
-            ValueError: the file does not hold a hypergraph.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            num_nodes, num_hyperedges = (int(n) for n in arrays.pop("shape"))
-            hyperedges = np.repeat(np.arange(len(arrays["indptr"]) - 1), np.diff(arrays.pop("indptr")))
-            nodes, value = arrays.pop("indices"), arrays.pop("value", None)
-            return cls.from_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value, **arrays)
-        except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a hypergraph that Hypergraph.save wrote: {error}") from error
+    def equals(self, other: Hypergraph) -> bool:
+        """The same numbers of nodes and hyperedges, incidences, values, weights, ids and attributes, exactly."""
+        tensors = [(*h.by_hyperedge, h.hyperedge_weight, h.node_weight) for h in (self.to("cpu"), other.to("cpu"))]
+        arrays = [[None if t is None else t.numpy() for t in ts] for ts in tensors]
+        for h, columns in zip((self, other), arrays, strict=True):
+            columns += [np.array(h.num_nodes), h.node_ids, h.hyperedge_ids]
+        return self.attributes == other.attributes and all(
+            a is b or (a is not None and b is not None and a.dtype.kind == b.dtype.kind and np.array_equal(a, b))
+            for a, b in zip(*arrays, strict=True)
+        )
 
     def numpy_members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The members of each hyperedge as numpy arrays (indptr, indices, value), for builders and samplers."""
@@ -292,9 +259,7 @@ class Hypergraph:
         )
 
     def _repr_html_(self) -> str:
-        from graphs.describe import html_table
-
-        return html_table(self)
+        return describe.html_table(self)
 
 
 def _pair_ids(name: str, ids: ArrayLike | Tensor) -> np.ndarray:
@@ -356,41 +321,12 @@ def _names(name: str, ids: Sequence | np.ndarray | Tensor | None, length: int) -
     ids = np.array(ids.cpu() if isinstance(ids, Tensor) else ids)
     if ids.shape != (length,):
         raise ValueError(f"{name} must have {length} entries, got shape {list(ids.shape)}")
-    if ids.dtype == object and all(isinstance(i, str) for i in ids):
-        ids = ids.astype(str)
-    if length and ids.dtype.kind not in "iuU":
+    if ids.dtype == object and all(isinstance(i, str) and not i.endswith("\0") for i in ids):
+        ids = ids.astype(str)  # numpy drops the NULs at the end of a string
+    kinds = {type(i) for i in ids} if ids.dtype == object else set()
+    if length and ids.dtype.kind not in "iuU" and not (kinds and kinds <= {int, str}):
         raise ValueError(f"{name} must be integers or strings, got {ids.dtype}")
     return ids
-
-
-def _sorted_members(
-    nodes: np.ndarray, hyperedges: np.ndarray, num_nodes: int, num_hyperedges: int, value: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Sort the pairs by hyperedge, then node, by one packed key, and make equal pairs one."""
-    bits = max(num_nodes - 1, 0).bit_length()
-    key = (hyperedges << bits) | nodes
-    if value is None:
-        key.sort()
-    else:
-        order = np.argsort(key, kind="stable")
-        key, value = key[order], value[order]
-    first = np.ones(len(key), dtype=bool)
-    np.not_equal(key[1:], key[:-1], out=first[1:])
-    if not first.all():
-        if value is not None:
-            value = np.add.reduceat(value, np.flatnonzero(first), dtype=np.float64).astype(np.float32)
-        key = key[first]
-    indptr = np.zeros(num_hyperedges + 1, dtype=np.int64)
-    np.cumsum(np.bincount(key >> bits, minlength=num_hyperedges), out=indptr[1:])
-    return indptr, key & ((1 << bits) - 1), value
-
-
-def _transpose(
-    indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_columns: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    data = np.ones(len(indices), dtype=np.int8) if value is None else value
-    rows = scipy.sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_columns)).tocsc()
-    return rows.indptr, rows.indices, None if value is None else rows.data
 
 
 def _csr(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, dtype: type) -> CSR:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from graphs import Hypergraph, TimeGrid
-from graphs.build import drop_small, union
+from graphs.build import drop_small, merge_equal, union
 from hyperctr.data.interactions import Interactions
 
 
@@ -98,7 +98,7 @@ def _side(node: np.ndarray, edge: np.ndarray, item: np.ndarray, masks: dict, pat
     def build(mask: np.ndarray) -> Hypergraph:
         has = mask[item]
         h = Hypergraph.from_pairs(local[has], members[has], len(nodes), len(edges), node_ids=nodes, hyperedge_ids=edges)
-        return drop_small(h, 2).merge_equal()
+        return merge_equal(drop_small(h, 2))
 
     built = {key: build(mask) for key, mask in masks.items()}
     each = [built[key] for key in pattern] or list(built.values())

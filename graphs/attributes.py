@@ -1,0 +1,53 @@
+"""What a caller knows of nodes, hyperedges and incidences beyond their weights; kept, and read by no product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Attributes by number; only what has some is stored, and an empty dict is the same as none."""
+
+    metadata: dict = field(default_factory=dict)
+    """Of the hypergraph itself."""
+    nodes: dict[int, dict] = field(default_factory=dict)
+    """Node -> its attributes."""
+    hyperedges: dict[int, dict] = field(default_factory=dict)
+    """Hyperedge -> its attributes."""
+    incidences: dict[tuple[int, int], dict] = field(default_factory=dict)
+    """(node, hyperedge) -> attributes of the incidence."""
+
+    def __bool__(self) -> bool:
+        return bool(self.metadata or self.nodes or self.hyperedges or self.incidences)
+
+    @property
+    def T(self) -> Attributes:
+        """Those of the dual."""
+        return Attributes(
+            self.metadata, self.hyperedges, self.nodes, {(e, v): a for (v, e), a in self.incidences.items()}
+        )
+
+    def take(self, nodes: Sequence[int] | None = None, hyperedges: Sequence[int] | None = None) -> Attributes:
+        """Those of a part, numbered anew: new node i was nodes[i], new hyperedge j was hyperedges[j]; None keeps all.
+
+        A node or hyperedge named twice has its attributes twice.
+        """
+        node_now, hyperedge_now = _numbers_now(nodes), _numbers_now(hyperedges)
+        return Attributes(
+            self.metadata,
+            {i: a for v, a in self.nodes.items() for i in node_now(v)},
+            {j: a for e, a in self.hyperedges.items() for j in hyperedge_now(e)},
+            {(i, j): a for (v, e), a in self.incidences.items() for i in node_now(v) for j in hyperedge_now(e)},
+        )
+
+
+def _numbers_now(taken: Sequence[int] | None) -> Callable[[int], Sequence[int]]:
+    """The new numbers of an old number."""
+    if taken is None:
+        return lambda old: (old,)
+    now: dict[int, list[int]] = {}
+    for new, old in enumerate(taken):
+        now.setdefault(int(old), []).append(new)
+    return lambda old: now.get(old, ())
