@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from graphs import describe, ops
 from graphs.attributes import Attributes
 from graphs.convert import Conversions
 from graphs.csr import sort_pairs, transpose
-from graphs.kernels import CSR
+from graphs.kernels import CSR, INT32_LIMIT
 
-INT32_LIMIT = 2**31  # counts below it are stored as int32: half the bytes a product has to read
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,6 +45,9 @@ class Hypergraph(Conversions):
     """Weight of each node, [num_nodes], float32: the hyperedge weight of the dual. No product of h itself reads it."""
     attributes: Attributes = Attributes()
     """What the caller knows beyond weights, as a file or another package brought it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kept", {})  # what is computed once; not a field, so that a copy starts without it
 
     @classmethod
     def from_pairs(
@@ -139,11 +142,11 @@ class Hypergraph(Conversions):
 
     def degree(self) -> Tensor:
         """D_v(v) = sum_e w_e h(v, e), [num_nodes], float32."""
-        return self._degree.float()
+        return self._degree().float()
 
     def size(self) -> Tensor:
         """D_e(e) = sum_v h(v, e), the number of members unless incidences carry values, [num_hyperedges], float32."""
-        return self._size.float()
+        return self._size().float()
 
     def members(self, hyperedge: int) -> Tensor:
         """The nodes of one hyperedge, increasing, int64."""
@@ -153,10 +156,10 @@ class Hypergraph(Conversions):
         """The hyperedges of one node, increasing, int64."""
         return _row(self.by_node, node, self.num_nodes, "node")
 
-    @cached_property
+    @property
     def isolated(self) -> Tensor:
         """True for a node whose degree is zero, [num_nodes]: it is in no hyperedge, or in ones of weight zero."""
-        return self._degree == 0
+        return self._once("isolated", lambda: self._degree() == 0)
 
     @property
     def T(self) -> Hypergraph:
@@ -218,34 +221,36 @@ class Hypergraph(Conversions):
         indptr, indices, value = (None if a is None else a.cpu().numpy() for a in self.by_hyperedge)
         return indptr, indices, value
 
-    @cached_property
+    @property
     def inverse_size(self) -> Tensor:
         """D_e^-1 with 0^-1 = 0, [num_hyperedges], float64."""
-        return ops.inverse(self._size, 1.0)
+        return self._once("inverse_size", lambda: ops.inverse(self._size(), 1.0))
 
     def scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:
         """What `propagate` multiplies by, left to right: nodes, hyperedges (W D_e^-1), nodes; None means ones."""
-        if (norm, dtype) not in self._scales:
-            middle = self.inverse_size if self.hyperedge_weight is None else self.inverse_size * self.hyperedge_weight
-            if norm == "sym":
-                left = right = ops.inverse(self._degree, 0.5).to(dtype)
-            else:
-                left, right = ops.inverse(self._degree, 1.0).to(dtype), None
-            self._scales[norm, dtype] = left, middle.to(dtype), right
-        return self._scales[norm, dtype]
+        return self._once((norm, dtype), lambda: self._scales(norm, dtype))
 
-    @cached_property
-    def _scales(self) -> dict:
-        return {}
+    def _scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        middle = self.inverse_size if self.hyperedge_weight is None else self.inverse_size * self.hyperedge_weight
+        if norm == "sym":
+            left = right = ops.inverse(self._degree(), 0.5).to(dtype)
+        else:
+            left, right = ops.inverse(self._degree(), 1.0).to(dtype), None
+        return left, middle.to(dtype), right
 
-    @cached_property
     def _degree(self) -> Tensor:
         weight = self.hyperedge_weight
-        return self @ (self._ones(self.num_hyperedges) if weight is None else weight.double())
+        ones = self._ones(self.num_hyperedges)
+        return self._once("degree", lambda: self @ (ones if weight is None else weight.double()))
 
-    @cached_property
     def _size(self) -> Tensor:
-        return self.T @ self._ones(self.num_nodes)
+        return self._once("size", lambda: self.T @ self._ones(self.num_nodes))
+
+    def _once(self, name: object, compute: Callable[[], Kept]) -> Kept:
+        """Computed at the first call and kept. (A cached_property holds a lock, which torch.compile cannot enter.)"""
+        if name not in self._kept:
+            self._kept[name] = compute()
+        return self._kept[name]
 
     def _ones(self, count: int) -> Tensor:
         return torch.ones(count, dtype=torch.float64, device=self.device)

@@ -6,25 +6,33 @@ is symmetric, so nothing here asks autograd to differentiate a sparse product, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from graphs.kernels import CSR, cpu, reference
+from graphs.kernels import CSR, INT32_LIMIT, cpu, native, reference
 
 if TYPE_CHECKING:
     from graphs.hypergraph import Hypergraph
 
 Norm = Literal["sym", "row"]
+LARGE = 2**20  # products of so many numbers repay a call into compiled code
 
 
-def kernels_for(x: Tensor) -> ModuleType:
-    """The kernels that a tensor is multiplied with: THE one place that chooses."""
-    if x.device.type == "cpu":
-        return cpu
-    return reference
+def kernels_for(x: Tensor, incidences: int) -> ModuleType:
+    """The kernels that multiply x with a matrix of so many incidences: THE one place that chooses."""
+    if x.device.type == "cuda" and x.dtype != torch.float64:
+        from graphs.kernels import gpu
+
+        return gpu
+    if x.device.type != "cpu":
+        return reference
+    if x.dtype in native.DTYPES and incidences * x.shape[1] >= LARGE and incidences < INT32_LIMIT and native.ready():
+        return native
+    return cpu
 
 
 def product(h: Hypergraph, x: Tensor) -> Tensor:
@@ -41,7 +49,7 @@ def product(h: Hypergraph, x: Tensor) -> Tensor:
         ValueError: x has other rows, another device, or is not floating point.
     """
     _check(h, x, h.num_hyperedges, "hyperedge")
-    y = _Product.apply(x.reshape(len(x), _width(x)), h.by_node, h.by_hyperedge)
+    y = _product(x.reshape(len(x), _width(x)), *h.by_node, *h.by_hyperedge)
     return y.reshape(h.num_nodes, *x.shape[1:])
 
 
@@ -70,7 +78,7 @@ def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, 
     if hyperedge_weight is not None:
         return _propagate_weighted(h, flat, hyperedge_weight, norm).reshape(x.shape)
     left, middle, right = h.scales(norm, torch.promote_types(x.dtype, torch.float32))
-    return _Propagate.apply(flat, h.by_node, h.by_hyperedge, left, middle, right).reshape(x.shape)
+    return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
 
 
 def inverse(x: Tensor, power: float) -> Tensor:
@@ -79,32 +87,84 @@ def inverse(x: Tensor, power: float) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1).pow(-power), 0)
 
 
-class _Product(torch.autograd.Function):
+# The two products as operators of their own, so that torch.compile and torch.export see one call each. A matrix and its
+# transpose are spelt out as (indptr, indices, value): operators take tensors, not tuples of them. The decorator
+# torch.library.custom_op would do the same, and import a second's worth of compiler at the first call.
+
+_library = torch.library.Library("graphs", "DEF")
+
+
+def _operator(name: str, schema: str, now: Callable, fake: Callable, backward: Callable) -> Callable:
+    """Register a function of tensors: its schema, how to compute it, the shape of its result and its gradient."""
+    _library.define(name + schema)
+    _library.impl(name, now, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"graphs::{name}", fake, lib=_library)
+    torch.library.register_autograd(f"graphs::{name}", backward, setup_context=_save_matrix, lib=_library)
+    return getattr(torch.ops.graphs, name).default
+
+
+def _save_matrix(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _product_now(
+    x: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    value: Tensor | None,
+    indptr_t: Tensor,
+    indices_t: Tensor,
+    value_t: Tensor | None,
+) -> Tensor:
     """y = M x; the gradient is M^T g."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, matrix: CSR, transposed: CSR) -> Tensor:
-        ctx.halves = transposed, matrix
-        return kernels_for(x).spmm(matrix, x)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Product.apply(gradient, *ctx.halves), None, None
+    matrix = CSR(indptr, indices, value)
+    return kernels_for(x, len(indices)).spmm(matrix, x)
 
 
-class _Propagate(torch.autograd.Function):
+def _product_backward(ctx, gradient: Tensor):
+    indptr, indices, value, *transposed = ctx.saved_tensors
+    return _product(gradient, *transposed, indptr, indices, value), *[None] * 6
+
+
+_product = _operator(
+    "product",
+    "(Tensor x, Tensor p, Tensor i, Tensor? v, Tensor p_t, Tensor i_t, Tensor? v_t) -> Tensor",
+    _product_now,
+    lambda x, indptr, *_: x.new_empty(len(indptr) - 1, x.shape[1]),
+    _product_backward,
+)
+
+
+def _propagate_now(
+    x: Tensor,
+    node_indptr: Tensor,
+    node_indices: Tensor,
+    node_value: Tensor | None,
+    edge_indptr: Tensor,
+    edge_indices: Tensor,
+    edge_value: Tensor | None,
+    left: Tensor | None,
+    middle: Tensor,
+    right: Tensor | None,
+) -> Tensor:
     """y = left * H (middle * H^T (right * x)) with constant scales; its own gradient, left and right exchanged."""
+    by_node, by_hyperedge = CSR(node_indptr, node_indices, node_value), CSR(edge_indptr, edge_indices, edge_value)
+    return kernels_for(x, len(node_indices)).propagate(by_node, by_hyperedge, left, middle, right, x)
 
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None
-    ) -> Tensor:
-        ctx.exchanged = by_node, by_hyperedge, right, middle, left
-        return kernels_for(x).propagate(by_node, by_hyperedge, left, middle, right, x)
 
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Propagate.apply(gradient, *ctx.exchanged), None, None, None, None, None
+def _propagate_backward(ctx, gradient: Tensor):
+    *matrices, left, middle, right = ctx.saved_tensors
+    return _propagate(gradient, *matrices, right, middle, left), *[None] * 9
+
+
+_propagate = _operator(
+    "propagate",
+    "(Tensor x, Tensor p, Tensor i, Tensor? v, Tensor p_t, Tensor i_t, Tensor? v_t, "
+    "Tensor? left, Tensor middle, Tensor? right) -> Tensor",
+    _propagate_now,
+    lambda x, *_: torch.empty_like(x),
+    _propagate_backward,
+)
 
 
 def _propagate_weighted(h: Hypergraph, x: Tensor, weight: Tensor, norm: Norm) -> Tensor:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+INT32_LIMIT = 2**31  # counts below it are stored as int32: half the bytes a product has to read
+
+
 class CSR(NamedTuple):
     """A sparse matrix by rows; the columns of a row are strictly increasing."""
 

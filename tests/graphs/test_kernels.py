@@ -106,8 +106,8 @@ def test_the_modules_have_the_same_functions_and_arguments():
 
 
 def test_a_cpu_tensor_gets_the_cpu_kernels():
-    assert ops.kernels_for(torch.zeros(1)) is cpu
-    assert ops.kernels_for(torch.zeros(1, device="meta")) is reference
+    assert ops.kernels_for(torch.zeros(1, 1), 1) is cpu
+    assert ops.kernels_for(torch.zeros(1, 1, device="meta"), 1) is reference
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ from graphs.kernels import cpu, reference
 
 @pytest.fixture(params=[reference, cpu], ids=["reference", "cpu"])
 def kernels(request, monkeypatch):
-    monkeypatch.setattr(ops, "kernels_for", lambda x: request.param)
+    monkeypatch.setattr(ops, "kernels_for", lambda x, incidences: request.param)
 
 
 def test_products_by_hand(five, kernels):

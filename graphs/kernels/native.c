@@ -1,0 +1,298 @@
+/* y = left * H (middle * H^T (right * x)) in one call, for float32 and bfloat16; see native.py for when it is used.
+
+   Columns are cut into blocks of 32, and the rows of a block are packed side by side, so that what is read at random
+   stays in a core's second-level cache. Which of two ways is taken depends on the shape alone:
+
+   tiled     the longer side is cut into tiles of about 1 MB. A row's incidences are sorted, so a cursor a row walks
+             through the tiles, and both passes only read at random: sum(rows, tile).
+   one pass  where a row has only a few incidences a tile, the longer side is walked once, row by row, and added at
+             random into the shorter one: add(row).
+
+   Every number is summed in one order, whatever the number of threads: the same bits come out. */
+
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+#define BLOCK 32
+#define VECTORS 2
+#define TILE_BYTES (1 << 20)
+#define HUGE_PAGE (1 << 21)
+#define SHORT_RUN 8
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef uint16_t Half __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef struct { Vector v[VECTORS]; } Row; /* a row of a block */
+
+typedef struct {
+    int64_t rows;
+    const int32_t *indptr, *indices;
+    const float *value; /* NULL: ones */
+} CSR;
+
+typedef struct {
+    CSR by_node, by_hyperedge;
+    const float *left, *middle, *right; /* NULL: ones; middle is never NULL */
+    const void *x;
+    void *y;
+    int64_t dim, blocks, groups, parts; /* group g takes blocks g, g + groups, ...; its threads split the rows */
+    int64_t tile;
+    int tiled, half, complete;
+    char **workspace; /* one a group */
+    pthread_barrier_t *barrier;
+    pthread_mutex_t *start;
+} Call;
+
+typedef struct { Call *call; int64_t group, part; } Thread;
+
+#define ROUND(v) ((Bits)(v) + 0x7fff + (((Bits)(v) >> 16) & 1)) /* its upper half is bfloat16, ties to even */
+
+/* A row of one of our own tables, BLOCK wide: float32, or (half) pairs of bfloat16, column k + LANES above column k. */
+INLINE Row load(const void *table, int64_t row, int half) {
+    if (half) {
+        Bits pair = ((const Bits *)table)[row];
+        return (Row){{(Vector)(pair << 16), (Vector)(pair & 0xffff0000)}};
+    }
+    return ((const Row *)table)[row];
+}
+
+INLINE void store(void *table, int64_t row, Row r, int half) {
+    if (half)
+        ((Bits *)table)[row] = ROUND(r.v[0]) >> 16 | (ROUND(r.v[1]) & 0xffff0000);
+    else
+        ((Row *)table)[row] = r;
+}
+
+/* Columns [first, first + BLOCK) of a row of x, which is dim wide; columns it does not have are zero. */
+INLINE Row fetch(const Call *c, int64_t row, int64_t first, int half) {
+    int64_t width = c->dim - first < BLOCK ? c->dim - first : BLOCK, at = row * c->dim + first;
+    Row r = {0};
+    if (half) {
+        Half part[VECTORS] = {0};
+        memcpy(part, (const uint16_t *)c->x + at, width * 2);
+        for (int k = 0; k < VECTORS; k++) r.v[k] = (Vector)(__builtin_convertvector(part[k], Bits) << 16);
+    } else if (width == BLOCK)
+        r = *(const Row *)((const float *)c->x + at);
+    else
+        memcpy(&r, (const float *)c->x + at, width * 4);
+    return r;
+}
+
+INLINE void put(const Call *c, int64_t row, int64_t first, Row r, int half) {
+    int64_t width = c->dim - first < BLOCK ? c->dim - first : BLOCK, at = row * c->dim + first;
+    if (half) {
+        Half part[VECTORS];
+        for (int k = 0; k < VECTORS; k++) part[k] = __builtin_convertvector(ROUND(r.v[k]) >> 16, Half);
+        memcpy((uint16_t *)c->y + at, part, width * 2);
+    } else if (width == BLOCK)
+        *(Row *)((float *)c->y + at) = r;
+    else
+        memcpy((float *)c->y + at, &r, width * 4);
+}
+
+INLINE Row times(Row r, float scale) {
+    for (int k = 0; k < VECTORS; k++) r.v[k] *= scale;
+    return r;
+}
+
+INLINE Row plus(Row a, Row b) {
+    for (int k = 0; k < VECTORS; k++) a.v[k] += b.v[k];
+    return a;
+}
+
+INLINE Row entry(const CSR *m, int64_t at, const void *table, int64_t first, int half) {
+    Row r = load(table, m->indices[at] - first, half);
+    return m->value ? times(r, m->value[at]) : r;
+}
+
+/* start + the sum of the table rows [first, last) that a row of m names from *cursor on; the cursor moves behind them.
+   With two chains odd and even entries are added apart: additions need not wait for one another. */
+INLINE Row sum(const CSR *m, int64_t end, int64_t *cursor, const void *table, int64_t first, int64_t last, Row start,
+               int chains, int half) {
+    int64_t at = *cursor;
+    Row odd = {0};
+    if (chains == 2)
+        for (; at + 1 < end && m->indices[at + 1] < last; at += 2) {
+            start = plus(start, entry(m, at, table, first, half));
+            odd = plus(odd, entry(m, at + 1, table, first, half));
+        }
+    for (; at < end && m->indices[at] < last; at++) start = plus(start, entry(m, at, table, first, half));
+    *cursor = at;
+    return chains == 2 ? plus(start, odd) : start;
+}
+
+/* Add to row `to` of a float32 table what its incidences up to `last` name of the tile [first, last) of another. */
+INLINE void walk(const Call *c, const CSR *m, int64_t to, int64_t *cursor, const void *tile, int64_t first,
+                 int64_t last, void *table, int half) {
+    int64_t end = m->indptr[to + 1];
+    if (*cursor == end || m->indices[*cursor] >= last) return;
+    if (c->tiled)
+        store(table, to, sum(m, end, cursor, tile, first, last, load(table, to, 0), 2, half), 0);
+    else /* in the order and precision of `add` */
+        store(table, to, sum(m, end, cursor, tile, first, last, load(table, to, 0), 1, 0), 0);
+}
+
+INLINE Row sum_all(const CSR *m, int64_t row, const void *table, int half) {
+    int64_t cursor = m->indptr[row];
+    return sum(m, m->indptr[row + 1], &cursor, table, 0, INT64_MAX, (Row){0}, 2, half);
+}
+
+/* Add r, once an incidence of the row, to the float32 table rows it names. */
+INLINE void add(const CSR *m, int64_t row, void *table, Row r) {
+    for (int64_t at = m->indptr[row]; at < m->indptr[row + 1]; at++) {
+        int64_t to = m->indices[at];
+        store(table, to, plus(load(table, to, 0), m->value ? times(r, m->value[at]) : r), 0);
+    }
+}
+
+/* First of the rows [from, to) that belongs to `part` of `parts` with about equally many incidences. */
+static int64_t share(const CSR *m, int64_t from, int64_t to, int64_t part, int64_t parts) {
+    if (part == 0 || part == parts) return part ? to : from;
+    int64_t target = m->indptr[from] + (m->indptr[to] - (int64_t)m->indptr[from]) * part / parts;
+    while (from < to) {
+        int64_t middle = (from + to) / 2;
+        if (m->indptr[middle] < target) from = middle + 1; else to = middle;
+    }
+    return from;
+}
+
+static void meet(const Thread *t) {
+    if (t->call->parts > 1) pthread_barrier_wait(&t->call->barrier[t->group]);
+}
+
+INLINE float scale_of(const float *scales, int64_t row) { return scales ? scales[row] : 1; }
+
+/* One block where there are fewer nodes than hyperedges: a tile of H^T x at a time, or one row of it. */
+INLINE void few_nodes(const Thread *t, int64_t first, int half) {
+    const Call *c = t->call;
+    const CSR *nodes = &c->by_node, *edges = &c->by_hyperedge;
+    int64_t n = nodes->rows, m = edges->rows;
+    char *x = c->workspace[t->group], *y = x + n * BLOCK * 4, *e = y + n * BLOCK * 4;
+    int64_t *cursor = (int64_t *)(e + c->tile * BLOCK * 4);
+    int64_t v0 = share(nodes, 0, n, t->part, c->parts), v1 = share(nodes, 0, n, t->part + 1, c->parts);
+    for (int64_t v = v0; v < v1; v++) {
+        store(x, v, times(fetch(c, v, first, half), scale_of(c->right, v)), half);
+        store(y, v, (Row){0}, 0);
+        cursor[v] = nodes->indptr[v];
+    }
+    meet(t);
+    if (!c->tiled && c->parts == 1)
+        for (int64_t i = 0; i < m; i++) add(edges, i, y, times(sum_all(edges, i, x, half), c->middle[i]));
+    else
+        for (int64_t e0 = 0; e0 < m; e0 += c->tile) {
+            int64_t e1 = e0 + c->tile < m ? e0 + c->tile : m;
+            int64_t from = share(edges, e0, e1, t->part, c->parts), to = share(edges, e0, e1, t->part + 1, c->parts);
+            for (int64_t i = from; i < to; i++) store(e, i - e0, times(sum_all(edges, i, x, half), c->middle[i]), half && c->tiled);
+            meet(t);
+            for (int64_t v = v0; v < v1; v++) walk(c, nodes, v, &cursor[v], e, e0, e1, y, half);
+            meet(t);
+        }
+    for (int64_t v = v0; v < v1; v++) put(c, v, first, times(load(y, v, 0), scale_of(c->left, v)), half);
+    meet(t);
+}
+
+/* One block where there are fewer hyperedges than nodes: H^T x in a table, a tile of x at a time, or one row of it. */
+INLINE void few_hyperedges(const Thread *t, int64_t first, int half) {
+    const Call *c = t->call;
+    const CSR *nodes = &c->by_node, *edges = &c->by_hyperedge;
+    int64_t n = nodes->rows, m = edges->rows;
+    char *e = c->workspace[t->group], *narrow = half ? e + m * BLOCK * 4 : e, *x = e + m * BLOCK * 8;
+    int64_t *cursor = (int64_t *)(x + c->tile * BLOCK * 4);
+    int64_t i0 = share(edges, 0, m, t->part, c->parts), i1 = share(edges, 0, m, t->part + 1, c->parts);
+    for (int64_t i = i0; i < i1; i++) {
+        store(e, i, (Row){0}, 0);
+        cursor[i] = edges->indptr[i];
+    }
+    if (!c->tiled && c->parts == 1)
+        for (int64_t v = 0; v < n; v++) add(nodes, v, e, times(fetch(c, v, first, half), scale_of(c->right, v)));
+    else
+        for (int64_t v0 = 0; v0 < n; v0 += c->tile) {
+            int64_t v1 = v0 + c->tile < n ? v0 + c->tile : n;
+            int64_t from = share(nodes, v0, v1, t->part, c->parts), to = share(nodes, v0, v1, t->part + 1, c->parts);
+            for (int64_t v = from; v < to; v++)
+                store(x, v - v0, times(fetch(c, v, first, half), scale_of(c->right, v)), half && c->tiled);
+            meet(t);
+            for (int64_t i = i0; i < i1; i++) walk(c, edges, i, &cursor[i], x, v0, v1, e, half);
+            meet(t);
+        }
+    for (int64_t i = i0; i < i1; i++) store(narrow, i, times(load(e, i, 0), c->middle[i]), half);
+    meet(t);
+    int64_t v0 = share(nodes, 0, n, t->part, c->parts), v1 = share(nodes, 0, n, t->part + 1, c->parts);
+    for (int64_t v = v0; v < v1; v++)
+        put(c, v, first, times(sum_all(nodes, v, narrow, half), scale_of(c->left, v)), half);
+    meet(t);
+}
+
+static void *run(void *argument) {
+    const Thread *t = argument;
+    Call *c = t->call;
+    pthread_mutex_lock(c->start);
+    pthread_mutex_unlock(c->start);
+    for (int64_t block = t->group; c->complete && block < c->blocks; block += c->groups) {
+        int few = c->by_node.rows <= c->by_hyperedge.rows;
+        if (few && c->half) few_nodes(t, block * BLOCK, 1);
+        else if (few) few_nodes(t, block * BLOCK, 0);
+        else if (c->half) few_hyperedges(t, block * BLOCK, 1);
+        else few_hyperedges(t, block * BLOCK, 0);
+    }
+    return NULL;
+}
+
+static void ask_for_huge_pages(void *from, size_t bytes) {
+#ifdef MADV_HUGEPAGE /* else half of the time on a large result goes into faults on its small pages */
+    uintptr_t first = ((uintptr_t)from + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, last = (uintptr_t)from + bytes;
+    if (last > first + HUGE_PAGE) madvise((void *)first, (last - first) / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#else
+    (void)from, (void)bytes;
+#endif
+}
+
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+/* Fills y, [nodes, dim]; nonzero when memory or threads could not be had, and y is then not complete. */
+int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, int half, const int32_t *node_indptr,
+              const int32_t *node_indices, const float *node_value, const int32_t *edge_indptr,
+              const int32_t *edge_indices, const float *edge_value, const float *left, const float *middle,
+              const float *right, const void *x, void *y) {
+    int64_t blocks = (dim + BLOCK - 1) / BLOCK, groups = gcd(blocks, threads), tile = TILE_BYTES / BLOCK / (half ? 2 : 4);
+    int64_t few = nodes < hyperedges ? nodes : hyperedges, many = nodes < hyperedges ? hyperedges : nodes;
+    Call c = {.by_node = {nodes, node_indptr, node_indices, node_value},
+              .by_hyperedge = {hyperedges, edge_indptr, edge_indices, edge_value},
+              .left = left, .middle = middle, .right = right, .x = x, .y = y, .half = half, .dim = dim,
+              .blocks = blocks, .groups = groups, .parts = threads / groups, .tile = tile < many ? tile : many};
+    c.tiled = node_indptr[nodes] / few / ((many + tile - 1) / tile) >= SHORT_RUN;
+    size_t bytes = 4 * BLOCK * (2 * few + c.tile) + 8 * few;
+    bytes = (bytes / HUGE_PAGE + 1) * HUGE_PAGE;
+    char *workspace[groups];
+    pthread_barrier_t barrier[groups];
+    pthread_mutex_t start = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t handle[threads];
+    Thread thread[threads];
+    c.workspace = workspace, c.barrier = barrier, c.start = &start;
+    int64_t had = 0, made = 1; /* thread 0 is the caller's own */
+    for (; had < groups && (workspace[had] = aligned_alloc(HUGE_PAGE, bytes)); had++) {
+        ask_for_huge_pages(workspace[had], bytes);
+        pthread_barrier_init(&barrier[had], NULL, c.parts);
+    }
+    ask_for_huge_pages(y, nodes * dim * (half ? 2 : 4));
+    pthread_mutex_lock(&start); /* none sets out before all are there: a barrier would wait for ever */
+    for (int64_t i = 0; i < threads; i++) thread[i] = (Thread){&c, i / c.parts, i % c.parts};
+    while (had == groups && made < threads && !pthread_create(&handle[made], NULL, run, &thread[made])) made++;
+    c.complete = had == groups && made == threads;
+    pthread_mutex_unlock(&start);
+    run(&thread[0]);
+    while (--made > 0) pthread_join(handle[made], NULL);
+    while (had-- > 0) {
+        pthread_barrier_destroy(&barrier[had]);
+        free(workspace[had]);
+    }
+    return !c.complete;
+}
