@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,12 @@ class Attributes:
     """Hyperedge -> its attributes."""
     incidences: dict[tuple[int, int], dict] = field(default_factory=dict)
     """(node, hyperedge) -> attributes of the incidence."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "hyperedges", "incidences"):
+            given = getattr(self, name)
+            if not all(given.values()):
+                object.__setattr__(self, name, {key: attrs for key, attrs in given.items() if attrs})
 
     def __bool__(self) -> bool:
         return bool(self.metadata or self.nodes or self.hyperedges or self.incidences)
@@ -34,7 +42,8 @@ class Attributes:
 
         A node or hyperedge named twice has its attributes twice.
         """
-        node_now, hyperedge_now = _numbers_now(nodes), _numbers_now(hyperedges)
+        node_now = _numbers_now(nodes, [*self.nodes, *(v for v, _ in self.incidences)])
+        hyperedge_now = _numbers_now(hyperedges, [*self.hyperedges, *(e for _, e in self.incidences)])
         return Attributes(
             self.metadata,
             {i: a for v, a in self.nodes.items() for i in node_now(v)},
@@ -43,11 +52,14 @@ class Attributes:
         )
 
 
-def _numbers_now(taken: Sequence[int] | None) -> Callable[[int], Sequence[int]]:
-    """The new numbers of an old number."""
+def _numbers_now(taken: Sequence[int] | None, known: Iterable[int]) -> Callable[[int], Sequence[int]]:
+    """The new numbers of an old number; only those of `known`, which have attributes, are looked up."""
     if taken is None:
         return lambda old: (old,)
-    now: dict[int, list[int]] = {}
-    for new, old in enumerate(taken):
-        now.setdefault(int(old), []).append(new)
-    return lambda old: now.get(old, ())
+    now: dict[int, list[int]] = {old: [] for old in known}
+    if now:
+        taken = np.asarray(taken, dtype=np.int64)
+        places = np.flatnonzero(np.isin(taken, list(now)))
+        for new, old in zip(places.tolist(), taken[places].tolist(), strict=True):
+            now[old].append(new)
+    return now.__getitem__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -43,7 +43,7 @@ class Hypergraph(Conversions):
     """The caller's id of each hyperedge, [num_hyperedges]."""
     node_weight: Tensor | None = None
     """Weight of each node, [num_nodes], float32: the hyperedge weight of the dual. No product of h itself reads it."""
-    attributes: Attributes = Attributes()
+    attributes: Attributes = field(default_factory=Attributes)
     """What the caller knows beyond weights, as a file or another package brought it."""
 
     def __post_init__(self) -> None:
@@ -60,6 +60,7 @@ class Hypergraph(Conversions):
         hyperedge_weight: ArrayLike | Tensor | None = None,
         node_ids: Sequence | np.ndarray | None = None,
         hyperedge_ids: Sequence | np.ndarray | None = None,
+        node_weight: ArrayLike | Tensor | None = None,
     ) -> Hypergraph:
         """Make a hypergraph from (node, hyperedge) pairs in any order.
 
@@ -73,6 +74,7 @@ class Hypergraph(Conversions):
             hyperedge_weight: w_e of each hyperedge, [num_hyperedges], finite and not negative; None means 1.
             node_ids: the caller's ids, [num_nodes], integers or strings.
             hyperedge_ids: the caller's ids, [num_hyperedges], integers or strings.
+            node_weight: weight of each node, [num_nodes], finite and not negative: the hyperedge weight of the dual.
 
         Returns:
             The hypergraph, on the device of `nodes` if that is a tensor. No pairs give a hypergraph without incidences.
@@ -91,6 +93,8 @@ class Hypergraph(Conversions):
         indptr, indices, value = sort_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value)
         if hyperedge_weight is not None:
             hyperedge_weight = _weights("hyperedge_weight", hyperedge_weight, num_hyperedges, "hyperedge")
+        if node_weight is not None:
+            node_weight = _weights("node_weight", node_weight, num_nodes, "node")
         return cls.from_members(
             indptr,
             indices,
@@ -99,6 +103,7 @@ class Hypergraph(Conversions):
             hyperedge_weight=hyperedge_weight,
             node_ids=_names("node_ids", node_ids, num_nodes),
             hyperedge_ids=_names("hyperedge_ids", hyperedge_ids, num_hyperedges),
+            node_weight=node_weight,
             device=device,
         )
 
@@ -112,6 +117,7 @@ class Hypergraph(Conversions):
         hyperedge_weight: np.ndarray | None = None,
         node_ids: np.ndarray | None = None,
         hyperedge_ids: np.ndarray | None = None,
+        node_weight: np.ndarray | None = None,
         device: torch.device | str = "cpu",
     ) -> Hypergraph:
         """Wrap the members of each hyperedge in CSR form, nodes increasing within a hyperedge; nothing is checked."""
@@ -127,6 +133,7 @@ class Hypergraph(Conversions):
             hyperedge_weight=None if hyperedge_weight is None else torch.from_numpy(hyperedge_weight),
             node_ids=node_ids,
             hyperedge_ids=hyperedge_ids,
+            node_weight=None if node_weight is None else torch.from_numpy(node_weight),
         )
         return h.to(device)
 
@@ -207,19 +214,25 @@ class Hypergraph(Conversions):
 
     def equals(self, other: Hypergraph) -> bool:
         """The same numbers of nodes and hyperedges, incidences, values, weights, ids and attributes, exactly."""
-        tensors = [(*h.by_hyperedge, h.hyperedge_weight, h.node_weight) for h in (self.to("cpu"), other.to("cpu"))]
-        arrays = [[None if t is None else t.numpy() for t in ts] for ts in tensors]
-        for h, columns in zip((self, other), arrays, strict=True):
-            columns += [np.array(h.num_nodes), h.node_ids, h.hyperedge_ids]
-        return self.attributes == other.attributes and all(
-            a is b or (a is not None and b is not None and a.dtype.kind == b.dtype.kind and np.array_equal(a, b))
-            for a, b in zip(*arrays, strict=True)
-        )
+        parts = []
+        for h in (self.to("cpu"), other.to("cpu")):
+            tensors = (*h.by_hyperedge, h.hyperedge_weight, h.node_weight)
+            ids = [None if i is None else i.tolist() for i in (h.node_ids, h.hyperedge_ids)]
+            parts.append((h.num_nodes, ids, h.attributes, [t is None for t in tensors], tensors))
+        (*mine, my_tensors), (*others, their_tensors) = parts
+        same = (a is None or torch.equal(a, b) for a, b in zip(my_tensors, their_tensors, strict=True))
+        return mine == others and all(same)
 
     def numpy_members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The members of each hyperedge as numpy arrays (indptr, indices, value), for builders and samplers."""
         indptr, indices, value = (None if a is None else a.cpu().numpy() for a in self.by_hyperedge)
         return indptr, indices, value
+
+    @property
+    def order(self) -> Tensor:
+        """Place in `by_hyperedge`, and so in `hyperedge_index`, of each incidence of `by_node`, [num_incidences]."""
+        nodes = self.by_hyperedge.indices
+        return self._once("order", lambda: torch.argsort(nodes, stable=True).to(nodes.dtype))
 
     @property
     def inverse_size(self) -> Tensor:
@@ -231,6 +244,12 @@ class Hypergraph(Conversions):
         return self._once((norm, dtype), lambda: self._scales(norm, dtype))
 
     def _scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        if not torch.compiler.is_compiling():  # only a file brings such weights: from_pairs refuses them
+            for name, w in (("hyperedge_weight", self.hyperedge_weight), ("weight", self.by_node.value)):
+                if w is not None and not ((w >= 0) & w.isfinite()).all():
+                    raise ValueError(
+                        f"propagate needs every {name} finite and not negative, as those of {self} are not"
+                    )
         middle = self.inverse_size if self.hyperedge_weight is None else self.inverse_size * self.hyperedge_weight
         if norm == "sym":
             left = right = ops.inverse(self._degree(), 0.5).to(dtype)
@@ -323,7 +342,9 @@ def _weights(name: str, weight: ArrayLike | Tensor, length: int, entry: str) -> 
 def _names(name: str, ids: Sequence | np.ndarray | Tensor | None, length: int) -> np.ndarray | None:
     if ids is None:
         return None
-    ids = np.array(ids.cpu() if isinstance(ids, Tensor) else ids)
+    ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+    texts = not isinstance(ids, np.ndarray) and any(isinstance(i, str) for i in ids)
+    ids = np.array(ids, dtype=object if texts else None)  # numpy would make "1" of a 1 beside a string
     if ids.shape != (length,):
         raise ValueError(f"{name} must have {length} entries, got shape {list(ids.shape)}")
     if ids.dtype == object and all(isinstance(i, str) and not i.endswith("\0") for i in ids):

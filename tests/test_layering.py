@@ -138,7 +138,9 @@ def test_import_graphs_loads_torch_numpy_and_scipy_alone():
     if not (ROOT / "graphs" / "__init__.py").exists():
         pytest.skip("graphs is not written yet")
     heavy = [
+        "dgl",
         "hyperctr",
+        "hypernetx",
         "matplotlib",
         "networkx",
         "pandas",
@@ -147,7 +149,10 @@ def test_import_graphs_loads_torch_numpy_and_scipy_alone():
         "rich",
         "safetensors",
         "sklearn",
+        "torch_geometric",
+        "triton",
         "typer",
+        "xgi",
     ]
     # torch itself may bring some of them in, so what counts is what graphs adds to it
     script = (

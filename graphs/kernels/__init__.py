@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-
 INT32_LIMIT = 2**31  # counts below it are stored as int32: half the bytes a product has to read
 
 

@@ -1,0 +1,17 @@
+"""Packages that graphs can use and does not need."""
+
+import importlib
+from types import ModuleType
+
+
+def package(name: str, install: str | None = None) -> ModuleType:
+    """Import a package, or say in one line how to get it.
+
+    Raises:
+        ImportError: it is missing, or does not import beside the packages that are there.
+    """
+    how = install or f"pip install {name.replace('_', '-')}, or pip install 'hyperctr[interop]'"
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # a compiled library that is missing is an OSError
+        raise ImportError(f"this needs {name}, which does not import here ({error}): {how}") from error
