@@ -5,20 +5,31 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from graphs import keys
+from graphs.attributes import Attributes
+from graphs.equal import leaders
 from graphs.hypergraph import Hypergraph
+from graphs.ids import id_array
+from graphs.ids import number as number
 
 
 def from_ids(nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor) -> Hypergraph:
-    """A hypergraph on the ids that occur, integers or strings, numbered in sorted order and kept as its ids."""
-    node_ids, node = number(nodes)
-    hyperedge_ids, hyperedge = number(hyperedges)
-    return Hypergraph.from_pairs(
-        node, hyperedge, len(node_ids), len(hyperedge_ids), node_ids=node_ids, hyperedge_ids=hyperedge_ids
-    )
+    """A hypergraph on the ids that occur, integers or strings, numbered in sorted order and kept as its ids.
+
+    Raises:
+        ValueError: ids that are neither integers nor strings, lengths that disagree.
+    """
+    nodes, hyperedges = id_array("node ids", nodes), id_array("hyperedge ids", hyperedges)
+    if len(nodes) != len(hyperedges):
+        raise ValueError(
+            f"nodes and hyperedges must have the same length, got {len(nodes)} and {len(hyperedges)} entries"
+        )
+    return keys.from_ids(nodes, hyperedges)
 
 
 def from_groups(groups: Iterable[Sequence[int]], num_nodes: int | None = None) -> Hypergraph:
@@ -72,8 +83,11 @@ def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"
 def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
     """The hyperedges of several hypergraphs on the same nodes side by side, H = [H_1 ... H_Q].
 
+    Ids of hyperedges are kept if all have them, node weights are those of the first that has some, and where the
+    attributes of a node or the metadata disagree the earlier hypergraph is believed.
+
     Args:
-        hypergraphs: at least one; ids of hyperedges are kept if all have them.
+        hypergraphs: at least one.
         merge: make hyperedges with identical members one and add their weights.
 
     Raises:
@@ -86,172 +100,160 @@ def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
                 f"a union needs the same nodes everywhere, got {first} and {h}; graphs.build.stack keeps them apart"
             )
     joined = _join(hypergraphs, [0] * len(hypergraphs), first.num_nodes, first.node_ids)
+    weight = next((h.node_weight.to(first.device) for h in hypergraphs if h.node_weight is not None), None)
+    joined = replace(joined, node_weight=weight)
     return merge_equal(joined) if merge else joined
 
 
 def stack(*hypergraphs: Hypergraph) -> Hypergraph:
     """The disjoint union, a block-diagonal H: nodes and hyperedges of each follow those of the one before it.
 
+    Ids are kept if all have them; where the metadata disagree the earlier hypergraph is believed.
+
     Raises:
         ValueError: no hypergraph.
     """
     _first(hypergraphs)
     offsets = np.concatenate([[0], np.cumsum([h.num_nodes for h in hypergraphs])])
-    return _join(hypergraphs, offsets[:-1], int(offsets[-1]), _concatenate([h.node_ids for h in hypergraphs]))
+    joined = _join(hypergraphs, offsets[:-1], int(offsets[-1]), _concatenate([h.node_ids for h in hypergraphs]))
+    weight = _weights([h.node_weight for h in hypergraphs], [h.num_nodes for h in hypergraphs])
+    return replace(joined, node_weight=None if weight is None else torch.from_numpy(weight).to(joined.device))
 
 
-def select(h: Hypergraph, hyperedges: ArrayLike | Tensor) -> Hypergraph:
-    """Only these hyperedges, in this order, on all nodes; a mask [num_hyperedges] or hyperedge numbers."""
-    chosen = hyperedges.cpu().numpy() if isinstance(hyperedges, Tensor) else np.asarray(hyperedges)
-    if chosen.dtype == bool:
-        if chosen.shape != (h.num_hyperedges,):
-            raise ValueError(f"a mask must have {h.num_hyperedges} entries, got shape {list(chosen.shape)}")
-        chosen = np.flatnonzero(chosen)
-    chosen = chosen.astype(np.int64)
-    if len(chosen) and (chosen.min() < 0 or chosen.max() >= h.num_hyperedges):
-        raise ValueError(f"hyperedges must lie in [0, {h.num_hyperedges}), got [{chosen.min()}, {chosen.max()}]")
+def subhypergraph(
+    h: Hypergraph, nodes: ArrayLike | Tensor | None = None, hyperedges: ArrayLike | Tensor | None = None
+) -> Hypergraph:
+    """The part of h on these nodes and hyperedges, numbered anew in the order asked; other incidences are dropped.
+
+    Ids, or old numbers where there were none, stay in `node_ids` and `hyperedge_ids`; weights, values and attributes
+    stay too. A hyperedge that loses its members stays, empty: `drop_small` takes such away. What is named twice comes
+    twice.
+
+    Args:
+        h: hypergraph.
+        nodes: node numbers, or a mask [num_nodes]; None takes all.
+        hyperedges: hyperedge numbers, or a mask [num_hyperedges]; None takes all.
+
+    Raises:
+        ValueError: numbers out of range or not integers, a mask of the wrong length.
+    """
+    nodes = _chosen("nodes", nodes, h.num_nodes)
+    hyperedges = _chosen("hyperedges", hyperedges, h.num_hyperedges)
     indptr, indices, value = h.numpy_members()
-    at = _positions(indptr, chosen)
-    weight = _numpy_weight(h)
-    return Hypergraph.from_members(
-        np.concatenate([[0], np.cumsum(np.diff(indptr)[chosen])]),
-        indices[at],
-        None if value is None else value[at],
-        h.num_nodes,
-        hyperedge_weight=None if weight is None else weight[chosen],
-        node_ids=h.node_ids,
-        hyperedge_ids=None if h.hyperedge_ids is None else h.hyperedge_ids[chosen],
+    data = np.ones(len(indices), dtype=np.int8) if value is None else value
+    members = scipy.sparse.csr_array((data, indices, indptr), shape=(h.num_hyperedges, h.num_nodes))
+    members = members if hyperedges is None else members[hyperedges]
+    if nodes is not None:
+        members = members[:, nodes]
+        members.sort_indices()
+    part = Hypergraph.from_members(
+        members.indptr,
+        members.indices,
+        None if value is None else members.data,
+        members.shape[1],
+        node_ids=_ids_of(h.node_ids, nodes),
+        hyperedge_ids=_ids_of(h.hyperedge_ids, hyperedges),
         device=h.device,
+    )
+    return replace(
+        part,
+        hyperedge_weight=_weight_of(h.hyperedge_weight, hyperedges),
+        node_weight=_weight_of(h.node_weight, nodes),
+        attributes=h.attributes.take(nodes, hyperedges) if h.attributes else h.attributes,
     )
 
 
 def drop_small(h: Hypergraph, min_size: int = 2) -> Hypergraph:
-    """Without the hyperedges that have fewer than `min_size` members."""
+    """Without the hyperedges that have fewer than `min_size` members; the others keep their ids (or old numbers)."""
     keep = h.by_hyperedge.indptr.diff() >= min_size
-    return h if keep.all() else select(h, keep)
+    return h if keep.all() else subhypergraph(h, hyperedges=keep)
 
 
 def drop_isolated(h: Hypergraph) -> Hypergraph:
     """Only the nodes that are in some hyperedge, numbered anew; their ids (or old numbers) stay in `node_ids`."""
-    keep = (h.by_node.indptr.diff() > 0).cpu().numpy()
-    ids = np.arange(h.num_nodes) if h.node_ids is None else h.node_ids
-    indptr, indices, value = h.numpy_members()
-    return Hypergraph.from_members(
-        indptr,
-        (np.cumsum(keep) - 1)[indices],
-        value,
-        int(keep.sum()),
-        hyperedge_weight=_numpy_weight(h),
-        node_ids=ids[keep],
-        hyperedge_ids=h.hyperedge_ids,
-        device=h.device,
-    )
+    return subhypergraph(h, nodes=h.by_node.indptr.diff() > 0)
 
 
 def merge_equal(h: Hypergraph) -> Hypergraph:
     """Make hyperedges with identical members (and values) one hyperedge, and add their weights.
 
-    The first of them gives its place and id. Members are compared by a hash and then one by one, so that two different
-    hyperedges never merge; `propagate` does not change.
+    The first of them gives its place, its id (or old number) and its attributes; those of the others are dropped, as
+    are the attributes of their incidences. Two different hyperedges never merge; `propagate` does not change.
     """
-    indptr, indices, value = h.numpy_members()
-    leader = _leaders(indptr, indices, value, h.num_nodes)
+    leader = leaders(*h.numpy_members(), h.num_nodes)
     firsts = np.unique(leader)
     if len(firsts) == h.num_hyperedges:
         return h
-    merged = select(h, firsts)
-    weight = np.bincount(leader, weights=_numpy_weight(h), minlength=h.num_hyperedges)[firsts]
+    weight = None if h.hyperedge_weight is None else h.hyperedge_weight.cpu().numpy()
+    weight = np.bincount(leader, weights=weight, minlength=h.num_hyperedges)[firsts]
+    merged = subhypergraph(h, hyperedges=firsts)
     return replace(merged, hyperedge_weight=torch.from_numpy(weight.astype(np.float32)).to(h.device))
 
 
-def number(ids: ArrayLike | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Number ids from zero in sorted order: the distinct ids, and the number of each entry."""
-    ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
-    if not ids.size:
-        return ids.astype(np.int64), ids.astype(np.int64)
-    if ids.dtype.kind in "iu" and ids.min() >= 0 and ids.max() < 4 * ids.size:  # dense ids: a table beats a sort
-        occurs = np.zeros(int(ids.max()) + 1, dtype=bool)
-        occurs[ids] = True
-        return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[ids]
-    return np.unique(ids, return_inverse=True)
+def _chosen(name: str, chosen: ArrayLike | Tensor | None, count: int) -> np.ndarray | None:
+    """Numbers of what is chosen by numbers or by a mask, int64; None stays None."""
+    if chosen is None:
+        return None
+    chosen = chosen.cpu().numpy() if isinstance(chosen, Tensor) else np.asarray(chosen)
+    if chosen.dtype == bool:
+        if chosen.shape != (count,):
+            raise ValueError(f"a mask of {name} must have {count} entries, got shape {list(chosen.shape)}")
+        return np.flatnonzero(chosen)
+    if chosen.ndim != 1 or (len(chosen) and chosen.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be a list of numbers or a mask, got {chosen.dtype} of shape {list(chosen.shape)}"
+        )
+    if len(chosen) and (chosen.min() < 0 or chosen.max() >= count):
+        raise ValueError(f"{name} must lie in [0, {count}), got [{chosen.min()}, {chosen.max()}]")
+    return chosen.astype(np.int64)
 
 
-def _leaders(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_nodes: int) -> np.ndarray:
-    """The first hyperedge with the same members as each hyperedge, [num_hyperedges]."""
-    salt = 0
-    while True:
-        code = _codes(indptr, indices, value, num_nodes, salt)
-        order = np.argsort(code, kind="stable")
-        alike = np.flatnonzero(code[order[1:]] == code[order[:-1]])
-        left, right = order[alike], order[alike + 1]
-        if _members_equal(indptr, indices, value, left, right):
-            break
-        salt += 1  # two different hyperedges share a code: draw other codes
-    starts = np.ones(len(order), dtype=bool)
-    starts[alike + 1] = False
-    leader = np.empty(len(order), dtype=np.int64)
-    leader[order] = order[starts][np.cumsum(starts) - 1]
-    return leader
+def _ids_of(ids: np.ndarray | None, chosen: np.ndarray | None) -> np.ndarray | None:
+    if chosen is None:
+        return ids
+    return chosen if ids is None else ids[chosen]
 
 
-def _codes(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_nodes: int, salt: int) -> np.ndarray:
-    """A 64-bit code of each member set: the sum, modulo 2^64, of a random number a member."""
-    number_of_node = np.random.default_rng(salt).integers(2**64, size=num_nodes, dtype=np.uint64)
-    code = number_of_node[indices]
-    if value is not None:
-        code *= value.view(np.uint32).astype(np.uint64) * np.uint64(2) + np.uint64(1)
-    total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(code, dtype=np.uint64)])
-    return total[indptr[1:]] - total[indptr[:-1]]
-
-
-def _members_equal(
-    indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, left: np.ndarray, right: np.ndarray
-) -> bool:
-    size = np.diff(indptr)
-    if not np.array_equal(size[left], size[right]):
-        return False
-    left, right = _positions(indptr, left), _positions(indptr, right)
-    equal = np.array_equal(indices[left], indices[right])
-    return equal and (value is None or np.array_equal(value[left], value[right]))
-
-
-def _positions(indptr: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where the incidences of these rows lie, row after row."""
-    size = np.diff(indptr)[rows]
-    ends = np.cumsum(size, dtype=np.int64)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(indptr[rows] - (ends - size), size)
+def _weight_of(weight: Tensor | None, chosen: np.ndarray | None) -> Tensor | None:
+    return weight if weight is None or chosen is None else weight[torch.from_numpy(chosen).to(weight.device)]
 
 
 def _join(
     hypergraphs: Sequence[Hypergraph], node_offsets: Sequence[int], num_nodes: int, node_ids: np.ndarray | None
 ) -> Hypergraph:
+    """The hyperedges one after the other, the nodes of each from its offset on."""
     parts = [h.numpy_members() for h in hypergraphs]
     ends = np.cumsum([len(indices) for _, indices, _ in parts])
     shifted = [indptr[1:] + end - len(indices) for (indptr, indices, _), end in zip(parts, ends, strict=True)]
-    values = None
-    if any(value is not None for _, _, value in parts):
-        values = np.concatenate([np.ones(len(i), np.float32) if value is None else value for _, i, value in parts])
-    weights = None
-    if any(h.hyperedge_weight is not None for h in hypergraphs):
-        weights = np.concatenate(
-            [
-                np.ones(h.num_hyperedges, np.float32) if h.hyperedge_weight is None else _numpy_weight(h)
-                for h in hypergraphs
-            ]
-        )
     shifted_nodes = [
         indices.astype(np.int64) + offset for (_, indices, _), offset in zip(parts, node_offsets, strict=True)
     ]
-    return Hypergraph.from_members(
+    joined = Hypergraph.from_members(
         np.concatenate([[0], *shifted]),
         np.concatenate(shifted_nodes),
-        values,
+        _weights([value for _, _, value in parts], [len(indices) for _, indices, _ in parts]),
         num_nodes,
-        hyperedge_weight=weights,
+        hyperedge_weight=_weights([h.hyperedge_weight for h in hypergraphs], [h.num_hyperedges for h in hypergraphs]),
         node_ids=node_ids,
         hyperedge_ids=_concatenate([h.hyperedge_ids for h in hypergraphs]),
         device=hypergraphs[0].device,
     )
+    return replace(joined, attributes=_join_attributes(hypergraphs, node_offsets))
+
+
+def _join_attributes(hypergraphs: Sequence[Hypergraph], node_offsets: Sequence[int]) -> Attributes:
+    joined = Attributes({}, {}, {}, {})
+    start = 0  # of the hyperedges
+    for h, offset in zip(hypergraphs, node_offsets, strict=True):
+        found = h.attributes
+        joined = Attributes(
+            found.metadata | joined.metadata,
+            joined.nodes | {v + offset: a | joined.nodes.get(v + offset, {}) for v, a in found.nodes.items()},
+            joined.hyperedges | {e + start: a for e, a in found.hyperedges.items()},
+            joined.incidences | {(v + offset, e + start): a for (v, e), a in found.incidences.items()},
+        )
+        start += h.num_hyperedges
+    return joined
 
 
 def _first(hypergraphs: Sequence[Hypergraph]) -> Hypergraph:
@@ -265,8 +267,18 @@ def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
 
 
 def _concatenate(ids: list[np.ndarray | None]) -> np.ndarray | None:
-    return None if any(part is None for part in ids) else np.concatenate(ids)
+    if any(part is None for part in ids):
+        return None
+    ids = [part for part in ids if len(part)] or ids[:1]
+    mixed = len({part.dtype.kind for part in ids}) > 1  # numpy would write integers as strings
+    return np.concatenate([part.astype(object) if mixed else part for part in ids])
 
 
-def _numpy_weight(h: Hypergraph) -> np.ndarray | None:
-    return None if h.hyperedge_weight is None else h.hyperedge_weight.cpu().numpy()
+def _weights(parts: Sequence[np.ndarray | Tensor | None], lengths: Sequence[int]) -> np.ndarray | None:
+    """Weights one after the other, ones for a part without; None if no part has any."""
+    if all(part is None for part in parts):
+        return None
+    parts = [part.cpu().numpy() if isinstance(part, Tensor) else part for part in parts]
+    return np.concatenate(
+        [np.ones(length, np.float32) if part is None else part for part, length in zip(parts, lengths, strict=True)]
+    )

@@ -9,24 +9,51 @@ def sort_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Members of each hyperedge as (indptr, indices, value): sorted by one packed key, equal pairs made one.
 
-    Without values equal pairs count once, with values they are added.
+    Without values equal pairs count once, with values they are added. The key is of 32 bits where it fits: that halves
+    the sort. Besides the result this takes two keys a pair.
     """
     bits = max(num_nodes - 1, 0).bit_length()
-    key = (hyperedges << bits) | nodes
+    width = bits + max(num_hyperedges - 1, 0).bit_length()
+    key = hyperedges.astype(np.int32 if width < 32 else np.int64)
+    key <<= bits
+    key |= nodes.astype(key.dtype, copy=False)
     if value is None:
         key.sort()
     else:
-        order = np.argsort(key, kind="stable")
-        key, value = key[order], value[order]
-    first = np.ones(len(key), dtype=bool)
-    np.not_equal(key[1:], key[:-1], out=first[1:])
+        key, order = sort_with_order(key, width)
+        value = value[order]
+    first = starts(key)
     if not first.all():
         if value is not None:
             value = np.add.reduceat(value, np.flatnonzero(first), dtype=np.float64).astype(np.float32)
         key = key[first]
     indptr = np.zeros(num_hyperedges + 1, dtype=np.int64)
     np.cumsum(np.bincount(key >> bits, minlength=num_hyperedges), out=indptr[1:])
-    return indptr, key & ((1 << bits) - 1), value
+    key &= (1 << bits) - 1
+    return indptr, key, value
+
+
+def sort_with_order(key: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """The keys sorted, and where each of them was: a stable argsort of numbers that lie in [0, 2^bits).
+
+    Keys and places share 64 bits where they fit, so that one plain sort does both: a tenth of the time of an argsort.
+    """
+    place = max(len(key) - 1, 0).bit_length()
+    if bits + place > 63:
+        order = np.argsort(key, kind="stable")
+        return key[order], order
+    packed = key.astype(np.int64)
+    packed <<= place
+    packed |= np.arange(len(key))
+    packed.sort()
+    return packed >> place, packed & ((1 << place) - 1)
+
+
+def starts(key: np.ndarray) -> np.ndarray:
+    """True where a sorted key differs from the one before it, the first one included."""
+    first = np.ones(len(key), dtype=bool)
+    np.not_equal(key[1:], key[:-1], out=first[1:])
+    return first
 
 
 def transpose(

@@ -1,19 +1,25 @@
-"""What a hypergraph looks like, in numbers: a dict for programs, a small table for notebooks."""
+"""What hypergraphs look like, in numbers for programs and in small tables for notebooks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
-from torch import Tensor
+
+from graphs.equal import leaders
+from graphs.expand import components
+from graphs.ids import number
 
 if TYPE_CHECKING:
     from graphs.hypergraph import Hypergraph
 
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99, "max": 1.0}
+BARS = 24  # of a distribution
+INK = 'fill="currentColor" opacity="0.6"'  # the colour of the page's own text, light or dark
+MOST_ROWS = 40  # of a table of slices; the middle of a longer one is left out
 
 
 def describe(h: Hypergraph) -> dict:
@@ -21,12 +27,13 @@ def describe(h: Hypergraph) -> dict:
 
     Returns:
         num_nodes, num_hyperedges, num_incidences, density (share of pairs that are incidences), isolated_nodes (in no
-        hyperedge), empty_hyperedges, singletons (hyperedges of one member), components (isolated nodes are components
-        of their own) and largest_component (in nodes), degree and size (mean and quantiles, as `h.degree()` and
-        `h.size()` give them; zeros where there is nothing).
+        hyperedge), empty_hyperedges, singletons (hyperedges of one member), duplicate_hyperedges (with the members of
+        an earlier one), components (isolated nodes are components of their own) and largest_component (in nodes),
+        degree and size (mean and quantiles, as `h.degree()` and `h.size()` give them; zeros where there is nothing).
     """
-    members = h.by_hyperedge.indptr.diff()
-    components, largest = _components(h)
+    indptr, indices, _ = h.numpy_members()
+    members = np.diff(indptr)
+    component = np.bincount(components(h)[0])
     return {
         "num_nodes": h.num_nodes,
         "num_hyperedges": h.num_hyperedges,
@@ -35,51 +42,168 @@ def describe(h: Hypergraph) -> dict:
         "isolated_nodes": int((h.by_node.indptr.diff() == 0).sum()),
         "empty_hyperedges": int((members == 0).sum()),
         "singletons": int((members == 1).sum()),
-        "components": components,
-        "largest_component": largest,
-        "degree": _quantiles(h.degree()),
-        "size": _quantiles(h.size()),
+        "duplicate_hyperedges": h.num_hyperedges - len(np.unique(leaders(indptr, indices, None, h.num_nodes))),
+        "components": len(component),
+        "largest_component": int(component.max(initial=0)),
+        "degree": _quantiles(h.degree().cpu().numpy()),
+        "size": _quantiles(h.size().cpu().numpy()),
     }
 
 
+def overlap(
+    hypergraphs: Iterable[Hypergraph], of: Literal["nodes", "hyperedges", "incidences"] = "nodes"
+) -> np.ndarray:
+    """How much of what hypergraphs (the slices of time, say) hold they share: |A and B| / |A or B|, the Jaccard index.
+
+    Returns:
+        [n, n], float64, symmetric, ones on the diagonal; a row of zeros for a hypergraph without incidences.
+
+    Raises:
+        ValueError: an unknown `of`.
+    """
+    holds = held(hypergraphs, of)
+    both = (holds @ holds.T).toarray()
+    num = both.diagonal()
+    return both / np.maximum(num[:, None] + num - both, 1)
+
+
+def held(
+    hypergraphs: Iterable[Hypergraph], of: Literal["nodes", "hyperedges", "incidences"] = "nodes"
+) -> scipy.sparse.csr_array:
+    """What each hypergraph holds, as ones in [n, all that occur]: nodes in a hyperedge, hyperedges with a member.
+
+    Nodes and hyperedges are the same where their ids are (their numbers, where there are no ids), and incidences where
+    both are.
+
+    Raises:
+        ValueError: an unknown `of`.
+    """
+    if of not in ("nodes", "hyperedges", "incidences"):
+        raise ValueError(f'of must be "nodes", "hyperedges" or "incidences", got {of!r}')
+    if of == "incidences":
+        holds = _incidences(list(hypergraphs))
+    else:
+        holds = _numbered([_active(h if of == "nodes" else h.T) for h in hypergraphs])
+    indptr = np.cumsum([0, *map(len, holds)])
+    indices = np.concatenate([np.empty(0, dtype=np.int64), *holds])
+    shape = len(holds), int(indices.max(initial=-1)) + 1
+    return scipy.sparse.csr_array((np.ones(len(indices), dtype=np.int64), indices, indptr), shape=shape)
+
+
 def html_table(h: Hypergraph) -> str:
-    """The description as an HTML table, one row a number."""
-    rows = []
-    for name, number in describe(h).items():
-        if isinstance(number, dict):
-            number = " · ".join(f"{key} {_short(entry)}" for key, entry in number.items())
-        rows.append({"": name.replace("num_", "").replace("_", " "), str(h): _short(number)})
-    return html_rows(rows)
+    """The description as an HTML table: a row for nodes and their degree, one for hyperedges and their size."""
+    found = describe(h)
+    rows = [
+        [f"nodes (degree){_some(h.node_ids)}", _short(h.num_nodes), *map(_short, found["degree"].values())],
+        [f"hyperedges (size){_some(h.hyperedge_ids)}", _short(h.num_hyperedges), *map(_short, found["size"].values())],
+    ]
+    for row, x in zip(rows, (h.degree(), h.size()), strict=True):
+        row.append(_bars(_distribution(x.cpu().numpy()), "how many, from the smallest to the largest on a log scale"))
+    below = (
+        f"{found['num_incidences']:,} incidences, density {found['density']:.3g} · "
+        f"{found['components']:,} components, the largest of {found['largest_component']:,} nodes · "
+        f"nodes: {found['isolated_nodes']:,} isolated · hyperedges: {found['empty_hyperedges']:,} empty, "
+        f"{found['singletons']:,} of one member, {found['duplicate_hyperedges']:,} duplicates"
+    )
+    return _table(["", "count", *found["degree"], "distribution"], rows, escape(repr(h)), below)
 
 
-def html_rows(rows: list[dict]) -> str:
-    """Dicts with the same keys as an HTML table."""
-    names = list(rows[0]) if rows else []
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = ("".join(f"<td>{escape(str(_short(row[name])))}</td>" for name in names) for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{cells}</tr>' for cells in body)}</table>"
+def html_rows(rows: list[dict], caption: str = "") -> str:
+    """Dicts with the same keys, such as `TimeSlices.describe` gives, as an HTML table with a bar of the incidences."""
+    names = [name for name in (rows[0] if rows else []) if name not in ("start", "end")]  # the date says when
+    counts = np.array([row.get("num_incidences", 0) for row in rows], dtype=np.float64)
+    cells = [[escape(_short(row[name])) for name in names] for row in rows]
+    for row, share in zip(cells, counts / counts.max(initial=1), strict=True):
+        row.append(f'<svg width="{100 * share:.0f}" height="10"><rect width="100%" height="10" {INK}/></svg>')
+    if len(rows) > MOST_ROWS:
+        left_out = f"… {len(rows) - MOST_ROWS:,} more …"
+        cells = [*cells[: MOST_ROWS // 2], [left_out], *cells[-MOST_ROWS // 2 :]]
+    head = [escape(name.removeprefix("num_").replace("_", " ")) for name in names]
+    return _table([*head, ""], cells, escape(caption))
 
 
-def _components(h: Hypergraph) -> tuple[int, int]:
-    """Number of connected components that hold a node, and the nodes in the largest."""
-    if not h.num_nodes:
-        return 0, 0
-    indptr, indices, _ = h.numpy_members()
-    count = h.num_nodes + h.num_hyperedges  # nodes first, then a vertex a hyperedge
-    indptr = np.concatenate([np.zeros(h.num_nodes, dtype=indptr.dtype), indptr])
-    graph = scipy.sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(count, count))
-    label = connected_components(graph, directed=False)[1][: h.num_nodes]
-    sizes = np.bincount(label)
-    return int((sizes > 0).sum()), int(sizes.max())
-
-
-def _quantiles(x: Tensor) -> dict[str, float]:
-    x = x.cpu().numpy()
+def _quantiles(x: np.ndarray) -> dict[str, float]:
     if not len(x):
         return {"mean": 0.0} | dict.fromkeys(QUANTILES, 0.0)
     values = np.quantile(x, list(QUANTILES.values()))
     return {"mean": float(x.mean())} | {name: float(v) for name, v in zip(QUANTILES, values, strict=True)}
 
 
-def _short(number: object) -> object:
-    return f"{number:.4g}" if isinstance(number, float) else number
+def _ids(h: Hypergraph) -> np.ndarray:
+    return np.arange(h.num_nodes) if h.node_ids is None else h.node_ids
+
+
+def _active(h: Hypergraph) -> np.ndarray:
+    """The ids of the nodes that are in some hyperedge."""
+    return _ids(h)[(h.by_node.indptr.diff() > 0).cpu().numpy()]
+
+
+def _incidences(hypergraphs: list[Hypergraph]) -> list[np.ndarray]:
+    """One numbering of the incidences of several hypergraphs by the ids of node and hyperedge."""
+    nodes = _numbered([_ids(h) for h in hypergraphs])
+    hyperedges = _numbered([_ids(h.T) for h in hypergraphs])
+    width = 1 + max((int(number.max(initial=0)) for number in hyperedges), default=0)
+    pairs = []
+    for h, node, hyperedge in zip(hypergraphs, nodes, hyperedges, strict=True):
+        indptr, indices, _ = h.numpy_members()
+        pairs.append(node[indices] * width + np.repeat(hyperedge, np.diff(indptr)))
+    return _numbered(pairs)
+
+
+def _numbered(ids: list[np.ndarray]) -> list[np.ndarray]:
+    """One numbering of the ids in several arrays: the number of each entry of each, int64."""
+    if ids and all(part.dtype.kind in "iu" for part in ids):
+        numbers = number(np.concatenate([part.astype(np.int64) for part in ids]))[1].astype(np.int64)
+        return np.split(numbers, np.cumsum([len(part) for part in ids])[:-1])
+    known: dict = {}
+    return [np.array([known.setdefault(i, len(known)) for i in part.tolist()], dtype=np.int64) for part in ids]
+
+
+def _distribution(x: np.ndarray) -> np.ndarray:
+    """How many of the positive values fall into each of at most BARS bins of one width in the logarithm."""
+    x = x[x > 0]
+    if not len(x):
+        return np.empty(0)
+    edges = np.geomspace(x.min(), x.max() * 1.000001, BARS + 1)
+    if (x == np.floor(x)).all():
+        edges = np.unique(np.ceil(edges))  # no bin without an integer
+    return np.histogram(x, edges)[0]
+
+
+def _table(head: list[str], rows: list[list[str]], caption: str, below: str = "") -> str:
+    """Cells of HTML in a table; a row of one cell takes the whole width."""
+    cells = [
+        f'<td colspan="{len(head)}">{row[0]}</td>' if len(row) == 1 else "".join(f"<td>{cell}</td>" for cell in row)
+        for row in rows
+    ]
+    below = f'<tr><td colspan="{len(head)}" style="text-align:left">{below}</td></tr>' if below else ""
+    return (
+        f'<table><caption style="text-align:left">{caption}</caption>'
+        f"<tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>"
+        f"{''.join(f'<tr>{row}</tr>' for row in cells)}{below}</table>"
+    )
+
+
+def _bars(heights: np.ndarray, title: str) -> str:
+    """Bars side by side as an inline SVG, a row of pixels high where there is anything at all."""
+    heights = np.where(heights > 0, np.maximum(24 * heights / max(heights.max(initial=0), 1), 1), 0)
+    path = "".join(f"M{5 * i} 24v-{height:.1f}h4v{height:.1f}z" for i, height in enumerate(heights) if height)
+    return (
+        f'<svg width="{5 * BARS}" height="24" role="img" aria-label="{title}">'
+        f'<title>{title}</title><path d="{path}" {INK}/></svg>'
+    )
+
+
+def _some(ids: np.ndarray | None) -> str:
+    """The first few ids, on a line of their own."""
+    if ids is None or not len(ids):
+        return ""
+    first = [text if len(text) <= 20 else f"{text[:19]}…" for text in map(str, ids[:4].tolist())]
+    return f"<br><small>{escape(', '.join(first))}{', …' if len(ids) > 4 else ''}</small>"
+
+
+def _short(entry: object) -> str:
+    """Integers with commas between thousands, other numbers with four digits."""
+    if isinstance(entry, float):
+        return f"{entry:,.0f}" if entry.is_integer() else f"{entry:.4g}"
+    return f"{entry:,}" if isinstance(entry, int) else str(entry)

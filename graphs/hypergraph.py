@@ -258,21 +258,25 @@ class Hypergraph(Conversions):
         return left, middle.to(dtype), right
 
     def _degree(self) -> Tensor:
-        weight = self.hyperedge_weight
-        ones = self._ones(self.num_hyperedges)
-        return self._once("degree", lambda: self @ (ones if weight is None else weight.double()))
+        return self._once("degree", lambda: self._sums(self.hyperedge_weight, transposed=False))
 
     def _size(self) -> Tensor:
-        return self._once("size", lambda: self.T @ self._ones(self.num_nodes))
+        return self._once("size", lambda: self._sums(None, transposed=True))
+
+    def _sums(self, weight: Tensor | None, transposed: bool) -> Tensor:
+        """H w, or H^T w, float64; None stands for ones."""
+        matrix, other = (self.by_hyperedge, self.by_node) if transposed else (self.by_node, self.by_hyperedge)
+        if weight is None:
+            if matrix.value is None:
+                return matrix.indptr.diff().double()
+            weight = torch.ones(len(other.indptr) - 1, device=self.device)
+        return ops.product(self, weight.double(), transposed)
 
     def _once(self, name: object, compute: Callable[[], Kept]) -> Kept:
         """Computed at the first call and kept. (A cached_property holds a lock, which torch.compile cannot enter.)"""
         if name not in self._kept:
             self._kept[name] = compute()
         return self._kept[name]
-
-    def _ones(self, count: int) -> Tensor:
-        return torch.ones(count, dtype=torch.float64, device=self.device)
 
     def __repr__(self) -> str:
         weighted = ", weighted" if self.hyperedge_weight is not None or self.by_node.value is not None else ""

@@ -2,6 +2,7 @@
 
 The gradient of a product is a product with the other half of the incidence matrix, and D_v^-1/2 H W D_e^-1 H^T D_v^-1/2
 is symmetric, so nothing here asks autograd to differentiate a sparse product, and no [nodes, nodes] matrix exists.
+Where incidences have learnable values, two operators are each other's gradients: `weighed` and `sddmm`.
 """
 
 from __future__ import annotations
@@ -35,22 +36,26 @@ def kernels_for(x: Tensor, incidences: int) -> ModuleType:
     return cpu
 
 
-def product(h: Hypergraph, x: Tensor) -> Tensor:
+def product(h: Hypergraph, x: Tensor, transposed: bool = False) -> Tensor:
     """H x: every node sums the rows of its hyperedges, weighted by the values of the incidences.
 
     Args:
-        h: the incidence matrix H, [nodes, hyperedges]; pass `h.T` for H^T.
+        h: the incidence matrix H, [nodes, hyperedges].
         x: [num_hyperedges, ...], floating point.
+        transposed: H^T x instead, from x [num_nodes, ...]. This is `h.T @ x` without making the dual, whose numbers of
+            nodes and hyperedges torch.compile would take as constants.
 
     Returns:
-        [num_nodes, ...], differentiable in x any number of times; zeros for a node without hyperedges.
+        [num_nodes, ...], or [num_hyperedges, ...] if transposed, differentiable in x any number of times; zeros for a
+        node without hyperedges.
 
     Raises:
         ValueError: x has other rows, another device, or is not floating point.
     """
-    _check(h, x, h.num_hyperedges, "hyperedge")
-    y = _product(x.reshape(len(x), _width(x)), *h.by_node, *h.by_hyperedge)
-    return y.reshape(h.num_nodes, *x.shape[1:])
+    _check_rows(h, x, transposed)
+    matrices = (*h.by_hyperedge, *h.by_node) if transposed else (*h.by_node, *h.by_hyperedge)
+    y = _product(x.reshape(len(x), _width(x)), *matrices)
+    return y.reshape(len(y), *x.shape[1:])
 
 
 def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, norm: Norm = "sym") -> Tensor:
@@ -75,10 +80,81 @@ def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, 
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
     _check(h, x, h.num_nodes, "node")
     flat = x.reshape(len(x), _width(x))
-    if hyperedge_weight is not None:
-        return _propagate_weighted(h, flat, hyperedge_weight, norm).reshape(x.shape)
-    left, middle, right = h.scales(norm, torch.promote_types(x.dtype, torch.float32))
-    return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
+    left, middle, right = scales(h, hyperedge_weight, norm, torch.promote_types(x.dtype, torch.float32))
+    if hyperedge_weight is None:
+        return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
+    y = flat.to(left.dtype)
+    if right is not None:
+        y = right[:, None] * y
+    y = middle[:, None] * product(h, y, transposed=True)  # W D_e^-1 H^T ..., [hyperedges, dim]
+    return (left[:, None] * product(h, y)).to(x.dtype).reshape(x.shape)
+
+
+def weighed(h: Hypergraph, x: Tensor, value: Tensor, transposed: bool = False) -> Tensor:
+    """H(value) x, where the value of each incidence is learnable and takes the place of h's own.
+
+    Args:
+        h: hypergraph; its weights and values are not read.
+        x: [num_hyperedges, ...], floating point.
+        value: [num_incidences] in the order of `h.hyperedge_index`: the members of hyperedge 0, then of 1, ...
+        transposed: H(value)^T x instead, from x [num_nodes, ...]; the order of `value` stays.
+
+    Returns:
+        [num_nodes, ...], or [num_hyperedges, ...] if transposed; differentiable in x and value any number of times,
+        and no [incidences, dim] matrix is made either way.
+
+    Raises:
+        ValueError: x or value has the wrong length, device or dtype.
+    """
+    _check_rows(h, x, transposed)
+    _check_values(h, value)
+    to_hyperedges, to_nodes = (*h.by_hyperedge[:2], None), (*h.by_node[:2], h.order)
+    matrices = (*to_hyperedges, *to_nodes) if transposed else (*to_nodes, *to_hyperedges)
+    value = value.to(torch.promote_types(x.dtype, torch.float32))
+    y = _weighed(x.reshape(len(x), _width(x)), value, *matrices)
+    return y.reshape(len(y), *x.shape[1:])
+
+
+def sddmm(h: Hypergraph, a: Tensor, b: Tensor) -> Tensor:
+    """The dot product of a_v and b_e for each incidence (v, e): a b^T where H is not zero.
+
+    Args:
+        h: hypergraph; its weights and values are not read.
+        a: [num_nodes, dim], floating point.
+        b: [num_hyperedges, dim], of the same dtype.
+
+    Returns:
+        [num_incidences] in the order of `h.hyperedge_index`, float32 or, of float64, float64; differentiable any number
+        of times.
+
+    Raises:
+        ValueError: a or b has the wrong length, device or dtype, or their widths differ.
+    """
+    _check(h, a, h.num_nodes, "node")
+    _check(h, b, h.num_hyperedges, "hyperedge")
+    if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1] or a.dtype != b.dtype:
+        raise ValueError(
+            f"a and b must be [nodes, dim] and [hyperedges, dim] of one dtype, got {list(a.shape)} {a.dtype} and "
+            f"{list(b.shape)} {b.dtype}"
+        )
+    return _sddmm(b, a, *h.by_hyperedge[:2], *h.by_node[:2], h.order)
+
+
+def scales(
+    h: Hypergraph, hyperedge_weight: Tensor | None, norm: Norm, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`h.scales`, with a given weight in the place of h's own: nodes, hyperedges (W D_e^-1), nodes; None means ones."""
+    if hyperedge_weight is None:
+        return h.scales(norm, dtype)
+    if hyperedge_weight.shape != (h.num_hyperedges,):
+        raise ValueError(
+            f"hyperedge_weight must have one entry a hyperedge, [{h.num_hyperedges}], "
+            f"got {list(hyperedge_weight.shape)}"
+        )
+    _check(h, hyperedge_weight, h.num_hyperedges, "hyperedge")
+    w = hyperedge_weight.to(dtype)
+    left = inverse(product(h, w), 0.5 if norm == "sym" else 1.0)  # of D_v, [nodes]
+    return left, w * h.inverse_size.to(dtype), left if norm == "sym" else None
 
 
 def inverse(x: Tensor, power: float) -> Tensor:
@@ -87,24 +163,29 @@ def inverse(x: Tensor, power: float) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1).pow(-power), 0)
 
 
-# The two products as operators of their own, so that torch.compile and torch.export see one call each. A matrix and its
+# The products as operators of their own, so that torch.compile and torch.export see one call each. A matrix and its
 # transpose are spelt out as (indptr, indices, value): operators take tensors, not tuples of them. The decorator
 # torch.library.custom_op would do the same, and import a second's worth of compiler at the first call.
 
 _library = torch.library.Library("graphs", "DEF")
 
 
-def _operator(name: str, schema: str, now: Callable, fake: Callable, backward: Callable) -> Callable:
-    """Register a function of tensors: its schema, how to compute it, the shape of its result and its gradient."""
+def _operator(
+    name: str, schema: str, now: Callable, fake: Callable, backward: Callable, saved_from: int = 1
+) -> Callable:
+    """Register a function of tensors: its schema, how to compute it, the shape of its result and its gradient.
+
+    The gradient finds the arguments from number `saved_from` on in `ctx.saved_tensors`.
+    """
+
+    def save(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs[saved_from:])
+
     _library.define(name + schema)
     _library.impl(name, now, "CompositeExplicitAutograd")
     torch.library.register_fake(f"graphs::{name}", fake, lib=_library)
-    torch.library.register_autograd(f"graphs::{name}", backward, setup_context=_save_matrix, lib=_library)
+    torch.library.register_autograd(f"graphs::{name}", backward, setup_context=save, lib=_library)
     return getattr(torch.ops.graphs, name).default
-
-
-def _save_matrix(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[1:])
 
 
 def _product_now(
@@ -130,7 +211,7 @@ _product = _operator(
     "product",
     "(Tensor x, Tensor p, Tensor i, Tensor? v, Tensor p_t, Tensor i_t, Tensor? v_t) -> Tensor",
     _product_now,
-    lambda x, indptr, *_: x.new_empty(len(indptr) - 1, x.shape[1]),
+    lambda x, indptr, *_: x.new_empty(indptr.shape[0] - 1, x.shape[1]),
     _product_backward,
 )
 
@@ -167,24 +248,77 @@ _propagate = _operator(
 )
 
 
-def _propagate_weighted(h: Hypergraph, x: Tensor, weight: Tensor, norm: Norm) -> Tensor:
-    if weight.shape != (h.num_hyperedges,):
-        raise ValueError(
-            f"hyperedge_weight must have one entry a hyperedge, [{h.num_hyperedges}], got {list(weight.shape)}"
-        )
-    _check(h, weight, h.num_hyperedges, "hyperedge")
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    y, w = x.to(dtype), weight.to(dtype)
-    degree = product(h, w)  # D_v, [nodes]
-    scale = inverse(degree, 0.5 if norm == "sym" else 1.0)[:, None]
-    if norm == "sym":
-        y = scale * y
-    y = (w * h.inverse_size.to(dtype))[:, None] * product(h.T, y)  # W D_e^-1 H^T ..., [hyperedges, dim]
-    return (scale * product(h, y)).to(x.dtype)
+def _weighed_now(
+    x: Tensor,
+    value: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    order: Tensor | None,
+    indptr_t: Tensor,
+    indices_t: Tensor,
+    order_t: Tensor | None,
+) -> Tensor:
+    """y = M(value) x; value[order] are the values of M, value[order_t] those of M^T, and one of the two is None."""
+    matrix = CSR(indptr, indices, value if order is None else value[order])
+    return kernels_for(x, len(indices)).spmm(matrix, x)
+
+
+def _weighed_backward(ctx, gradient: Tensor):
+    x, value, indptr, indices, order, indptr_t, indices_t, order_t = ctx.saved_tensors
+    of_x = of_value = None
+    if ctx.needs_input_grad[0]:
+        of_x = _weighed(gradient, value, indptr_t, indices_t, order_t, indptr, indices, order)
+    if ctx.needs_input_grad[1] and order is None:
+        of_value = _sddmm(gradient, x, indptr, indices, indptr_t, indices_t, order_t)
+    elif ctx.needs_input_grad[1]:
+        of_value = _sddmm(x, gradient, indptr_t, indices_t, indptr, indices, order)
+    return of_x, of_value, *[None] * 6
+
+
+_weighed = _operator(
+    "weighed",
+    "(Tensor x, Tensor v, Tensor p, Tensor i, Tensor? o, Tensor p_t, Tensor i_t, Tensor? o_t) -> Tensor",
+    _weighed_now,
+    lambda x, value, indptr, *_: x.new_empty(indptr.shape[0] - 1, x.shape[1]),
+    _weighed_backward,
+    saved_from=0,
+)
+
+
+def _sddmm_now(
+    a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, indptr_t: Tensor, indices_t: Tensor, order_t: Tensor
+) -> Tensor:
+    """s_k = a_r . b_{indices_k} for each incidence k of each row r."""
+    return kernels_for(a, len(indices)).sddmm(CSR(indptr, indices, None), a, b)
+
+
+def _sddmm_backward(ctx, gradient: Tensor):
+    a, b, indptr, indices, indptr_t, indices_t, order_t = ctx.saved_tensors
+    of_a = of_b = None
+    if ctx.needs_input_grad[0]:
+        of_a = _weighed(b, gradient, indptr, indices, None, indptr_t, indices_t, order_t)
+    if ctx.needs_input_grad[1]:
+        of_b = _weighed(a, gradient, indptr_t, indices_t, order_t, indptr, indices, None)
+    return of_a, of_b, *[None] * 5
+
+
+_sddmm = _operator(
+    "sddmm",
+    "(Tensor a, Tensor b, Tensor p, Tensor i, Tensor p_t, Tensor i_t, Tensor o_t) -> Tensor",
+    _sddmm_now,
+    lambda a, b, indptr, indices, *_: a.new_empty(indices.shape[0], dtype=torch.promote_types(a.dtype, torch.float32)),
+    _sddmm_backward,
+    saved_from=0,
+)
 
 
 def _width(x: Tensor) -> int:
     return x.shape[1:].numel()
+
+
+def _check_rows(h: Hypergraph, x: Tensor, transposed: bool) -> None:
+    rows, row = (h.num_nodes, "node") if transposed else (h.num_hyperedges, "hyperedge")
+    _check(h, x, rows, row)
 
 
 def _check(h: Hypergraph, x: Tensor, rows: int, row: str) -> None:
@@ -195,3 +329,11 @@ def _check(h: Hypergraph, x: Tensor, rows: int, row: str) -> None:
         raise ValueError(f"a product with {h} needs one row a {row}, {rows} rows, got shape {list(x.shape)}")
     if x.device != h.device:
         raise ValueError(f"the hypergraph is on {h.device} and x on {x.device}: move one with .to(device)")
+
+
+def _check_values(h: Hypergraph, value: Tensor) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (h.num_incidences,):
+        found = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"value must be floating point, one entry an incidence, [{h.num_incidences}], got {found}")
+    if value.device != h.device:
+        raise ValueError(f"the hypergraph is on {h.device} and value on {value.device}: move one with .to(device)")

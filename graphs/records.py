@@ -29,7 +29,8 @@ class Records:
     """What is known of a hypergraph, of each node and hyperedge by its name, and of each incidence.
 
     Names are the caller's ids; numbers from 0 where there are none, or where an id occurs twice or holds a NUL: then
-    the entry `hypergraph_id` holds it. The entry `weight` is w_e, the weight of a node, or h(v, e). Other entries are attributes.
+    the entry `hypergraph_id` holds it. The entry `weight` is w_e, the weight of a node, or h(v, e). Other entries are
+    attributes.
     """
 
     metadata: dict

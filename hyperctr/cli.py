@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="List, fetch, import and look at data sets.")
 app.add_typer(data_app, name="data")
+graph_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Build, look at, draw and export a data set's hypergraphs."
+)
+app.add_typer(graph_app, name="graph")
 
 err = Console(stderr=True, highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -35,6 +39,10 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
+Graphs = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `hyperctr graph build` wrote.")]
+Which = Annotated[str, typer.Option("--side", help="Nodes: users (user-interest) or items (item-homogeneous).")]
+Modality = Annotated[str, typer.Option(help="A modality of the data, or group: all of them together.")]
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -125,6 +133,128 @@ def _describe(dataset: Any, as_json: bool) -> None:
         print(f"note: {note}")
     for key, value in (facts.get("sample") or {}).items():
         print(f"sample {key}: {_text(value, grouped=False)}")
+
+
+# --- hypergraphs ---------------------------------------------------------------------------------------------------
+
+
+@graph_app.command("build")
+def graph_build(
+    data: Annotated[str, typer.Option(help="Data set or folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; one that was built earlier is replaced.")],
+    every: Every = "30d",
+    upto: Annotated[
+        str | None,
+        typer.Option(help="Take events before this time and slices that end by then; default: the log's end."),
+    ] = None,
+) -> None:
+    """Build the user-interest and item-homogeneous hypergraphs of every time slice and modality.
+
+    The slice in which the log ends is left out unless --upto says that nothing more falls into it.
+
+        hyperctr graph build --data ml-100k --every 30d --out graphs-30d
+    """
+    print(_build_graphs(data, every, out, upto).path)
+
+
+@graph_app.command("describe")
+def graph_describe(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="A folder that `hyperctr graph build` wrote.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Instead of a folder: a data set, built and not kept.")] = None,
+    every: Annotated[str | None, typer.Option(help="Width of a slice of --data, as in build; default: 30d.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how large the hypergraphs of each slice are, and how much a slice shares with the one before.
+
+    hyperctr graph describe graphs-30d
+    hyperctr graph describe --data ml-100k --every 7d --json
+    """
+    import tempfile
+
+    from hyperctr import graph
+
+    if (folder is None) == (data is None) or (folder and every):
+        raise ValueError("name either a folder that `hyperctr graph build` wrote, or --data and perhaps --every")
+    if folder is not None:
+        facts = graph.describe(graph.read(folder))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            facts = graph.describe(_build_graphs(data, every or "30d", Path(scratch) / "graphs"))
+    _print_json(facts) if as_json else _slices(facts)
+
+
+@graph_app.command("draw")
+def graph_draw(
+    folder: Graphs,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")],
+    number: Annotated[
+        int | None, typer.Option("--slice", min=0, help="Slice to look at closely; default: that with most incidences.")
+    ] = None,
+    side: Which = "users",
+    modality: Modality = "group",
+) -> None:
+    """Draw slices over time, their overlap, and one slice: degrees, sizes, incidences, modalities compared.
+
+    hyperctr graph draw graphs-30d --out figures
+    hyperctr graph draw graphs-30d --out figures --slice 3 --side items --modality visual
+    """
+    import matplotlib
+
+    from hyperctr import graph
+
+    matplotlib.use("Agg")  # no display is needed
+    for path in graph.draw(graph.read(folder), out, number, side, modality, _note):
+        print(path)
+
+
+@graph_app.command("export")
+def graph_export(
+    folder: Graphs,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; it is replaced.")],
+    number: Annotated[int, typer.Option("--slice", min=0, help="Slice, numbered from 0.")],
+    side: Which = "users",
+    modality: Modality = "group",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="hif (.json, .json.gz), scipy (.npz), pandas (.parquet, .csv) or networkx (.json, .graphml)."
+        ),
+    ] = "hif",
+) -> None:
+    """Write one hypergraph for other programs; ids are the data set's own.
+
+    hyperctr graph export graphs-30d --slice 3 users.json
+    hyperctr graph export graphs-30d --slice 3 --side items --modality visual --to scipy items.npz
+    hyperctr graph export graphs-30d --slice 3 --to networkx users.graphml
+    """
+    from hyperctr import graph
+
+    print(graph.export(graph.read(folder), file, to, number, side, modality))
+
+
+def _build_graphs(data: str, every: str, out: Path, upto: str | None = None) -> Any:
+    from hyperctr.data import sources
+
+    sources.find(data)  # an unknown data set stops here, before torch is imported
+    from hyperctr import graph
+
+    with _bars() as bars:
+        return graph.build(data, every, out, upto, bars if err.is_terminal else _tenths, _note)
+
+
+def _slices(facts: dict) -> None:
+    names = list(facts["totals"][0]["hyperedges"])
+    head = ["slice", "start", "side", "nodes", "isolated", *(f"hyperedges\n{name}" for name in names)]
+    rows = []
+    for row in [*facts["slices"], *({"slice": "all", "date": ""} | total for total in facts["totals"])]:
+        shares = ["" if row.get(name) is None else f"{row[name]:.0%}" for name in ("returning", "overlap")]
+        counts = [row["nodes"], row.get("isolated", ""), *row["hyperedges"].values(), row["incidences"]["group"]]
+        size = f"{row['median']:,g} / {row['max']:,}"
+        rows.append([str(row["slice"]), row["date"], row["side"], *map(_text, counts), size, *shares])
+    title = f"{facts['data']}, every {facts['every']}; incidences and sizes are those of the group"
+    _table(title, [*head, "incidences", "size\nmedian / max", "returning", "overlap"], rows)
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -339,6 +469,14 @@ def _bars() -> Any:
             yield track
 
     return show()
+
+
+def _tenths(batches: Iterable, what: str, total: int) -> Iterable:
+    """Where there is no terminal for a bar: a line on stderr at each tenth of the way."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        if 10 * done // total > 10 * (done - 1) // total:
+            _note(f"{what}: {done:,} of {total:,}")
 
 
 def _note(text: str) -> None:

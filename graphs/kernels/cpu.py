@@ -1,5 +1,8 @@
 """The fast CPU path: each product is one `embedding_bag` over the CSR, so that no message is ever stored."""
 
+import warnings
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,3 +38,25 @@ def propagate(
     if left is not None:
         y.mul_(left[:, None])
     return y.to(x.dtype)
+
+
+def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    """Dot product of a_r and b_{indices_k} for each incidence k of each row r: -> [incidences], float32.
+
+    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix play no part.
+    """
+    _silence_beta_warning()
+    a, b = (t.to(torch.promote_types(t.dtype, torch.float32)).contiguous() for t in (a, b))
+    zeros = a.new_zeros(len(csr.indices))
+    if not zeros.numel() or not a.shape[1]:
+        return zeros
+    pattern = torch.sparse_csr_tensor(csr.indptr, csr.indices, zeros, size=(len(a), len(b)), check_invariants=False)
+    return torch.sparse.sampled_addmm(pattern, a, b.T, beta=0).values()
+
+
+@cache
+def _silence_beta_warning() -> None:
+    """Torch says once a process that its CSR tensors are in beta: here, unheard, and then never again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor([0], [], [], size=(0, 0), check_invariants=False)

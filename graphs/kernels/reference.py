@@ -34,3 +34,13 @@ def propagate(
     if left is not None:
         y = left[:, None] * y
     return y.to(x.dtype)
+
+
+def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    """Dot product of a_r and b_{indices_k} for each incidence k of each row r: -> [incidences], float32.
+
+    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix play no part.
+    """
+    row = torch.repeat_interleave(torch.arange(len(csr.indptr) - 1, device=a.device), csr.indptr.diff())
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    return (a[row].to(dtype) * b[csr.indices].to(dtype)).sum(1)

@@ -1,10 +1,13 @@
 """Builders: members by hand, and merging against a slow loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from graphs import Hypergraph, build
+from graphs import Hypergraph, build, equal
+from graphs.attributes import Attributes
 
 
 def members(h: Hypergraph) -> list[list[int]]:
@@ -104,26 +107,116 @@ def test_stack_is_block_diagonal(random_hypergraph, dense):
     torch.testing.assert_close(h.hyperedge_weight, torch.cat([part.hyperedge_weight for part in parts]))
 
 
-def test_select_takes_hyperedges_in_the_order_asked(five):
-    h = build.select(five, [2, 0])
+def test_ids_of_two_kinds_stay_what_they_are():
+    a, b = (Hypergraph.from_pairs([0], [0], node_ids=[i], hyperedge_ids=[i]) for i in (1, "1"))
+    assert build.stack(a, b).node_ids.tolist() == [1, "1"] == build.union(a, a, merge=False).node_ids.tolist() + ["1"]
+    nothing = Hypergraph.from_pairs([], [], 0, 0, node_ids=np.empty(0, str), hyperedge_ids=[])
+    assert build.stack(nothing, a).node_ids.dtype.kind == "i" and build.stack(nothing, nothing).node_ids.shape == (0,)
+    with pytest.raises(ValueError, match="same nodes everywhere"):
+        build.union(a, b)
+
+
+def known(h: Hypergraph, **attributes) -> Hypergraph:
+    """The same with node weights 1, 2, ... and these attributes."""
+    weight = torch.arange(1, h.num_nodes + 1, dtype=torch.float32)
+    return replace(h, node_weight=weight, attributes=Attributes(**attributes))
+
+
+def test_what_is_known_of_the_parts_is_known_of_a_union_and_a_stack():
+    a = known(
+        Hypergraph.from_pairs([0, 1, 1], [0, 0, 1], 2, 2),
+        metadata={"source": "a"},
+        nodes={1: {"name": "x"}},
+        incidences={(1, 0): {"role": "guest"}},
+    )
+    b = known(
+        Hypergraph.from_pairs([0, 1, 0], [0, 0, 1], 2, 2),
+        metadata={"source": "b", "year": 1},
+        nodes={1: {"name": "y", "age": 3}},
+        hyperedges={0: {"kind": "second"}, 1: {"kind": "third"}},
+        incidences={(1, 0): {"role": "host"}},
+    )
+    stacked = build.stack(a, b)
+    assert stacked.node_weight.tolist() == [1, 2, 1, 2]
+    assert stacked.attributes == Attributes(
+        {"source": "a", "year": 1},
+        {1: {"name": "x"}, 3: {"name": "y", "age": 3}},
+        {2: {"kind": "second"}, 3: {"kind": "third"}},
+        {(1, 0): {"role": "guest"}, (3, 2): {"role": "host"}},
+    )
+    joined = build.union(a, b)  # hyperedge 2 equals hyperedge 0 and is merged into it
+    assert joined.node_weight.tolist() == [1, 2] and joined.hyperedge_ids.tolist() == [0, 1, 3]
+    assert joined.attributes == Attributes(
+        {"source": "a", "year": 1}, {1: {"name": "x", "age": 3}}, {2: {"kind": "third"}}, {(1, 0): {"role": "guest"}}
+    )
+    assert build.stack(a, replace(b, node_weight=None)).node_weight.tolist() == [1, 2, 1, 1]
+    assert build.union(replace(a, node_weight=None), b).node_weight.tolist() == [1, 2]
+
+
+def test_a_subhypergraph_takes_what_is_asked_in_the_order_asked(five):
+    h = build.subhypergraph(five, hyperedges=[2, 0])
     assert members(h) == [[3], [0, 1, 2]] and h.hyperedge_weight.tolist() == [0.5, 1] and h.num_nodes == 5
-    assert members(build.select(five, torch.tensor([True, False, False, True]))) == [[0, 1, 2], []]
-    assert members(build.select(five, [])) == []
+    assert h.node_ids is None and h.hyperedge_ids.tolist() == [2, 0]
+    assert members(build.subhypergraph(five, hyperedges=torch.tensor([True, False, False, True]))) == [[0, 1, 2], []]
+    assert members(build.subhypergraph(five, hyperedges=[])) == []
+    h = build.subhypergraph(five, nodes=[3, 0, 2])
+    assert members(h) == [[1, 2], [0, 2], [0], []] and h.node_ids.tolist() == [3, 0, 2]
+    assert h.hyperedge_weight.tolist() == [1, 2, 0.5, 3]
+    h = build.subhypergraph(five, nodes=[False, True, True, False, False], hyperedges=[1, 0])
+    assert members(h) == [[1], [0, 1]] and (h.num_nodes, h.num_hyperedges) == (2, 2)
+    assert build.subhypergraph(five).equals(five)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_subhypergraph_is_the_part_of_the_dense_matrix(seed, random_hypergraph, dense):
+    rng = np.random.default_rng(seed)
+    h = random_hypergraph(9, 7, seed=seed, valued=seed % 2 == 0)
+    nodes, hyperedges = rng.integers(0, 9, rng.integers(12)), rng.integers(0, 7, rng.integers(9))
+    part = build.subhypergraph(h, nodes, hyperedges)
+    torch.testing.assert_close(dense(part), dense(h)[nodes][:, hyperedges])
+    assert all(sorted(row) == row for row in members(part))  # the order that every product relies on
+    assert part.hyperedge_weight.tolist() == h.hyperedge_weight[hyperedges].tolist()
+
+
+def test_a_part_keeps_ids_values_weights_and_attributes():
+    h = known(
+        Hypergraph.from_pairs(
+            [0, 1, 2, 1], [0, 0, 1, 1], weight=[0, 2, 3, 4], node_ids=["a", "b", "c"], hyperedge_ids=[10, 20]
+        ),
+        metadata={"source": "here"},
+        nodes={0: {"name": "x"}, 2: {"name": "z"}},
+        hyperedges={1: {"kind": "late"}},
+        incidences={(1, 0): {"role": "guest"}, (1, 1): {"role": "host"}},
+    )
+    part = build.subhypergraph(h, [2, 1], [1])
+    assert part.node_ids.tolist() == ["c", "b"] and part.hyperedge_ids.tolist() == [20]
+    assert part.by_hyperedge.value.tolist() == [3, 4] and part.node_weight.tolist() == [3, 2]
+    assert part.attributes == Attributes(
+        {"source": "here"}, {0: {"name": "z"}}, {0: {"kind": "late"}}, {(1, 0): {"role": "host"}}
+    )
+    assert build.subhypergraph(h, [0, 1]).by_hyperedge.value.tolist() == [0, 2, 4]  # an incidence of value 0 is one
+
+
+def test_what_cannot_be_a_part_is_refused(five):
     with pytest.raises(ValueError, match=r"hyperedges must lie in \[0, 4\), got \[0, 4\]"):
-        build.select(five, [0, 4])
-    with pytest.raises(ValueError, match="a mask must have 4 entries"):
-        build.select(five, [True])
+        build.subhypergraph(five, hyperedges=[0, 4])
+    with pytest.raises(ValueError, match=r"nodes must lie in \[0, 5\), got \[-1, 2\]"):
+        build.subhypergraph(five, [2, -1])
+    with pytest.raises(ValueError, match="a mask of hyperedges must have 4 entries"):
+        build.subhypergraph(five, hyperedges=[True])
+    with pytest.raises(ValueError, match="nodes must be a list of numbers or a mask, got float64"):
+        build.subhypergraph(five, [0.5])
 
 
 def test_drop_small_counts_members(five):
     h = build.drop_small(five)
     assert members(h) == [[0, 1, 2], [2, 3]] and h.num_nodes == 5
     assert members(build.drop_small(five, 3)) == [[0, 1, 2]]
-    assert build.drop_small(h) is h
+    assert build.drop_small(h) is h and h.hyperedge_ids.tolist() == [0, 1]
 
 
 def test_drop_isolated_numbers_the_rest_anew(five):
-    h = build.drop_isolated(build.select(five, [1, 2]))
+    h = build.drop_isolated(build.subhypergraph(five, hyperedges=[1, 2]))
     assert members(h) == [[0, 1], [1]] and h.node_ids.tolist() == [2, 3]
 
 
@@ -154,7 +247,7 @@ def test_merging_equals_a_slow_loop(valued, weighted):
 
 
 def test_hyperedges_with_one_hash_but_other_members_never_merge(monkeypatch):
-    draw = build._codes
+    draw = equal._codes
     salts = []
 
     def colliding(indptr, indices, value, num_nodes, salt):
@@ -162,16 +255,16 @@ def test_hyperedges_with_one_hash_but_other_members_never_merge(monkeypatch):
         code = draw(indptr, indices, value, num_nodes, salt)
         return code if salt >= 2 else np.zeros_like(code)
 
-    monkeypatch.setattr(build, "_codes", colliding)
+    monkeypatch.setattr(equal, "_codes", colliding)
     h = build.merge_equal(build.from_groups([[0, 1], [2, 3], [0, 1], [2], [3]]))
     assert members(h) == [[0, 1], [2, 3], [2], [3]] and h.hyperedge_weight.tolist() == [2, 1, 1, 1]
     assert salts == [0, 1, 2]
 
 
 def test_hyperedges_with_one_hash_but_other_values_never_merge(monkeypatch):
-    draw = build._codes
+    draw = equal._codes
     monkeypatch.setattr(
-        build, "_codes", lambda *rows: draw(*rows) if rows[-1] else np.zeros(len(rows[0]) - 1, np.uint64)
+        equal, "_codes", lambda *rows: draw(*rows) if rows[-1] else np.zeros(len(rows[0]) - 1, np.uint64)
     )
     h = build.merge_equal(Hypergraph.from_pairs([0, 0, 0], [0, 1, 2], weight=[1, 2, 1]))
     assert h.size().tolist() == [1, 2] and h.hyperedge_weight.tolist() == [2, 1]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphs import Hypergraph, ops
 from graphs.kernels import cpu, reference
@@ -62,6 +63,53 @@ def test_propagate_equals_the_dense_product(kernels, shape, dense, nan_memory):
 
 
 @pytest.mark.parametrize("kernels", KERNELS, ids=lambda k: k.__name__.split(".")[-1])
+@pytest.mark.parametrize("dim", [0, 1, 33, 130])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sddmm_equals_the_dense_product_where_the_matrix_is_not_zero(kernels, shape, dim, dense, nan_memory):
+    h = hypergraph(shape, valued=True)  # whose values play no part
+    nodes, hyperedges = dense(h).nonzero(as_tuple=True)  # node after node
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        a, b = torch.randn(h.num_nodes, dim, dtype=dtype), torch.randn(h.num_hyperedges, dim, dtype=dtype)
+        expected = (a.double() @ b.double().T)[nodes, hyperedges].to(dtype)
+        torch.testing.assert_close(kernels.sddmm(h.by_node, a, b), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kernels", KERNELS, ids=lambda k: k.__name__.split(".")[-1])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sddmm_of_half_precision_comes_back_in_single(kernels, dtype):
+    """4096 ones and one 0.5: neither is in bfloat16 or float16."""
+    h = Hypergraph.from_pairs([0, 1], [0, 0])
+    a = torch.ones(2, 4097, dtype=dtype)
+    a[1, 0] = 0.5
+    dots = kernels.sddmm(h.by_node, a, torch.ones(1, 4097, dtype=dtype))
+    assert dots.dtype == torch.float32 and dots.tolist() == [4097, 4096.5]
+
+
+def test_the_cpu_kernels_store_no_message():
+    """Of 300 incidences and 64 columns no tensor of [incidences, columns] is ever made."""
+
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            for tensor in made if isinstance(made, tuple) else (made,):
+                if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:
+                    self.numel = max(self.numel, tensor.numel())
+            return made
+
+    h = Hypergraph.from_pairs([v for v in range(30) for _ in range(10)], list(range(10)) * 30)
+    x, y = torch.randn(30, 64), torch.randn(10, 64)
+    with Largest() as largest:
+        cpu.sddmm(h.by_node, x, y)
+        cpu.spmm(h.by_node._replace(value=torch.rand(300)), y)
+    assert largest.numel == 30 * 64
+    with Largest() as largest:
+        reference.sddmm(h.by_node, x, y)
+    assert largest.numel == 300 * 64
+
+
+@pytest.mark.parametrize("kernels", KERNELS, ids=lambda k: k.__name__.split(".")[-1])
 def test_a_kernel_leaves_its_arguments_alone(kernels):
     h = hypergraph("a hyperedge with everyone", valued=False)
     x, scale, middle = torch.rand(20, 4), torch.rand(20), torch.rand(5)
@@ -96,12 +144,14 @@ def test_values_are_not_rounded_to_half_precision(kernels, dtype, large):
 def test_kernels_read_columns_that_are_not_contiguous(kernels, five, dense):
     x = torch.randn(6, 4).double().T
     torch.testing.assert_close(kernels.spmm(five.by_node, x[:, ::2]), dense(five) @ x[:, ::2])
+    a = torch.randn(3, 5).double().T
+    torch.testing.assert_close(kernels.sddmm(five.by_node, a, x[:, ::2]), (a @ x[:, ::2].T)[dense(five) > 0])
 
 
 def test_the_modules_have_the_same_functions_and_arguments():
     import inspect
 
-    for name in ("spmm", "propagate"):
+    for name in ("spmm", "propagate", "sddmm"):
         assert inspect.signature(getattr(cpu, name)) == inspect.signature(getattr(reference, name))
 
 

@@ -1,11 +1,27 @@
-"""Layers against the papers' equations written with dense matrices."""
+"""Layers against the papers' equations written with dense matrices and loops, and against PyTorch Geometric's."""
+
+import gc
+import math
+import weakref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from graphs import HGCN, HGCNConv, Hypergraph, HypergraphConv
+from graphs.layers import HypergraphAttention
+
+LAYERS = {
+    "HGCNConv": lambda: HGCNConv(4, 3, bias=True),
+    "HGCNConv, row form, widening": lambda: HGCNConv(4, 6, bias=True, norm="row"),
+    "HGCN": lambda: HGCN(4, 2, residual=True),
+    "HypergraphConv": lambda: HypergraphConv(4, 3),
+    "HypergraphConv, attention": lambda: HypergraphConv(4, 3, use_attention=True, heads=2),
+    "HypergraphAttention": lambda: HypergraphAttention(4, 3, heads=2, concat=False),
+}
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
@@ -27,15 +43,28 @@ def test_hypergraph_conv_equals_the_dense_row_form(random_hypergraph, operator):
     conv = HypergraphConv(5, 3).double()
     nn.init.normal_(conv.bias)
     x = torch.randn(10, 5, dtype=torch.float64)
-    expected = operator(h, norm="row") @ x @ conv.theta + conv.bias
-    torch.testing.assert_close(conv(x, h), expected, rtol=1e-10, atol=1e-10)
+    expected = operator(h, norm="row") @ x @ conv.lin.weight.T + conv.bias
+    torch.testing.assert_close(conv(x, h), expected, **CLOSE)
+    w = torch.rand(8, dtype=torch.float64)
+    expected = operator(h, w, "row") @ x @ conv.lin.weight.T + conv.bias
+    torch.testing.assert_close(conv(x, h.hyperedge_index, w), expected, **CLOSE)
+
+
+def test_hgcn_conv_of_norm_row_is_hypergraph_conv(random_hypergraph):
+    h, x = random_hypergraph(10, 8), torch.randn(10, 5)
+    ours = HGCNConv(5, 3, bias=True, activation=None, norm="row")
+    theirs = HypergraphConv(5, 3)
+    theirs.load_state_dict({"lin.weight": ours.theta.T, "bias": nn.init.normal_(ours.bias)})
+    w = torch.rand(8)
+    for weight in (None, w):
+        torch.testing.assert_close(ours(x, h, weight), theirs(x, h, weight))
 
 
 def test_weights_weigh_in_the_product_and_not_only_in_the_degrees():
     """Node 1 is in {0, 1} and {1, 2}: its mean of the two means leans towards the heavier hyperedge."""
     index = torch.tensor([[0, 1, 1, 2], [0, 0, 1, 1]])
     conv = HypergraphConv(1, 1, bias=False)
-    nn.init.ones_(conv.theta)
+    nn.init.ones_(conv.lin.weight)
     x = torch.tensor([[0.0], [2.0], [6.0]])  # means of the hyperedges: 1 and 4
     torch.testing.assert_close(conv(x, index), torch.tensor([[1.0], [2.5], [4.0]]))
     torch.testing.assert_close(conv(x, index, torch.tensor([2.0, 1.0])), torch.tensor([[1.0], [2.0], [4.0]]))
@@ -53,25 +82,48 @@ def test_pairs_as_a_tensor_equal_a_hypergraph(layer):
     assert w.grad.shape == (3,) and w.grad[2] == 0
 
 
-@pytest.mark.parametrize("conv", [HGCNConv(3, 2, activation=torch.tanh), HypergraphConv(3, 2), HGCNConv(2, 3)])
-def test_gradients_of_x_theta_and_w_equal_finite_differences(random_hypergraph, conv):
-    h = random_hypergraph(6, 5, valued=True)
+@pytest.mark.parametrize(
+    "conv",
+    [
+        HGCNConv(3, 2, activation=torch.tanh),
+        HGCNConv(2, 3, norm="row"),
+        HypergraphConv(3, 2),
+        HypergraphConv(3, 2, use_attention=True),
+        HypergraphAttention(3, 1, heads=2),
+    ],
+)
+def test_gradients_of_x_parameters_and_w_equal_finite_differences(random_hypergraph, conv):
+    h = random_hypergraph(4, 4, valued=True)
     conv = conv.double()
-    x = torch.randn(6, conv.theta.shape[0], dtype=torch.float64, requires_grad=True)
-    w = torch.rand(5, dtype=torch.float64).add(0.2).requires_grad_()
+    names, parameters = zip(*conv.named_parameters(), strict=True)
+    x = torch.randn(4, 2 if parameters[0].shape == (2, 3) and "theta" in names else 3, dtype=torch.float64)
+    w = torch.rand(4, dtype=torch.float64).add(0.2).requires_grad_()
 
-    def forward(x, theta, w=None):
-        return torch.func.functional_call(conv, {"theta": theta}, (x, h, w))
+    def forward(x, w, *parameters):
+        return torch.func.functional_call(conv, dict(zip(names, parameters, strict=True)), (x, h, w))
 
-    for inputs in ((x, conv.theta), (x, conv.theta, w)):
-        assert gradcheck(forward, inputs)
-        assert gradgradcheck(forward, inputs)
+    inputs = (x.requires_grad_(), w, *parameters)
+    assert gradcheck(forward, inputs)
+    assert gradgradcheck(forward, inputs)
 
 
 def test_theta_starts_kaiming_normal():
     torch.manual_seed(0)
-    for conv in (HGCNConv(400, 50), HypergraphConv(400, 50)):
-        assert abs(conv.theta.std().item() / (2 / 400) ** 0.5 - 1) < 0.03 and abs(conv.theta.mean()) < 2e-3
+    theta = HGCNConv(400, 50).theta
+    assert abs(theta.std().item() / (2 / 400) ** 0.5 - 1) < 0.03 and abs(theta.mean()) < 2e-3
+
+
+def test_parameters_with_pyg_s_names_start_as_pyg_s():
+    """Glorot-uniform: within sqrt(6 / (rows + columns)) of zero, and nearly as far."""
+    for conv in (HypergraphConv(40, 50, use_attention=True, heads=10), HypergraphAttention(40, 50, heads=10)):
+        for parameter, bound in ((conv.lin.weight, (6 / 540) ** 0.5), (conv.att, (6 / 110) ** 0.5)):
+            assert 0.98 * bound < parameter.abs().max() <= bound and abs(parameter.mean()) < 0.05 * bound
+        assert not conv.bias.any()
+    conv = HypergraphConv(40, 50)
+    nn.init.ones_(conv.bias)
+    before = conv.lin.weight.clone()
+    conv.reset_parameters()
+    assert not conv.bias.any() and not torch.equal(before, conv.lin.weight)
 
 
 def test_bias_and_activation_are_options():
@@ -134,6 +186,266 @@ def test_a_model_learns_with_weights_of_its_own(five):
     assert w.grad.isfinite().all() and w.grad[:3].abs().sum() > 0 and w.grad[3] == 0
 
 
+def attended(layer, h: Hypergraph, x, z, w, within: str) -> torch.Tensor:
+    """D_v^-1 H~ W D_e^-1 H~^T X Theta + b by loops over incidences; z None takes means of members."""
+    _, heads, both = layer.att.shape
+    dim = both // 2
+    indptr, indices, value = h.numpy_members()
+    pairs = [(int(indices[k]), e) for e in range(h.num_hyperedges) for k in range(indptr[e], indptr[e + 1])]
+    value = dict(zip(pairs, [1.0] * len(pairs) if value is None else value.tolist(), strict=True))
+    degree = [sum(w[e] * value[v, e] for u, e in pairs if u == v) for v in range(h.num_nodes)]
+    size = [sum(value[v, e] for v, f in pairs if f == e) for e in range(h.num_hyperedges)]
+    if z is None:
+        z = [sum((value[v, e] * x[v] / size[e] for v, f in pairs if f == e), 0 * x[0]) for e in range(h.num_hyperedges)]
+    result = torch.zeros(h.num_nodes, heads, dim, dtype=x.dtype)
+    for k in range(heads):
+        theta = layer.lin.weight[k * dim : (k + 1) * dim]
+        score = {
+            (v, e): F.leaky_relu(layer.att[0, k] @ torch.cat([theta @ x[v], theta @ z[e]]), layer.negative_slope).exp()
+            for v, e in pairs
+        }
+        share = {}
+        for v, e in pairs:
+            rivals = [pair for pair in pairs if (pair[0] == v if within == "node" else pair[1] == e)]
+            share[v, e] = value[v, e] * score[v, e] / sum(score[pair] for pair in rivals)
+        for u, e in pairs:
+            for v in (v for v, f in pairs if f == e):
+                result[u, k] = result[u, k] + share[u, e] * w[e] * share[v, e] * (theta @ x[v]) / size[e] / degree[u]
+    result = result.flatten(1) if layer.concat else result.mean(1)
+    return result if layer.bias is None else result + layer.bias
+
+
+@pytest.mark.parametrize("valued", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("concat", [False, True])
+def test_attention_equals_the_equation_by_loops(random_hypergraph, valued, weighted, concat):
+    h = random_hypergraph(7, 5, weighted=weighted, valued=valued)  # with an isolated node and an empty hyperedge
+    w = h.hyperedge_weight.double() if weighted else torch.ones(5).double()
+    x, z = torch.randn(7, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    for layer, within in (
+        (HypergraphAttention(4, 3, heads=2, concat=concat, negative_slope=0.3), "node"),
+        (HypergraphConv(4, 3, True, "node", heads=2, concat=concat, negative_slope=0.3), "hyperedge"),
+        (HypergraphConv(4, 3, True, "edge", concat=concat, bias=False), "node"),
+    ):
+        layer = layer.double()
+        for attr in (None, z):
+            torch.testing.assert_close(layer(x, h, None, attr), attended(layer, h, x, attr, w, within), **CLOSE)
+        learned = torch.rand(5, dtype=torch.float64)
+        torch.testing.assert_close(layer(x, h, learned, z), attended(layer, h, x, z, learned, within), **CLOSE)
+
+
+def test_attention_by_hand():
+    """Node 0 is in e0, node 1 in e0 and e1. With a = (0, 1) scores are z: e0 has e^2 / (e^2 + 1) of node 1."""
+    h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
+    layer = HypergraphAttention(1, 1, bias=False)
+    nn.init.ones_(layer.lin.weight)
+    layer.att.data = torch.tensor([[[0.0, 1.0]]])
+    share = math.e**2 / (math.e**2 + 1)
+    x, z = torch.tensor([[4.0], [8.0]]), torch.tensor([[2.0], [0.0]])
+    first = (4 + share * 8) / 2  # what e0 holds; node 0 is in e0 alone
+    expected = [[first], [(share * first + (1 - share) * (1 - share) * 8) / 2]]
+    torch.testing.assert_close(layer(x, h, hyperedge_attr=z), torch.tensor(expected))
+
+
+def test_attention_of_large_scores_stays_finite():
+    """Scores of 1000 and 2000 overflow an exponential; their softmax is 0 and 1."""
+    h = Hypergraph.from_pairs([0, 0], [0, 1])
+    layer = HypergraphAttention(1, 1, bias=False)
+    nn.init.ones_(layer.lin.weight)
+    layer.att.data = torch.tensor([[[0.0, 1.0]]])
+    x = torch.ones(1, 1, requires_grad=True)
+    y = layer(x, h, hyperedge_attr=torch.tensor([[1000.0], [2000.0]]))
+    y.sum().backward()
+    assert y.tolist() == [[0.5]] and x.grad.tolist() == [[0.5]] and layer.att.grad.isfinite().all()
+
+
+def test_dropout_of_attention_acts_in_training_alone(random_hypergraph):
+    h, x = random_hypergraph(), torch.randn(9, 4)
+    layer = HypergraphAttention(4, 3, dropout=0.5)
+    assert not torch.equal(layer(x, h), layer(x, h))
+    layer.eval()
+    assert torch.equal(layer(x, h), layer(x, h))
+    layer.train().dropout = 1.0
+    assert not layer(x, h).any()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_nodes_without_incidences_give_bias_alone(name):
+    layer = LAYERS[name]()
+    if name != "HGCN":
+        nn.init.ones_(layer.bias)
+    for num_nodes, num_hyperedges in ((3, 2), (3, 0), (0, 2), (0, 0)):
+        h = Hypergraph.from_pairs([], [], num_nodes, num_hyperedges)
+        x = torch.randn(num_nodes, 4, requires_grad=True)
+        w = torch.ones(num_hyperedges, requires_grad=True)
+        y = layer(x, h, w)
+        y.sum().backward()
+        expected = x if name == "HGCN" else torch.ones_like(y)  # HGCN lets isolated nodes pass
+        assert torch.equal(y, expected) and x.grad.isfinite().all() and w.grad.isfinite().all()
+
+
+PYG = [
+    {},
+    {"bias": False},
+    {"use_attention": True},
+    {"use_attention": True, "heads": 3, "negative_slope": 0.4},
+    {"use_attention": True, "heads": 3, "concat": False, "attention_mode": "edge"},
+    {"use_attention": True, "heads": 2, "attention_mode": "edge", "bias": False},
+]
+
+
+@pytest.mark.parametrize("arguments", PYG, ids=str)
+def test_a_layer_of_pyg_can_be_swapped_by_its_import(random_hypergraph, arguments):
+    """The same call and the same state_dict give the same values and gradients where all weights are one."""
+    pyg = pytest.importorskip("torch_geometric.nn", reason="PyTorch Geometric's layer not compared")
+    h = random_hypergraph(10, 8)
+    index = h.hyperedge_index[:, torch.randperm(h.num_incidences)]
+    theirs, ours = (package(5, 4, **arguments).double() for package in (pyg.HypergraphConv, HypergraphConv))
+    if theirs.bias is not None:
+        nn.init.normal_(theirs.bias)
+    ours.load_state_dict(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    x, attr = torch.randn(10, 5, dtype=torch.float64), torch.randn(8, 5, dtype=torch.float64)
+    results = []
+    for layer in (theirs, ours):
+        leaves = [x.clone().requires_grad_(), attr.clone().requires_grad_(), *layer.parameters()]
+        y = layer(leaves[0], index, None, leaves[1], num_edges=8)
+        results.append([y, *torch.autograd.grad(y.pow(2).sum(), leaves, allow_unused=not layer.use_attention)])
+    torch.testing.assert_close(results[1], results[0], **CLOSE)
+
+
+def test_the_attention_of_the_paper_is_pyg_s_mode_edge(random_hypergraph):
+    pyg = pytest.importorskip("torch_geometric.nn", reason="PyTorch Geometric's layer not compared")
+    h, x, attr = random_hypergraph(weighted=False), torch.randn(9, 5), torch.randn(7, 5)
+    theirs = pyg.HypergraphConv(5, 4, use_attention=True, attention_mode="edge", heads=2)
+    ours = HypergraphAttention(5, 4, heads=2)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(x, h, None, attr), theirs(x, h.hyperedge_index, None, attr, 7))
+
+
+def test_the_number_of_hyperedges_may_be_given(five):
+    index = five.hyperedge_index
+    x = torch.randn(5, 3)
+    for conv in (HypergraphConv(3, 2), HypergraphConv(3, 2, use_attention=True)):
+        attr = torch.randn(6, 3)
+        expected = conv(x, index, hyperedge_attr=attr)
+        torch.testing.assert_close(conv(x, index, hyperedge_attr=attr, num_edges=6), expected)
+        with pytest.raises(ValueError, match=r"hyperedge ids must lie in \[0, 2\), got \[0, 2\]"):
+            conv(x, index, num_edges=2)
+        with pytest.raises(ValueError, match="has 4 hyperedges, not 6"):
+            conv(x, five, num_edges=6)
+
+
+@pytest.fixture
+def sorts(monkeypatch):
+    """Counts how often pairs are sorted."""
+    made = []
+    real = Hypergraph.from_pairs
+    monkeypatch.setattr(Hypergraph, "from_pairs", lambda *args: made.append(weakref.ref(h := real(*args))) or h)
+    return made
+
+
+def test_pairs_that_come_again_are_not_sorted_again(sorts):
+    index, x = torch.tensor([[0, 1, 2], [0, 0, 1]]), torch.randn(4, 3)
+    first, second = HypergraphConv(3, 2), HGCN(3, 2)
+    for _ in range(3):
+        first(x, index)
+        second(x, index)
+    assert len(sorts) == 1
+    first(x, index.clone())
+    assert len(sorts) == 2
+    with torch.inference_mode():  # tensors that count no changes are sorted each time
+        inference = index.clone()
+        assert torch.equal(first(x, inference), first(x, inference)) and len(sorts) == 4
+
+
+def test_pairs_changed_in_place_are_sorted_again(sorts):
+    index, x = torch.tensor([[0, 1, 2], [0, 0, 1]]), torch.randn(4, 3)
+    conv = HypergraphConv(3, 2)
+    conv(x, index)
+    index[1, 2] = 0
+    torch.testing.assert_close(conv(x, index), conv(x, index.clone()), rtol=0, atol=0)
+    sorts.clear()
+    conv(x, index, num_edges=3)  # the same pairs, but another hypergraph
+    conv(x, index, torch.ones(4))
+    conv(torch.randn(5, 3), index)
+    assert len(sorts) == 3
+
+
+def test_sorted_pairs_are_forgotten_with_their_tensor(sorts):
+    index, conv = torch.tensor([[0, 1, 2], [0, 0, 1]]), HypergraphConv(3, 2)
+    conv(torch.randn(4, 3), index)
+    assert sorts[0]() is not None
+    del index
+    gc.collect()
+    assert sorts[0]() is None
+
+
+@pytest.mark.parametrize(("computed", "learnable"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_torch_compile_sees_one_graph(random_hypergraph, name, computed, learnable):
+    torch._dynamo.reset()
+    layer, h = LAYERS[name](), random_hypergraph()
+    x = torch.randn(9, 4, requires_grad=True)
+    w = torch.rand(7).add(0.1).requires_grad_() if learnable else None
+    leaves = [x, *layer.parameters(), *([w] if learnable else [])]
+    if computed:
+        layer(x, h, w)
+    y = torch.compile(layer, backend="aot_eager", fullgraph=True)(x, h, w)
+    expected = layer(x, h, w)
+    torch.testing.assert_close(y, expected)
+    for a, b in zip(*(torch.autograd.grad(z.pow(2).sum(), leaves) for z in (y, expected)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["HGCNConv", "HypergraphConv, attention"])
+def test_two_graphs_serve_any_number_of_hypergraphs(random_hypergraph, name):
+    """A time slice after another: the first sizes are compiled as constants, all later ones are variables."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    layer = LAYERS[name]()
+    compiled = torch.compile(layer, backend=counter, fullgraph=True)
+    for k in range(3):
+        h, x = random_hypergraph(9 + k, 7 + 2 * k, seed=k), torch.randn(9 + k, 4)
+        expected = layer(x, h)  # degrees are known from here on
+        torch.testing.assert_close(compiled(x, h), expected)
+    assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("name", ["HGCN", "HypergraphConv", "HypergraphAttention"])
+def test_a_layer_can_be_exported_for_one_hypergraph(random_hypergraph, name, tmp_path):
+    class Fixed(nn.Module):
+        def __init__(self, layer, h):
+            super().__init__()
+            self.layer, self.h = layer, h
+
+        def forward(self, x):
+            return self.layer(x, self.h)
+
+    layer, h, x = LAYERS[name](), random_hypergraph(), torch.randn(9, 4)
+    expected = layer(x, h)
+    torch.export.save(torch.export.export(Fixed(layer, h), (x,)), tmp_path / "layer.pt2")
+    torch.testing.assert_close(torch.export.load(tmp_path / "layer.pt2").module()(x), expected)
+
+
+@pytest.mark.parametrize("learnable", [False, True], ids=["fixed", "learnable w"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_autocast_gives_bfloat16_near_to_single_precision(random_hypergraph, name, learnable):
+    layer, h, x = LAYERS[name](), random_hypergraph(), torch.randn(9, 4, requires_grad=True)
+    w = torch.rand(7).add(0.1).requires_grad_() if learnable else None
+    leaves = [x, *layer.parameters(), *([w] if learnable else [])]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x, h, w)
+    assert y.dtype == torch.bfloat16
+    expected = layer(x, h, w)
+    torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+    for a, b in zip(*(torch.autograd.grad(z.float().sum(), leaves) for z in (y, expected)), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -143,6 +455,21 @@ def test_a_model_learns_with_weights_of_its_own(five):
         (lambda h: HGCNConv(3, 2)(torch.zeros(5, 3), [[0], [0]]), "got list"),
         (lambda h: HGCNConv(3, 2)(torch.zeros(2, 3), torch.tensor([[2], [0]])), r"node ids must lie in \[0, 2\)"),
         (lambda h: HGCNConv(0, 2), "widths must be at least 1, got 0 and 2"),
+        (lambda h: HGCNConv(3, 2, norm="left"), """"sym" or "row", got 'left'"""),
+        (lambda h: HypergraphConv(-1, 2), "widths must be at least 1, got -1 and 2"),
+        (lambda h: HypergraphConv(3, 2, attention_mode="both"), """"node" or "edge", got 'both'"""),
+        (lambda h: HypergraphAttention(3, 2, heads=0), "heads must be at least 1, got 0"),
+        (lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 4), h), r"x must be \[num_nodes, 3\]"),
+        (lambda h: HypergraphAttention(3, 2)(torch.zeros(4, 3), h), "one row a node, 5 rows"),
+        (
+            lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, None, torch.zeros(4, 2)),
+            r"hyperedge_attr must be \[num_hyperedges, 3\], got shape \[4, 2\]",
+        ),
+        (
+            lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, None, torch.zeros(3, 3)),
+            "has 4 hyperedges, not 3",
+        ),
+        (lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, torch.ones(3)), r"one entry a hyperedge, \[4\]"),
         (lambda h: HGCN(3, -1), "depth must not be negative, got -1"),
         (lambda h: HGCN(3, 1, isolated="drop"), "got 'drop'"),
     ],

@@ -120,6 +120,102 @@ def test_a_zero_weight_never_scales_by_an_epsilon(kernels):
     torch.testing.assert_close(h.propagate(torch.tensor([5.0, 7.0])), torch.tensor([5.0, 0.0]))
 
 
+def test_learnable_values_by_hand(five, kernels):
+    """The values 1 to 6 belong to nodes 0, 1, 2 of e0, nodes 2, 3 of e1 and node 3 of e2."""
+    value = torch.arange(1.0, 7)
+    assert ops.weighed(five, torch.tensor([1.0, 10, 100, 1000]), value).tolist() == [1, 2, 43, 650, 0]
+    assert ops.weighed(five, torch.tensor([1.0, 10, 100, 1000, 1e4]), value, transposed=True).tolist() == [
+        321,
+        5400,
+        6000,
+        0,
+    ]
+
+
+def test_sddmm_by_hand(five, kernels):
+    a, b = torch.tensor([[1.0], [2], [3], [4], [5]]), torch.tensor([[1.0], [10], [100], [1000]])
+    assert ops.sddmm(five, a, b).tolist() == [1, 2, 3, 30, 40, 400]
+
+
+def test_the_order_of_values_is_that_of_the_hyperedge_index(random_hypergraph):
+    h = random_hypergraph(12, 8)
+    nodes = torch.arange(12).repeat_interleave(h.by_node.indptr.diff())
+    assert torch.equal(h.hyperedge_index[:, h.order], torch.stack([nodes, h.by_node.indices.long()]))
+    assert h.order is h.order
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_product_with_learnable_values_equals_the_dense_one(random_hypergraph, dense, kernels, transposed):
+    for num_nodes, num_hyperedges in ((9, 7), (3, 12), (12, 3), (1, 1), (2, 2)):
+        h = random_hypergraph(num_nodes, num_hyperedges)
+        value = torch.randn(h.num_incidences, dtype=torch.float64)
+        H = torch.zeros(num_nodes, num_hyperedges, dtype=torch.float64)
+        H[tuple(h.hyperedge_index)] = value
+        M = H.T if transposed else H
+        x = torch.randn(M.shape[1], 2, 3, dtype=torch.float64)
+        expected = torch.einsum("uv,vij->uij", M, x)
+        torch.testing.assert_close(ops.weighed(h, x, value, transposed), expected)
+        single = ops.weighed(h, x.float(), value.float(), transposed)
+        torch.testing.assert_close(single, expected.float(), rtol=1e-5, atol=1e-5)
+        half = ops.weighed(h, x.bfloat16(), value, transposed)
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), expected.float(), rtol=0.03, atol=0.03)
+        a, b = x[:, 0] if transposed else M @ x[:, 0], M @ x[:, 0] if transposed else x[:, 0]
+        torch.testing.assert_close(ops.sddmm(h, a, b), (a @ b.T)[tuple(h.hyperedge_index)])
+
+
+def test_values_of_its_own_give_the_product_of_the_hypergraph(random_hypergraph, kernels):
+    h, x = random_hypergraph(valued=True), torch.randn(7, 3)
+    torch.testing.assert_close(ops.weighed(h, x, h.by_hyperedge.value), h @ x)
+    torch.testing.assert_close(ops.product(h, h @ x, transposed=True), h.T @ (h @ x))
+
+
+def test_learnable_values_have_gradients_of_every_order(random_hypergraph, kernels):
+    h = random_hypergraph(6, 5)
+    value = torch.randn(h.num_incidences, dtype=torch.float64, requires_grad=True)
+    nodes = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    hyperedges = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    for function, inputs in (
+        (lambda x, v: ops.weighed(h, x, v), (hyperedges, value)),
+        (lambda x, v: ops.weighed(h, x, v, transposed=True), (nodes, value)),
+        (lambda a, b: ops.sddmm(h, a, b), (nodes, hyperedges)),
+    ):
+        assert gradcheck(function, inputs)
+        assert gradgradcheck(lambda *inputs, function=function: function(*inputs).pow(3), inputs)
+
+
+def test_a_gradient_of_half_precision_keeps_the_dtype_of_its_argument(random_hypergraph, kernels):
+    h = random_hypergraph()
+    value = torch.rand(h.num_incidences, requires_grad=True)
+    x = torch.rand(7, 3, dtype=torch.bfloat16, requires_grad=True)
+    ops.sddmm(h, ops.weighed(h, x, value), x).sum().backward()
+    assert (value.grad.dtype, x.grad.dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_learnable_values_of_no_incidence(kernels):
+    h = Hypergraph.from_pairs([], [], 3, 2)
+    x, value = torch.randn(2, 4, requires_grad=True), torch.zeros(0, requires_grad=True)
+    y = ops.weighed(h, x, value)
+    assert y.tolist() == [[0] * 4] * 3 and ops.sddmm(h, y, x).shape == (0,)
+    y.sum().backward()
+    assert x.grad.tolist() == [[0] * 4] * 2 and value.grad.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["product", "propagate", "weighed", "sddmm"])
+def test_an_operator_keeps_the_rules_that_torch_compile_relies_on(random_hypergraph, name):
+    h = random_hypergraph(6, 5, valued=True)
+    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    value = torch.rand(h.num_incidences, dtype=torch.float64, requires_grad=True)
+    arguments = {
+        "product": (x, *h.by_hyperedge, *h.by_node),
+        "propagate": (x, *h.by_node, *h.by_hyperedge, *h.scales("sym", torch.float64)),
+        "weighed": (y, value, *h.by_node[:2], h.order, *h.by_hyperedge[:2], None),
+        "sddmm": (y, x, *h.by_hyperedge[:2], *h.by_node[:2], h.order),
+    }
+    torch.library.opcheck(getattr(torch.ops.graphs, name).default, arguments[name])
+
+
 def test_trailing_axes_are_kept(random_hypergraph, operator, kernels):
     h = random_hypergraph()
     x = torch.randn(h.num_nodes, 2, 3, dtype=torch.float64)
@@ -160,6 +256,16 @@ def test_no_square_matrix_is_formed():
         (lambda h: h.propagate(torch.zeros(5, device="meta")), "on cpu and x on meta"),
         (lambda h: h.propagate(torch.zeros(5), torch.ones(5)), r"one entry a hyperedge, \[4\], got \[5\]"),
         (lambda h: h.propagate(torch.zeros(5), norm="left"), """"sym" or "row", got 'left'"""),
+        (lambda h: ops.weighed(h, torch.zeros(5), torch.zeros(6)), "one row a hyperedge, 4 rows"),
+        (lambda h: ops.weighed(h, torch.zeros(4), torch.zeros(6), transposed=True), "one row a node, 5 rows"),
+        (lambda h: ops.weighed(h, torch.zeros(4), torch.zeros(5)), r"one entry an incidence, \[6\], got \[5\]"),
+        (lambda h: ops.weighed(h, torch.zeros(4), torch.arange(6)), r"floating point, .* got \[6\] torch.int64"),
+        (lambda h: ops.weighed(h, torch.zeros(4), [1.0] * 6), "got list"),
+        (lambda h: ops.weighed(h, torch.zeros(4), torch.zeros(6, device="meta")), "on cpu and value on meta"),
+        (lambda h: ops.sddmm(h, torch.zeros(4, 2), torch.zeros(4, 2)), "one row a node, 5 rows"),
+        (lambda h: ops.sddmm(h, torch.zeros(5, 2), torch.zeros(5, 2)), "one row a hyperedge, 4 rows"),
+        (lambda h: ops.sddmm(h, torch.zeros(5, 2), torch.zeros(4, 3)), r"one dtype, got \[5, 2\] .* \[4, 3\]"),
+        (lambda h: ops.sddmm(h, torch.zeros(5, 2), torch.zeros(4, 2).double()), "float32 and .* torch.float64"),
     ],
 )
 def test_errors_say_what_was_found(five, call, message):

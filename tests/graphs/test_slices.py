@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphs import TimeGrid, TimeSlices
+from graphs import TimeGrid, TimeSlices, keys
 
 DAY = 86400
 
@@ -64,6 +64,20 @@ def test_times_before_1970_are_cut_alike():
     grid = TimeGrid.cut([at(1969, 12, 31, 23)], every="1mo")
     assert grid.origin == at(1969, 12, 1) and grid.slice_of([at(1970, 1, 1), -1]).tolist() == [1, 0]
     assert TimeGrid.cut([-1], every="1d").origin == -DAY
+
+
+@pytest.mark.parametrize("every", ["1h", "1d", "1mo", "1y"])
+def test_times_far_before_the_origin_are_before_it(every):
+    grid = TimeGrid.cut([at(2021, 1, 1)], every=every)
+    assert grid.slice_of([-(2**63), at(1900, 1, 1), at(2021, 1, 1) - 1, at(2021, 1, 1)]).tolist() == [-1, -1, -1, 0]
+
+
+@pytest.mark.parametrize("every", ["1mo", "3mo", "1y"])
+def test_months_of_many_times_are_those_of_each(every):
+    """Many times are looked up by their day, few are not."""
+    times = np.random.default_rng(0).integers(at(1999, 12, 1), at(2004, 3, 1), 5000)
+    grid = TimeGrid.cut(times, every=every)
+    assert grid.slice_of(times).tolist() == [int(grid.slice_of([time])[0]) for time in times]
 
 
 def test_an_origin_of_a_year_may_be_any_month():
@@ -138,18 +152,112 @@ def test_each_slice_describes_itself_in_a_row():
         "num_incidences": 2,
         "mean_size": 2.0,
         "returning": 0.0,
+        "node_overlap": 0.0,
+        "hyperedge_overlap": 0.0,
     }
     assert rows[1]["returning"] == 0.5  # node 7 was there the day before, node 1 was not
+    assert rows[1]["node_overlap"] == 1 / 3  # of 1, 7 and 9
+    assert rows[1]["hyperedge_overlap"] == 0
+
+
+def test_overlap_is_a_share_of_what_either_slice_has():
+    rows = TimeSlices.cut([1, 2, 3, 2, 3, 1], [5, 6, 7, 5, 5, 5], [0, 0, 0, DAY, DAY, 3 * DAY], every="1d").describe()
+    assert [row["node_overlap"] for row in rows] == [0, 2 / 3, 0, 0]
+    assert [row["hyperedge_overlap"] for row in rows] == [0, 1 / 3, 0, 0]
+    assert [row["returning"] for row in rows] == [0, 1, 0, 0]
 
 
 def assert_equal(a: TimeSlices, b: TimeSlices) -> None:
     assert len(a) == len(b)
     for left, right in zip(a, b, strict=True):
-        assert np.array_equal(left.node_ids, right.node_ids) and np.array_equal(left.hyperedge_ids, right.hyperedge_ids)
-        for x, y in zip(
-            left.by_node[:2] + left.by_hyperedge[:2], right.by_node[:2] + right.by_hyperedge[:2], strict=True
-        ):
-            assert torch.equal(x, y)
+        assert left.equals(right) and left.node_ids.dtype == right.node_ids.dtype
+        for x, y in zip(left.by_node[:2], right.by_node[:2], strict=True):  # equals reads the members alone
+            assert x.dtype == y.dtype and torch.equal(x, y)
+
+
+def slow_slices(nodes, hyperedges, times, grid: TimeGrid) -> list[dict]:
+    """The node ids of each hyperedge id, slice by slice, a row at a time."""
+    slices = [{} for _ in range(len(grid))]
+    for node, hyperedge, time in zip(nodes, hyperedges, times, strict=True):
+        slices[int(grid.slice_of([time])[0])].setdefault(hyperedge, set()).add(node)
+    return slices
+
+
+def members_by_id(h) -> dict:
+    return {id_: {h.node_ids[v] for v in h.members(e).tolist()} for e, id_ in enumerate(h.hyperedge_ids.tolist())}
+
+
+@pytest.mark.parametrize("order", ["in time", "nearly in time", "shuffled"])
+@pytest.mark.parametrize("kind", ["dense", "negative", "sparse", "hashes", "strings", "int32", "uint64"])
+def test_slices_equal_a_slow_loop(order, kind, monkeypatch):
+    monkeypatch.setattr(keys, "CHUNK", 16)  # several chunks a slice
+    rng = np.random.default_rng(0)
+    nodes, hyperedges = rng.integers(0, 40, 600), rng.integers(0, 15, 600)
+    times = np.sort(rng.integers(0, 7 * DAY, 600))
+    times[times // DAY == 3] = 2 * DAY  # a slice without rows
+    if order == "nearly in time":
+        times = times[np.argsort(np.arange(600) + rng.normal(0, 4, 600))]
+    elif order == "shuffled":
+        rng.shuffle(times)
+    ids = {
+        "dense": lambda x: x,
+        "negative": lambda x: x - 20,
+        "sparse": lambda x: x * 10**6 + 10**12,
+        "hashes": lambda x: np.random.default_rng(1).integers(-(2**63), 2**63, 40)[x],
+        "strings": lambda x: np.array([f"id {n}" for n in range(40)])[x],
+        "int32": lambda x: x.astype(np.int32),
+        "uint64": lambda x: x.astype(np.uint64),
+    }[kind]
+    nodes, hyperedges = ids(nodes), ids(hyperedges)
+    slices = TimeSlices.cut(nodes, hyperedges, times, every="1d", origin=0)
+    slow = slow_slices(nodes.tolist(), hyperedges.tolist(), times.tolist(), slices.grid)
+    assert [members_by_id(h) for h in slices] == slow and len(slow[3]) == 0
+    for h in slices:
+        assert (np.diff(h.by_node.indptr) > 0).all() and (np.sort(h.node_ids) == h.node_ids).all()
+        assert h.T.T.equals(h) and h.node_ids.dtype.kind == ("U" if kind == "strings" and h.num_nodes else "i")
+        incidences = {(v, e) for v in range(h.num_nodes) for e in h.hyperedges(v).tolist()}
+        assert incidences == {(v, e) for e in range(h.num_hyperedges) for v in h.members(e).tolist()}
+
+
+@pytest.mark.parametrize("order", ["in time", "shuffled"])
+def test_threads_change_no_bit(order, monkeypatch):
+    monkeypatch.setattr(keys, "CHUNK", 32)
+    rng = np.random.default_rng(0)
+    nodes, hyperedges, times = rng.integers(0, 90, 900), rng.integers(0, 30, 900), rng.integers(0, 20 * DAY, 900)
+    times = np.sort(times) if order == "in time" else times
+    one = TimeSlices.cut(nodes, hyperedges, times, every="1d")
+    try:
+        torch.set_num_threads(3)
+        assert_equal(TimeSlices.cut(nodes, hyperedges, times, every="1d"), one)
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("cut", [dict(every="1w"), dict(every="1mo"), dict(count=9)])
+def test_fifty_batches_in_any_order_equal_a_rebuild(cut):
+    """Duplicates, times out of order, late batches into old slices, new slices: after every batch."""
+    rng = np.random.default_rng(0)
+    batches = [
+        np.stack([rng.integers(0, 30, size), rng.integers(0, 12, size), rng.integers(low, low + 20 * DAY, size)])
+        for size, low in zip(rng.integers(0, 40, 50), rng.integers(at(2020, 1, 10), at(2021, 6, 1), 50), strict=True)
+    ]
+    whole = np.concatenate(batches, axis=1)
+    grid = TimeGrid.cut(whole[2], **cut)
+    start = TimeGrid(grid.every, grid.origin, 0) if grid.every else grid
+    stream = TimeSlices(start, [], [], [])
+    for count, batch in enumerate(batches, 1):
+        stream.append(*batch)
+        if count % 7 == 0 or count == 50:
+            assert_equal(stream, TimeSlices(start, *np.concatenate(batches[:count], axis=1)))
+    assert_equal(stream, TimeSlices(grid, *whole))
+
+
+def test_a_batch_touches_only_its_slices():
+    rng = np.random.default_rng(0)
+    slices = TimeSlices.cut(rng.integers(0, 9, 99), rng.integers(0, 9, 99), rng.integers(0, 10 * DAY, 99), every="1d")
+    before = list(slices)
+    slices.append([1, 2, 3], [4, 4, 4], [3 * DAY, 7 * DAY + 5, 12 * DAY])
+    assert [n for n in range(10) if slices[n] is not before[n]] == [3, 7] and len(slices) == 13
 
 
 @pytest.mark.parametrize("cut", [dict(every="1w"), dict(every="1mo"), dict(count=5)])
@@ -223,6 +331,7 @@ def test_times_may_be_lists_tensors_or_datetimes():
         (dict(count=3, times=[]), "no times to cut into 3 quantiles"),
         (dict(every="1d", times=[0.5]), "whole seconds since 1970 .* got float64"),
         (dict(every="1d", times=[1_600_000_000_000]), "milliseconds. Divide by 1000"),
+        (dict(every="1d", times=np.array(["NaT"], "datetime64[s]")), "1 of 1 times are missing"),
     ],
 )
 def test_errors_of_a_grid_say_what_was_found(arguments, message):
@@ -233,8 +342,17 @@ def test_errors_of_a_grid_say_what_was_found(arguments, message):
 def test_errors_of_slices_say_what_was_found():
     with pytest.raises(ValueError, match=r"2 times, so 2 node ids, got shape \[1\]"):
         TimeSlices.cut([1], [1, 2], [0, 1], every="1d")
-    with pytest.raises(ValueError, match="hyperedge ids must be integers, got <U1"):
-        TimeSlices.cut([1], ["a"], [0], every="1d")
+    with pytest.raises(ValueError, match="hyperedge ids must be integers or strings, got float64"):
+        TimeSlices.cut([1], [0.5], [0], every="1d")
+    with pytest.raises(ValueError, match="hyperedge ids must be all integers or all strings, got NoneType None at pos"):
+        TimeSlices.cut([1, 2], np.array(["a", None]), [0, 0], every="1d")
+    with pytest.raises(ValueError, match="node ids must be below 2.63, got 18446744073709551615"):
+        TimeSlices.cut(np.array([2**64 - 1], dtype=np.uint64), [0], [0], every="1d")
+    with pytest.raises(ValueError, match=r"1 of 2 times are missing \(NaT\)"):
+        TimeSlices.cut([1, 1], [1, 1], np.array(["2020-01-01", "NaT"], "datetime64[s]"), every="1d")
+    slices = TimeSlices.cut([1], ["a"], [0], every="1d")
+    with pytest.raises(ValueError, match="have been integers and strings so far, got integers and integers"):
+        slices.append([2], [3], [0])
     quantiles = TimeGrid.cut([1, 2], count=2)
     with pytest.raises(ValueError, match="numbered from 0 to 1, got 2"):
         quantiles.start(2)

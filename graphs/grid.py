@@ -1,0 +1,186 @@
+"""Cut time into slices: by the hour, day, week, month or year, or into quantiles of the times themselves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+HOUR, DAY = 3600, 86400
+SECONDS = {"h": HOUR, "d": DAY, "w": 7 * DAY}
+MONTHS = {"mo": 1, "y": 12}
+FOREVER = np.iinfo(np.int64).max
+YEAR_10000 = 253402300800
+
+
+@dataclass(frozen=True)
+class TimeGrid:
+    """Half-open slices [a, b) of time, numbered from zero; a boundary belongs to the later slice.
+
+    All times are whole seconds since 1970, UTC. Made by `TimeGrid.cut`.
+
+    Example:
+        >>> TimeGrid.cut([0, 86400, 100000], every="1d").slice_of([3600, 86399, 86400]).tolist()
+        [0, 0, 1]
+    """
+
+    every: str | None
+    """Width of a slice such as "6h", "1d", "2w", "3mo" or "1y"; None for quantiles."""
+    origin: int
+    """Start of slice 0, seconds."""
+    num_slices: int
+    """Slices that hold the times it was cut on: from slice 0 to the one of the latest time."""
+    edges: tuple[int, ...] | None = None
+    """Quantiles only: start of each slice, seconds; the last slice is open-ended."""
+
+    @classmethod
+    def cut(
+        cls,
+        times: ArrayLike | Tensor,
+        every: str | None = None,
+        origin: int | None = None,
+        count: int | None = None,
+    ) -> TimeGrid:
+        """Cut by the calendar (`every`) or into slices with equally many times (`count`).
+
+        Args:
+            times: whole seconds since 1970, or numpy datetime64.
+            every: "6h", "1d", "2w", "3mo" or "1y"; months and years are those of the calendar, UTC.
+            origin: start of slice 0, seconds; for months and years the start of a month. None takes the first time
+                down to the hour (h), to midnight (d, w), to the first of its month (mo) or to the first of January (y).
+            count: number of quantiles. Equal times are never parted, so many ties give fewer slices.
+
+        Raises:
+            ValueError: not exactly one of every and count, an unknown unit, an origin that is not the start of a
+                month, no times to start from, or times that cannot be seconds.
+        """
+        times = seconds(times)
+        if (every is None) == (count is None):
+            raise ValueError(f"give either every or count, got every={every!r} and count={count!r}")
+        if count is not None:
+            return cls._quantiles(times, count, origin)
+        _width(every)
+        if origin is None:
+            if not len(times):
+                raise ValueError("there are no times to start from: give an origin")
+            origin = _floor(int(times.min()), every)
+        grid = cls(every=every, origin=int(origin), num_slices=0)
+        latest = int(grid.slice_of(times.max(keepdims=True))[0]) if len(times) else -1
+        return cls(every=every, origin=int(origin), num_slices=latest + 1)
+
+    @classmethod
+    def _quantiles(cls, times: np.ndarray, count: int, origin: int | None) -> TimeGrid:
+        if count < 1 or origin is not None:
+            raise ValueError(f"quantiles need count >= 1 and no origin, got count={count} and origin={origin}")
+        if not len(times):
+            raise ValueError(f"there are no times to cut into {count} quantiles")
+        ordered = np.sort(times)
+        edges = np.unique(ordered[np.arange(count) * len(times) // count])
+        return cls(every=None, origin=int(edges[0]), num_slices=len(edges), edges=tuple(edges.tolist()))
+
+    def __post_init__(self) -> None:
+        if self.edges is None:
+            _, unit = _width(self.every)
+            if unit in MONTHS and _floor(self.origin, "1mo") != self.origin:
+                month = np.datetime64(self.origin, "s").astype("datetime64[M]")
+                raise ValueError(
+                    f"the origin of {self.every!r} slices must be the start of a month, UTC, got {self.origin}; "
+                    f"{month} starts at {_floor(self.origin, '1mo')}"
+                )
+
+    def __len__(self) -> int:
+        return self.num_slices
+
+    def slice_of(self, times: ArrayLike | Tensor) -> np.ndarray:
+        """The slice of each time, int64; -1 before the origin; numbers go on past the last slice if cut by `every`."""
+        times = seconds(times)
+        if self.edges is not None:
+            return np.searchsorted(np.array(self.edges), times, side="right") - 1
+        if times.size and times.max() >= YEAR_10000:
+            raise ValueError(f"times must be seconds since 1970, got {times.max()}; milliseconds? Divide by 1000")
+        count, unit = _width(self.every)
+        times = np.maximum(times, self.origin - 1)  # whatever lies before the origin is -1, and nothing overflows
+        if unit in SECONDS:
+            number, width = times, count * SECONDS[unit]
+            number -= self.origin
+        else:
+            number, width = _month(times), count * MONTHS[unit]
+            number -= _month(self.origin)
+        number //= width
+        return number
+
+    def start(self, n: int) -> int:
+        """First second of slice n."""
+        if n < 0 or (self.edges is not None and n >= len(self.edges)):
+            raise ValueError(
+                f"slices are numbered from 0{'' if self.edges is None else f' to {len(self) - 1}'}, got {n}"
+            )
+        if self.edges is not None:
+            return self.edges[n]
+        return int(self._starts(np.array([n]))[0])
+
+    def end(self, n: int) -> int:
+        """First second after slice n; a very large number for the last quantile."""
+        if self.edges is not None and n == len(self.edges) - 1:
+            return int(FOREVER)
+        return self.start(n + 1)
+
+    def starts(self, count: int | None = None) -> np.ndarray:
+        """First second of slices 0 to count - 1 (all by default), int64.
+
+        `torch.bucketize(t, starts, right=True) - 1` is `slice_of(t)` for every t before the end of the last of them.
+        """
+        count = len(self) if count is None else count
+        if self.edges is not None:
+            if count > len(self.edges):
+                raise ValueError(f"there are {len(self.edges)} quantiles, got count={count}")
+            return np.array(self.edges[:count], dtype=np.int64)
+        return self._starts(np.arange(count))
+
+    def _starts(self, n: np.ndarray) -> np.ndarray:
+        count, unit = _width(self.every)
+        if unit in SECONDS:
+            return self.origin + n * (count * SECONDS[unit])
+        month = _month(self.origin) + n * (count * MONTHS[unit])
+        return month.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
+
+
+def seconds(times: ArrayLike | Tensor) -> np.ndarray:
+    """Times as int64 seconds since 1970; numpy datetime64 is converted, anything but integers is an error."""
+    times = times.cpu().numpy() if isinstance(times, Tensor) else np.asarray(times)
+    if times.dtype.kind == "M":
+        if np.isnat(times).any():
+            raise ValueError(f"{int(np.isnat(times).sum())} of {times.size} times are missing (NaT)")
+        times = times.astype("datetime64[s]")
+    elif times.size and times.dtype.kind not in "iu":
+        raise ValueError(f"times must be whole seconds since 1970 (integers) or datetime64, got {times.dtype}")
+    return times.astype(np.int64, copy=False)
+
+
+def _width(every: str) -> tuple[int, str]:
+    match = re.fullmatch(r"([1-9]\d*)(h|d|w|mo|y)", every)
+    if match is None:
+        raise ValueError(f'every must look like "6h", "1d", "2w", "3mo" or "1y", got {every!r}')
+    return int(match[1]), match[2]
+
+
+def _floor(time: int, every: str) -> int:
+    unit = _width(every)[1]
+    step = {"h": "datetime64[h]", "mo": "datetime64[M]", "y": "datetime64[Y]"}.get(unit, "datetime64[D]")
+    return int(np.datetime64(time, "s").astype(step).astype("datetime64[s]").astype(np.int64))
+
+
+def _month(times: ArrayLike) -> np.ndarray:
+    """Calendar months since January 1970, UTC; many times are looked up by their day."""
+    day = np.asarray(times) // DAY
+    first, last = (int(day.min()), int(day.max())) if day.size else (0, -1)
+    if last - first < day.size:
+        return _month_of(np.arange(first, last + 1))[day - first]
+    return _month_of(day)
+
+
+def _month_of(day: np.ndarray) -> np.ndarray:
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
