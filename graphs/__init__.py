@@ -1,8 +1,19 @@
 """Hypergraphs on torch: incidence matrices, time slices, fast products and the layers built on them."""
 
 from graphs.hypergraph import Hypergraph
-from graphs.layers import HGCN, HGCNConv, HypergraphConv
-from graphs.sample import cap
+from graphs.layers import HGCN, HGCNConv, HypergraphAttention, HypergraphConv
+from graphs.sample import Block, blocks, cap
 from graphs.slices import TimeGrid, TimeSlices
 
-__all__ = ["HGCN", "HGCNConv", "Hypergraph", "HypergraphConv", "TimeGrid", "TimeSlices", "cap"]
+__all__ = [
+    "Block",
+    "HGCN",
+    "HGCNConv",
+    "Hypergraph",
+    "HypergraphAttention",
+    "HypergraphConv",
+    "TimeGrid",
+    "TimeSlices",
+    "blocks",
+    "cap",
+]

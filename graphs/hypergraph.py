@@ -237,6 +237,7 @@ class Hypergraph(Conversions):
     @property
     def inverse_size(self) -> Tensor:
         """D_e^-1 with 0^-1 = 0, [num_hyperedges], float64."""
+        _refuse_negative("weight", self.by_node.value)
         return self._once("inverse_size", lambda: ops.inverse(self._size(), 1.0))
 
     def scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:
@@ -244,12 +245,7 @@ class Hypergraph(Conversions):
         return self._once((norm, dtype), lambda: self._scales(norm, dtype))
 
     def _scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        if not torch.compiler.is_compiling():  # only a file brings such weights: from_pairs refuses them
-            for name, w in (("hyperedge_weight", self.hyperedge_weight), ("weight", self.by_node.value)):
-                if w is not None and not ((w >= 0) & w.isfinite()).all():
-                    raise ValueError(
-                        f"propagate needs every {name} finite and not negative, as those of {self} are not"
-                    )
+        _refuse_negative("hyperedge_weight", self.hyperedge_weight)
         middle = self.inverse_size if self.hyperedge_weight is None else self.inverse_size * self.hyperedge_weight
         if norm == "sym":
             left = right = ops.inverse(self._degree(), 0.5).to(dtype)
@@ -274,9 +270,13 @@ class Hypergraph(Conversions):
 
     def _once(self, name: object, compute: Callable[[], Kept]) -> Kept:
         """Computed at the first call and kept. (A cached_property holds a lock, which torch.compile cannot enter.)"""
-        if name not in self._kept:
-            self._kept[name] = compute()
-        return self._kept[name]
+        if name in self._kept:
+            return self._kept[name]
+        with torch.inference_mode(False):  # a tensor of inference mode could not be saved for a gradient later
+            made = compute()
+        if not torch.compiler.is_exporting():  # whose tensors hold nothing
+            self._kept[name] = made
+        return made
 
     def __repr__(self) -> str:
         weighted = ", weighted" if self.hyperedge_weight is not None or self.by_node.value is not None else ""
@@ -357,6 +357,14 @@ def _names(name: str, ids: Sequence | np.ndarray | Tensor | None, length: int) -
     if length and ids.dtype.kind not in "iuU" and not (kinds and kinds <= {int, str}):
         raise ValueError(f"{name} must be integers or strings, got {ids.dtype}")
     return ids
+
+
+def _refuse_negative(name: str, weight: Tensor | None) -> None:
+    """Only a file brings such weights, and keeps them: `from_pairs` refuses them."""
+    if weight is None or torch.compiler.is_compiling():
+        return
+    if not ((weight >= 0) & weight.isfinite()).all():
+        raise ValueError(f"propagate needs every {name} finite and not negative, and here one is not")
 
 
 def _csr(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, dtype: type) -> CSR:

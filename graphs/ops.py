@@ -25,7 +25,7 @@ LARGE = 2**20  # products of so many numbers repay a call into compiled code
 
 def kernels_for(x: Tensor, incidences: int) -> ModuleType:
     """The kernels that multiply x with a matrix of so many incidences: THE one place that chooses."""
-    if x.device.type == "cuda" and x.dtype != torch.float64:
+    if x.device.type == "cuda":
         from graphs.kernels import gpu
 
         return gpu
@@ -243,7 +243,7 @@ _propagate = _operator(
     "(Tensor x, Tensor p, Tensor i, Tensor? v, Tensor p_t, Tensor i_t, Tensor? v_t, "
     "Tensor? left, Tensor middle, Tensor? right) -> Tensor",
     _propagate_now,
-    lambda x, *_: torch.empty_like(x),
+    lambda x, *_: x.new_empty(x.shape),
     _propagate_backward,
 )
 

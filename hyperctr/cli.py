@@ -182,7 +182,7 @@ def graph_describe(
     else:
         with tempfile.TemporaryDirectory() as scratch:
             facts = graph.describe(_build_graphs(data, every or "30d", Path(scratch) / "graphs"))
-    _print_json(facts) if as_json else _slices(facts)
+    _print_json(facts) if as_json else _slice_table(facts)
 
 
 @graph_app.command("draw")
@@ -244,7 +244,7 @@ def _build_graphs(data: str, every: str, out: Path, upto: str | None = None) -> 
         return graph.build(data, every, out, upto, bars if err.is_terminal else _tenths, _note)
 
 
-def _slices(facts: dict) -> None:
+def _slice_table(facts: dict) -> None:
     names = list(facts["totals"][0]["hyperedges"])
     head = ["slice", "start", "side", "nodes", "isolated", *(f"hyperedges\n{name}" for name in names)]
     rows = []

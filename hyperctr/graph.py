@@ -16,9 +16,10 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -34,18 +35,15 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.roles import nearest
 from hyperctr.hypergraphs import slice_hypergraphs
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 INDEX = "graphs.json"
 FORMAT = "hyperctr graph 1"
 FILE = re.compile(r"\d+-(users|items)-[^/\\]+\.npz")
 GROUP = "group"
 KINDS = {"users": ("user", "user-interest"), "items": ("item", "item-homogeneous")}
 """Side -> what a node is there, and the paper's name of the hypergraphs."""
-SUFFIXES = {
-    "hif": (".json", ".json.gz"),
-    "scipy": (".npz",),
-    "pandas": (".parquet", ".csv"),
-    "networkx": (".json", ".graphml"),
-}
 MOST_SLICES = 1000  # of a heat map
 MOST_MODALITIES = 16  # of their comparison
 
@@ -246,7 +244,7 @@ def _written(path: Path) -> Iterator[Path]:
 def _not_ours(path: Path) -> str | None:
     """Say why a folder must not be replaced, or None."""
     if path.name in ("", ".."):
-        return "is named by where it is, not by its name"
+        return "has no name of its own"
     if path.is_symlink() or not path.exists():
         return "is a link" if path.is_symlink() else None
     if not path.is_dir():
@@ -367,23 +365,25 @@ def draw(
 
     _check(built, side, modality)
     if n is None:
-        n = max((row for row in built.rows.values() if row.side == side), key=lambda row: row.num_incidences).slice
+        rows = [row for row in built.rows.values() if (row.side, row.modality) == (side, modality)]
+        n = max(rows, key=lambda row: row.num_incidences).slice
         say(f"slice {n}, from {built.date(n)}, has most incidences: it is the one drawn")
     _find(built, n, side, modality)
     timeline, by_name = Timeline(built, side, modality), {m: built.load(n, side, m) for m in built.modalities}
     others = {name: h for name, h in by_name.items() if name != GROUP}
     all_slices, slice_n = f"{built.data}: {side}, {modality}", f"{built.data}: {side}, slice {n}, from {built.date(n)}"
+
+    def tall() -> Axes:
+        """Axes over a legend with a line for each modality."""
+        return plt.subplots(figsize=(6.4, 4.2 + 0.2 * len(by_name)), layout="constrained")[1]
+
     made = {f"{side}-{modality}-strip": (all_slices, lambda: pictures.strip(timeline))}
     if 2 <= len(timeline) <= MOST_SLICES:
         made[f"{side}-{modality}-overlap"] = (all_slices, lambda: pictures.overlap(timeline))
     else:
         say(f"overlap of slices not drawn: it takes 2 to {MOST_SLICES} of them, there are {len(timeline)}")
-    for name, picture in (("degrees", pictures.degrees), ("sizes", pictures.sizes)):
-        size = 6.4, 4.4 + 0.2 * len(by_name)  # inches; the legend has a line for each
-        made[f"{n}-{side}-{name}"] = (
-            slice_n,
-            lambda picture=picture, size=size: picture(by_name, plt.subplots(figsize=size, layout="constrained")[1]),
-        )
+    made[f"{n}-{side}-degrees"] = (slice_n, lambda: pictures.degrees(by_name, tall()))
+    made[f"{n}-{side}-sizes"] = (slice_n, lambda: pictures.sizes(by_name, tall()))
     made[f"{n}-{side}-{modality}-incidence"] = (f"{slice_n}, {modality}", lambda: pictures.incidence(by_name[modality]))
     if 2 <= len(others) <= MOST_MODALITIES:
         made[f"{n}-{side}-modalities"] = (slice_n, lambda: pictures.modalities(others))
@@ -424,12 +424,12 @@ def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users"
             missing.
     """
     file = Path(file)
-    _known("format", to, SUFFIXES)
-    if not file.name.endswith(SUFFIXES[to]):
-        raise ValueError(f"{file}: {to} is written to a file that ends in {' or '.join(SUFFIXES[to])}")
+    _known("format", to, FORMATS)
+    endings, write = FORMATS[to]
+    if not file.name.endswith(endings):
+        raise ValueError(f"{file}: {to} is written to a file that ends in {' or '.join(endings)}")
     _check(built, side, modality)
     h = _attributed(built, _find(built, n, side, modality))
-    write = {"hif": Hypergraph.to_hif, "scipy": _to_npz, "pandas": _to_table, "networkx": _to_network}[to]
     try:
         with _moved(file) as part:
             write(h, part)
@@ -483,6 +483,14 @@ def _to_network(h: Hypergraph, path: Path) -> None:
     nx.write_graphml(nx.relabel_nodes(graph, names), path)
 
 
+FORMATS: dict[str, tuple[tuple[str, ...], Callable]] = {
+    "hif": ((".json", ".json.gz"), Hypergraph.to_hif),
+    "scipy": ((".npz",), _to_npz),
+    "pandas": ((".parquet", ".csv"), _to_table),
+    "networkx": ((".json", ".graphml"), _to_network),
+}
+
+
 def _weight(h: Hypergraph) -> np.ndarray:
     return np.ones(h.num_hyperedges, np.float32) if h.hyperedge_weight is None else h.hyperedge_weight.numpy()
 
@@ -501,7 +509,8 @@ def _moved(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _check(built: Graphs, side: str, modality: str) -> None:

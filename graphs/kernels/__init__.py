@@ -1,6 +1,7 @@
 """One definition, several bodies: every module here has the same functions with the same arguments.
 
     spmm(csr, x)                                       y_r = sum over the incidences k of row r of value_k x_{indices_k}
+    sddmm(csr, a, b)                                   a_r . b_{indices_k} for each incidence k of row r
     propagate(by_node, by_hyperedge, left, middle, right, x)      left * H (middle * H^T (right * x))
 
 `reference` is the definition and the ground truth; the others must agree with it. Kernels know nothing of gradients:

@@ -1,4 +1,4 @@
-"""The fast CPU path: each product is one `embedding_bag` over the CSR, so that no message is ever stored."""
+"""The fast CPU path: each product is one call into torch over the CSR, so that no message is ever stored."""
 
 import warnings
 from functools import cache
@@ -48,8 +48,6 @@ def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
     _silence_beta_warning()
     a, b = (t.to(torch.promote_types(t.dtype, torch.float32)).contiguous() for t in (a, b))
     zeros = a.new_zeros(len(csr.indices))
-    if not zeros.numel() or not a.shape[1]:
-        return zeros
     pattern = torch.sparse_csr_tensor(csr.indptr, csr.indices, zeros, size=(len(a), len(b)), check_invariants=False)
     return torch.sparse.sampled_addmm(pattern, a, b.T, beta=0).values()
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from graphs.kernels import CSR
-from graphs.kernels.cpu import spmm
+from graphs.kernels.cpu import sddmm, spmm
 
-__all__ = ["propagate", "ready", "spmm"]
+__all__ = ["propagate", "ready", "sddmm", "spmm"]
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ["-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]

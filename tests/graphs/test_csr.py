@@ -61,11 +61,11 @@ def test_no_pairs_give_empty_rows():
         assert by_node[0].tolist() == [0, 0, 0, 0, 0]
 
 
-def test_values_of_equal_pairs_are_added_in_their_order():
-    """2^24 + 1 - 2^24: float32 sums would lose the one, and another order would too."""
-    value = np.array([2**24, 1, 5, 3], dtype=np.float32)
+def test_values_of_equal_pairs_are_added_in_double_precision():
+    """1 + 1 + 2^24, which sums in float32 would leave at 2^24."""
+    value = np.array([1, 1, 5, 2**24], dtype=np.float32)
     indptr, indices, got = csr.sort_pairs(np.array([0, 0, 1, 0]), np.zeros(4, dtype=np.int64), 2, 1, value)
-    assert indices.tolist() == [0, 1] and got.tolist() == [2**24 + 4, 5] and got.dtype == np.float32
+    assert indices.tolist() == [0, 1] and got.tolist() == [2**24 + 2, 5] and got.dtype == np.float32
 
 
 @pytest.mark.parametrize("bits", [1, 20, 54, 55, 63])

@@ -14,6 +14,7 @@ KINDS = {
     "far from zero": 10**15 + np.arange(40),
     "31 bits": np.append(np.arange(39) * 7, 2**31 - 1),
     "32 bits": np.append(np.arange(39) * 7, 2**31),
+    "nearly 32 bits": np.append(2**31 - 20 + np.arange(39), 2**32 - 25),
     "sparse": np.arange(40) * 10**10 - 10**11,
     "hashes": np.sort(np.random.default_rng(7).integers(-(2**63), 2**63, 40)),
     "extremes": np.append(np.arange(-(2**63), -(2**63) + 39), 2**63 - 1),
@@ -64,7 +65,7 @@ def by_id(h) -> dict:
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("node_kind", KINDS)
-@pytest.mark.parametrize("hyperedge_kind", ["dense", "32 bits", "hashes", "strings"])
+@pytest.mark.parametrize("hyperedge_kind", ["dense", "nearly 32 bits", "hashes", "strings"])
 def test_groups_equal_a_slow_loop(node_kind, hyperedge_kind, together, monkeypatch):
     monkeypatch.setattr(keys, "CHUNK", 64)
     rng = np.random.default_rng(0)
@@ -79,6 +80,14 @@ def test_groups_equal_a_slow_loop(node_kind, hyperedge_kind, together, monkeypat
         assert h.equals(build.from_ids(nodes[group == g], hyperedges[group == g]))
         assert h.node_ids.tolist() == sorted(h.node_ids.tolist())
         assert h.T.T.equals(h) and h.by_node.indices.dtype == torch.int32
+
+
+@pytest.mark.parametrize("bits", [30, 31])
+@pytest.mark.parametrize("hyperedges", [[0, 0, 0, 0], [0, 1, 0, 1], [3, 0, 3, 0]])
+def test_keys_about_as_wide_as_32_bits(bits, hyperedges):
+    """30 to 33 bits: another kind of key beyond 31."""
+    nodes = np.array([2**bits - 1, 2**bits - 1, 0, 0])
+    assert by_id(build.from_ids(nodes, hyperedges)) == slow_groups(nodes, np.array(hyperedges), np.zeros(4))[0]
 
 
 def test_a_group_of_sparse_ids_and_a_dense_one_have_the_same_form():

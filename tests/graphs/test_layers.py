@@ -477,3 +477,38 @@ def test_autocast_gives_bfloat16_near_to_single_precision(random_hypergraph, nam
 def test_errors_say_what_was_found(five, call, message):
     with pytest.raises(ValueError, match=message):
         call(five)
+
+
+def test_new_hypergraphs_share_a_compiled_layer(random_hypergraph):
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(HGCNConv(4, 3), backend=counter, fullgraph=True)
+    for k in range(5):
+        compiled(torch.randn(9 + k, 4), random_hypergraph(9 + k, 7 + 2 * k, seed=k))
+    assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("layer", [HGCN(4, 2), HypergraphAttention(4, 3)])
+def test_what_inference_or_export_computes_first_does_not_spoil_training(random_hypergraph, layer):
+    class Fixed(nn.Module):
+        def __init__(self, h):
+            super().__init__()
+            self.layer, self.h = layer, h
+
+        def forward(self, x):
+            return self.layer(x, self.h)
+
+    x, expected = torch.randn(9, 4), None
+    for first in ("nothing", "inference", "export"):
+        h = random_hypergraph()
+        if first == "inference":
+            with torch.inference_mode():
+                layer(x, h)
+        if first == "export":
+            torch.export.export(Fixed(h), (x,))
+        y = layer(x, h)
+        y.sum().backward()
+        assert expected is None or torch.equal(y, expected)
+        expected = y.detach()

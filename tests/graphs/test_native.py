@@ -176,3 +176,12 @@ def test_the_log_names_the_library(caplog):
     with caplog.at_level(logging.INFO, logger="graphs"):
         assert native.ready()
     assert "compiled kernels: " in caplog.text and ".so" in caplog.text
+
+
+def test_every_product_has_a_kernel_there():
+    for name in ("spmm", "propagate", "sddmm"):
+        assert callable(getattr(native, name))
+    h = hypergraph("few nodes, one tile", valued=False)
+    a, b = torch.randn(30, 2048), torch.randn(50, 2048)  # large enough to be given to the compiled kernels
+    expected = (a.double() @ b.double().T)[h.hyperedge_index[0], h.hyperedge_index[1]]
+    torch.testing.assert_close(ops.sddmm(h, a, b).double(), expected, rtol=1e-4, atol=1e-4)

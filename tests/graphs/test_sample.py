@@ -172,8 +172,10 @@ def test_a_block_keeps_to_its_caps_and_makes_up_for_what_it_left_out(crowded):
         degree, size = counts(crowded)[1][targets], counts(crowded)[0][hyperedges]
         assert torch.equal(counts(block.writes)[1], degree.clamp(max=3))
         assert torch.equal(counts(block.reads)[0], size.clamp(max=4))
+        assert all((block.writes.hyperedges(v).diff() > 0).all() for v in range(block.writes.num_nodes))
         for e in range(block.reads.num_hyperedges):
             kept = block.reads.members(e)
+            assert (kept.diff() > 0).all()
             begin, end = block.reads.by_hyperedge.indptr[e : e + 2]
             own = torch.tensor([1 + v + 100 * hyperedges[e] for v in block.inputs[kept]])
             torch.testing.assert_close(block.reads.by_hyperedge.value[begin:end], own * max(1, size[e] / 4))
