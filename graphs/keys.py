@@ -11,10 +11,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from graphs.csr import starts, transpose
-from graphs.hypergraph import INT32_LIMIT, Hypergraph
+from graphs.csr import starts
+from graphs.hypergraph import Hypergraph
 from graphs.ids import number
-from graphs.kernels import CSR
 
 CHUNK = 2**16  # rows packed at a time: they stay in a core's cache
 MAX_THREADS = 8  # each builds a hypergraph, at some 40 bytes a row of it
@@ -116,33 +115,18 @@ def _pack(node: Column, hyperedge: Column, rows: slice) -> np.ndarray:
 
 
 def _hypergraph(key: np.ndarray, node: Column, hyperedge: Column) -> Hypergraph:
-    """The hypergraph of the sorted keys of one group."""
+    """The hypergraph of sorted keys, which are used up."""
     first = starts(key)
     if not first.all():
         key = key[first]
     top = key >> node.bits
     first = np.flatnonzero(starts(top))
     hyperedge_ids = hyperedge.named(top[first])
-    span = 1 << node.bits
-    dtype = np.int32 if max(len(key), span) < INT32_LIMIT else np.int64
-    indptr = np.append(first, len(key)).astype(dtype)
-    indices = np.bitwise_and(key, span - 1, out=np.empty(len(key), dtype), casting="unsafe")
-    if span > 4 * len(key):  # few of the numbers occur
-        nodes, indices = number(indices)
-        return Hypergraph.from_members(
-            indptr, indices, None, len(nodes), node_ids=node.named(nodes), hyperedge_ids=hyperedge_ids
-        )
-    by_node, rows, _ = transpose(indptr, indices, None, span)
-    nodes = np.flatnonzero(np.diff(by_node))
-    rank = np.zeros(span, dtype=dtype)
-    rank[nodes] = np.arange(len(nodes))
-    return Hypergraph(
-        num_nodes=len(nodes),
-        num_hyperedges=len(first),
-        by_node=CSR(*map(torch.from_numpy, (by_node[np.append(nodes, span)], rows)), None),
-        by_hyperedge=CSR(*map(torch.from_numpy, (indptr, rank.take(indices))), None),
-        node_ids=node.named(nodes),
-        hyperedge_ids=hyperedge_ids,
+    indptr = np.append(first, len(key))
+    key &= (1 << node.bits) - 1
+    nodes, indices = number(key)  # only now, when equal rows are one
+    return Hypergraph.from_members(
+        indptr, indices, None, len(nodes), node_ids=node.named(nodes), hyperedge_ids=hyperedge_ids
     )
 
 

@@ -135,9 +135,10 @@ class TimeSlices:
                 before them, times before the grid's origin; nothing is added.
         """
         nodes, hyperedges, number = self._checked(nodes, hyperedges, times)
-        old = [n for n in np.flatnonzero(np.bincount(number)) if n < len(self) and self._slices[n].num_incidences]
+        old = [n for n, h in enumerate(self._slices) if h.num_incidences]
         if old:
-            rows = [(nodes, hyperedges, number), *(_rows(self[n], n) for n in old)]
+            touched = np.bincount(number, minlength=len(self))
+            rows = [(nodes, hyperedges, number), *(_rows(self[n], n) for n in old if touched[n])]
             nodes, hyperedges, number = (np.concatenate(column) for column in zip(*rows, strict=True))
         for n, h in from_grouped_ids(nodes, hyperedges, number).items():
             self._put(n, h)

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -225,6 +226,21 @@ def test_a_stopped_build_leaves_what_was_there(shop, tmp_path):
     assert list(tmp_path.iterdir()) == [out] and len(graph.read(out).grid) == 4
 
 
+def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tiny, tmp_path, monkeypatch):
+    out, rename = tmp_path / "g", Path.rename
+    graph.build(str(tiny), "1d", out)
+
+    def refuse(path, target):
+        if path.name.endswith(".part"):
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ValueError, match="cannot write to"):
+        graph.build(str(tiny), "2d", out)
+    assert graph.read(out).every == "1d" and {path.name for path in tmp_path.iterdir()} == {"g", "tiny"}
+
+
 def test_a_folder_of_something_else_is_not_replaced(hyperctr, tiny, tmp_path):
     build = ["graph", "build", "--data", tiny, "--every", "1d", "--out"]
     assert "holds dataset.toml" in one_line(hyperctr(*build, tiny))
@@ -252,14 +268,16 @@ def test_a_log_without_times_is_cut_by_counts(hyperctr, tmp_path):
     assert code == 0 and out.strip() == str(tmp_path / "h.json")
     first = Hypergraph.from_hif(tmp_path / "h.json").attributes.hyperedges[0]
     assert first == {"slice": 2, "modality": "group", "kind": "user-interest"}
-    assert hyperctr("graph", "draw", tmp_path / "g", "--out", tmp_path / "figures")[0] == 0
+    counts = [graph.read(tmp_path / "g").rows[n, "users", "group"].num_incidences for n in range(3)]
+    code, _, err = hyperctr("graph", "draw", tmp_path / "g", "--out", tmp_path / "figures")
+    assert code == 0 and f"slice {np.argmax(counts)}, from" in err and min(counts) < max(counts)
 
 
 # --- describe ------------------------------------------------------------------------------------------------------
 
 
 def test_describe_counts_by_hand(hyperctr, tiny, tmp_path):
-    graph.build(str(tiny), "1d", tmp_path / "g")
+    graph.build(str(tiny), "1d", tmp_path / "g", upto="2024-01-04")
     code, out, err = hyperctr("graph", "describe", tmp_path / "g", "--json")
     assert code == 0 and err == ""
     facts = json.loads(out)
@@ -272,9 +290,10 @@ def test_describe_counts_by_hand(hyperctr, tiny, tmp_path):
     later = rows[1, "users"]  # u0, u1, u3 after u0, u1, u2; i0 is clicked by u0 and u3, i2 (no picture) by nobody else
     assert (later["nodes"], later["isolated"]) == (3, 1)
     assert later["returning"] == pytest.approx(2 / 3) and later["overlap"] == pytest.approx(2 / 4)
+    assert rows[2, "users"]["returning"] == 1 and rows[2, "users"]["overlap"] == pytest.approx(1 / 3)
     assert rows[0, "items"]["nodes"] == 3 and rows[1, "items"]["hyperedges"] == {"group": 0, "visual": 0}
     users, items = facts["totals"]
-    assert (users["slices"], users["nodes"], items["nodes"]) == (2, 4, 3)
+    assert (users["slices"], users["nodes"], items["nodes"]) == (3, 4, 3)
     assert users["hyperedges"] == {"group": 2, "visual": 2} and users["incidences"]["group"] == 4
     assert (users["median"], users["max"]) == (2.0, 2)
 
@@ -465,6 +484,7 @@ def test_data_that_cannot_be_built_from_is_one_line(hyperctr, tmp_path):
 )
 def test_a_spoilt_index_is_one_line(hyperctr, tiny, tmp_path, spoil, says):
     graph.build(str(tiny), "1d", tmp_path / "g")
+    (tmp_path / "0-users-group.npz").touch()  # a file outside the folder is none of it
     index = json.loads((tmp_path / "g" / "graphs.json").read_text())
     (tmp_path / "g" / "graphs.json").write_text(json.dumps(spoil(index)))
     assert says in one_line(hyperctr("graph", "describe", tmp_path / "g"))
