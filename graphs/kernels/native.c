@@ -3,7 +3,7 @@
    Columns are cut into blocks of 32, and the rows of a block are packed side by side, so that what is read at random
    stays in a core's second-level cache. Which of two ways is taken depends on the shape alone:
 
-   tiled     the longer side is cut into tiles of about 1 MB. A row's incidences are sorted, so a cursor a row walks
+   tiled     the longer side is cut into tiles of 1.25 MB. A row's incidences are sorted, so a cursor a row walks
              through the tiles, and both passes only read at random: sum(rows, tile).
    one pass  where a row has only a few incidences a tile, the longer side is walked once, row by row, and added at
              random into the shorter one: add(row).
@@ -23,7 +23,7 @@
 #define LANES 16
 #define BLOCK 32
 #define VECTORS 2
-#define TILE_BYTES (1 << 20)
+#define TILE_BYTES (5 << 18)
 #define HUGE_PAGE (1 << 21)
 #define SHORT_RUN 8
 
@@ -237,7 +237,7 @@ static void *run(void *argument) {
     pthread_mutex_lock(c->start);
     pthread_mutex_unlock(c->start);
     for (int64_t block = t->group; c->complete && block < c->blocks; block += c->groups) {
-        int few = c->by_node.rows <= c->by_hyperedge.rows;
+        int few = c->by_node.rows < c->by_hyperedge.rows;
         if (few && c->half) few_nodes(t, block * BLOCK, 1);
         else if (few) few_nodes(t, block * BLOCK, 0);
         else if (c->half) few_hyperedges(t, block * BLOCK, 1);

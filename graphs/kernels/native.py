@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graphs.kernels import CSR
+from graphs.kernels import CSR, cpu
 from graphs.kernels.cpu import sddmm, spmm
 
 __all__ = ["propagate", "ready", "sddmm", "spmm"]
@@ -29,6 +29,7 @@ __all__ = ["propagate", "ready", "sddmm", "spmm"]
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ["-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]
 DTYPES = (torch.float32, torch.bfloat16)
+LONG = 2**20  # where both sides have more rows, the tables of the shorter one would take over 256 MB a thread
 
 
 @cache
@@ -65,6 +66,8 @@ def propagate(
         return y.zero_()
     scales = [None if scale is None else scale.float().contiguous() for scale in (left, middle, right)]
     sizes = (len(by_node.indptr) - 1, len(by_hyperedge.indptr) - 1, x.shape[1], torch.get_num_threads())
+    if min(sizes[:2]) > LONG:
+        return cpu.propagate(by_node, by_hyperedge, left, middle, right, x)
     pointers = [None if t is None else t.data_ptr() for t in (*by_node, *by_hyperedge, *scales, x, y)]
     if _library().propagate(*sizes, x.dtype == torch.bfloat16, *pointers):
         raise MemoryError("no memory or no thread for the compiled kernels")

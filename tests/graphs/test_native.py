@@ -12,14 +12,14 @@ import torch
 from graphs import Hypergraph, ops
 from graphs.kernels import cpu, native, reference
 
-# (nodes, hyperedges, incidences): tiles have 8192 rows in float32 and 16384 in bfloat16
+# (nodes, hyperedges, incidences): tiles have 10,240 rows in float32 and 20,480 in bfloat16
 SHAPES = {
     "one by one": (1, 1, 1),
     "few nodes, one tile": (30, 50, 700),
-    "few nodes, three tiles": (20, 20_000, 60_000),
+    "few nodes, several tiles": (20, 25_000, 60_000),
     "few nodes, one pass": (300, 400, 900),
     "few hyperedges, one tile": (50, 30, 700),
-    "few hyperedges, three tiles": (20_000, 20, 60_000),
+    "few hyperedges, several tiles": (25_000, 20, 60_000),
     "few hyperedges, one pass": (400, 300, 900),
     "more nodes than incidences": (900, 800, 100),
 }
@@ -100,6 +100,13 @@ def test_bfloat16_is_rounded_to_the_nearest_even():
     x = torch.stack([one, step, one + 2 * step, step, one, step * 1.5])[:, None].bfloat16()
     y = call(h, x, scaled=False)  # middle is 1/2: sums 1 + 2^-8 (down to 1), 1 + 3 * 2^-8 (up), 1 + 1.5 * 2^-8 (up)
     assert (2 * y[::2, 0]).tolist() == [1, 1 + 2 * 2**-7, 1 + 2**-7]
+
+
+def test_where_the_tables_would_be_large_plain_torch_computes(monkeypatch):
+    h = hypergraph("few nodes, one tile", valued=False)
+    x = torch.randn(h.num_nodes, 64)
+    monkeypatch.setattr(native, "LONG", 29)
+    assert torch.equal(call(h, x), call(h, x, cpu))
 
 
 def test_other_dtypes_are_refused():
