@@ -55,9 +55,8 @@ class Column:
 
 def from_ids(nodes: np.ndarray, hyperedges: np.ndarray) -> Hypergraph:
     """The hypergraph on the ids that occur in these rows; arrays from `graphs.ids.id_array` of one length."""
-    if not len(nodes):
-        return Hypergraph.from_pairs([], [], node_ids=nodes, hyperedge_ids=hyperedges)
-    return from_grouped_ids(nodes, hyperedges, np.zeros(len(nodes), dtype=np.int8))[0]
+    node, hyperedge = Column.of(nodes), Column.of(hyperedges)
+    return _hypergraph(_pack(node, hyperedge), node, hyperedge)
 
 
 def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarray) -> dict[int, Hypergraph]:
@@ -69,7 +68,6 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
     """
     if not len(group):
         return {}
-    node, hyperedge = Column.of(nodes), Column.of(hyperedges)
     low, high = int(group.min()), int(group.max())
     chunk = max(CHUNK, 64 * (high - low))  # many groups would share a small one in crumbs
     keys: dict[int, list[np.ndarray]] = {}
@@ -83,16 +81,13 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
         return [(n, key[a:b]) for n, (a, b) in enumerate(pairwise(cuts), low) if a < b]
 
     def build(n: int) -> Hypergraph:
-        key = np.concatenate(keys.pop(n))
-        key.sort()
-        return _hypergraph(key, node, hyperedge)
+        return _hypergraph(np.concatenate(keys.pop(n)), node, hyperedge)
 
     def build_together(start: int, end: int) -> Hypergraph:
-        key = _pack(node, hyperedge, slice(start, end))
-        key.sort()
-        return _hypergraph(key, node, hyperedge)
+        return _hypergraph(_pack(node, hyperedge, slice(start, end)), node, hyperedge)
 
     with _threads() as each:
+        node, hyperedge = each(Column.of, (nodes, hyperedges))
         if (group[1:] >= group[:-1]).all():  # nothing need be moved
             first = np.flatnonzero(starts(group))
             built = each(build_together, first, np.append(first[1:], len(group)))
@@ -104,7 +99,7 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
         return dict(zip(groups, each(build, groups), strict=True))
 
 
-def _pack(node: Column, hyperedge: Column, rows: slice) -> np.ndarray:
+def _pack(node: Column, hyperedge: Column, rows: slice = slice(None)) -> np.ndarray:
     """Hyperedge above node, in an array of its own: of 32 bits if it fits, which halves the sort."""
     key = np.subtract(hyperedge.ids[rows], hyperedge.low, dtype=np.int64)
     key <<= node.bits
@@ -115,7 +110,8 @@ def _pack(node: Column, hyperedge: Column, rows: slice) -> np.ndarray:
 
 
 def _hypergraph(key: np.ndarray, node: Column, hyperedge: Column) -> Hypergraph:
-    """The hypergraph of sorted keys, which are used up."""
+    """The hypergraph of keys in any order, which are used up."""
+    key.sort()
     first = starts(key)
     if not first.all():
         key = key[first]

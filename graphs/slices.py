@@ -24,7 +24,7 @@ class TimeSlices:
 
     Args:
         grid: where the slices lie.
-        nodes: node id of each row, [rows], integers or strings; strings take some fifty times as long.
+        nodes: node id of each row, [rows], integers or strings; strings take some twenty times as long.
         hyperedges: hyperedge id of each row, [rows], integers or strings.
         times: seconds, [rows].
 
