@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -54,8 +55,9 @@ BARS = {
 }
 ON_GPU = {(PLAIN, PYG): {"M": 10}, (PLAIN, CSR): {"M": 1.5}}  # there PLAIN is the Triton path
 
-log = Console(stderr=True)
+log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # once a process, and nothing to be done
 
 
 def power_law(num_nodes: int, num_hyperedges: int, incidences: int, seed: int = 0) -> Hypergraph:

@@ -48,7 +48,11 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
     if len(node) == h.num_incidences:
         return h
     indptr = np.concatenate([[0], np.cumsum(np.bincount(hyperedge, minlength=h.num_hyperedges))])
-    return Hypergraph.from_members(
+    incidences = h.attributes.incidences
+    if incidences:
+        left = set(zip(node.tolist(), hyperedge.tolist(), strict=True))
+        incidences = {pair: attributes for pair, attributes in incidences.items() if pair in left}
+    sampled = Hypergraph.from_members(
         indptr,
         node,
         None if value is None else value[kept],
@@ -58,6 +62,7 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
         hyperedge_ids=h.hyperedge_ids,
         device=h.device,
     )
+    return replace(sampled, node_weight=h.node_weight, attributes=replace(h.attributes, incidences=incidences))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
    Columns are cut into blocks of 32, and the rows of a block are packed side by side, so that what is read at random
    stays in a core's second-level cache. Which of two ways is taken depends on the shape alone:
 
-   tiled     the longer side is cut into tiles of 1.25 MB. A row's incidences are sorted, so a cursor a row walks
+   tiled     the longer side is cut into tiles of about 1 MB. A row's incidences are sorted, so a cursor a row walks
              through the tiles, and both passes only read at random: sum(rows, tile).
    one pass  where a row has only a few incidences a tile, the longer side is walked once, row by row, and added at
              random into the shorter one: add(row).
@@ -23,7 +23,8 @@
 #define LANES 16
 #define BLOCK 32
 #define VECTORS 2
-#define TILE_BYTES (5 << 18)
+#define TILE_BYTES(half) ((half) ? 3 << 18 : 5 << 18)
+#define CHAINS(half) ((half) ? 4 : 2)
 #define HUGE_PAGE (1 << 21)
 #define SHORT_RUN 8
 
@@ -114,19 +115,23 @@ INLINE Row entry(const CSR *m, int64_t at, const void *table, int64_t first, int
 }
 
 /* start + the sum of the table rows [first, last) that a row of m names from *cursor on; the cursor moves behind them.
-   With two chains odd and even entries are added apart: additions need not wait for one another. */
+   Entries are added in several chains, every fourth (or second) in one: additions need not wait for one another. */
 INLINE Row sum(const CSR *m, int64_t end, int64_t *cursor, const void *table, int64_t first, int64_t last, Row start,
                int chains, int half) {
     int64_t at = *cursor;
-    Row odd = {0};
-    if (chains == 2)
-        for (; at + 1 < end && m->indices[at + 1] < last; at += 2) {
-            start = plus(start, entry(m, at, table, first, half));
-            odd = plus(odd, entry(m, at + 1, table, first, half));
+    Row chain[4] = {start};
+    if (chains > 1)
+        for (; at + chains - 1 < end && m->indices[at + chains - 1] < last; at += chains) {
+            chain[0] = plus(chain[0], entry(m, at, table, first, half));
+            chain[1] = plus(chain[1], entry(m, at + 1, table, first, half));
+            if (chains == 2) continue;
+            chain[2] = plus(chain[2], entry(m, at + 2, table, first, half));
+            chain[3] = plus(chain[3], entry(m, at + 3, table, first, half));
         }
-    for (; at < end && m->indices[at] < last; at++) start = plus(start, entry(m, at, table, first, half));
+    for (; at < end && m->indices[at] < last; at++) chain[0] = plus(chain[0], entry(m, at, table, first, half));
     *cursor = at;
-    return chains == 2 ? plus(start, odd) : start;
+    if (chains > 2) chain[0] = plus(chain[0], chain[2]), chain[1] = plus(chain[1], chain[3]);
+    return chains > 1 ? plus(chain[0], chain[1]) : chain[0];
 }
 
 /* Add to row `to` of a float32 table what its incidences up to `last` name of the tile [first, last) of another. */
@@ -135,14 +140,14 @@ INLINE void walk(const Call *c, const CSR *m, int64_t to, int64_t *cursor, const
     int64_t end = m->indptr[to + 1];
     if (*cursor == end || m->indices[*cursor] >= last) return;
     if (c->tiled)
-        store(table, to, sum(m, end, cursor, tile, first, last, load(table, to, 0), 2, half), 0);
+        store(table, to, sum(m, end, cursor, tile, first, last, load(table, to, 0), CHAINS(half), half), 0);
     else /* in the order and precision of `add` */
         store(table, to, sum(m, end, cursor, tile, first, last, load(table, to, 0), 1, 0), 0);
 }
 
 INLINE Row sum_all(const CSR *m, int64_t row, const void *table, int half) {
     int64_t cursor = m->indptr[row];
-    return sum(m, m->indptr[row + 1], &cursor, table, 0, INT64_MAX, (Row){0}, 2, half);
+    return sum(m, m->indptr[row + 1], &cursor, table, 0, INT64_MAX, (Row){0}, CHAINS(half), half);
 }
 
 /* Add r, once an incidence of the row, to the float32 table rows it names. */
@@ -262,7 +267,7 @@ int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, i
               const int32_t *node_indices, const float *node_value, const int32_t *edge_indptr,
               const int32_t *edge_indices, const float *edge_value, const float *left, const float *middle,
               const float *right, const void *x, void *y) {
-    int64_t blocks = (dim + BLOCK - 1) / BLOCK, groups = gcd(blocks, threads), tile = TILE_BYTES / BLOCK / (half ? 2 : 4);
+    int64_t blocks = (dim + BLOCK - 1) / BLOCK, groups = gcd(blocks, threads), tile = TILE_BYTES(half) / BLOCK / (half ? 2 : 4);
     int64_t few = nodes < hyperedges ? nodes : hyperedges, many = nodes < hyperedges ? hyperedges : nodes;
     Call c = {.by_node = {nodes, node_indptr, node_indices, node_value},
               .by_hyperedge = {hyperedges, edge_indptr, edge_indices, edge_value},

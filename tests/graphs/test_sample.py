@@ -1,10 +1,13 @@
 """Caps: bounds, seeds and the statistics of the draw. Blocks: the whole without caps, its mean with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from graphs import HGCN, HGCNConv, Hypergraph, HypergraphConv, build, cap
+from graphs.attributes import Attributes
 from graphs.layers import HypergraphAttention
 from graphs.sample import blocks
 
@@ -309,3 +312,12 @@ def test_training_by_blocks_reaches_what_training_on_the_whole_reaches():
 def test_errors_of_blocks_say_what_was_found(five, call, message):
     with pytest.raises(ValueError, match=message):
         call(five)
+
+
+def test_a_cap_keeps_node_weights_and_the_attributes_of_what_is_left():
+    h = Hypergraph.from_pairs([0, 1, 2], [0, 0, 0], node_weight=[1, 2, 3])
+    h = replace(h, attributes=Attributes({"a": 1}, {2: {"b": 2}}, {}, {(v, 0): {"c": v} for v in range(3)}))
+    capped = cap(h, size=2)
+    left = set(capped.members(0).tolist())
+    assert len(left) == 2 and capped.node_weight.tolist() == [1, 2, 3]
+    assert capped.attributes == Attributes({"a": 1}, {2: {"b": 2}}, {}, {(v, 0): {"c": v} for v in left})
