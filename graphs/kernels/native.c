@@ -27,6 +27,7 @@
 #define CHAINS(half) ((half) ? 4 : 2)
 #define HUGE_PAGE (1 << 21)
 #define SHORT_RUN 8
+#define LARGE_RESULT (8 << 20)
 
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint32_t Bits __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -287,7 +288,7 @@ int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, i
         ask_for_huge_pages(workspace[had], bytes);
         pthread_barrier_init(&barrier[had], NULL, c.parts);
     }
-    ask_for_huge_pages(y, nodes * dim * (half ? 2 : 4));
+    if (nodes * dim > LARGE_RESULT) ask_for_huge_pages(y, nodes * dim * (half ? 2 : 4)); /* a small one is reused memory */
     pthread_mutex_lock(&start); /* none sets out before all are there: a barrier would wait for ever */
     for (int64_t i = 0; i < threads; i++) thread[i] = (Thread){&c, i / c.parts, i % c.parts};
     while (had == groups && made < threads && !pthread_create(&handle[made], NULL, run, &thread[made])) made++;
