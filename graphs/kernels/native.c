@@ -40,6 +40,13 @@ typedef struct {
     const float *value; /* NULL: ones */
 } CSR;
 
+/* The threads of torch's own OpenMP, so that they are not still spinning for work beside ours; all NULL: pthreads. */
+typedef struct {
+    void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
+    void (*barrier)(void);
+    int (*number)(void), (*count)(void);
+} Team;
+
 typedef struct {
     CSR by_node, by_hyperedge;
     const float *left, *middle, *right; /* NULL: ones; middle is never NULL */
@@ -51,6 +58,7 @@ typedef struct {
     char **workspace; /* one a group */
     pthread_barrier_t *barrier;
     pthread_mutex_t *start;
+    const Team *team;
 } Call;
 
 typedef struct { Call *call; int64_t group, part; } Thread;
@@ -171,7 +179,9 @@ static int64_t share(const CSR *m, int64_t from, int64_t to, int64_t part, int64
 }
 
 static void meet(const Thread *t) {
-    if (t->call->parts > 1) pthread_barrier_wait(&t->call->barrier[t->group]);
+    if (t->call->parts == 1) return;
+    if (t->call->team) t->call->team->barrier(); /* every group meets equally often */
+    else pthread_barrier_wait(&t->call->barrier[t->group]);
 }
 
 INLINE float scale_of(const float *scales, int64_t row) { return scales ? scales[row] : 1; }
@@ -196,7 +206,8 @@ INLINE void few_nodes(const Thread *t, int64_t first, int half) {
         for (int64_t e0 = 0; e0 < m; e0 += c->tile) {
             int64_t e1 = e0 + c->tile < m ? e0 + c->tile : m;
             int64_t from = share(edges, e0, e1, t->part, c->parts), to = share(edges, e0, e1, t->part + 1, c->parts);
-            for (int64_t i = from; i < to; i++) store(e, i - e0, times(sum_all(edges, i, x, half), c->middle[i]), half && c->tiled);
+            for (int64_t i = from; i < to; i++)
+                store(e, i - e0, times(sum_all(edges, i, x, half), c->middle[i]), half && c->tiled);
             meet(t);
             for (int64_t v = v0; v < v1; v++) walk(c, nodes, v, &cursor[v], e, e0, e1, y, half);
             meet(t);
@@ -237,19 +248,31 @@ INLINE void few_hyperedges(const Thread *t, int64_t first, int half) {
     meet(t);
 }
 
-static void *run(void *argument) {
-    const Thread *t = argument;
-    Call *c = t->call;
-    pthread_mutex_lock(c->start);
-    pthread_mutex_unlock(c->start);
-    for (int64_t block = t->group; c->complete && block < c->blocks; block += c->groups) {
+static void compute(const Thread *t) {
+    const Call *c = t->call;
+    for (int64_t block = t->group; block < c->blocks; block += c->groups) {
         int few = c->by_node.rows < c->by_hyperedge.rows;
         if (few && c->half) few_nodes(t, block * BLOCK, 1);
         else if (few) few_nodes(t, block * BLOCK, 0);
         else if (c->half) few_hyperedges(t, block * BLOCK, 1);
         else few_hyperedges(t, block * BLOCK, 0);
     }
+}
+
+static void *run(void *argument) {
+    const Thread *t = argument;
+    pthread_mutex_lock(t->call->start);
+    pthread_mutex_unlock(t->call->start);
+    if (t->call->complete) compute(t);
     return NULL;
+}
+
+static void run_in_team(void *argument) {
+    Call *c = argument;
+    int64_t number = c->team->number();
+    Thread t = {c, number / c->parts, number % c->parts};
+    if (c->team->count() == c->groups * c->parts) compute(&t);
+    else if (!number) c->complete = 0;
 }
 
 static void ask_for_huge_pages(void *from, size_t bytes) {
@@ -267,8 +290,9 @@ static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, int half, const int32_t *node_indptr,
               const int32_t *node_indices, const float *node_value, const int32_t *edge_indptr,
               const int32_t *edge_indices, const float *edge_value, const float *left, const float *middle,
-              const float *right, const void *x, void *y) {
-    int64_t blocks = (dim + BLOCK - 1) / BLOCK, groups = gcd(blocks, threads), tile = TILE_BYTES(half) / BLOCK / (half ? 2 : 4);
+              const float *right, const void *x, void *y, const Team *team) {
+    int64_t blocks = (dim + BLOCK - 1) / BLOCK, groups = gcd(blocks, threads);
+    int64_t tile = TILE_BYTES(half) / BLOCK / (half ? 2 : 4);
     int64_t few = nodes < hyperedges ? nodes : hyperedges, many = nodes < hyperedges ? hyperedges : nodes;
     Call c = {.by_node = {nodes, node_indptr, node_indices, node_value},
               .by_hyperedge = {hyperedges, edge_indptr, edge_indices, edge_value},
@@ -288,14 +312,20 @@ int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, i
         ask_for_huge_pages(workspace[had], bytes);
         pthread_barrier_init(&barrier[had], NULL, c.parts);
     }
-    if (nodes * dim > LARGE_RESULT) ask_for_huge_pages(y, nodes * dim * (half ? 2 : 4)); /* a small one is reused memory */
-    pthread_mutex_lock(&start); /* none sets out before all are there: a barrier would wait for ever */
-    for (int64_t i = 0; i < threads; i++) thread[i] = (Thread){&c, i / c.parts, i % c.parts};
-    while (had == groups && made < threads && !pthread_create(&handle[made], NULL, run, &thread[made])) made++;
-    c.complete = had == groups && made == threads;
-    pthread_mutex_unlock(&start);
-    run(&thread[0]);
-    while (--made > 0) pthread_join(handle[made], NULL);
+    if (nodes * dim > LARGE_RESULT) ask_for_huge_pages(y, nodes * dim * (half ? 2 : 4)); /* small ones reuse memory */
+    c.complete = had == groups;
+    if (c.complete && team && threads > 1) {
+        c.team = team;
+        team->parallel(run_in_team, &c, threads, 0);
+    } else {
+        pthread_mutex_lock(&start); /* none sets out before all are there: a barrier would wait for ever */
+        for (int64_t i = 0; i < threads; i++) thread[i] = (Thread){&c, i / c.parts, i % c.parts};
+        while (c.complete && made < threads && !pthread_create(&handle[made], NULL, run, &thread[made])) made++;
+        c.complete &= made == threads;
+        pthread_mutex_unlock(&start);
+        run(&thread[0]);
+        while (--made > 0) pthread_join(handle[made], NULL);
+    }
     while (had-- > 0) {
         pthread_barrier_destroy(&barrier[had]);
         free(workspace[had]);

@@ -69,7 +69,7 @@ def propagate(
     if min(sizes[:2]) > LONG:
         return cpu.propagate(by_node, by_hyperedge, left, middle, right, x)
     pointers = [None if t is None else t.data_ptr() for t in (*by_node, *by_hyperedge, *scales, x, y)]
-    if _library().propagate(*sizes, x.dtype == torch.bfloat16, *pointers):
+    if _library().propagate(*sizes, x.dtype == torch.bfloat16, *pointers, _team()):
         raise MemoryError("no memory or no thread for the compiled kernels")
     return y
 
@@ -90,9 +90,20 @@ def _library() -> ctypes.CDLL:
         finally:
             beside.unlink(missing_ok=True)
     library = ctypes.CDLL(str(path))
-    library.propagate.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] + [ctypes.c_void_p] * 11
+    library.propagate.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] + [ctypes.c_void_p] * 12
     library.propagate.restype = ctypes.c_int
     return library
+
+
+@cache
+def _team() -> ctypes.Array | None:
+    """The functions of the OpenMP that torch brought, if it is GCC's; None leaves native.c to start threads itself."""
+    try:
+        openmp = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        names = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
+        return (ctypes.c_void_p * 4)(*(ctypes.cast(getattr(openmp, name), ctypes.c_void_p).value for name in names))
+    except (OSError, AttributeError):
+        return None
 
 
 def _compiler() -> list[str]:

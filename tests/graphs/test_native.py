@@ -80,6 +80,17 @@ def test_bits_do_not_depend_on_threads(shape, dtype):
     assert all(torch.equal(results[0], result) for result in results[1:])
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_threads_of_our_own_give_the_bits_of_torchs(shape, monkeypatch):
+    """native.c borrows the threads of torch's OpenMP where it finds them, and else starts some."""
+    h = hypergraph(shape, valued=True)
+    x = torch.randn(h.num_nodes, 64)
+    borrowed = call(h, x)
+    monkeypatch.setattr(native, "_team", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(call(h, x), borrowed)
+
+
 def test_shapes_without_numbers():
     h = Hypergraph.from_pairs([], [], 3, 2)
     assert call(h, torch.ones(3, 4)).tolist() == [[0] * 4] * 3
