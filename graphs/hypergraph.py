@@ -237,7 +237,8 @@ class Hypergraph(Conversions):
     @property
     def inverse_size(self) -> Tensor:
         """D_e^-1 with 0^-1 = 0, [num_hyperedges], float64."""
-        _refuse_negative("weight", self.by_node.value)
+        if not torch.compiler.is_compiling():
+            self._once("values checked", lambda: _refuse_negative("weight", self.by_node.value))
         return self._once("inverse_size", lambda: ops.inverse(self._size(), 1.0))
 
     def scales(self, norm: ops.Norm, dtype: torch.dtype) -> tuple[Tensor | None, Tensor, Tensor | None]:

@@ -28,24 +28,6 @@ id = "item_id"
 
 
 @pytest.fixture
-def hyperctr(monkeypatch, capsys):
-    """Call the command as the shell does; gives exit code, stdout and stderr."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["hyperctr", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code or 0
-        got = capsys.readouterr()
-        return code, got.out, got.err
-
-    return call
-
-
-@pytest.fixture
 def shop(tmp_path):
     """A folder of one's own: 300 impressions of 10 users on 12 items, each with a picture."""
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse
 
 from graphs import Hypergraph, TimeGrid
-from hyperctr import cli, graph
+from hyperctr import graph
 from hyperctr.data import folder
 from hyperctr.hypergraphs import slice_hypergraphs
 
@@ -23,24 +23,6 @@ ORIGIN = 1_704_067_200  # 2024-01-01
 PICTURED = np.array([1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
 TAGGED = np.array([1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1], bool)
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def hyperctr(monkeypatch, capsys):
-    """Call the command as the shell does; gives exit code, stdout and stderr."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["hyperctr", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code or 0
-        got = capsys.readouterr()
-        return code, got.out, got.err
-
-    return call
 
 
 def write_shop(path, rows, masks, clock="timestamp"):
