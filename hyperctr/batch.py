@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ class Tables:
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
+        interests: the learned interests (`hyperctr.interests.Interests`) whose vectors a model starts from, None without.
     """
 
     num_users: int
@@ -33,6 +34,7 @@ class Tables:
     seen_item: Tensor
     click_rate: float = 0.5
     slices: Any = None
+    interests: Any = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Batch:
             not logged.
         context: categorical context columns, [B, K]; None where the log has none or the row was drawn.
         label: 1 clicked, 0 not, float [B].
+        last: whether this is the last of the batches that share one propagation (`model.batches_per_graph`).
     """
 
     user: Tensor
@@ -70,6 +73,7 @@ class Batch:
     shows_before: Tensor | None
     context: Tensor | None
     label: Tensor
+    last: bool = True
 
     def __len__(self) -> int:
         return len(self.user)
@@ -77,12 +81,13 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x.to(device) for name, x in moved.items() if x is not None})
+        return replace(self, **{name: x.to(device) for name, x in moved.items() if isinstance(x, Tensor)})
 
 
 @dataclass(frozen=True)
 class Output:
-    """A model's answer: one logit a row (no sigmoid), and a loss term to add to the cross entropy."""
+    """A model's answer: one logit a row (no sigmoid), a loss term to add to the cross entropy, and numbers to log."""
 
     logit: Tensor
     penalty: Tensor | float = 0.0
+    measured: Mapping[str, float] = field(default_factory=dict)

@@ -29,8 +29,11 @@ class Data:
     """Last clicks kept per user."""
     modalities: tuple[str, ...] = ()
     """Modalities to read; empty means all that the data holds."""
+    reduce: int = 128
+    """Modalities wider than this are reduced to it by PCA, fitted on items with training rows; 0 leaves them alone."""
 
     def __post_init__(self):
+        _check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")
         _check(self.path.strip() != "", "data.path", self.path, "the name of a data set or a folder")
         _check(self.history >= 1, "data.history", self.history, "at least 1")
         distinct = len(set(self.modalities)) == len(self.modalities) and all(self.modalities)
@@ -68,12 +71,55 @@ class Slices:
     """Width of a time slice: a whole number and h, d, w, mo or y, such as 6h, 7d, 2w, 3mo, 1y."""
     count: int = 0
     """Number of slices with equally many events each, instead of `every`; 0 uses `every`."""
+    graphs: Literal["rolling", "frozen"] = "rolling"
+    """Whether validation and test events enter the hypergraphs once their slice has closed, or never do."""
+    item_edges: Literal["interest", "all"] = "interest"
+    """A user's hyperedge of a modality joins the items of interest in it or, as Eq. 11 is written, all."""
+    augment: tuple[str, ...] = ("S1", "S2")
+    """HyperCTR section 2.3.3: S1 user-interest and S2 item-homogeneous hypergraphs; S2-cluster also joins users who
+    click items of alike features, S2-couser items of alike users."""
+    target_edge: Literal["exclude", "keep"] = "exclude"
+    """Random split alone, whose rows read their own slice: whether a training row's own click is taken out of it."""
 
     def __post_init__(self):
+        kinds = ("S1", "S2", "S2-cluster", "S2-couser")
+        _check(self.graphs in ("rolling", "frozen"), "slices.graphs", self.graphs, "rolling or frozen")
+        _check(self.item_edges in ("interest", "all"), "slices.item_edges", self.item_edges, "interest or all")
+        _check(set(self.augment) <= {*kinds}, "slices.augment", self.augment, f"a list of {', '.join(kinds)}")
+        _check(self.target_edge in ("exclude", "keep"), "slices.target_edge", self.target_edge, "exclude or keep")
         _check(
             re.fullmatch(r"[1-9]\d*(h|d|w|mo|y)", self.every), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y"
         )
         _check(self.count >= 0, "slices.count", self.count, "at least 1, or 0 to use slices.every")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interest:
+    """User Interest Prediction, HyperCTR section 2.3.1: which modality of a clicked item the user cared about."""
+
+    mode: Literal["pretrain", "joint", "none"] = "pretrain"
+    """Learned before the training; beside it, as a second loss; or not at all: every modality of every click."""
+    delta: float = 0.5
+    """Threshold of interest on the scale of `delta_mode`; the paper searches 0.3 to 0.7."""
+    delta_mode: Literal["absolute", "relative", "quantile"] = "absolute"
+    """The interest f itself; its softmax over the modalities; or its rank among the clicks on a modality, in [0, 1]."""
+    keep_argmax: bool = True
+    """Whether a click always counts for the modality of highest interest, so that none is lost."""
+    epochs: int = 5
+    """Most passes over the training clicks; ends early when the held-out loss rises."""
+    negatives: int = 20
+    """Other items' attributes that a clicked item's attribute is told from, Eq. 9."""
+    weight: float = 0.1
+    """Share of the loss of Eq. 9 in the training loss; joint mode alone."""
+
+    def __post_init__(self):
+        modes, scales = ("pretrain", "joint", "none"), ("absolute", "relative", "quantile")
+        _check(self.mode in modes, "interest.mode", self.mode, f"one of {', '.join(modes)}")
+        _check(math.isfinite(self.delta), "interest.delta", self.delta, "a number")
+        _check(self.delta_mode in scales, "interest.delta_mode", self.delta_mode, f"one of {', '.join(scales)}")
+        _check(self.epochs >= 1, "interest.epochs", self.epochs, "at least 1")
+        _check(self.negatives >= 1, "interest.negatives", self.negatives, "at least 1")
+        _check(0 <= self.weight < math.inf, "interest.weight", self.weight, "a number, at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +135,9 @@ class Train:
     l2: float = 1e-5
     """Weight decay; the paper searches 0 and 1e-5 to 1e-1."""
     patience: int = 3
-    """Epochs without a better validation AUC before training stops."""
+    """Validations without a better AUC before training stops."""
+    eval_every: float = 1.0
+    """Share of an epoch between validations; the paper's Fig. 8 has 0.05."""
     negatives: int = 1
     """Uniform negatives drawn per positive and redrawn each epoch; 0 trains on logged non-clicks alone."""
     clip: float = 5.0
@@ -104,6 +152,7 @@ class Train:
         _check(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         _check(0 < self.lr < math.inf, "train.lr", self.lr, "a number above 0")
         _check(0 <= self.l2 < math.inf, "train.l2", self.l2, "a number, at least 0")
+        _check(0 < self.eval_every <= 1, "train.eval_every", self.eval_every, "a share of an epoch above 0, at most 1")
         _check(self.patience >= 1, "train.patience", self.patience, "at least 1")
         _check(self.negatives >= 0, "train.negatives", self.negatives, "at least 0")
         _check(0 <= self.clip < math.inf, "train.clip", self.clip, "above 0, or 0 not to clip")
@@ -115,15 +164,24 @@ class Train:
 class Evaluate:
     """Which rows a score is computed on."""
 
-    negatives: int = 100
-    """Uniform negatives drawn per positive where the data logs no non-clicks; the paper draws 1000."""
+    negatives: int = 1000
+    """Unobserved items drawn per test positive where the data logs no non-clicks, as in the paper."""
+    draw: Literal["uniform", "popularity"] = "uniform"
+    """How they are drawn: every item alike, or as often as it was clicked before."""
     max_positives: int = 20_000
-    """Positives scored at most, drawn once by the seed; 0 scores all."""
+    """Test positives scored at most, drawn once by the seed; 0 scores all."""
+    valid_negatives: int = 100
+    """As `negatives`, for the validation rows, which are scored after every epoch."""
+    valid_positives: int = 5_000
+    """As `max_positives`, for the validation rows."""
     seed: int = 0
     """Seed of the negatives and of the positives kept."""
 
     def __post_init__(self):
         _check(self.negatives >= 1, "evaluate.negatives", self.negatives, "at least 1")
+        _check(self.draw in ("uniform", "popularity"), "evaluate.draw", self.draw, "uniform or popularity")
+        _check(self.valid_negatives >= 1, "evaluate.valid_negatives", self.valid_negatives, "at least 1")
+        _check(self.valid_positives >= 0, "evaluate.valid_positives", self.valid_positives, "at least 1, or 0 for all")
         _check(self.max_positives >= 0, "evaluate.max_positives", self.max_positives, "at least 1, or 0 for all")
         _check_seed("evaluate.seed", self.seed)
 
@@ -141,14 +199,24 @@ class Run:
     split: Split = field(default_factory=Split)
     """Training, validation and test rows."""
     slices: Slices = field(default_factory=Slices)
-    """Time slices."""
+    """Time slices and what makes a hyperedge in them."""
+    interest: Interest = field(default_factory=Interest)
+    """Learned interests, for models that read hypergraphs."""
     train: Train = field(default_factory=Train)
     """The training loop."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """The scored rows."""
 
 
-TABLES = {"data": Data, "split": Split, "slices": Slices, "model": None, "train": Train, "evaluate": Evaluate}
+TABLES = {
+    "data": Data,
+    "split": Split,
+    "slices": Slices,
+    "interest": Interest,
+    "model": None,
+    "train": Train,
+    "evaluate": Evaluate,
+}
 
 
 def read(source: str | Path | Mapping, models: Mapping[str, Any], set: Iterable[str] = ()) -> Run:

@@ -28,6 +28,7 @@ Where we differ from the paper, and why:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,26 @@ class Config:
     """Width d of every vector; the paper reports 64."""
     depth: int = 3
     """HGCN layers; 0 = no graph. The paper finds 3 better than 1."""
+    conv: Literal["hgcn", "gcn"] = "hgcn"
+    """Eq. 5 on hyperedges, or the paper's ablation: a GCN on the pairs of nodes that share a hyperedge."""
+    within: Literal["attention", "mean"] = "attention"
+    """What happens to the clicks of one slice, Eq. 1-4 or nothing, before their mean is taken."""
+    across: Literal["attention", "mean", "last", "gru"] = "attention"
+    """What makes one vector of the slices: Eq. 1-4, the mean, the latest slice, or a GRU."""
+    fusion: Literal["outer", "lowrank", "concat", "sum", "gate"] = "outer"
+    """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a plainer one."""
+    rank: int = 16
+    """Factors of the low-rank fusion."""
+    carry: Literal["last", "none", "gate"] = "last"
+    """State of a node that was not active in the slice before: its last one, none, or a learned mix with its vector."""
+    read: Literal["linear", "mean", "attention"] = "linear"
+    """What makes one vector E_g of the states in the group's and the modalities' hypergraphs."""
+    propagation: Literal["full", "slice", "sampled"] = "slice"
+    """Gradients through every slice before the row, through the latest, or through neighbours drawn for the batch."""
+    batches_per_graph: int = 1
+    """Batches of one slice that share a propagation of its hypergraphs; propagation = "slice" alone."""
+    refresh: int = 1
+    """Epochs between renewals of the states of older slices."""
     heads: int = 2
     """Attention heads h; must divide dim."""
     slices: int = 8
@@ -62,7 +83,8 @@ class Config:
     """Share of user and item ids hidden in a training step, which trains the vector of unknown ones."""
 
     def __post_init__(self):
-        for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0)]:
+        for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0),
+                          ("rank", 1), ("batches_per_graph", 1), ("refresh", 1)]:  # fmt: skip
             if getattr(self, name) < low:
                 raise ValueError(f"model.{name} must be at least {low}, got {getattr(self, name)}")
         if len(self.hidden) != 2 or min(self.hidden) < 1:
@@ -165,6 +187,38 @@ class TemporalAttention(nn.Module):
         count = torch.bincount(of_row, minlength=rows)[:, None]
         summary = y.new_zeros(rows, c.dim).index_add(0, of_row, y) / count.clamp(min=1)
         return torch.where(count > 0, summary, user + self.cold)
+
+
+class Interest(nn.Module):
+    """User Interest Prediction, section 2.3.1: how much user u cares about one modality of item i.
+
+    Eq. (10) multiplies a scalar by a vector; we read it as the trilinear score s = sum_c M_I[i]_c (W a)_c E_U[u]_c and
+    f = sigmoid(s). Eq. (9) leaves the positive out of its denominator and calls a bound to be raised a loss; we read it
+    as the usual InfoNCE.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, dim, bias=False)  # W_UIP
+
+    def forward(self, user: Tensor, item: Tensor, attribute: Tensor) -> Tensor:
+        """Eq. (10) before its sigmoid: user [n, d], item [n, d], attribute [n, ..., d] -> [n, ...]."""
+        both = (user * item).view(len(user), *[1] * (attribute.dim() - 2), -1)
+        return (both * self.linear(attribute)).sum(-1)
+
+    def loss(self, user: Tensor, item: Tensor, attribute: Tensor, others: Tensor) -> Tensor:
+        """Eq. (9): the item's own attribute against those of other items.
+
+        Args:
+            user, item, attribute: [n, d] each. others: attributes of the same modality, of other items, [n, N, d].
+
+        Returns:
+            a number >= 0: log(1 + N) where all scores are equal; 0 for n = 0.
+        """
+        if not len(user):
+            return user.new_zeros(())
+        score = self(user, item, torch.cat([attribute[:, None], others], 1))  # [n, 1 + N]
+        return F.cross_entropy(score, score.new_zeros(len(score), dtype=torch.long))
 
 
 class Fusion(nn.Module):
