@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from graphs import ops
+from graphs.dropout import Dropout
 from graphs.hypergraph import Hypergraph
 from graphs.sample import Block
 
@@ -93,7 +94,7 @@ class HGCN(nn.Module):
         if isolated not in ("passthrough", "zero"):
             raise ValueError(f'isolated must be "passthrough" or "zero", got {isolated!r}')
         self.layers = nn.ModuleList(HGCNConv(dim, dim) for _ in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.residual = residual
         self.isolated = isolated
 

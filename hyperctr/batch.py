@@ -23,7 +23,7 @@ class Tables:
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
-        interests: the learned interests (`hyperctr.interests.Interests`) whose vectors a model starts from, None without.
+        interests: the learned interests (`hyperctr.interests.Interests`) that a model starts from, None without.
     """
 
     num_users: int
@@ -38,20 +38,36 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class History:
+    """The last clicks strictly before each of Q queries, oldest first.
+
+    Attributes:
+        item: [Q, T]. mask: True = real, real ones stand first, [Q, T]. time: seconds, [Q, T].
+        type: behaviour types, [Q, T]; None where the log has none.
+    """
+
+    item: Tensor
+    mask: Tensor
+    time: Tensor
+    type: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> History:
+        """Return the histories on a device."""
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
 class Batch:
     """B rows to score: a user, a candidate item, a moment, and what the user clicked strictly before it.
 
     Rows of one user at one time (a click and its drawn negatives) are one *query*: what depends on the user alone may
-    be computed for the rows `first` and spread by `query`.
+    be computed for the rows `first` and spread by `query`; their histories are kept once, in `past`.
 
     Attributes:
         user: [B]. item: [B]. time: seconds, [B].
         query: number of the query that each row belongs to, [B], in [0, Q).
         first: one row of each query, [Q].
-        history: the last clicks before the row, oldest first, [B, T].
-        history_mask: True = real, real ones stand first, [B, T].
-        history_time: seconds, [B, T].
-        history_type: behaviour types, [B, T]; None where the log has none.
+        past: the histories of the queries, [Q, T]: `past.item` is `history[first]`, made without its B rows.
         clicks_before: clicks of the candidate strictly before the row, by anyone, float [B].
         shows_before: logged impressions of the candidate strictly before the row, float [B]; None where non-clicks were
             not logged.
@@ -65,10 +81,7 @@ class Batch:
     time: Tensor
     query: Tensor
     first: Tensor
-    history: Tensor
-    history_mask: Tensor
-    history_time: Tensor
-    history_type: Tensor | None
+    past: History
     clicks_before: Tensor
     shows_before: Tensor | None
     context: Tensor | None
@@ -78,10 +91,29 @@ class Batch:
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def history(self) -> Tensor:
+        """The last clicks before each row, oldest first, [B, T]."""
+        return self.past.item[self.query]
+
+    @property
+    def history_mask(self) -> Tensor:
+        """True = a real click, real ones stand first, [B, T]."""
+        return self.past.mask[self.query]
+
+    @property
+    def history_time(self) -> Tensor:
+        """When these clicks were, seconds, [B, T]."""
+        return self.past.time[self.query]
+
+    @property
+    def history_type(self) -> Tensor | None:
+        """Behaviour types of these clicks, [B, T]; None where the log has none."""
+        return None if self.past.type is None else self.past.type[self.query]
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x.to(device) for name, x in moved.items() if isinstance(x, Tensor)})
+        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -91,3 +123,8 @@ class Output:
     logit: Tensor
     penalty: Tensor | float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
+
+
+def _moved(held: Any, device: torch.device | str) -> Any:
+    values = {f.name: getattr(held, f.name) for f in fields(held)}
+    return replace(held, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor | History)})

@@ -7,6 +7,7 @@ what was asked, what was found and what would work), 130 stopped by hand.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -297,13 +298,9 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.
     hyperctr evaluate runs/first
     """
     from hyperctr import runs
-    from hyperctr.fit import evaluate as evaluate_rows
-    from hyperctr.fit import score
 
     opened = runs.open_run(run)
-    report = opened.report | {
-        part: evaluate_rows(score(opened.model, opened.prepared.evaluation_batches(part))) for part in ("valid", "test")
-    }
+    report = opened.report | {part: opened.prepared.scores(opened.model, part) for part in ("valid", "test")}
     _print_json(report) if as_json else _scores(report)
 
 
@@ -327,6 +324,90 @@ def predict(
     )
     folder.write_pairs(table, probability, output)
     print(f"{output}: {len(probability)} rows")
+
+
+# --- a trained run under the lens -----------------------------------------------------------------------------------
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    rows: Annotated[int, typer.Option(help="Test rows to predict again.", min=1)] = 200,
+    cuts: Annotated[int, typer.Option(help="Moments from which on the log is changed.", min=1)] = 8,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Change the future of a run's log in many ways, and report every prediction that moved by a single bit.
+
+    Exits with 1 if an event at or after a moment moved a prediction up to that moment: the run leaks.
+
+        hyperctr audit runs/first
+        hyperctr audit runs/first --rows 1000 --json
+    """
+    from hyperctr import runs
+    from hyperctr.audit import audit as audit_run
+
+    opened = runs.open_run(run)
+    with _bars() as bars:
+        found = audit_run(opened, rows, cuts, seed, bars if err.is_terminal else _tenths)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _audited(found)
+    if not found.clean:
+        raise typer.Exit(1)
+
+
+def _audited(found: Any) -> None:
+    lines = [[x.change, f"{x.checked:,}", f"{x.moved:,}", f"{x.largest:.3g}"] for x in (*found.changes, found.control)]
+    drawn = f" ({found.drawn:,} of them drawn candidates)" if found.drawn else ""
+    title = f"{found.run}: {found.rows:,} rows{drawn}, {len(found.moments)} moments"
+    _table(title, ["changed at and after a moment", "predictions up to it", "moved", "largest move"], lines)
+    for sentence in found.says():
+        print(sentence)
+    if found.violations:
+        rows = [[f"{x:.6f}" if isinstance(x, float) else str(x) for x in v.values()] for v in found.violations[:10]]
+        title = f"the largest {len(rows)} moves of {len(found.violations):,}, logits before and after"
+        _table(title, list(found.violations[0]), rows)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR.")],
+    user: Annotated[str, typer.Option(help="A user, by the data's own id.")],
+    item: Annotated[str, typer.Option(help="An item, by the data's own id.")],
+    at: Annotated[
+        str | None, typer.Option(help="When: 2024-05-01T06:00 or unix seconds; default: right after the log's end.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
+    top: Annotated[int, typer.Option(help="Hyperedges a side, and clicks, to leave out at most.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Say which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out in turn.
+
+    hyperctr explain runs/first --user 42 --item 7 --out why.png
+    hyperctr explain runs/first --user 42 --item 7 --at 1998-03-01 --json
+    """
+    import polars as pl
+
+    from hyperctr import runs
+    from hyperctr.data.folder import seconds
+    from hyperctr.explain import explain as explain_row
+
+    time = None if at is None else int(seconds(pl.Series([at]), "--at")[0])
+    found = explain_row(runs.open_run(run), user, item, time, top)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _table(found.title, ["", "left out", "effect on the logit"], found.lines(10))
+        for note in found.notes:
+            print(f"note: {note}")
+    if out is not None:
+        import matplotlib
+
+        matplotlib.use("Agg")  # no display is needed
+        found.save(out)
+        _note(f"picture: {out}")
 
 
 # --- the main job --------------------------------------------------------------------------------------------------
@@ -362,32 +443,123 @@ def sweep(
 
 
 def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) -> list[dict]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from hyperctr import sweep as sweeps
 
     widths, depths = _listed(every, "--every"), [_whole(x, "--depth") for x in _listed(depth, "--depth")]
-    jobs = jobs or min(4, os.cpu_count() or 1)
+    with _cells("sweep") as watch:
+        return sweeps.sweep(base, widths, depths, seeds, out, _jobs(jobs), watch, _note)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="table3, table4, layers, granularity, dim, neighbors, threads or curve.")],
+    data: Annotated[str | None, typer.Option(help="Data set or folder.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="temporal, or paper: its random split, stamped leaky. Default: the run's.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs a row; a verdict needs three. Of threads: repeats.", min=1)] = 3,
+    out: Annotated[Path | None, typer.Option(help="The bench's folder; default: bench/NAME.")] = None,
+    values: Annotated[str | None, typer.Option(help="Grid instead of the paper's, e.g. 1d,7d or 16,32.")] = None,
+    paper: Annotated[
+        str | None, typer.Option(help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; default: by name.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="A run's TOML file that all rows share.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Run one table or figure of the paper's experiments: ours beside the paper's, never merged, with a verdict.
+
+    \b
+    table3       HyperCTR, other models, popularity, static MF
+    table4       modalities, a GCN instead of hypergraphs, no graph
+    layers       Figure 4: HGCN layers 0 to 5
+    granularity  Figure 5: slices of 1 to 18 months
+    dim          Figure 6: width 8 to 256
+    neighbors    Figure 6: 5 to 40 sampled neighbours
+    threads      Figure 7: speed-up of one epoch
+    curve        Figure 8: validation AUC while it learns
+
+    Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
+    missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
+
+        hyperctr bench table4 --data ml-1m --seeds 5
+        hyperctr bench granularity --data ml-100k --values 1d,7d,30d
+        hyperctr bench layers --data ml-100k --split paper --out leaky
+    """
+    from hyperctr import bench as benches
+
+    benches.find(name)
+    column = None if paper is None else benches.column_of(paper)
+    sets = [*(sets or ()), *benches.split_of(split)]
+    grid = _listed(values, "--values") if values is not None else []
+    described = _read_run(base, data, sets)
+    out = out or Path("bench") / name
+    with _cells(name) as watch:
+        found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note)
+    _print_json(found) if as_json else _reported(out)
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep or a bench.")], as_json: Json = False
+) -> None:
+    """Draw the table and figures of a sweep or a bench again from its results.csv; nothing is trained.
+
+    hyperctr report sweep
+    """
+    from hyperctr import bench as benches
+    from hyperctr import sweep as sweeps
+
+    if not (folder / "results.csv").exists():
+        raise ValueError(f"{folder} holds no sweep and no bench: there is no results.csv")
+    redraw = benches.redraw if (folder / "bench.json").exists() else sweeps.redraw
+    found = redraw(folder)
+    _print_json(found) if as_json else _reported(folder)
+
+
+def _reported(folder: Path) -> None:
+    print((folder / "report.md").read_text())
+    print(f"table and figures: {folder}")
+
+
+def _jobs(jobs: int) -> int:
+    return jobs or min(4, os.cpu_count() or 1)
+
+
+def _cells(title: str) -> Any:
+    """A context that gives a function (what each running cell does, cells done, cells in all) that shows it."""
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
-        whole = bar.add_task("sweep", total=None)
-        parts: dict[str, Any] = {}
 
-        def watch(doing: dict[str, str], done: int, total: int) -> None:
-            bar.update(whole, completed=done, total=total)
-            for name in [n for n in parts if n not in doing]:
-                bar.remove_task(parts.pop(name))
-            for name, text in doing.items():
-                if name not in parts:
-                    parts[name] = bar.add_task("", total=None)
-                bar.update(parts[name], description=f"{name}: {text}")
+    @contextmanager
+    def show() -> Any:
+        with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+            whole = bar.add_task(title, total=None)
+            parts: dict[str, Any] = {}
 
-        return sweeps.sweep(base, widths, depths, seeds, out, jobs, watch, _note)
+            def watch(doing: dict[str, str], done: int, total: int) -> None:
+                bar.update(whole, completed=done, total=total)
+                for name in [n for n in parts if n not in doing]:
+                    bar.remove_task(parts.pop(name))
+                for name, text in doing.items():
+                    if name not in parts:
+                        parts[name] = bar.add_task("", total=None)
+                    bar.update(parts[name], description=f"{name}: {text}")
+
+            yield watch
+
+    return show()
 
 
 @app.command()
@@ -491,13 +663,21 @@ def _say_epoch(row: dict) -> None:
 
 def _scores(report: dict) -> None:
     stamp = "  [leaky split: scores are not comparable with honest ones]" if report["leaky"] else ""
-    rows = [
-        [part, f"{s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f}", f"{s['user_auc']:.4f}",
-         f"{s['logloss']:.4f}", f"{s['logloss_1to1']:.4f}", f"{s['rows']:,}"]
-        for part, s in [("valid", report["valid"]), ("test", report["test"])]
-    ]  # fmt: skip
+    rows = []
+    for part, s in [("valid", report["valid"]), ("test", report["test"])]:
+        half = (s["auc_high"] - s["auc_low"]) / 2
+        own = "-" if math.isnan(s["positive_auc"]) else f"{s['positive_auc']:.4f} ± {s['positive_auc_se']:.4f}"
+        losses = [f"{s[name]:.4f}" for name in ("logloss", "logloss_1to1", "logloss_corrected")]
+        rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, f"{s['user_auc']:.4f}", *losses, f"{s['rows']:,}"])
+        for name in ("warm", "cold_user", "cold_item"):
+            area, share = "-" if math.isnan(s[f"{name}_auc"]) else f"{s[f'{name}_auc']:.4f}", s[f"{name}_share"]
+            rows.append([f"  {_PARTS[name]}", area, *[""] * 5, f"{s[f'{name}_rows']:,} ({share:.1%})"])
     title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
-    _table(title, ["", "AUC", "user AUC", "logloss", "logloss 1:1", "rows"], rows)
+    losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
+    _table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+
+
+_PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": "new items"}
 
 
 def _table(title: str, head: list[str], rows: list[list[str]]) -> None:

@@ -99,6 +99,8 @@ class Interest:
 
     mode: Literal["pretrain", "joint", "none"] = "pretrain"
     """Learned before the training; beside it, as a second loss; or not at all: every modality of every click."""
+    score: Literal["trilinear", "user"] = "trilinear"
+    """What Eq. 10 multiplies: user, item and attribute; or user and attribute alone, which tells users apart better."""
     delta: float = 0.5
     """Threshold of interest on the scale of `delta_mode`; the paper searches 0.3 to 0.7."""
     delta_mode: Literal["absolute", "relative", "quantile"] = "absolute"
@@ -115,6 +117,7 @@ class Interest:
     def __post_init__(self):
         modes, scales = ("pretrain", "joint", "none"), ("absolute", "relative", "quantile")
         _check(self.mode in modes, "interest.mode", self.mode, f"one of {', '.join(modes)}")
+        _check(self.score in ("trilinear", "user"), "interest.score", self.score, "trilinear or user")
         _check(math.isfinite(self.delta), "interest.delta", self.delta, "a number")
         _check(self.delta_mode in scales, "interest.delta_mode", self.delta_mode, f"one of {', '.join(scales)}")
         _check(self.epochs >= 1, "interest.epochs", self.epochs, "at least 1")

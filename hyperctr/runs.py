@@ -5,37 +5,48 @@ runs/ml-100k/
     checkpoint.safetensors while it trains: a killed run continues from here
     history.csv            one line an epoch
     weights.safetensors    the best epoch's weights
+    interests.safetensors  the learned interests, for a model with hypergraphs
     report.json            scores on validation and test rows, seconds, versions, the leaky stamp
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Batch, Tables
 from hyperctr.data import folder, sources
 from hyperctr.data.folder import Dataset
+from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
+from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
-from hyperctr.fit import Progress, evaluate, fit, score
-from hyperctr.hypergraphs import slice_hypergraphs
+from hyperctr.evaluation import evaluate, score
+from hyperctr.fit import Progress, fit
+from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs
+from hyperctr.interests import Interests, Joint, learn
+from hyperctr.metrics import auc
 from hyperctr.models import MODELS
+
+PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Prepared:
     grid: TimeGrid
     loader: Loader
     tables: Tables
+    codes: dict[str, np.ndarray] | None = None
+    """Cluster of each item in each modality, where S2-cluster asks for it."""
 
     @property
     def negatives(self) -> int:
@@ -58,18 +71,29 @@ class Prepared:
         """The shuffled batches of an epoch; for a model that reads slices, each within one time slice."""
         rows, train = self.split.train, self.run.train
         group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
-        return self.loader.batches(rows, train.batch_size, self.negatives, (train.seed, epoch), True, group)
+        shared = getattr(self.run.model, "batches_per_graph", 1)
+        return self.loader.batches(rows, train.batch_size, self.negatives, (train.seed, epoch), True, group, run=shared)
 
-    def evaluation_batches(self, part: str, size: int = 256) -> Iterable[Batch]:
-        """The batches of "valid" or "test": at most `max_positives` clicks, as large a share of non-clicks, by seed."""
+    def evaluation_batches(self, part: str) -> Iterable[Batch]:
+        """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
         log, e = self.dataset.interactions, self.run.evaluate
+        most, negatives = {
+            "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
+        }[part]  # fmt: skip
         rows = getattr(self.split, part)
         positives = int(log.label[rows].sum())
-        if e.max_positives and positives > e.max_positives:
+        if most and positives > most:
             rng = np.random.default_rng(e.seed)
-            rows = np.sort(rng.choice(rows, round(len(rows) * e.max_positives / positives), replace=False))
-        negatives = 0 if log.logged_non_clicks else e.negatives
-        return self.loader.batches(rows, size if negatives else 16 * size, negatives, seed=(e.seed, part == "test"))
+            rows = np.sort(rng.choice(rows, round(len(rows) * most / positives), replace=False))
+        negatives = 0 if log.logged_non_clicks else negatives
+        size = max(1, min(QUERIES, PAIRS // (1 + negatives)))
+        return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
+
+    def scores(self, model: nn.Module, part: str) -> dict[str, float]:
+        """Every metric of "valid" or "test" under the model; see `evaluation.evaluate`."""
+        drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
+        seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
+        return evaluate(score(model, self.evaluation_batches(part)), seen, drawn)
 
     @property
     def _sliced(self) -> bool:
@@ -81,19 +105,35 @@ def read_dataset(run: config.Run) -> Dataset:
     return folder.read(sources.find(run.data.path), modalities=run.data.modalities or None)
 
 
-def prepare(run: config.Run, dataset: Dataset | None = None) -> Prepared:
-    """Split the data, cut the time slices, and build the hypergraphs and tables.
+def prepare(
+    run: config.Run,
+    dataset: Dataset | None = None,
+    out: Path | None = None,
+    fixed: Prepared | None = None,
+    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+) -> Prepared:
+    """Split the data, cut the time slices, learn the interests, and build the hypergraphs and tables.
 
     Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
-    slices that ended at or before t (`rolling`). Under the other two, only training events enter.
+    slices that ended at or before t (`rolling`). Under the other two, and with `frozen` graphs, only training events
+    enter. Under the random split, as in the paper, a row reads the hypergraphs of its own slice too.
+
+    Args:
+        run: what to do.
+        dataset: if it has been read already.
+        out: the run's folder, which keeps the learned interests; found there, they are not learned again.
+        fixed: keep what this preparation of the run fitted (grid, features, interests, seen ids) and its split, whose
+            numbers are rows of `dataset`; make only what reads the log: histories, counts and hypergraphs.
+        progress: wraps what takes long (batches, a word, their number) to show a bar.
 
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
+    if fixed is not None:
+        return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
-    known = log if not parts.leaky else log.take(parts.train)
     clicked = log.time[parts.train][log.label[parts.train] == 1]
     if run.slices.count:
         grid = TimeGrid.cut(clicked, count=run.slices.count)
@@ -103,26 +143,56 @@ def prepare(run: config.Run, dataset: Dataset | None = None) -> Prepared:
         )
     else:
         grid = TimeGrid.cut(clicked, every=run.slices.every)
-    slices = None
-    if MODELS[run.model_name].reads_slices:
-        slices = slice_hypergraphs(known, dataset.items.present, grid, upto=int(log.time[-1]) + 1)
     seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
     seen[0][log.user[parts.train]] = True
     seen[1][log.item[parts.train]] = True
     tables = Tables(
         num_users=log.num_users,
         num_items=log.num_items,
-        modalities={
-            name: _standardised(x, dataset.items.present[name]) for name, x in dataset.items.modalities.items()
-        },
+        modalities=features(dataset, np.flatnonzero(seen[1]), run.data.reduce, progress),
         present={name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()},
         seen_user=torch.from_numpy(seen[0]),
         seen_item=torch.from_numpy(seen[1]),
         click_rate=float(log.label[parts.train].mean()),
-        slices=slices,
     )
+    codes = None
+    if MODELS[run.model_name].reads_slices:
+        tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
+        if "S2-cluster" in run.slices.augment:
+            codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
+    return _reading(Prepared(run, dataset, parts, grid, None, tables, codes))
+
+
+def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
+    """What decides which modalities a click counts for: learned interests, those that train with the model, or None."""
+    clicks, path = log.take(log.clicks()), out and out / "interests.safetensors"
+    if run.interest.mode == "none" or not tables.modalities:
+        return None
+    if run.interest.mode == "joint":
+        return Joint(run.interest, tables, clicks.user, clicks.item)
+    if path and path.exists():
+        return Interests.load(path, tables)
+    learned = learn(clicks.user, clicks.item, tables, run.model.dim, run.interest, run.train.seed, progress=progress)
+    if path:
+        learned.save(path)
+    return learned
+
+
+def _reading(ready: Prepared, until: int = 0) -> Prepared:
+    """With the hypergraphs and the loader of its log; slices close by the clock, at the log's end or `until`."""
+    run, log, parts, slices = ready.run, ready.dataset.interactions, ready.split, None
+    known = log if not parts.leaky else log.take(parts.train)
+    if MODELS[run.model_name].reads_slices:
+        upto = int(log.time.max(initial=until)) + 1
+        entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
+        build = partial(
+            slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
+            item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
+            target_edge=run.slices.target_edge, codes=ready.codes,
+        )  # fmt: skip
+        slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
     loader = Loader(log, run.data.history, known=known if parts.leaky else None)
-    return Prepared(run, dataset, parts, grid, loader, tables)
+    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices))
 
 
 def train(
@@ -152,7 +222,7 @@ def train(
         _claim(out, run)
     if run.train.threads:
         torch.set_num_threads(run.train.threads)
-    ready = prepare(run, dataset)
+    ready = prepare(run, dataset, out, progress=progress)
     torch.manual_seed(run.train.seed)
     model = MODELS[run.model_name](run.model, ready.tables)
 
@@ -165,9 +235,11 @@ def train(
             _append(out / "history.csv", row)
         log(row)
 
-    done = fit(
-        model, batches, lambda: evaluate(score(model, ready.evaluation_batches("valid")))["auc"], run.train, out, keep
-    )
+    def valid() -> float:
+        scored = score(model, ready.evaluation_batches("valid"))
+        return auc(scored["label"], scored["logit"])
+
+    done = fit(model, batches, valid, run.train, len(ready.split.train), out, keep)
     report = _report(ready, model, done)
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
@@ -218,7 +290,7 @@ def open_run(path: str | Path) -> Opened:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
     run = config.read(path / "run.toml", MODELS)
-    ready = prepare(run)
+    ready = prepare(run, out=path)
     model = MODELS[run.model_name](run.model, ready.tables)
     weights = load_file(path / "weights.safetensors")
     found = {name: list(x.shape) for name, x in model.state_dict().items()}
@@ -233,11 +305,8 @@ def open_run(path: str | Path) -> Opened:
 
 def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]:
     """Scores of the finished model on validation and test rows, and what they depend on."""
-    run, seen_user, seen_item = ready.run, ready.tables.seen_user.numpy(), ready.tables.seen_item.numpy()
-    scores = {}
-    for part in ("valid", "test"):
-        scored = score(model, ready.evaluation_batches(part))
-        scores[part] = evaluate(scored, seen_user[scored["user"]] & seen_item[scored["item"]])
+    run = ready.run
+    scores = {part: ready.scores(model, part) for part in ("valid", "test")}
     return {
         "model": run.model_name,
         "data": ready.dataset.name,
@@ -273,15 +342,6 @@ def _claim(out: Path, run: config.Run) -> None:
         raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
 
 
-def _standardised(x: np.ndarray, present: np.ndarray) -> Tensor:
-    """Features as float32 with mean 0 and deviation 1 over the items that have them; rows of the others are 0."""
-    x = np.array(x, np.float32)
-    if present.any():
-        x[present] = (x[present] - x[present].mean(0)) / np.maximum(x[present].std(), 1e-6)
-    x[~present] = 0.0
-    return torch.from_numpy(x)
-
-
 def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Numbers of original ids; len(ids) for an unknown one."""
     ids, wanted = np.asarray(ids), np.asarray(wanted)
@@ -294,9 +354,13 @@ def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def _append(path: Path, row: dict) -> None:
     """Add an epoch's line; lines from it on, of a training that was killed before its checkpoint, go."""
-    lines = list(csv.reader(path.read_text().splitlines())) if path.exists() else [list(row)]
-    lines = [lines[0], *(line for line in lines[1:] if int(line[0]) < row["epoch"]), list(row.values())]
-    _write(path, "".join(f"{','.join(map(str, line))}\n" for line in lines))
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    rows = [old for old in rows if float(old["epoch"]) < row["epoch"]] + [row]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue())
 
 
 def _write(path: Path, text: str) -> None:

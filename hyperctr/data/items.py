@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,14 +89,26 @@ class Users:
         return f"Users({self.num_users} users, fields: {', '.join(self.fields) or 'none'})"
 
 
-def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 65536) -> np.ndarray:
+def blocks(matrix: np.ndarray, numbers: int = 2**24) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, rows) of a matrix, so many numbers at a time; what is read of a file is not left in memory."""
+    rows = max(1, numbers // max(1, matrix.shape[1]))
+    mapped = isinstance(matrix, np.memmap) and isinstance(matrix.base, mmap.mmap) and matrix.flags.c_contiguous
+    for start in range(0, len(matrix), rows):
+        part = matrix[start : start + rows]
+        if mapped:  # a page that was read through the map would count as memory of this process
+            offset = matrix.offset + start * matrix.strides[0]
+            part = np.fromfile(matrix.filename, matrix.dtype, part.size, offset=offset).reshape(part.shape)
+        yield start, np.asarray(part)
+
+
+def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**24) -> np.ndarray:
     """Check a modality matrix and say which items have it; a row of zeros means that the item has none.
 
     Args:
         matrix: float [I, d]; read block by block, so that a memory-mapped file need not fit in memory.
         num_items: the rows it must have.
         name: what to call it in an error, such as its file.
-        block: rows read at a time.
+        block: numbers read at a time.
 
     Returns:
         bool [I].
@@ -108,13 +121,12 @@ def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 655
     if matrix.dtype.kind != "f":
         raise ValueError(f"{name} must hold floats (float16 or float32), got {matrix.dtype}")
     present = np.zeros(num_items, dtype=bool)
-    for start in range(0, num_items, block):
-        rows = np.asarray(matrix[start : start + block])
+    for start, rows in blocks(matrix, block):
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             raise ValueError(f"{name} holds NaN or infinity, first in row {row}; write zeros where an item has none")
-        present[start : start + block] = rows.any(axis=1)
+        present[start : start + len(rows)] = rows.any(axis=1)
     return present
 
 

@@ -7,44 +7,79 @@ position in a sorted table, so that no model can forget it. Events at exactly t 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, History
 from hyperctr.data.interactions import Interactions
+
+Draw = Literal["uniform", "popularity"]
 
 
 class Before:
-    """Answers questions about a key (a user, an item, a pair) strictly before a time, in O(log n) and vectorised.
+    """Answers questions about a user or an item strictly before a time, in O(log n) and vectorised.
 
     Args:
-        key: whole numbers >= 0, [n].
+        key: whole numbers in [0, num_keys), [n].
         time: seconds, [n].
+        num_keys: numbers from it on are known to nobody: without events.
     """
 
-    def __init__(self, key: np.ndarray, time: np.ndarray):
+    def __init__(self, key: np.ndarray, time: np.ndarray, num_keys: int):
+        self._num_keys = num_keys
         self._start = int(time.min()) if len(time) else 0
         self._span = int(time.max()) - self._start + 2 if len(time) else 1
-        self._keys, rank = np.unique(key, return_inverse=True)
-        packed = rank * self._span + (time - self._start)
+        packed = key * self._span + (time - self._start)
         self.order = np.argsort(packed, kind="stable")
         self._sorted = packed[self.order]
+        self._first = np.searchsorted(self._sorted, np.arange(num_keys + 1) * self._span)
 
     def first(self, key: np.ndarray) -> np.ndarray:
         """Position in `order` of the key's first event."""
-        return np.searchsorted(self._sorted, np.searchsorted(self._keys, key) * self._span)
+        return self._first[np.minimum(key, self._num_keys)]
 
     def end(self, key: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Position in `order` behind the key's last event strictly before `time`; equal to `first` without one."""
-        rank = np.searchsorted(self._keys, key)
-        known = np.append(self._keys, -1)[rank] == key
-        past = np.where(known, np.clip(time - self._start, 0, self._span - 1), 0)
-        return np.searchsorted(self._sorted, rank * self._span + past)
+        packed = np.minimum(key, self._num_keys) * self._span + np.clip(time - self._start, 0, self._span - 1)
+        order = np.argsort(packed)  # neighbours are looked up one after the other: four times as fast
+        found = np.empty(len(packed), np.int64)
+        found[order] = np.searchsorted(self._sorted, packed[order])
+        return found
 
     def count(self, key: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Number of the key's events strictly before `time`."""
         return self.end(key, time) - self.first(key)
+
+
+class Meetings:
+    """Knows whether a user had met an item strictly before a time.
+
+    Args:
+        user, item, time: who met what and when, in any order, [n] each.
+        num_items: items that exist.
+    """
+
+    def __init__(self, user: np.ndarray, item: np.ndarray, time: np.ndarray, num_items: int):
+        self._num_items = num_items
+        order = np.argsort(time, kind="stable")
+        self._pair, earliest = np.unique((user * num_items + item)[order], return_index=True)
+        self._since = time[order][earliest]
+        # Most pairs never met: a table that pairs share, folded onto a power of two, tells so in one look-up.
+        self._fold = (1 << (8 * len(self._pair)).bit_length()) - 1
+        self._maybe = np.zeros(self._fold + 1, bool)
+        self._maybe[self._pair & self._fold] = True
+
+    def find(self, user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Places, ascending, at which the user had met the item strictly before the time; [n] each."""
+        pair = user * self._num_items + item
+        place = np.flatnonzero(self._maybe[pair & self._fold])
+        pair = pair[place]
+        at = np.searchsorted(self._pair, pair)
+        at[at == len(self._pair)] = 0
+        return place[(self._pair[at] == pair) & (self._since[at] < time[place])]
 
 
 class Loader:
@@ -67,38 +102,51 @@ class Loader:
         known = known if leaky else log
         self.log, self.history = log, history
         clicks = known.take(known.clicks())
-        self._clicks_of_user, self._clicks = Before(clicks.user, clicks.time), clicks
-        self._clicks_of_item = Before(clicks.item, clicks.time)
-        self._shows_of_item = Before(known.item, known.time) if known.logged_non_clicks else None
-        when = np.full_like(log.time, -(2**62)) if leaky else log.time  # in a leaky split all was met long ago
-        self._meetings = Before(log.user * log.num_items + log.item, when)
-        items, row = np.unique(log.item, return_index=True)  # rows are in time order: the first is the earliest
-        born = np.argsort(when[row], kind="stable")
-        self._pool, self._pool_time = items[born], when[row][born]
+        self._clicks_of_user, self._clicks = Before(clicks.user, clicks.time, log.num_users), clicks
+        self._clicks_of_item = Before(clicks.item, clicks.time, log.num_items)
+        self._shows_of_item = Before(known.item, known.time, log.num_items) if known.logged_non_clicks else None
 
-    def negatives(self, user: np.ndarray, time: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw items uniformly from those that existed before `time` and that the user had not met by then.
+        def when(time: np.ndarray) -> np.ndarray:  # in a leaky split all was there long ago
+            return np.full_like(time, -(2**62)) if leaky else time
+
+        self._meetings = Meetings(log.user, log.item, when(log.time), log.num_items)
+        items, row = np.unique(log.item, return_index=True)  # rows are in time order: the first is the earliest
+        born = np.argsort(when(log.time)[row], kind="stable")
+        self._pools = {  # what is drawn from, and since when it is there
+            "uniform": (items[born], when(log.time)[row][born]),
+            "popularity": (clicks.item, when(clicks.time)),
+        }
+
+    def negatives(
+        self, user: np.ndarray, time: np.ndarray, count: int, rng: np.random.Generator, draw: Draw = "uniform"
+    ) -> np.ndarray:
+        """Draw items that the user had not met before `time`.
 
         Args:
             user, time: the queries, [n] each.
             count: negatives a query.
             rng: source of the draws.
+            draw: "uniform", from the items that existed before `time`; or "popularity", in proportion to the clicks on
+                them before `time`. In a leaky split all is before.
 
         Returns:
             item numbers [n, count]; where a draw still hits a met item after 50 tries (a user who met nearly
             everything), -1: that negative does not exist.
         """
-        alive = np.searchsorted(self._pool_time, time)[:, None]  # items first seen strictly before
-        item = np.full((len(user), count), -1, np.int64)
-        row, column = np.nonzero(np.broadcast_to(alive > 0, item.shape))
+        pool, since = self._pools[draw]
+        alive = np.searchsorted(since, time)  # strictly before
+        item = np.full(len(user) * count, -1, np.int64)
+        left = np.flatnonzero(np.repeat(alive > 0, count))
+        row = left // count
         for _ in range(50):
-            if not len(row):
+            if not len(left):
                 break
-            drawn = self._pool[(rng.random(len(row)) * alive[row, 0]).astype(np.int64)]
-            met = self._meetings.count(user[row] * self.log.num_items + drawn, time[row]) > 0
-            item[row[~met], column[~met]] = drawn[~met]
-            row, column = row[met], column[met]
-        return item
+            drawn = pool[(rng.random(len(left)) * alive[row]).astype(np.int64)]
+            met = self._meetings.find(user[row], drawn, time[row])
+            item[left] = drawn
+            item[left[met]] = -1
+            left, row = left[met], row[met]
+        return item.reshape(len(user), count)
 
     def batches(
         self,
@@ -108,6 +156,8 @@ class Loader:
         seed: int | tuple[int, ...] = 0,
         shuffle: bool = False,
         group: np.ndarray | None = None,
+        draw: Draw = "uniform",
+        run: int = 1,
     ) -> Iterator[Batch]:
         """Yield batches over the given rows of the log.
 
@@ -118,29 +168,38 @@ class Loader:
             seed: of the order and the draws; the same seed repeats the same batches.
             shuffle: random order, batches included.
             group: a number a row ([len(rows)], such as its time slice); batches never mix groups.
+            draw: how negatives are drawn, see `negatives`.
+            run: so many batches of one group follow each other, fewer at its end; the last of each is marked `last`.
         """
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(rows)) if shuffle else np.arange(len(rows))
+        borders = np.empty(0, np.int64)
         if group is not None:
             order = order[np.argsort(group[order], kind="stable")]
             borders = np.flatnonzero(np.diff(group[order])) + 1
-        else:
-            borders = np.empty(0, np.int64)
-        starts = np.concatenate([
-            np.arange(a, b, size) for a, b in zip([0, *borders], [*borders, len(rows)], strict=True)
-        ])  # fmt: skip
-        ends = np.minimum(starts + size, np.append(starts[1:], len(rows)))
-        for k in rng.permutation(len(starts)) if shuffle else range(len(starts)):
-            yield self.batch(rows[order[starts[k] : ends[k]]], negatives, rng)
+        runs = []
+        for part in np.split(rows[order], borders):
+            parts = [part[k : k + size] for k in range(0, len(part), size)]
+            runs += [parts[k : k + run] for k in range(0, len(parts), run)]
+        for k in rng.permutation(len(runs)) if shuffle else range(len(runs)):
+            for left, part in zip(reversed(range(len(runs[k]))), runs[k], strict=True):
+                yield replace(self.batch(part, negatives, rng, draw), last=not left)
 
-    def batch(self, rows: np.ndarray, negatives: int = 0, rng: np.random.Generator | None = None) -> Batch:
+    def batch(
+        self,
+        rows: np.ndarray,
+        negatives: int = 0,
+        rng: np.random.Generator | None = None,
+        draw: Draw = "uniform",
+    ) -> Batch:
         """Make one batch of log rows, drawn negatives behind each row."""
         log = self.log
         user, time = log.user[rows], log.time[rows]
         item, label, query = log.item[rows], log.label[rows], np.arange(len(rows))
         context = None if log.context is None else log.context[rows]
         if negatives:
-            drawn = self.negatives(user, time, negatives, rng if rng is not None else np.random.default_rng(0))
+            rng = rng if rng is not None else np.random.default_rng(0)
+            drawn = self.negatives(user, time, negatives, rng, draw)
             drawn[drawn == item[:, None]] = -1  # the row's own item, met for the first time
             item = np.concatenate([item[:, None], drawn], 1).ravel()
             label = np.concatenate([label[:, None], np.zeros_like(drawn, np.float32)], 1).ravel()
@@ -159,32 +218,30 @@ class Loader:
         context: np.ndarray | None = None,
     ) -> Batch:
         """Make a batch of any (user, item, time), in the log or not: `user` and `time` a query, the rest a row."""
-        end = self._clicks_of_user.end(user, time)
+        clicks, end = self._clicks, self._clicks_of_user.end(user, time)
         start = np.maximum(self._clicks_of_user.first(user), end - self.history)
-        length = end - start
-        at = np.arange(max(1, length.max(initial=0)))
-        mask = at < length[:, None]
-        clicked = self._clicks_of_user.order[np.where(mask, start[:, None] + at, 0)] if len(self._clicks) else 0 * mask
-        past = self._clicks if len(self._clicks) else None
+        place = start[:, None] + np.arange(max(1, (end - start).max(initial=0)))
+        mask = place < end[:, None]
+        past = self._clicks_of_user.order[np.where(mask, place, 0)] if len(clicks) else place
 
-        def column(values: np.ndarray | None) -> torch.Tensor:
-            found = np.zeros(mask.shape, np.int64) if values is None else np.where(mask, values[clicked], 0)
-            return torch.from_numpy(found[query])
+        def column(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.where(mask, values[past], 0) if len(clicks) else np.zeros(mask.shape, np.int64))
 
         def count(events: Before) -> torch.Tensor:
             return torch.from_numpy(events.count(item, time[query]).astype(np.float32))
 
-        types = past is not None and past.type is not None
         return Batch(
             user=torch.from_numpy(user[query]),
             item=torch.from_numpy(item),
             time=torch.from_numpy(time[query]),
             query=torch.from_numpy(query),
             first=torch.from_numpy(np.unique(query, return_index=True)[1]),
-            history=column(past.item if past is not None else None),
-            history_mask=torch.from_numpy(mask[query]),
-            history_time=column(past.time if past is not None else None),
-            history_type=column(past.type) if types else None,
+            past=History(
+                item=column(clicks.item),
+                mask=torch.from_numpy(mask),
+                time=column(clicks.time),
+                type=None if clicks.type is None else column(clicks.type),
+            ),
             clicks_before=count(self._clicks_of_item),
             shows_before=None if self._shows_of_item is None else count(self._shows_of_item),
             context=None if context is None else torch.from_numpy(context),

@@ -1,6 +1,6 @@
 """Worlds whose answer is known: every row's true click probability stands beside the row.
 
-Three presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+Five presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
   modality; the interests of a user wander with a known half-life. Features show the clusters.
@@ -8,6 +8,12 @@ Three presets, each written as an ordinary folder by `hyperctr data get planted 
   every week, live three weeks and show nothing. In a week a user clicks anchors and first-tier items, or first-tier
   and second-tier items, never anchors and second-tier items: what a second-tier item is about can be read two
   hypergraph hops away, and nowhere nearer.
+- `group`: communities, anchors and fresh items again. Beside the users, who click few items and those of one community,
+  there are *collectors*, who click all anchors of a community drawn anew each week and half of the fresh items. A small
+  hyperedge tells what a fresh item is about and a large one misleads: the mean over a hyperedge's members weighs both
+  alike, the pairs of its members count the large one many times over.
+- `fashion`: what an item is about is redrawn with a known half-life, but for the anchors. Who else clicked it lately
+  tells; too wide a time slice mixes meanings, too narrow a one holds too few clicks.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
 All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
@@ -29,7 +35,8 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "noise")
+PRESETS = ("drift", "multihop", "group", "fashion", "noise")
+COMMUNITIES = 6
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,19 @@ class World:
         dataset: what a model may read.
         probability: true P(click) of every row, [n].
         offset: what the click logit of a row owes to its item alone (and the base rate), [n].
-        clusters: cluster of every item in every modality, [num_items, num_modalities].
+        cluster: cluster of each row's item in every modality, at the row's time, [n, num_modalities].
         prior: variance of one user's coefficient for one cluster, the oracle's prior.
         half_life: days after which half of a user's interest is forgotten (inf: never).
+        turnover: days after which half of the items are about something else (inf: never).
     """
 
     dataset: Dataset
     probability: np.ndarray
     offset: np.ndarray
-    clusters: np.ndarray
+    cluster: np.ndarray
     prior: float
-    half_life: float
+    half_life: float = np.inf
+    turnover: float = np.inf
 
     def ceiling(self, rows: np.ndarray) -> float:
         """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
@@ -68,26 +77,26 @@ class World:
         log = self.dataset.interactions
         if self.prior == 0:
             return auc(log.label[test], self.offset[test])
-        count = int(self.clusters.max()) + 1
-        columns = self.clusters + count * np.arange(self.clusters.shape[1])  # [I, Q]
+        count, num_modalities = int(self.cluster.max()) + 1, self.cluster.shape[1]
+        columns = self.cluster + count * np.arange(num_modalities)  # [n, Q]
         age = (log.time[train].max() - log.time[train]) / DAY
         weight = np.ones(len(train)) if np.isinf(self.half_life) else 0.5 ** (age / self.half_life)
         beta = _ridge_logistic(
             log.user[train],
-            columns[log.item[train]],
+            columns[train],
             log.label[train],
             self.offset[train],
             weight,
             log.num_users,
-            count * self.clusters.shape[1],
+            count * num_modalities,
             self.prior,
         )
-        score = self.offset[test] + beta[log.user[test][:, None], columns[log.item[test]]].sum(1)
+        score = self.offset[test] + beta[log.user[test][:, None], columns[test]].sum(1)
         return auc(log.label[test], score)
 
 
 def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
-    """Make one of the worlds `drift`, `multihop`, `noise`.
+    """Make one of the worlds of `PRESETS`.
 
     Args:
         preset: which world.
@@ -102,7 +111,8 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
     if round(1000 * scale) < 10:
         raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
-    return _multihop(rng, seed, scale) if preset == "multihop" else _drift(rng, seed, scale, noise=preset == "noise")
+    make = {"multihop": _multihop, "group": _group, "fashion": _fashion}.get(preset)
+    return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
 
 
 def write(preset: str, path: str | Path, seed: int = 0, scale: float = 1.0) -> Path:
@@ -138,71 +148,130 @@ def _drift(rng: np.random.Generator, seed: int, scale: float, noise: bool) -> Wo
     )  # [n] what this user feels about this item now
     offset = popularity[item] - (0.0 if noise else 0.6)
     return _world(
-        "noise" if noise else "drift", rng, seed, user, item, time, offset, offset + strength * wanted, cluster,
-        prior=strength**2 * (taste**2).mean(), half_life=half_life, users=users, shown=np.full(items, not noise),
+        "noise" if noise else "drift", rng, seed, user, item, time, offset, offset + strength * wanted, cluster[item],
+        np.full_like(cluster, -1) if noise else cluster, users,
+        prior=strength**2 * (taste**2).mean(), half_life=half_life,
     )  # fmt: skip
 
 
 def _multihop(rng: np.random.Generator, seed: int, scale: float) -> World:
     """Communities, anchors that show theirs, and two tiers of short-lived items that do not."""
-    communities, weeks, life, anchors, born = 6, 26, 3, 20, 4
-    users = round(1000 * scale)
-    home = rng.integers(communities, size=users)
-    group, tier, birth = [], [], []  # of every item
-    for c in range(communities):
-        for t, count, start in [(0, anchors, [-1]), (1, born, range(weeks)), (2, born, range(weeks))]:
-            for b in start:
-                group += [c] * count
-                tier += [t] * count
-                birth += [b] * count
-    group, tier, birth = np.array(group), np.array(tier), np.array(birth)
-
-    user, item, time = [], [], []
+    weeks, life, users = 26, 3, round(1000 * scale)
+    home = rng.integers(COMMUNITIES, size=users)
+    group, tier, birth = _items(anchors=20, born=4, weeks=weeks, tiers=2)
+    rows = []
     for week in range(weeks):
         alive = (birth < 0) | ((birth <= week) & (week < birth + life))
         active = np.flatnonzero(rng.random(users) < 0.4)
         late = rng.random(len(active)) < 0.5  # sees tiers 1 and 2 this week, else anchors and tier 1
         for u, second in zip(active, late, strict=True):
             pool = np.flatnonzero(alive & ((tier >= 1) if second else (tier <= 1)))
-            own = group[pool] == home[u]
-            seen = np.concatenate([rng.choice(pool[own], 5, False), rng.choice(pool[~own], 5, False)])
-            user.append(np.full(len(seen), u))
-            item.append(seen)
-            time.append(week * 7 * DAY + rng.integers(7 * DAY, size=len(seen)))
-    user, item, time = np.concatenate(user), np.concatenate(item), np.concatenate(time)
-    order = np.argsort(time, kind="stable")
-    user, item, time = user[order], item[order], time[order]
-    match = group[item] == home[user]
-    logit = np.where(match, 2.2, -2.6)
-    cluster = np.repeat(group[:, None], len(MODALITIES), 1)
-    return _world(
-        "multihop", rng, seed, user, item, time, np.full(len(user), -1.5), logit, cluster,
-        prior=4.0, half_life=np.inf, users=users, shown=tier == 0,
+            rows.append(_session(rng, u, pool, group[pool] == home[u], 7 * week, 7))
+    user, item, time = _in_order(rows)
+    return _communities(
+        "multihop", rng, seed, user, item, time, group[item], group[item] == home[user], users,
+        shows=np.where(tier == 0, group, -1),
     )  # fmt: skip
 
 
-def _world(name, rng, seed, user, item, time, offset, logit, cluster, *, prior, half_life, users, shown) -> World:
-    """Draw the clicks and the features, and put the pieces together; `shown` items reveal their clusters."""
+def _group(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Small hyperedges within a community, and collectors' large ones that join fresh items to a random community."""
+    weeks, life, users = 26, 4, round(1000 * scale)
+    home = rng.integers(COMMUNITIES, size=users)
+    collects = np.arange(users) >= round(0.98 * users)
+    group, tier, birth = _items(anchors=50, born=6, weeks=weeks, tiers=1)
+    rows = []
+    for week in range(weeks):
+        fresh = (birth >= 0) & (birth <= week) & (week < birth + life)
+        pool = np.flatnonzero(fresh | ((tier == 0) & (rng.random(len(tier)) < 0.3)))
+        for u in np.flatnonzero((rng.random(users) < 0.4) & ~collects):
+            rows.append(_session(rng, u, pool, group[pool] == home[u], 7 * week, 7))
+        for u in np.flatnonzero(collects):
+            shelf = (tier == 0) & (group == rng.integers(COMMUNITIES))
+            seen = np.flatnonzero(shelf | (fresh & (rng.random(len(tier)) < 0.5)))
+            rows.append((np.full(len(seen), u), seen, 7 * week * DAY + rng.integers(7 * DAY, size=len(seen))))
+    user, item, time = _in_order(rows)
+    return _communities(
+        "group", rng, seed, user, item, time, group[item], (group[item] == home[user]) | collects[user], users,
+        shows=np.where(tier == 0, group, -1),
+    )  # fmt: skip
+
+
+def _fashion(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Anchors that keep their community, and items that change theirs every now and then."""
+    days, turnover, users = 180, 8, round(1000 * scale)
+    home = rng.integers(COMMUNITIES, size=users)
+    group, tier, _ = _items(anchors=20, born=20, weeks=1, tiers=1)
+    about, everything, rows = group.copy(), np.arange(len(group)), []
+    for day in range(days):
+        if day % turnover == 0:
+            active = np.flatnonzero(rng.random(users) < 0.25)
+        redrawn = np.flatnonzero((tier > 0) & (rng.random(len(tier)) < 1 - 0.5 ** (1 / turnover)))
+        about[redrawn] = rng.integers(COMMUNITIES, size=len(redrawn))
+        for u in active:
+            session = _session(rng, u, everything, about == home[u], day, 1, each=1)
+            rows.append((*session, about[session[1]]))
+    user, item, time, cluster = _in_order(rows)
+    return _communities(
+        "fashion", rng, seed, user, item, time, cluster, cluster == home[user], users,
+        shows=np.where(tier == 0, group, -1), turnover=turnover,
+    )  # fmt: skip
+
+
+def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Community, tier and week of birth of every item: of each community anchors (0, -1), then each tier's by week."""
+    tier = np.repeat(np.arange(1 + tiers), [anchors, *[born * weeks] * tiers])
+    birth = np.concatenate([np.full(anchors, -1), np.tile(np.repeat(np.arange(weeks), born), tiers)])
+    return np.repeat(np.arange(COMMUNITIES), len(tier)), np.tile(tier, COMMUNITIES), np.tile(birth, COMMUNITIES)
+
+
+def _session(rng, user, pool, own, day, days, each=5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Impressions within some days: `each` of the pool's items that are the user's own kind, and of the others."""
+    item = np.concatenate([rng.choice(pool[own], each, False), rng.choice(pool[~own], each, False)])
+    return np.full(2 * each, user), item, day * DAY + rng.integers(days * DAY, size=2 * each)
+
+
+def _in_order(rows: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """Columns of the rows, the third of which is the time, sorted by it."""
+    columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    order = np.argsort(columns[2], kind="stable")
+    return [column[order] for column in columns]
+
+
+def _communities(name, rng, seed, user, item, time, cluster, match, users, shows, **known) -> World:
+    """A world in which rows that match are clicked mostly and others seldom; the modalities agree."""
+    logit, offset = np.where(match, 2.2, -2.6), np.full(len(user), -1.5)
+    cluster, shows = (np.repeat(x[:, None], len(MODALITIES), 1) for x in (cluster, shows))
+    return _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, prior=4.0, **known)
+
+
+def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, **known) -> World:
+    """Draw the clicks and the features, and put the pieces together.
+
+    Features of an item lie around the centre of the cluster that it shows, [num_items, num_modalities]; items that show
+    none (-1) have one centre together.
+    """
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(len(user)) < probability).astype(np.float32)
     modalities = {}
     for m, modality in enumerate(MODALITIES):
+        hidden = shows[:, m] < 0
         centre = rng.standard_normal((cluster[:, m].max() + 1, 16))
-        x = centre[cluster[:, m]] + 0.5 * rng.standard_normal((len(cluster), 16))
-        x[~shown] = rng.standard_normal(16) + 0.5 * rng.standard_normal((int((~shown).sum()), 16))  # one centre for all
+        x = centre[shows[:, m]] + 0.5 * rng.standard_normal((len(shows), 16))
+        x[hidden] = rng.standard_normal(16) + 0.5 * rng.standard_normal((int(hidden.sum()), 16))
         modalities[modality] = x.astype(np.float32)
     log = Interactions(
         user=user.astype(np.int64), item=item.astype(np.int64), time=START + time.astype(np.int64), label=label,
-        num_users=users, num_items=len(cluster), logged_non_clicks=True,
+        num_users=users, num_items=len(shows), logged_non_clicks=True,
     )  # fmt: skip
     dataset = Dataset(
         name=f"planted-{name}",
         interactions=log,
-        items=Items(len(cluster), modalities=modalities),
+        items=Items(len(shows), modalities=modalities),
         users=Users(users),
         notes=(f"planted world {name!r}, seed {seed}: nothing in it is real",),
     )
-    return World(dataset, probability, offset, cluster, prior, half_life)
+    return World(dataset, probability, offset, cluster, **known)
 
 
 def _ridge_logistic(user, columns, label, offset, weight, users, dim, prior, steps: int = 12) -> np.ndarray:

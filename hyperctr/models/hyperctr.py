@@ -10,33 +10,46 @@ Where we differ from the paper, and why:
   mean of the item's modality vectors.
 - Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id
   vectors drown in the modality vectors, and the planted world is learned half as well.
-- Eq. 7 also sees the product T_U * e_i; a network on the two side by side needs far more data to find it.
+- Eq. 7 also sees the product T_U * e_i, in the network and beside it: a network on the two side by side needs far more
+  data to find it. E_g is read from the user's own vector too, as e_i is from the item's.
 - Eq. 5 is applied with a node that no hyperedge holds keeping its input; taken literally it would become zero.
 - A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
   form a last, open slice of the attention. The paper includes all of slice n, the label among it.
-- A node keeps the state of the last slice in which it was active. Only the latest slice is propagated with gradients;
-  states of older slices come from a cache, renewed whenever training or evaluation begins.
+- A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
+  gradients; states of older slices come from a cache, renewed whenever training or evaluation begins.
 - Attention sees the last `slices` closed slices and `clicks` clicks of each among the history that the batch carries.
+- Under the papers' random split alone a row also reads the hypergraphs of its own slice, without its own click.
 - Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
 - Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
 - The target embedding handed to Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
 - Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of
   the ids (`id_dropout`); the paper's random split never meets one.
-- Interests are not learned yet (Eq. 9-10): every modality of a click makes a hyperedge.
+- Eq. 9 and 10 as printed have no consistent shapes; our reading stands at `Interest`. Which clicks make hyperedges of
+  a modality is decided before the training (`hyperctr.interests`), or renewed with the cache in joint mode.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from graphs import HGCN, Hypergraph
-from graphs.sample import cap
+from graphs.dropout import Dropout
+from graphs.expand import clique
+from graphs.sample import blocks, cap
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.states import Carried, Live, compact
+
+LARGE = 200_000  # rows from which a table is trained row by row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +78,8 @@ class Config:
     """Gradients through every slice before the row, through the latest, or through neighbours drawn for the batch."""
     batches_per_graph: int = 1
     """Batches of one slice that share a propagation of its hypergraphs; propagation = "slice" alone."""
-    refresh: int = 1
-    """Epochs between renewals of the states of older slices."""
+    refresh: int = 0
+    """Steps after which the cached states of older slices are renewed; 0 renews them once an epoch."""
     heads: int = 2
     """Attention heads h; must divide dim."""
     slices: int = 8
@@ -84,11 +97,13 @@ class Config:
 
     def __post_init__(self):
         for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0),
-                          ("rank", 1), ("batches_per_graph", 1), ("refresh", 1)]:  # fmt: skip
+                          ("rank", 1), ("batches_per_graph", 1), ("refresh", 0)]:  # fmt: skip
             if getattr(self, name) < low:
                 raise ValueError(f"model.{name} must be at least {low}, got {getattr(self, name)}")
         if len(self.hidden) != 2 or min(self.hidden) < 1:
             raise ValueError(f"model.hidden must be two widths of at least 1, got {list(self.hidden)}")
+        if self.conv == "gcn" and self.propagation == "sampled":
+            raise ValueError('model.propagation = "sampled" draws from hyperedges, model.conv = "gcn" has none')
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim = {self.dim}, got {self.heads}")
         for name in ("dropout", "id_dropout"):
@@ -106,29 +121,29 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)  # W^O
         self.ffn = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
-    def forward(self, x: Tensor, group: Tensor, at: Tensor, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, start: Tensor, size: Tensor, causal: bool = False) -> Tensor:
         """Attend within each group of tokens; only the attention itself is padded.
 
         Args:
-            x: tokens, [N, d]. group, at: a token's group and its place in it, [N] each; places run from 0 without gaps.
+            x: tokens, group after group, [N, d]. start, size: first token and number of tokens of each group, [G] each.
             causal: attend to the places not after one's own.
 
         Returns:
             [N, d].
         """
         d = x.shape[1]
-        groups, longest = int(group.max()) + 1, int(at.max()) + 1
-        qkv = x.new_zeros(groups, longest, 3 * d).index_put((group, at), self.qkv(self.norm1(x)))
-        q, k, v = qkv.view(groups, longest, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        real = None  # padding stands behind the real tokens, where a causal query does not look
-        if not causal:
-            real = torch.zeros(groups, longest, dtype=torch.bool).index_put((group, at), torch.tensor(True))[
-                :, None, None
-            ]
-        head = F.scaled_dot_product_attention(q, k, v, attn_mask=real, is_causal=causal)  # (2), (3)
-        x = x + self.drop(self.out(head.transpose(1, 2)[group, at].reshape(-1, d)))  # (1)
+        at = torch.arange(int(size.max()))
+        real = at < size[:, None]  # [G, longest]
+        padded = torch.where(real, start[:, None] + at, 0)
+        qkv = F.embedding(padded, self.qkv(self.norm1(x)))
+        q, k, v = qkv.view(*padded.shape, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        # padding stands behind the real tokens, where a causal query does not look
+        mask = None if causal else real[:, None, None]
+        head = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # (2), (3)
+        head = F.embedding(real.view(-1).nonzero()[:, 0], head.transpose(1, 2).reshape(-1, d))
+        x = x + self.drop(self.out(head))  # (1)
         return x + self.drop(self.ffn(self.norm2(x)))  # (4)
 
 
@@ -138,23 +153,26 @@ class TemporalAttention(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.within = Attention(config.dim, config.heads, config.dropout)
-        self.across = Attention(config.dim, config.heads, config.dropout)
-        self.age = nn.Embedding(16, config.dim)  # how many slices ago, in powers of two
-        self.cold = nn.Parameter(torch.zeros(config.dim))
+        d, heads = config.dim, config.heads
+        self.within = Attention(d, heads, config.dropout) if config.within == "attention" else None
+        self.across = Attention(d, heads, config.dropout) if config.across == "attention" else None
+        self.gru = nn.GRU(d, d, batch_first=True) if config.across == "gru" else None
+        self.age = nn.Embedding(16, d)  # how many slices ago, in powers of two
+        self.cold = nn.Parameter(torch.zeros(d))
 
-    def forward(self, user: Tensor, click: Tensor, row: Tensor, slice: Tensor, now: Tensor) -> Tensor:
+    def forward(self, user: Tensor, item: Tensor, click: Tensor, row: Tensor, slice: Tensor, now: Tensor) -> Tensor:
         """Summarise the clicks of each of R rows.
 
         Args:
             user: the rows' user vectors, [R, d].
-            click: vectors of all their clicks, rows one after the other and each in time order, [N, d].
+            item: item vectors, [I, d].
+            click: which of these every click is on, rows one after the other and each in time order, [N].
             row: which row a click belongs to, ascending, [N].
             slice: the slice of each click, [N].
             now: the slice of each row, [R]; clicks in it form the open slice.
 
         Returns:
-            E_t [R, d], the mean over the slices; a row without clicks gives its user vector plus a learned constant.
+            E_t [R, d], over the slices; a row without clicks gives its user vector plus a learned constant.
         """
         c, rows = self.config, len(user)
         if not len(row):
@@ -162,31 +180,42 @@ class TemporalAttention(nn.Module):
         # a segment is a run of one row's clicks in one slice
         new = torch.ones_like(row, dtype=torch.bool)
         new[1:] = (row[1:] != row[:-1]) | (slice[1:] != slice[:-1])
-        segment = new.cumsum(0) - 1
         start = new.nonzero()[:, 0]
         end = torch.cat([start[1:], start.new_tensor([len(row)])])
         of_row, of_slice = row[start], slice[start]
-        # drop clicks beyond the last l of a segment, and segments beyond the last S closed ones of a row
-        last = torch.zeros(rows + 1, dtype=torch.long).index_add_(0, of_row + 1, torch.ones_like(of_row)).cumsum(0)
+        # drop segments beyond the last S closed ones of a row, and clicks beyond the last l of a segment
+        last = F.pad(torch.bincount(of_row, minlength=rows).cumsum(0), (1, 0))
         is_open = torch.zeros(rows, dtype=torch.long).index_add_(0, of_row, (of_slice == now[of_row]).long())
-        keep_segment = last[of_row + 1] - torch.arange(len(start)) <= c.slices + is_open[of_row]
-        at = torch.arange(len(row)) - torch.maximum(start, end - c.clicks)[segment]
-        keep = (at >= 0) & keep_segment[segment]
-        number = keep_segment.cumsum(0) - 1  # segments kept, renumbered
-        segment, at, token = number[segment[keep]], at[keep], (user[row] + click)[keep]
-        of_row, of_slice = of_row[keep_segment], of_slice[keep_segment]
+        keep = last[of_row + 1] - torch.arange(len(start)) <= c.slices + is_open[of_row]
+        start, end, of_row, of_slice = (x[keep] for x in (torch.maximum(start, end - c.clicks), end, of_row, of_slice))
+        size = end - start
+        first = F.pad(size.cumsum(0), (1, 0))  # of each segment's tokens
+        token = torch.arange(int(first[-1])) + torch.repeat_interleave(start - first[:-1], size)
 
-        x = self.within(token, segment, at)  # (1)-(4) within a slice
-        size = torch.bincount(segment)[:, None]
-        pooled = x.new_zeros(len(of_row), c.dim).index_add(0, segment, x) / size
-        age = (now[of_row] - of_slice + 1).clamp(min=1).log2().long().clamp(max=15)
+        x = F.embedding(click[token], item) + F.embedding(row[token], user)  # [N, d]
+        if self.within is not None:
+            x = self.within(x, first[:-1], size)  # (1)-(4) within a slice
+        pooled = torch.segment_reduce(x, "mean", offsets=first, axis=0)
+        pooled = pooled + self.age((now[of_row] - of_slice + 1).clamp(min=1).log2().long().clamp(max=15))
 
-        first = torch.searchsorted(of_row, torch.arange(rows))
-        place = torch.arange(len(of_row)) - first[of_row]
-        y = self.across(pooled + self.age(age), of_row, place, causal=True)  # (1)-(4) across slices
-        count = torch.bincount(of_row, minlength=rows)[:, None]
-        summary = y.new_zeros(rows, c.dim).index_add(0, of_row, y) / count.clamp(min=1)
-        return torch.where(count > 0, summary, user + self.cold)
+        count = torch.bincount(of_row, minlength=rows)
+        known = count > 0
+        begin, count = (count.cumsum(0) - count)[known], count[known]
+        summary = self._across(pooled, begin, count)  # (1)-(4) across slices
+        at = torch.where(known, known.cumsum(0) - 1, 0)
+        return torch.where(known[:, None], F.embedding(at, summary), user + self.cold)
+
+    def _across(self, x: Tensor, begin: Tensor, count: Tensor) -> Tensor:
+        """One vector of the slices of each row: x [slices of all rows, d], rows in order -> [rows, d]."""
+        if self.gru is not None:
+            at = torch.arange(int(count.max()))
+            y, _ = self.gru(F.embedding((begin[:, None] + at).clamp(max=len(x) - 1), x))
+            return y[torch.arange(len(count)), count - 1]
+        if self.config.across == "last":
+            return x[begin + count - 1]
+        if self.across is not None:
+            x = self.across(x, begin, count, causal=True)
+        return torch.segment_reduce(x, "mean", lengths=count, axis=0)
 
 
 class Interest(nn.Module):
@@ -203,8 +232,8 @@ class Interest(nn.Module):
 
     def forward(self, user: Tensor, item: Tensor, attribute: Tensor) -> Tensor:
         """Eq. (10) before its sigmoid: user [n, d], item [n, d], attribute [n, ..., d] -> [n, ...]."""
-        both = (user * item).view(len(user), *[1] * (attribute.dim() - 2), -1)
-        return (both * self.linear(attribute)).sum(-1)
+        both = (user * item) @ self.linear.weight  # W^T (u * i): W is applied once a click, not once an attribute
+        return (both.view(len(user), *[1] * (attribute.dim() - 2), -1) * attribute).sum(-1)
 
     def loss(self, user: Tensor, item: Tensor, attribute: Tensor, others: Tensor) -> Tensor:
         """Eq. (9): the item's own attribute against those of other items.
@@ -222,68 +251,158 @@ class Interest(nn.Module):
 
 
 class Fusion(nn.Module):
-    """T_U = W^T vec([E_t; 1] outer [E_g; 1]), Eq. (6)."""
+    """T_U of E_t and E_g: W^T vec([E_t; 1] outer [E_g; 1]), Eq. (6), or a plainer way to combine them.
 
-    def __init__(self, dim: int):
+    `lowrank` is `outer` with W a sum of `rank` products, W_ijk = sum_r U_rik V_rjk.
+    """
+
+    def __init__(self, dim: int, kind: str = "outer", rank: int = 16):
         super().__init__()
-        self.linear = nn.Linear((dim + 1) ** 2, dim, bias=False)
+        self.kind, self.dim = kind, dim
+        if kind == "outer":
+            self.linear = nn.Linear((dim + 1) ** 2, dim, bias=False)
+        elif kind == "lowrank":
+            self.u, self.v = (nn.Parameter(torch.empty(rank, dim + 1, dim)) for _ in range(2))
+        elif kind in ("concat", "gate"):
+            self.linear = nn.Linear(2 * dim, dim)
 
     def reset_parameters(self) -> None:
-        """Each of the three kinds of entry, products, E_t and E_g alone (beside the 1), starts with equal weight."""
-        d = self.linear.out_features
-        weight = self.linear.weight.data.view(d, d + 1, d + 1).normal_(std=1 / d)
-        weight[:, -1] *= d**0.5
-        weight[:, :, -1] *= d**0.5
-        weight[:, -1, -1] = 0.0
+        """Start from E_t + E_g (the entries beside the 1) and small products."""
+        d = self.dim
+        if self.kind == "outer":
+            weight = self.linear.weight.data.view(d, d + 1, d + 1).normal_(std=1 / d)
+            weight[:, -1, -1] = 0.0
+            weight[:, :-1, -1] = weight[:, -1, :-1] = torch.eye(d)
+        elif self.kind == "lowrank":
+            for factor in (self.u, self.v):
+                nn.init.normal_(factor, std=(d * len(factor) ** 0.5) ** -0.5)
 
     def forward(self, temporal: Tensor, group: Tensor) -> Tensor:
-        """Combine [R, d] and [R, d] into [R, d], linear in each."""
+        """Combine [R, d] and [R, d] into [R, d]; `outer` and `lowrank` are linear in each."""
+        if self.kind == "sum":
+            return temporal + group
+        if self.kind == "concat":
+            return self.linear(torch.cat([temporal, group], 1))
+        if self.kind == "gate":
+            gate = torch.sigmoid(self.linear(torch.cat([temporal, group], 1)))
+            return gate * temporal + (1 - gate) * group
         u, g = F.pad(temporal, (0, 1), value=1.0), F.pad(group, (0, 1), value=1.0)
+        if self.kind == "lowrank":
+            return (torch.einsum("ni,rik->rnk", u, self.u) * torch.einsum("nj,rjk->rnk", g, self.v)).sum(0)
         return self.linear((u[:, :, None] * g[:, None, :]).flatten(1))
 
 
+class Readout(nn.Module):
+    """One vector of a node's own and its states in the group's and the modalities' hypergraphs, section 2.3.3.
+
+    `linear` is E_g = Linear[E_U; Z_group; Z_1; ..; Z_Q], and for items e_i = Linear[M_I + A; Z_group; Z_1; ..; Z_Q].
+    """
+
+    def __init__(self, dim: int, graphs: int, kind: str = "linear"):
+        super().__init__()
+        self.kind, self.parts = kind, 1 + graphs
+        if kind == "linear":
+            self.linear = nn.Linear(self.parts * dim, dim)
+        elif kind == "attention":
+            self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
+
+    def reset_parameters(self) -> None:
+        """Start from the node's own vector and a little of its states: what they say has to be learned first."""
+        if self.kind == "linear":
+            d = self.linear.out_features
+            self.linear.weight.data[:, d:] *= 0.3
+            nn.init.eye_(self.linear.weight.data[:, :d])
+
+    def forward(self, own: Tensor, states: Tensor) -> Tensor:
+        """[n, d] and [n, graphs * d] -> [n, d]."""
+        z = torch.cat([own, states], 1)
+        if self.kind == "linear":
+            return self.linear(z)
+        z = z.view(len(z), self.parts, -1)
+        return z.mean(1) if self.kind == "mean" else (self.score(z).softmax(1) * z).sum(1)
+
+
 class Prediction(nn.Module):
-    """logit = MLP([T_U; e_i; T_U * e_i]) with three layers, Eq. (7) before its sigmoid."""
+    """logit = MLP([T_U; e_i; T_U * e_i]) + w^T (T_U * e_i), the MLP with three layers: Eq. (7) before its sigmoid."""
 
     def __init__(self, dim: int, hidden: tuple[int, ...], dropout: float):
         super().__init__()
         self.user = nn.Linear(dim, hidden[0])  # the first layer's columns for T_U
         self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
         self.both = nn.Linear(dim, hidden[0], bias=False)  # and for their product
+        self.direct = nn.Parameter(torch.full((dim,), dim**-0.5))  # w
         self.rest = nn.Sequential(
-            nn.ReLU(), nn.Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden[1], 1)
+            nn.ReLU(), Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden[1], 1)
         )
 
     def forward(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> Tensor:
         """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]; gives [B]."""
-        both = self.both(user[user_row] * item[item_row])
-        return self.rest(self.user(user)[user_row] + self.item(item)[item_row] + both).squeeze(1)
+        if len(user_row) <= 32 * len(user):
+            both = F.embedding(user_row, user) * F.embedding(item_row, item)
+            first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
+            return self.rest(first + self.both(both)).squeeze(1) + both @ self.direct
+        # many candidates each: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e, a matrix of its own for every user
+        order = user_row.argsort(stable=True)
+        rows = item_row[order].split(torch.bincount(user_row, minlength=len(user)).tolist())
+        bias, direct = self.user(user), user * self.direct
+        weight = self.item.weight.T + user[:, :, None] * self.both.weight.T  # [Q, d, D1]
+        logit = [
+            self.rest(torch.addmm(b, item[row], w)).squeeze(1) + item[row] @ v
+            for row, b, w, v in zip(rows, bias, weight, direct, strict=True)
+        ]
+        return torch.empty(len(order)).index_put((order,), torch.cat(logit))
 
 
-class Carried:
-    """States of nodes after each slice in which they were active, and the look-up of the last one before a slice.
+class GCN(nn.Module):
+    """One layer of the paper's ablation, X' = ReLU(D^-1/2 (C + I) D^-1/2 X Theta); C counts shared hyperedges.
 
-    Args:
-        nodes: the active nodes of every slice (None: empty slice).
+    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as in `HGCN`, a node
+    that meets no other keeps its input.
     """
 
-    def __init__(self, nodes: list[Tensor | None]):
-        count = [0 if x is None else len(x) for x in nodes]
-        self.offset = torch.tensor([0, *count]).cumsum(0)
-        node = torch.cat([x for x in nodes if x is not None]) if any(count) else torch.empty(0, dtype=torch.long)
-        self.num_slices = len(nodes) + 1
-        key = node * self.num_slices + torch.repeat_interleave(torch.arange(len(nodes)), torch.tensor(count).long())
-        self.key, self.row = key.sort()
-        self.state: Tensor | None = None  # [rows, graphs * d]
+    def __init__(self, dim: int, dropout: float):
+        super().__init__()
+        self.theta = nn.Linear(dim, dim, bias=False)
+        self.drop = Dropout(dropout)
 
-    def find(self, node: Tensor, slice: Tensor) -> Tensor:
-        """Row of the node's last state strictly before `slice`; -1 if it was never active before."""
-        at = torch.searchsorted(self.key, node * self.num_slices + slice) - 1
-        inside = at.clamp(min=0)
-        if not len(self.key):
-            return torch.full_like(node, -1)
-        found = (at >= 0) & (self.key[inside] // self.num_slices == node)
-        return torch.where(found, self.row[inside], -1)
+    def forward(self, x: Tensor, graph: Hypergraph) -> Tensor:
+        """[n, d] -> [n, d]; `graph` from `pairs`."""
+        y = self.drop(torch.relu(graph @ self.theta(x)))
+        alone = graph.by_node.indptr.diff() == 1  # with itself
+        return torch.where(alone[:, None], x, y)
+
+
+def pairs(h: Hypergraph) -> Hypergraph:
+    """The normalised graph D^-1/2 (C + I) D^-1/2 of the nodes that share hyperedges, as a square matrix of values."""
+    c = clique(h).tocoo()
+    n = h.num_nodes
+    row, column = (np.concatenate([c.coords[k], np.arange(n)]) for k in (0, 1))
+    value = np.concatenate([c.data, np.ones(n)])
+    degree = np.bincount(row, value, minlength=n) ** -0.5
+    return Hypergraph.from_pairs(row, column, n, n, weight=value * degree[row] * degree[column])
+
+
+@dataclass(frozen=True)
+class Round:
+    """The hypergraphs of one slice and kind of node as they are propagated: capped in training, nodes compacted."""
+
+    nodes: Tensor
+    """Global numbers of the nodes that take part, [n]."""
+    place: Tensor
+    """Of every node active in the slice among them; -1 for those that no hyperedge holds, [active]."""
+    graphs: list[Hypergraph]
+    """One for the group and each modality, on those n nodes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What convolving users and convolving items differ in."""
+
+    name: str
+    number: int
+    sides: tuple
+    """The hypergraphs of each slice, `hyperctr.hypergraphs.Side`; None where it is empty."""
+    carried: Carried
 
 
 class HyperCTR(nn.Module):
@@ -294,7 +413,7 @@ class HyperCTR(nn.Module):
         tables: numbers of users and items, modality features, and the sliced hypergraphs.
 
     Raises:
-        ValueError: the tables hold no hypergraphs.
+        ValueError: the tables hold no hypergraphs, or ones that the propagation cannot keep from leaking.
     """
 
     Config = Config
@@ -304,33 +423,54 @@ class HyperCTR(nn.Module):
         super().__init__()
         if tables.slices is None:
             raise ValueError("HyperCTR needs time-sliced hypergraphs: build them with hyperctr.hypergraphs")
+        if tables.slices.own and tables.slices.target_edge == "exclude" and config.propagation == "sampled":
+            raise ValueError(
+                'model.propagation = "sampled" cannot leave out the own clicks of the random split: choose "slice" or '
+                '"full", or slices.target_edge = "keep"'
+            )
         d, self.config, self.slices = config.dim, config, tables.slices
         self.modalities = list(tables.modalities)
         graphs = len(self.slices.names)
-        self.user = nn.Embedding(tables.num_users + 1, d)  # E_U; the last row: any unknown user
-        self.item = nn.Embedding(tables.num_items + 1, d)  # M_I; the last row: any unknown item
+        # E_U and M_I; the last row: any unknown one
+        self.user = nn.Embedding(tables.num_users + 1, d, sparse=tables.num_users > LARGE)
+        self.item = nn.Embedding(tables.num_items + 1, d, sparse=tables.num_items > LARGE)
         self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in tables.modalities.items()})  # P_m
         self.temporal = TemporalAttention(config)
-        self.user_conv = nn.ModuleList(HGCN(d, config.depth, config.dropout) for _ in range(graphs))
-        self.item_conv = nn.ModuleList(HGCN(d, config.depth, config.dropout) for _ in range(graphs))
-        self.read_user = nn.Linear(graphs * d, d)
-        self.read_item = nn.Linear((1 + graphs) * d, d)
-        self.fusion = Fusion(d)
+        # Theta of users' and of items' hypergraphs, a stack of layers each, shared by all slices
+        self.convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
+        self.mix = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1)) if config.carry == "gate" else None
+        self.read_user = Readout(d, graphs, config.read)
+        self.read_item = Readout(d, graphs)
+        self.fusion = Fusion(d, config.fusion, config.rank)
         self.predict = Prediction(d, config.hidden, config.dropout)
-        for m, x in tables.modalities.items():  # features and presence; the unknown item has none
-            self.register_buffer(f"feature_{m}", F.pad(x, (0, 0, 0, 1)), persistent=False)
+        for m, x in tables.modalities.items():  # features, perhaps memory-mapped; the unknown item has none
+            self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        starts = torch.from_numpy(self.slices.grid.starts(len(self.slices) + 1))
+        grid, count = self.slices.grid, len(self.slices) + 1  # the open slice, which behind the last quantile is none
+        starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
         self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
-        self.users = Carried([side and side.nodes for side in self.slices.users])
-        self.items = Carried([side and side.nodes for side in self.slices.items])
-        self._active = [n for n, side in enumerate(self.slices.users) if side is not None]
-        self._sampled: dict[tuple, Hypergraph] = {}
-        self._fresh = False
+        sides = self.slices.users, self.slices.items
+        self.kinds = [
+            Kind(name, number, sides[number], Carried([side and side.nodes for side in sides[number]]))
+            for number, name in enumerate(("users", "items"))
+        ]
+        self._active = [n for n in range(len(self.slices)) if any(kind.sides[n] is not None for kind in self.kinds)]
+        self._reach = int(self.slices.own)  # 1: rows read their own slice too
+        self._interests = tables.interests
+        self.interest = Interest(d) if hasattr(tables.interests, "loss") else None  # joint mode
+        self._begin()
         self.reset_parameters()
+        if weights := getattr(self._interests, "weights", None):
+            self.load_state_dict(weights, strict=False)  # learned before: they are where training starts
+
+    def _stack(self) -> nn.ModuleList:
+        """Theta^(0) to Theta^(depth - 1)."""
+        c = self.config
+        gcn = c.conv == "gcn"
+        return nn.ModuleList(GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout) for _ in range(c.depth))
 
     def reset_parameters(self) -> None:
         """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""
@@ -342,41 +482,50 @@ class HyperCTR(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for block in (self.temporal.within, self.temporal.across):
-            nn.init.zeros_(block.out.weight)
-            nn.init.zeros_(block.ffn[-1].weight)
-        self.fusion.reset_parameters()
+            if block is not None:
+                nn.init.zeros_(block.out.weight)
+                nn.init.zeros_(block.ffn[-1].weight)
+        for module in (self.fusion, self.read_user, self.read_item):
+            module.reset_parameters()
 
     def train(self, mode: bool = True) -> HyperCTR:
         """Switch between training and evaluation; the cached states are renewed before they are next read."""
         if mode and not self.training:
             self.rounds += 1
-        self._fresh, self._sampled = False, {}
+        self._begin()
         return super().train(mode)
 
     def forward(self, batch: Batch) -> Output:
-        if not self._fresh:
-            self.refresh()
+        measured = self.refresh()
         first = batch.first  # one row of each query: the user's side is computed once
-        now = self.slice_of(batch.time)  # [B]
-        live = self._live(now)
+        now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
         # a candidate in a slice looks the same to everyone: each distinct (item, slice) is computed once
-        pair, of_row = (batch.item * self.users.num_slices + now).unique(return_inverse=True)
-        item, when = pair // self.users.num_slices, pair % self.users.num_slices
-        row, column = batch.history_mask[first].nonzero(as_tuple=True)
-        clicked = batch.history[first][row, column]
+        pair, of_row = (batch.item * every + now).unique(return_inverse=True)
+        item, when = pair // every, pair % every
+        row, column = batch.past.mask.nonzero(as_tuple=True)
+        clicked = batch.past.item[row, column]
         vector, where = torch.cat([item, clicked]).unique(return_inverse=True)
-        candidate, click = self.item_vector(vector)[where].split([len(item), len(clicked)])
-        user = self.user_vector(batch.user[first])
+        inputs = self.item_inputs(vector)  # X^(0) of the group's and the modalities' hypergraphs, [unique, graphs * d]
+        of_item, click = where[: len(item)], where[len(item) :]
+        candidate = F.embedding(of_item, inputs)
+        user = self.user_vector(batch.user[first])  # [Q, d]
 
-        slice = self.slice_of(batch.history_time[first][row, column])
-        temporal = self.temporal(user, click, row, slice, now[first])  # (1)-(4)  E_t [Q, d]
-        group = self.carried(self.users, batch.user[first], now[first], user, live)  # (5)
-        fused = self.fusion(temporal, self.read_user(group))  # (6)  T_U [Q, d]
-        graph = self.carried(self.items, item, when, candidate, live)  # (5)
-        e_i = self.read_item(torch.cat([candidate, graph], 1))  # [pairs, d]
+        live, penalty, moved = self._live(batch, now, [(batch.user[first], now[first]), (item, when)])
+
+        slice = self.slice_of(batch.past.time[row, column])
+        temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
+        users, items = self.kinds
+        static = user.repeat(1, len(self.slices.names))
+        group = self._carried(users, batch.user[first], now[first], static, live[0])  # (5)  Z_U
+        fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
+        graph = self._carried(items, item, when, candidate, live[1])  # (5)  Z_I
+        e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         logit = self.predict(fused, e_i, batch.query, of_row)  # (7)  [B]
-        return Output(logit)
+        if self.training and self.interest is not None:
+            clicked = batch.label == 1
+            penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
+        return Output(logit, penalty, {**measured, **moved})
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Slice of each time; everything behind the last closed slice is the open one."""
@@ -386,68 +535,201 @@ class HyperCTR(nn.Module):
         """E_U[u], [n] -> [n, d]."""
         return self.user(self._known(user, self.seen_user))
 
-    def item_vector(self, item: Tensor, modality: str | None = None) -> Tensor:
-        """M_I[i] plus the vector of one modality, or the mean of those that the item has, [n] -> [n, d]."""
-        names = self.modalities if modality is None else [modality]
+    def user_inputs(self, user: Tensor) -> Tensor:
+        """X^(0) = E_U of each hypergraph, side by side, [n] -> [n, graphs * d]."""
+        return self.user_vector(user).repeat(1, len(self.slices.names))
+
+    def item_inputs(self, item: Tensor) -> Tensor:
+        """X^(0) of each hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
+
+        [n] -> [n, graphs * d]; the first d columns are the item's vector everywhere else.
+        """
         x = self.item(self._known(item, self.seen_item))
-        if not names:
+        if not self.modalities:
             return x
-        present = torch.stack([getattr(self, f"present_{m}")[item] for m in names], 1).to(x.dtype)  # [n, Q]
-        parts = torch.stack([self.project[m](getattr(self, f"feature_{m}")[item]) for m in names], 1)  # [n, Q, d]
-        return x + (parts * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        row = item.clamp(max=len(self.seen_item) - 2)
+        parts, total = [], 0.0
+        for m in self.modalities:
+            present = getattr(self, f"present_{m}")[item][:, None]
+            part = self.project[m](getattr(self, f"feature_{m}")[row].float()) * present
+            parts.append(x + part)
+            total = total + part
+        count = sum(getattr(self, f"present_{m}")[item].float() for m in self.modalities)[:, None]
+        return torch.cat([x + total / count.clamp(min=1), *parts], 1)
 
-    def carried(self, states: Carried, node: Tensor, now: Tensor, static: Tensor, live: dict) -> Tensor:
-        """Last states of the nodes before their slices, [n] -> [n, graphs * d]; `static` [n, d] where there is none."""
-        static = static.repeat(1, len(self.slices.names))
-        if self.config.depth == 0 or not self._active:
-            return static
-        row = states.find(node, now)
-        z = torch.where((row >= 0)[:, None], states.state[row.clamp(min=0)], static)
-        for n, fresh in live.get(id(states), {}).items():
-            at = ((row >= states.offset[n]) & (row < states.offset[n + 1])).nonzero()[:, 0]
-            z = z.index_put((at,), fresh[row[at] - states.offset[n]])
-        return z
+    def _inputs(self, kind: Kind, node: Tensor) -> Tensor:
+        return self.user_inputs(node) if kind.number == 0 else self.item_inputs(node)
 
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Propagate every slice once and keep the states: exact in evaluation, on sampled neighbours in training."""
-        self._fresh = True
-        if self.config.depth:
-            self.users.state = self._cat([self._propagate_users(n) for n in self._active])
-            self.items.state = self._cat([self._propagate_items(n) for n in self._active])
+    # --- states of nodes over slices, section 2.3 ------------------------------------------------------------------
 
-    def _live(self, now: Tensor) -> dict:
-        """States of the latest slice before the batch, with gradients; also written to the cache."""
-        past = [n for n in self._active if n < int(now.min())] if self.training and self.config.depth else []
-        if not past:
+    def refresh(self) -> dict[str, float]:
+        """Renew the cached states where that is due: exact in evaluation, on capped hypergraphs in training.
+
+        Returns:
+            how far they moved since the last time, if there was one.
+        """
+        due = self._step == 0 or (self.training and self.config.refresh and self._step % self.config.refresh == 0)
+        self._step += 1
+        if not due or self.config.depth == 0:
             return {}
-        n, live = past[-1], {}
-        for states, z in [(self.users, self._propagate_users(n)), (self.items, self._propagate_items(n))]:
-            states.state[states.offset[n] : states.offset[n + 1]] = z.detach()
-            live[id(states)] = {n: z}
-        return live
+        moved = {}
+        if self.interest is not None and self._step == 1:
+            self._use(self._interests.renewed(self))
+        with torch.no_grad(), record_function("propagate"):
+            for kind in self.kinds:
+                rounds = [side and self._round(kind, n) for n, side in enumerate(kind.sides)]
+                layers = [r and self._convolve(kind, r) for r in rounds]
+                distance = kind.carried.keep([r and r.place for r in rounds], [x and x[-1] for x in layers])
+                if self.training and self.config.propagation == "sampled":
+                    found = [x for x in layers if x]
+                    kind.carried.hidden = [torch.cat(x) for x in list(zip(*found, strict=True))[:-1]]
+                if self._step > 1:
+                    moved[f"drift_{kind.name}"] = distance
+        return moved
 
-    def _propagate_users(self, n: int) -> Tensor:
-        """Eq. (5) on slice n's user-interest hypergraphs, X = E_U: [active, graphs * d]."""
-        side = self.slices.users[n]
-        x = self.user_vector(side.nodes)
-        return torch.cat([conv(x, self._graph(side, n, g)) for g, conv in enumerate(self.user_conv)], 1)
+    def _use(self, slices) -> None:
+        """Take other hypergraphs on the same nodes."""
+        self.slices, self._rounds = slices, {}
+        self.kinds = [replace(kind, sides=(slices.users, slices.items)[kind.number]) for kind in self.kinds]
 
-    def _propagate_items(self, n: int) -> Tensor:
-        """Eq. (5) on slice n's item-homogeneous hypergraphs, X = M_I + A of the modality: [active, graphs * d]."""
-        side = self.slices.items[n]
-        inputs = [self.item_vector(side.nodes, m) for m in [None, *self.modalities]]
-        convs = zip(self.item_conv, inputs, strict=True)
-        return torch.cat([conv(x, self._graph(side, n, g)) for g, (conv, x) in enumerate(convs)], 1)
+    def _begin(self) -> None:
+        """Forget what belongs to the round of training or evaluation before."""
+        self._step, self._rounds, self._held = 0, {}, None
 
-    def _graph(self, side, n: int, g: int) -> Hypergraph:
-        """The hypergraph; in training a sample with capped sizes and degrees, drawn anew every round."""
-        h, k = side.graphs[g], self.config.neighbors
-        if not self.training or not k:
-            return h
-        if id(h) not in self._sampled:
-            self._sampled[id(h)] = cap(h, size=k, degree=k, seed=(int(self.rounds), n, g))
-        return self._sampled[id(h)]
+    def _carried(self, kind: Kind, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
+        """What rows in slices `now` read of nodes, [n] -> [n, graphs * d]; their inputs `static` without a state."""
+        if self.config.depth == 0:
+            return static
+        carried, only = kind.carried, self.config.carry == "none"
+        z = carried.read(carried.find(node, now, only), static, live)
+        if self._reach:  # then the row's own slice, where its node has a state in it
+            z = carried.read(carried.find(node, now + 1, only=True), z, live)
+        if self.mix is None:
+            return z
+        both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)  # HyperRec's gate
+        return (self.mix(both).softmax(1) * both).sum(1).flatten(1)
+
+    def _live(
+        self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]]
+    ) -> tuple[list[list[Live]], Tensor | float, dict]:
+        """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
+
+        Batches that share a propagation read the states held since the first of them. What each says about those states
+        adds up, and goes through the propagation with the last: at fixed weights, the sum of all their gradients.
+        """
+        past = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
+        if not (past and self.training and self.config.depth):
+            return [[], []], 0.0, {}
+        if self.config.propagation == "sampled":
+            around = [self._around(kind, past[-1], *nodes) for kind, nodes in zip(self.kinds, asked, strict=True)]
+            moved = max(distance for _, distance in around)
+            return [live for live, _ in around], 0.0, {"staleness": moved}
+        chosen = past if self.config.propagation == "full" else past[-1:]
+        alone = self._reach and self.slices.target_edge == "exclude"  # each batch leaves out its own clicks
+        if not (batch.last or alone):
+            if self._held is None:
+                with torch.no_grad():
+                    self._held = [self._propagate(kind, chosen, batch) for kind in self.kinds]
+                for live in chain(*self._held):
+                    live.state.requires_grad_()
+            return self._held, 0.0, {}
+        fresh = [self._propagate(kind, chosen, batch) for kind in self.kinds]
+        held, self._held = self._held, None
+        if held is None:
+            return fresh, 0.0, {}
+        penalty, moved, length = 0.0, 0.0, 0.0
+        for new, old in zip(chain(*fresh), chain(*held), strict=True):
+            if old.state.grad is not None:
+                carried = (new.state * old.state.grad).sum()
+                penalty = penalty + carried - carried.detach()
+            moved += float((new.state.detach() - old.state.detach()).square().sum())
+            length += float(new.state.detach().square().sum())
+        return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
+
+    def _propagate(self, kind: Kind, slices: list[int], batch: Batch) -> list[Live]:
+        """Eq. (5) on the hypergraphs of some slices, also written to the cache."""
+        found = []
+        for n in slices:
+            if kind.sides[n] is not None:
+                with record_function("propagate"):
+                    r = self._round(kind, n, batch)
+                    found.append(Live(n, r.place, self._convolve(kind, r)[-1]))
+                if not self._reach:
+                    kind.carried.renew(found[-1])
+        return found
+
+    def _convolve(self, kind: Kind, r: Round) -> list[Tensor]:
+        """Eq. (5), the output of every layer: [n, graphs * d] each."""
+        layers = [self._inputs(kind, r.nodes).split(self.config.dim, 1)]
+        for j in range(self.config.depth):
+            stacks = zip(self.convs[kind.number], layers[-1], r.graphs, strict=True)
+            layers.append([stack[j](x, h) for stack, x, h in stacks])
+        return [torch.cat(parts, 1) for parts in layers[1:]]
+
+    def _around(self, kind: Kind, n: int, node: Tensor, now: Tensor) -> tuple[list[Live], float]:
+        """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
+
+        In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
+        computed (GNNAutoScale, arXiv 2106.05609), so that a step costs one hop whatever the depth.
+        """
+        if kind.sides[n] is None:
+            return [], 0.0
+        r, d, k = self._round(kind, n), self.config.dim, self.config.neighbors
+        first, end = kind.carried.offset[n], kind.carried.offset[n + 1]
+        row = kind.carried.find(node, now + self._reach)
+        target = r.place[row[(row >= first) & (row < end)] - first].unique()
+        target = target[target >= 0]
+        place = torch.full_like(r.place, -1)
+        if not len(target):
+            return [], 0.0
+        place[torch.isin(r.place, target)] = torch.arange(len(target))
+        drawn = []
+        for g, h in enumerate(r.graphs):
+            seed = (int(self.rounds), self._step, n, kind.number, g)
+            drawn.append(blocks(h, target, 1, size=k, degree=k, seed=seed))
+        layer = []
+        for j in range(self.config.depth):
+            parts = []
+            for g, (nodes, block) in enumerate(drawn):
+                at = slice(g * d, (g + 1) * d)
+                if j == 0:
+                    x = self._inputs(kind, r.nodes[nodes])[:, at]
+                else:
+                    x = kind.carried.hidden[j - 1][kind.carried.begin[n] + nodes, at]
+                    x = x.index_put((block[0].targets,), layer[-1][:, at])
+                parts.append(self.convs[kind.number][g][j](x, block))
+            layer.append(torch.cat(parts, 1))
+        new = Live(n, place, layer[-1])
+        at = kind.carried.begin[n] + target
+        moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
+        kind.carried.state[at] = new.state.detach()
+        for kept, x in zip(kind.carried.hidden, layer, strict=False):
+            kept[at] = x.detach()
+        return [new], float(moved)
+
+    def _round(self, kind: Kind, n: int, batch: Batch | None = None) -> Round:
+        """The hypergraphs of slice n: in training capped, anew every round, and without the batch's own clicks."""
+        side, sampled = kind.sides[n], self.config.propagation == "sampled"
+        own = batch is not None and self._reach and self.slices.target_edge == "exclude"
+        key = kind.number, n
+        if key not in self._rounds:
+            graphs, most = side.graphs, 0 if sampled or not self.training else self.config.neighbors
+            if most:
+                draw = (int(self.rounds), n, kind.number)
+                graphs = [cap(h, size=most, degree=most, seed=(*draw, g)) for g, h in enumerate(graphs)]
+            self._rounds[key] = graphs if self._reach else self._compacted(side, graphs)
+        found = self._rounds[key]
+        if not self._reach:
+            return found
+        if own:
+            at = (batch.label == 1) & (self.slice_of(batch.time) == n)
+            node, hyperedge = (batch.user, batch.item) if kind.number == 0 else (batch.item, batch.user)
+            found = [self.slices.without(h, node[at].numpy(), hyperedge[at].numpy()) for h in found]
+        return self._compacted(side, found)
+
+    def _compacted(self, side, graphs: Sequence[Hypergraph]) -> Round:
+        kept, place, graphs = compact(graphs)
+        return Round(side.nodes[kept], place, [pairs(h) for h in graphs] if self.config.conv == "gcn" else graphs)
 
     def _known(self, index: Tensor, seen: Tensor) -> Tensor:
         """Numbers with a trained vector; others, and a random share while training, become the unknown one."""
@@ -455,7 +737,3 @@ class HyperCTR(nn.Module):
         if self.training and self.config.id_dropout:
             known = known & (torch.rand(len(index)) >= self.config.id_dropout)
         return torch.where(known, index, len(seen) - 1)
-
-    @staticmethod
-    def _cat(parts: list[Tensor]) -> Tensor:
-        return torch.cat(parts) if parts else torch.empty(0)

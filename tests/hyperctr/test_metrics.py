@@ -94,6 +94,8 @@ def test_user_auc_by_hand():
     score = [3, 1, 2, 1, 2, 5, 6, 9]
     user = [0, 0, 0, 1, 1, 2, 2, 3]  # user 0: 1.0 in 3 rows; user 1: 0.0 in 2 rows; users 2 and 3 have one class
     assert metrics.user_auc(label, score, user) == (3 / 5, 1 / 2, 2, 2)
+    assert metrics.user_auc(label, score, np.array(user) * 10**12 - 5) == (3 / 5, 1 / 2, 2, 2)
+    assert metrics.user_auc(label, score, [f"u{u}" for u in user]) == (3 / 5, 1 / 2, 2, 2)
 
 
 @pytest.mark.parametrize("levels", [None, 1])
@@ -109,6 +111,32 @@ def test_user_auc_equals_a_loop_over_users(levels):
     assert weighted == pytest.approx(np.average(each, weights=rows), abs=1e-12)
     assert plain == pytest.approx(np.mean(each), abs=1e-12)
     assert (counted, skipped) == (len(each), len(np.unique(user)) - len(each))
+
+
+@pytest.mark.parametrize("levels", [None, 1])
+def test_positive_auc_is_a_double_loop_over_clicks_and_their_own_negatives(levels):
+    label, score, query = drawn(400, levels, users=90)
+    query[-5:] = np.arange(90, 95)  # clicks without a negative
+    label = np.isin(np.arange(400), np.unique(query, return_index=True)[1][10:]).astype(int)  # ten queries lack a click
+    shares = []
+    for y, s, q in zip(label, score, query, strict=True):
+        own = score[(query == q) & (label == 0)]
+        if y == 1 and len(own):
+            shares.append(sum((s > n) + 0.5 * (s == n) for n in own) / len(own))
+    assert len(shares) < label.sum()
+    mean, error = metrics.positive_auc(label, score, query)
+    assert mean == pytest.approx(np.mean(shares), abs=1e-12)
+    assert error == pytest.approx(np.std(shares, ddof=1) / math.sqrt(len(shares)), abs=1e-12)
+
+
+def test_positive_auc_of_one_click_has_no_error_and_of_none_no_value():
+    assert metrics.positive_auc([1, 0, 0, 1], [2, 1, 2, 5], ["a", "a", "a", "b"])[0] == 0.75
+    assert math.isnan(metrics.positive_auc([1, 0, 0], [2, 1, 3], [7, 7, 7])[1])
+    for label in ([1, 1], [0, 0]):
+        assert np.isnan(metrics.positive_auc(label, [1.0, 2.0], [0, 1])).all()
+    assert np.isnan(metrics.positive_auc([], [], [])).all()
+    with pytest.raises(ValueError, match="one positive a query, got 2 in one"):
+        metrics.positive_auc([1, 0, 1], [2, 1, 3], [4, 4, 4])
 
 
 def test_user_auc_without_a_user_of_both_classes_says_so_in_the_counts():

@@ -69,6 +69,8 @@ def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():
     assert undone == start
     assert replace(found.train, seed=1) == start.train
     assert run_of(start, Cell("hyperctr", "q8", 1, 0), MODELS).slices.count == 8
+    frozen = replace(start, slices=replace(start.slices, graphs="frozen", count=4))
+    assert run_of(frozen, Cell("hyperctr", "7d", 1, 0), MODELS).slices == replace(frozen.slices, every="7d", count=0)
 
 
 def test_baseline_scores_the_same_rows_as_the_model():

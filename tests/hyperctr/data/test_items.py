@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyperctr.data.items import Items, Users, present_rows
+from hyperctr.data.items import Items, Users, blocks, present_rows
 
 
 def test_a_row_of_zeros_is_a_missing_modality():
@@ -61,3 +61,13 @@ def test_the_first_row_that_is_not_finite_is_named(bad):
 def test_a_wrong_table_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_blocks_of_a_file_are_its_rows_and_none_is_a_map_of_it(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(90, dtype=np.float16).reshape(30, 3))
+    mapped = np.lib.format.open_memmap(tmp_path / "x.npy", mode="r")
+    for matrix in (mapped, np.array(mapped), mapped[5:17], mapped[::2]):
+        parts = list(blocks(matrix, 3 * 8))
+        assert [start for start, _ in parts] == list(range(0, len(matrix), 8))
+        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), matrix)
+    assert not any(isinstance(part, np.memmap) for _, part in blocks(mapped, 24))

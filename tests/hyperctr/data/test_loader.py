@@ -1,13 +1,13 @@
 """Histories, counts and drawn negatives against slow loops over a random log full of equal times."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.loader import Loader
+from hyperctr.data.loader import Loader, Meetings
 
 USERS, ITEMS, ROWS = 9, 14, 240
 
@@ -64,11 +64,8 @@ def assert_looks_back(batch, past, length):
 
 
 def same(a, b):
-    for field in fields(a):
-        x, y = getattr(a, field.name), getattr(b, field.name)
-        if not (x is y is None or torch.equal(x, y)):
-            return False
-    return True
+    pairs = [(getattr(a, field.name), getattr(b, field.name)) for field in fields(a)]
+    return all(torch.equal(x, y) if torch.is_tensor(x) else same(x, y) if is_dataclass(x) else x is y for x, y in pairs)
 
 
 @pytest.mark.parametrize("length", [1, 3, 100])
@@ -101,13 +98,14 @@ def test_without_logged_non_clicks_there_are_no_shows():
     assert Loader(random_log()).batch(np.arange(5)).shows_before is not None
 
 
-def test_negatives_existed_before_and_were_not_met_before():
+@pytest.mark.parametrize("draw", ["uniform", "popularity"])
+def test_negatives_existed_before_and_were_not_met_before(draw):
     log = random_log(2, logged=False)
     rows = np.arange(ROWS)
-    drawn = Loader(log).negatives(log.user, log.time, 6, np.random.default_rng(0))
+    drawn = Loader(log).negatives(log.user, log.time, 6, np.random.default_rng(0), draw)
     missing = 0
     for k in rows:
-        existed = {log.item[j] for j in rows if log.time[j] < log.time[k]}
+        existed = {log.item[j] for j in rows if log.time[j] < log.time[k] and (draw == "uniform" or log.label[j])}
         free = existed - met(log, log.user[k], log.time[k])
         assert set(drawn[k]) <= free | {-1}
         if -1 in drawn[k]:
@@ -122,6 +120,53 @@ def test_negatives_are_drawn_uniformly():
     counts = np.bincount(drawn.ravel(), minlength=5)
     assert counts[0] == counts[4] == 0  # met by the user; first seen at the very moment
     assert abs(counts[1:4] - 1000).max() < 5 * np.sqrt(3000 * 2 / 9)
+
+
+def test_popular_negatives_are_drawn_as_often_as_they_were_clicked_before():
+    item = [0, *[1] * 6, *[2] * 3, 3, 3, *[4] * 9, *[3] * 9]
+    time = [*range(1, 13), *[12] * 9, *[20] * 9]  # before 12: item 1 six times, 2 three times, 3 once; item 4 at 12
+    label = [*[1] * 11, 0, *[1] * 18]
+    log = Interactions([0, *[1] * 29], item, time, label, 2, 5, logged_non_clicks=False)
+    drawn = Loader(log).negatives(np.zeros(500, int), np.full(500, 12), 8, np.random.default_rng(0), "popularity")
+    counts = np.bincount(drawn.ravel(), minlength=5)
+    assert counts[0] == counts[4] == 0  # met by the user; clicked from the very moment on
+    share = np.array([6, 3, 1]) / 10
+    assert (abs(counts[1:4] - 4000 * share) < 5 * np.sqrt(4000 * share * (1 - share))).all()
+
+
+@pytest.mark.parametrize("draw", ["uniform", "popularity"])
+def test_what_happens_later_moves_no_negative(draw):
+    log = random_log(10, logged=False)
+    cut = ROWS // 2
+    at = log.time[cut]
+    early = np.flatnonzero(log.time <= at)
+    changed = replace(log, item=np.where(log.time >= at, log.item[::-1], log.item), label=np.r_[log.label[:-1], 1])
+    changed = changed.take(np.arange(ROWS - 20))
+
+    def drawn(log, rows):
+        return Loader(log).negatives(log.user[rows], log.time[rows], 20, np.random.default_rng(0), draw)
+
+    assert np.array_equal(drawn(log, early), drawn(changed, early))
+    late = np.arange(ROWS - 40, ROWS - 20)
+    assert not np.array_equal(drawn(log, late), drawn(changed, late))
+
+
+def test_meetings_are_told_apart_where_many_pairs_share_a_place():
+    rng = np.random.default_rng(0)
+    users, items = 50, 10**6 + 3
+    user, item, time = rng.integers(users, size=400), rng.integers(items, size=400), rng.integers(100, size=400)
+    user[:100], item[:100] = user[100:200], item[100:200]  # met twice
+    meetings = Meetings(user, item, time, items)
+    asked = [np.r_[user, rng.integers(users, size=5000)], np.r_[item, rng.integers(items, size=5000)]]
+    when = rng.integers(101, size=5400)
+    first = {}
+    for u, i, t in zip(user.tolist(), item.tolist(), time.tolist(), strict=True):
+        first[u, i] = min(t, first.get((u, i), t))
+    pairs = zip(asked[0].tolist(), asked[1].tolist(), when.tolist(), strict=True)
+    expected = [k for k, (u, i, t) in enumerate(pairs) if first.get((u, i), t) < t]
+    assert meetings.find(*asked, when).tolist() == expected
+    assert 100 < len(expected) < 400
+    assert len(Meetings(user[:0], item[:0], time[:0], items).find(user, item, time)) == 0
 
 
 def test_negatives_that_do_not_exist_are_left_out():
@@ -184,6 +229,34 @@ def test_every_row_comes_once_an_epoch_and_groups_never_mix(shuffle, grouped, si
         assert all(len(set(group[part])) == 1 for part in seen)
 
 
+def test_batches_of_one_group_come_in_runs():
+    log, rows = random_log(6), np.arange(ROWS)
+    group = rows % 3
+    of_group = {row: row % 3 for row in rows.tolist()}
+
+    def epoch(run):
+        batches = Loader(log).batches(rows, 7, seed=1, shuffle=True, group=group, run=run)
+        return [(batch.context[:, 0].tolist(), batch.last) for batch in batches]
+
+    one, four = epoch(1), epoch(4)
+    assert all(last for _, last in one)
+    assert sorted(map(sorted, (part for part, _ in one))) == sorted(map(sorted, (part for part, _ in four)))
+    runs, begun = [], []
+    for part, last in four:
+        begun.append(of_group[part[0]])
+        if last:
+            runs.append(begun)
+            begun = []
+    assert not begun
+    assert all(len(set(run)) == 1 for run in runs)
+    # 80 rows a group are 12 batches of 7, the last of 3: three runs of four
+    assert [len(run) for run in runs] == [4] * 9
+    order = [run[0] for run in runs]
+    assert order != sorted(order)  # runs are shuffled
+    ends = list(Loader(log).batches(rows, 50, group=np.zeros(ROWS), run=3))
+    assert [batch.last for batch in ends] == [False, False, True, False, True]
+
+
 def test_no_rows_make_no_batches():
     assert list(Loader(random_log()).batches(np.empty(0, np.int64), 8)) == []
 
@@ -202,6 +275,10 @@ def test_leaky_negatives_were_never_met_not_even_later():
     for k in range(ROWS):
         assert not set(drawn[k]) & met(log, log.user[k], 10**9)
     assert (drawn[log.time == log.time.min()] >= 0).any()  # items of later days are there from the start
+    clicked = log.item[::2][log.label[::2] == 1]
+    drawn = loader.negatives(log.user[:3], log.time[:3], 200, np.random.default_rng(0), "popularity")
+    for k in range(3):
+        assert set(drawn[k]) - {-1} == set(clicked) - met(log, log.user[k], 10**9)
 
 
 def test_unknown_users_and_items_have_no_past():

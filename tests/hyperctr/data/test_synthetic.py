@@ -1,4 +1,4 @@
-"""The planted worlds are what they say: seeded, calibrated, under a known ceiling, two hops where two are promised."""
+"""The planted worlds are what they say: seeded, calibrated, under a known ceiling, the signal where they say it is."""
 
 from functools import cache
 
@@ -21,6 +21,28 @@ def world(preset, seed=0):
 def clicked(preset):
     log = world(preset).dataset.interactions
     return log.label, world(preset).probability
+
+
+@cache
+def community(preset):
+    """Of every item of a world in which items keep it; -1 for one that was never shown."""
+    w = world(preset)
+    of_item = np.full(w.dataset.items.num_items, -1)
+    of_item[w.dataset.interactions.item] = w.cluster[:, 0]
+    assert (of_item[w.dataset.interactions.item] == w.cluster[:, 0]).all()
+    return of_item
+
+
+def gap(w, days, pairs=2_000_000, width=3):
+    """Pairs of rows of one user on items of the same clusters, as far apart in time as asked: their row numbers."""
+    log, rng = w.dataset.interactions, np.random.default_rng(0)
+    key = log.user * 1000 + (w.cluster * [1, 10, 100]).sum(1)
+    order = np.lexsort((log.time, key))
+    first, last = (np.searchsorted(key[order], key, side) for side in ("left", "right"))
+    one = rng.integers(len(log), size=pairs)
+    other = order[first[one] + (rng.random(pairs) * (last - first)[one]).astype(np.int64)]
+    near = np.abs((log.time[other] - log.time[one]) / DAY - days) < width
+    return one[near], other[near]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -91,15 +113,16 @@ def week_of(log):
 
 def test_features_show_the_community_of_anchors_and_of_no_other_item():
     (tier, _), w = tiers(), world("multihop")
-    community = w.clusters[:, 0]
+    group = np.repeat(np.arange(6), len(tier) // 6)
+    assert (group == community("multihop"))[community("multihop") >= 0].all()
     for name in MODALITIES:
         x = w.dataset.items.modalities[name]
         assert w.dataset.items.present[name].all()
 
         def spread(items, x=x):
             """Mean variance of the six community means, over that within a community."""
-            means = np.array([x[items & (community == c)].mean(0) for c in range(6)])
-            within = np.mean([x[items & (community == c)].var(0).mean() for c in range(6)])
+            means = np.array([x[items & (group == c)].mean(0) for c in range(6)])
+            within = np.mean([x[items & (group == c)].var(0).mean() for c in range(6)])
             return means.var(0).mean() / within
 
         assert spread(tier == 0) > 1
@@ -143,14 +166,77 @@ def test_second_tier_items_reach_anchors_in_two_hops_and_not_in_one():
 
 def test_two_hops_lead_to_anchors_of_the_own_community():
     tier, _ = tiers()
-    community = world("multihop").clusters[:, 0]
-    same = community[tier == 2][:, None] == community[tier == 0]
+    group = community("multihop")
+    same = group[tier == 2][:, None] == group[tier == 0]
     own = total = 0.0
     for incidence in weekly_incidence():
         second, first, anchors = (incidence[tier == t] for t in (2, 1, 0))
         via = (second @ first.T) @ (first @ anchors.T)
         own, total = own + via[same].sum(), total + via.sum()
     assert own / total > 0.4  # by chance one in six
+
+
+def test_interests_of_drift_are_half_forgotten_after_the_half_life():
+    w = planted("drift", 0, 1.0)
+    assert w.half_life == 60
+    felt = np.log(w.probability / (1 - w.probability)) - w.offset  # what user and clusters say, no matter the item
+    moved = {days: np.square(np.subtract(*felt[list(gap(w, days))])).mean() for days in (30, 60, 120)}
+    # E (x(t) - x(t + L))^2 is proportional to 1 - 2^(-L / half-life)
+    assert moved[60] / moved[120] == pytest.approx((1 - 1 / 2) / (1 - 1 / 4), rel=0.1)
+    assert moved[30] / moved[120] == pytest.approx((1 - 0.5**0.5) / (1 - 1 / 4), rel=0.1)
+
+
+def is_anchor(preset, anchors):
+    """Items stand by community, the anchors of each first."""
+    num_items = world(preset).dataset.items.num_items
+    return np.arange(num_items) % (num_items // 6) < anchors
+
+
+def test_half_of_the_items_of_fashion_are_about_something_else_after_the_turnover():
+    w, anchor = world("fashion"), is_anchor("fashion", 20)
+    assert w.turnover == 8
+    log, day = w.dataset.interactions, (w.dataset.interactions.time - START) // DAY
+    about = np.full((180, w.dataset.items.num_items), -1)
+    about[day, log.item] = w.cluster[:, 0]
+    assert (about[day, log.item] == w.cluster[:, 0]).all()  # an item has one community on a day
+    for lag in (8, 16, 40):
+        before, after = about[:-lag], about[lag:]
+        both = (before >= 0) & (after >= 0)
+        kept = 0.5 ** (lag / 8)  # drawn anew, the community is the same once in six times
+        assert (before == after)[both & ~anchor].mean() == pytest.approx(kept + (1 - kept) / 6, abs=0.04)
+        assert (before == after)[both & anchor].all()
+
+
+def group_week():
+    """For every week of `group` the hyperedges: who clicked what, [users, items], and the collectors among them."""
+    w = world("group")
+    log = w.dataset.interactions
+    for week in range(26):
+        rows = (week_of(log) == week) & (log.label == 1)
+        incidence = np.zeros((log.num_users, log.num_items), bool)
+        incidence[log.user[rows], log.item[rows]] = True
+        yield incidence, np.arange(log.num_users) >= 0.98 * log.num_users
+
+
+def test_hyperedges_of_collectors_are_ten_times_as_large_as_others():
+    sizes = [(h[c].sum(1), h[~c].sum(1)) for h, c in group_week()]
+    large, small = (np.concatenate(part) for part in zip(*sizes, strict=True))
+    assert large.min() > 60 and small.max() <= 10 and large.mean() > 10 * small[small > 0].mean()
+
+
+def test_what_a_fresh_item_is_about_stands_in_most_hyperedges_and_in_few_of_their_pairs():
+    anchor, group = is_anchor("group", 50), community("group")
+    own = np.zeros((2, 2))  # by hyperedge and by pair: partners of the same community, and all
+    for h, _ in group_week():
+        h = h[(h & anchor).any(1) & (h & ~anchor).any(1)]
+        same = np.array([[(row & anchor & (group == c)).sum() for c in range(6)] for row in h], float)
+        for row, partners in zip(h, same, strict=True):
+            fresh = group[row & ~anchor]
+            own += [[(partners[fresh] / partners.sum()).sum(), len(fresh)],
+                    [partners[fresh].sum(), len(fresh) * partners.sum()]]  # fmt: skip
+    by_hyperedge, by_pair = own[:, 0] / own[:, 1]
+    assert by_hyperedge > 0.35  # by chance one in six
+    assert by_pair < 0.25
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -172,7 +258,9 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
 
 
 def test_an_unknown_preset_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, noise"):
+    with pytest.raises(
+        ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, group, fashion, noise"
+    ):
         planted("drfit")
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hyperctr.batch import Batch, Tables
+from hyperctr.batch import Batch, History, Tables
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
 from hyperctr.models.popularity import Popularity
 
@@ -22,8 +22,8 @@ def batch(user, item, clicks=None, shows=None):
     n = len(user)
     row, none = torch.arange(n), torch.zeros(n, 1, dtype=torch.long)
     return Batch(
-        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, first=row, history=none,
-        history_mask=none.bool(), history_time=none, history_type=None,
+        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, first=row,
+        past=History(none, none.bool(), none),
         clicks_before=torch.zeros(n) if clicks is None else torch.tensor(clicks),
         shows_before=None if shows is None else torch.tensor(shows), context=None, label=torch.zeros(n),
     )  # fmt: skip

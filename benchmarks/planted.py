@@ -1,0 +1,235 @@
+"""The paper's claims on worlds whose answer is known: what must come out if HyperCTR does what it says.
+
+    python benchmarks/planted.py --out planted                          all five claims, 5 seeds, 2 processes
+    python benchmarks/planted.py --out planted --claims group,multihop  some of them
+    python benchmarks/planted.py --out planted --seeds 1 --scale 0.3    a quick look: no verdict from one seed
+
+A seed is a world of its own and a training of its own. Verdicts are drawn from the 95 % interval of the difference
+paired by seed: reproduced, inconclusive or contradicted. Called again, only what is missing runs.
+
+DIR/
+    worlds/        a folder a world
+    runs/          a folder a run
+    results.csv    a line a run
+    report.md      the verdicts and every row's scores
+"""
+
+import csv
+import io
+import json
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hyperctr import config, pool, report, verdicts
+from hyperctr.data import synthetic
+from hyperctr.data.split import split
+from hyperctr.metrics import closed, mean_interval
+from hyperctr.models import MODELS
+from hyperctr.published import Claim
+from hyperctr.report import Score
+
+NEEDED = 0.85  # share of the way from popularity to the learnable ceiling
+FACTOR = 4.0  # how far the best slice width may lie from the planted half-life
+COLUMNS = (
+    "preset", "row", "seed", "auc", "auc_low", "auc_high", "valid_auc", "best_epoch", "seconds", "popularity",
+    "learnable", "ceiling", "way",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Study:
+    """One claim: a world, what its rows share, and what each changes."""
+
+    preset: str
+    scale: float
+    """Thousands of users."""
+    base: dict
+    rows: dict[str, tuple[str, ...]]
+    """Name of a row -> overrides as in `hyperctr train --set`."""
+    claim: Claim | None
+    """None for the share of the way to the learnable ceiling."""
+
+
+POPULARITY = {"model": {"name": "popularity"}, "train": {"epochs": 1, "lr": 0.05}}
+DRIFT = {
+    "data": {"history": 60},
+    "slices": {"every": "20d"},
+    "model": {"name": "hyperctr", "dim": 32, "depth": 2},
+    "train": {"epochs": 8, "lr": 4e-3, "batch_size": 256},
+}
+COMMUNITIES = {
+    "data": {"history": 20},
+    "slices": {"every": "7d"},
+    "interest": {"mode": "none"},
+    "model": {"name": "hyperctr", "dim": 16, "depth": 2},
+    "train": {"epochs": 6, "lr": 4e-3, "batch_size": 256},
+}
+SINGLE = {f"{m} alone": (f'data.modalities=["{m}"]',) for m in synthetic.MODALITIES}
+WIDTHS = {f"{days}d": (f"slices.every={days}d",) for days in (1, 3, 8, 24, 64)}
+TURNOVER = 8.0  # days, of the world `fashion`
+NEAR = tuple(w for w in WIDTHS if 1 / FACTOR <= report.days(w) / TURNOVER <= FACTOR)
+FAR = tuple(w for w in WIDTHS if w not in NEAR)
+
+STUDIES = {
+    "ceiling": Study("drift", 1.0, DRIFT, {"all modalities": ()}, None),
+    "modalities": Study(
+        "drift", 1.0, DRIFT, {"all modalities": (), **SINGLE},
+        Claim("all modalities together are better than the best alone", ("all modalities",), tuple(SINGLE)),
+    ),
+    "group": Study(
+        "group", 0.5, COMMUNITIES, {"hypergraph": (), "GCN": ("model.conv=gcn",)},
+        Claim("where groups carry the signal, hypergraphs are better than a GCN on their pairs", ("hypergraph",),
+              ("GCN",)),
+    ),
+    "multihop": Study(
+        "multihop", 0.5, COMMUNITIES, {"3 layers": ("model.depth=3",), "1 layer": ("model.depth=1",)},
+        Claim("where the signal is two hops away, three layers are better than one", ("3 layers",), ("1 layer",)),
+    ),
+    "width": Study(
+        "fashion", 0.5, COMMUNITIES, WIDTHS,
+        Claim(f"the best slice width is inside the grid, within a factor {FACTOR:g} of the {TURNOVER:g} days after "
+              "which half of the items are about something else", NEAR, FAR, interior=True),
+    ),
+}  # fmt: skip
+
+log = Console(stderr=True, soft_wrap=True)
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the worlds, runs and results.")],
+    claims: Annotated[str, typer.Option(help="Which, separated by commas.")] = ",".join(STUDIES),
+    seeds: Annotated[int, typer.Option(min=1, help="Worlds and trainings a row; a verdict needs three.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
+    scale: Annotated[float, typer.Option(min=0.03, help="Times the users of every world.")] = 1.0,
+) -> None:
+    """Run what is missing of the claims' rows, then print the verdicts."""
+    asked = [name.strip() for name in claims.split(",")]
+    if unknown := [name for name in asked if name not in STUDIES]:
+        raise typer.BadParameter(f"unknown claim {unknown[0]!r}; there are {', '.join(STUDIES)}")
+    began, failed = time.perf_counter(), []
+    cells = plan([STUDIES[name] for name in asked], seeds, scale, out)
+    missing = {key: cell for key, cell in cells.items() if not (cell[1] / "report.json").exists()}
+    log.print(f"{len(missing)} of {len(cells)} runs to do")
+
+    def ended(name: str, got: dict | BaseException) -> None:
+        if isinstance(got, BaseException):
+            failed.append(f"{name}: {got}")
+        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if failed else got['test']['auc']:.4f}")
+
+    pool.run_all({name_of(key): cell for key, cell in missing.items()}, jobs, lambda doing, done: None, ended)
+    rows = read(cells, scale)
+    write_csv(rows, out / "results.csv")
+    text = markdown([STUDIES[name] for name in asked], rows, failed)
+    report.put(out / "report.md", text)
+    print(text)
+    raise typer.Exit(1 if failed else 0)
+
+
+Key = tuple[str, str, int]  # preset, row, seed
+
+
+def name_of(key: Key) -> str:
+    return f"{key[0]}, {key[1]}, seed {key[2]}"
+
+
+def plan(studies: list[Study], seeds: int, scale: float, out: Path) -> dict[Key, tuple[config.Run, Path]]:
+    """Every run of the studies, which share rows of equal names, and popularity on each world; makes the worlds."""
+    cells = {}
+    for seed in range(seeds):
+        for study in studies:
+            world = out / "worlds" / f"{study.preset}-{scale * study.scale:g}-{seed}"
+            if not world.exists():
+                synthetic.write(study.preset, world, seed, scale * study.scale)
+            for row, changes in {"popularity": None, **study.rows}.items():
+                tables = POPULARITY if changes is None else study.base
+                own = {"data": {**tables.get("data", {}), "path": str(world)},
+                       "train": {**tables["train"], "seed": seed, "threads": 1}}  # fmt: skip
+                run = config.read({**tables, **own}, MODELS, set=changes or ())
+                cells[study.preset, row, seed] = run, out / "runs" / f"{study.preset} {row} {seed}"
+    return cells
+
+
+def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
+    """A row of results.csv for every finished run."""
+    known = {}
+    for study in STUDIES.values():
+        for preset, row, seed in cells:
+            if preset == study.preset and row == "popularity":
+                world = synthetic.planted(preset, seed, scale * study.scale)
+                parts = split(world.dataset.interactions)
+                known[preset, seed] = world.learnable(parts.train, parts.test), world.ceiling(parts.test)
+    found = {key: json.loads((folder / "report.json").read_text()) for key, (_, folder) in cells.items()
+             if (folder / "report.json").exists()}  # fmt: skip
+    rows = []
+    for (preset, row, seed), got in found.items():
+        floor = found.get((preset, "popularity", seed), {"test": {"auc": np.nan}})["test"]["auc"]
+        learnable, ceiling = known[preset, seed]
+        way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else np.nan
+        rows.append(
+            {"preset": preset, "row": row, "seed": seed, "valid_auc": got["valid"]["auc"], "popularity": floor,
+             "learnable": learnable, "ceiling": ceiling, "way": way}
+            | {name: got["test"][name] for name in ("auc", "auc_low", "auc_high")}
+            | {name: got[name] for name in ("best_epoch", "seconds")}
+        )  # fmt: skip
+    return rows
+
+
+def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
+    """The claim, what was found, and the verdict."""
+    runs = {name: [r for r in rows if (r["preset"], r["row"]) == (study.preset, name)] for name in study.rows}
+    if study.claim:
+        return study.claim.text, *verdicts.judge(study.claim, runs)
+    claim = f"at least {NEEDED:.0%} of the way from popularity to what can be learned"
+    ways = [r["way"] for r in runs["all modalities"]]
+    if not ways:
+        return claim, "nothing was run", "not tested"
+    mean, half = mean_interval(ways)
+    verdict = report.judged([Score(mean - NEEDED, half, len(ways))])
+    return claim, f"{mean:.1%} ± {half:.1%}, n={len(ways)}, least {min(ways):.1%}", verdict
+
+
+def markdown(studies: list[Study], rows: list[dict], failed: list[str]) -> str:
+    """The verdicts, then every row: means over seeds with their intervals."""
+    lines = [["world", "claim", "here", "verdict"]]
+    for study in studies:
+        claim, here, verdict = judge(study, rows)
+        lines.append([study.preset, claim, here, f"**{verdict}**"])
+    table = [["world", "row", "n", "test AUC", "way to learnable", "seconds"]]
+    for preset, name in dict.fromkeys((r["preset"], r["row"]) for r in sorted(rows, key=lambda r: r["preset"])):
+        runs = [r for r in rows if (r["preset"], r["row"]) == (preset, name)]
+        way = f"{statistics.fmean(r['way'] for r in runs):.0%}"
+        seconds = f"{statistics.fmean(r['seconds'] for r in runs):.0f}"
+        table.append([preset, name, str(len(runs)), report.plain(report.score(runs)), way, seconds])
+    for preset in dict.fromkeys(study.preset for study in studies):
+        runs = [r for r in rows if (r["preset"], r["row"]) == (preset, "popularity")]
+        for name in ("learnable", "ceiling") if runs else ():
+            mean = statistics.fmean(r[name] for r in runs)
+            table.append([preset, f"({name})", str(len(runs)), f"{mean:.4f}", "", ""])
+    parts = ["# Planted worlds", "± is the 95 % t interval over seeds; differences are paired by seed.",
+             "## Verdicts", report.table(lines), "## Rows", report.table(table)]  # fmt: skip
+    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
+    return "\n\n".join(parts) + "\n"
+
+
+def write_csv(rows: list[dict], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    report.put(path, text.getvalue())
+
+
+if __name__ == "__main__":
+    app()

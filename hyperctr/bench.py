@@ -1,0 +1,402 @@
+"""The paper's studies as commands: each is data, a few rows of settings, and one runner does them all.
+
+DIR/
+    base.toml      the run that all rows share
+    bench.json     what is compared, on which data (by hash), and, when it is done, the scores and verdicts
+    results.csv    a line a run, as each ends
+    runs/          a folder a run; called again, only what is missing runs, and a killed run goes on
+    table.csv, report.md, NAME.png
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hyperctr import config, pool, published, report, verdicts
+from hyperctr.sweep import baseline, seeded
+
+COLUMNS: dict[str, type] = {
+    "data": str, "split": str, "leaky": bool, "row": str, "model": str, "seed": int, "auc": float, "auc_low": float,
+    "auc_high": float, "user_auc": float, "positive_auc": float, "logloss": float, "logloss_1to1": float,
+    "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str, "status": str,
+}  # fmt: skip
+"""Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One table or figure of the paper's experiments."""
+
+    name: str
+    """Its name on the command line."""
+    title: str
+    """Which table or figure it is, and of what."""
+    varies: str = ""
+    """The key of a run that its values go into; "" where rows differ in more than a value."""
+    values: tuple[str, ...] = ()
+    """The paper's grid."""
+    axis: str = ""
+    """What the values are."""
+    log: bool = False
+    """Whether they are drawn on a log axis."""
+
+
+BENCHES = {
+    bench.name: bench
+    for bench in (
+        Bench("table3", "Table 3: HyperCTR and other models"),
+        Bench("table4", "Table 4: modalities, and hypergraphs against a GCN"),
+        Bench("layers", "Figure 4: number of HGCN layers", "model.depth", ("0", "1", "2", "3", "4", "5"),
+              "HGCN layers (0: no graph)"),
+        Bench("granularity", "Figure 5: width of a time slice", "slices.every",
+              ("1mo", "2mo", "3mo", "6mo", "9mo", "12mo", "15mo", "18mo"), "slice width (log scale)", True),
+        Bench("dim", "Figure 6, top row: width of the embeddings", "model.dim", ("8", "16", "32", "64", "128", "256"),
+              "width of the embeddings (log scale)", True),
+        Bench("neighbors", "Figure 6, bottom row: sampled neighbours", "model.neighbors",
+              ("5", "10", "15", "20", "25", "30", "40"), "members kept of a hyperedge, hyperedges kept of a node"),
+        Bench("threads", "Figure 7: speed-up of an epoch with threads", "train.threads",
+              ("1", "2", "4", "8", "16", "24"), "threads"),
+        Bench("curve", "Figure 8: the learning curve", "train.eval_every", ("0.05",)),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, or a point of the curve; a model that is not there yet has a row without runs."""
+
+    name: str
+    model: str = "hyperctr"
+    sets: tuple[str, ...] = ()
+    """What it changes in the base run, as `--set` would."""
+
+
+def find(name: str) -> Bench:
+    """The bench of this name.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    if name not in BENCHES:
+        near = difflib.get_close_matches(name, BENCHES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BENCHES)}"
+        raise ValueError(f"unknown bench {name!r}, {hint}")
+    return BENCHES[name]
+
+
+def column_of(text: str) -> str:
+    """The paper's data set that `--paper` names, "" for all."""
+    known = {name.lower(): name for name in published.COLUMNS} | {"all": ""}
+    if text.lower() not in known:
+        raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
+    return known[text.lower()]
+
+
+def split_of(text: str | None) -> list[str]:
+    """What `--split` sets in a run."""
+    known = {None: [], "temporal": ["split.kind=temporal"], "paper": ["split.kind=random"]}
+    if text not in known:
+        raise ValueError(f"--split takes temporal or paper, got {text!r}")
+    return known[text]
+
+
+def rows(
+    bench: Bench, base: config.Run, values: Iterable[str], modalities: Iterable[str], models: Mapping
+) -> list[Row]:
+    """The rows of a bench, popularity and static MF first.
+
+    Args:
+        bench: what is studied.
+        base: the run that all rows share.
+        values: of the key that is varied.
+        modalities: what the data hold.
+        models: the models that exist, by name.
+    """
+    simple = [Row(title, model) for model, title in report.BASELINES.items()]
+    if bench.name == "table3":
+        theirs = [Row(name, name.lower()) for name in published.models()]
+        known = {row.model for row in (*simple, *theirs)}
+        return [*simple, *theirs[:-1], *(Row(name, name) for name in models if name not in known), theirs[-1]]
+    if bench.name == "table4":
+        held = list(modalities)
+        named = [(published.modality(name), name) for name in held if len(held) > 1]
+        often = Counter(theirs for theirs, _ in named)
+        single = [Row(theirs if often[theirs] == 1 else ours, sets=(f"data.modalities={json.dumps([ours])}",))
+                  for theirs, ours in named]  # fmt: skip
+        last = [Row("GCN, no hypergraph", sets=("model.conv=gcn",)), Row("no graph", sets=("model.depth=0",))]
+        return [*simple, Row("all modalities"), *single, *last]
+    if bench.name == "threads":
+        few = ("train.epochs=1", "train.eval_every=1", "evaluate.negatives=10", "evaluate.max_positives=200",
+               "evaluate.valid_negatives=10", "evaluate.valid_positives=200")  # fmt: skip
+        return [Row(value, sets=(f"train.threads={value}", *few)) for value in values]
+    if bench.name == "curve":
+        (share,) = values
+        patience = round(base.train.patience / float(share))  # validations are that much closer
+        return [*simple, Row("HyperCTR", sets=(f"train.eval_every={share}", f"train.patience={patience}"))]
+    return [*simple, *(Row(value, sets=_sets(bench.varies, value)) for value in values)]
+
+
+def run_of(base: config.Run, row: Row, seed: int, models: Mapping) -> config.Run:
+    """The run of a row under a seed.
+
+    Raises:
+        ValueError: a value does not parse or lies outside its range.
+    """
+    if row.model != base.model_name:
+        return baseline(base, row.model, seed, models)
+    return seeded(config.read(tomllib.loads(config.to_toml(base)), models, set=row.sets), seed)
+
+
+def run(
+    name: str,
+    base: config.Run,
+    values: list[str],
+    seeds: int,
+    out: Path,
+    jobs: int,
+    column: str | None,
+    watch: Callable[[dict[str, str], int, int], None],
+    say: Callable[[str], None],
+) -> dict:
+    """Run what is missing of a bench, then write its table, report and figure.
+
+    Args:
+        name: one of BENCHES.
+        base: what all rows share.
+        values: grid instead of the paper's; [] for the paper's.
+        seeds: runs a row; of `threads`, repeats.
+        out: the bench's folder.
+        jobs: processes at a time; `threads` times one after another.
+        column: which of the paper's data sets stands beside ours; "" all, None the one that the data are named after.
+        watch: shown about once a second: what each running cell does, cells done, cells in all.
+        say: prints one line.
+
+    Returns:
+        what bench.json holds.
+
+    Raises:
+        ValueError: an unknown bench; a value that cannot be; a folder that holds something else or cannot be written;
+            data that have changed since the bench began.
+    """
+    from hyperctr.data import folder, sources
+    from hyperctr.models import MODELS
+
+    bench = find(name)
+    if base.model_name != "hyperctr":
+        raise ValueError(f"a bench studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
+    where = sources.find(base.data.path)
+    grid, notes = _grid(bench, values)
+    dataset = folder.read(where, modalities=base.data.modalities or None)
+    plan = rows(bench, base, grid, dataset.items.modalities, MODELS)
+    numbers = [base.train.seed + k for k in range(seeds)]
+    cells = {
+        _cell(row.name, seed): (row, seed, run_of(base, row, seed, MODELS))
+        for seed in numbers
+        for row in plan
+        if row.model in MODELS
+    }
+    pool.claim(out, base, f"the bench {name}")
+    facts = {
+        "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
+        "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
+        "rows": [[row.name, row.model if row.model in MODELS else ""] for row in plan],
+        "axis": bench.axis, "log": bench.log,
+        "paper": published.column(dataset.name) if column is None else column,
+        "notes": notes, "config": _digest(base), "commit": _commit(), "cores": os.cpu_count(),
+        "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
+    }  # fmt: skip
+    results = out / "results.csv"
+    good = {_cell(row["row"], row["seed"]) for row in _results(out) if row["status"] == "ok"} & set(cells)
+    missing = {cell: what for cell, what in cells.items() if cell not in good}
+    _remember(out, facts, bool(missing))
+    if good:
+        say(f"{len(good)} of {len(cells)} runs are done already, {len(missing)} to go")
+
+    def ended(cell: str, got: dict | BaseException) -> None:
+        row, seed, what = missing[cell]
+        line = report.result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
+        test = {} if isinstance(got, BaseException) else got["test"]
+        line["positive_auc"] = test.get("positive_auc", float("nan"))
+        report.append_result(results, line, COLUMNS)
+        done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
+        if name == "threads":
+            done = f"{line['seconds']:.2f} s an epoch"
+        say(f"{cell}: {done if line['status'] == 'ok' else line['status']}")
+
+    timed = {"work": time_epoch, "fresh": True} if name == "threads" else {}
+    try:
+        pool.run_all(
+            {cell: (what, out / "runs" / cell) for cell, (_, _, what) in missing.items()},
+            1 if timed else jobs,
+            lambda doing, new: watch(doing, len(good) + new, len(cells)),
+            ended,
+            **timed,
+        )
+    except KeyboardInterrupt:
+        say("stopped; the same command continues")
+        raise
+    if name == "curve":
+        _keep_curves(out, cells)
+    return redraw(out)
+
+
+def redraw(out: Path) -> dict:
+    """Write table, report and figure of a bench again from bench.json and results.csv; gives what bench.json holds.
+
+    Raises:
+        ValueError: the folder does not hold a bench.
+    """
+    facts = _facts(out)
+    if facts is None:
+        raise ValueError(f"{out} does not hold a bench: there is no bench.json")
+    wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
+    last = {_cell(row["row"], row["seed"]): row for row in _results(out)}
+    return verdicts.write(facts, [row for cell, row in last.items() if cell in wanted], out)
+
+
+def time_epoch(run_toml: str, folder: str) -> dict:
+    """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
+    from hyperctr import runs
+    from hyperctr.models import MODELS
+
+    seconds = []
+
+    def stopwatch(batches: Iterable, what: str, total: int) -> Iterator:
+        began = time.perf_counter()
+        yield from batches
+        if what.startswith("epoch"):
+            seconds.append(time.perf_counter() - began)
+
+    got = runs.train(config.read(tomllib.loads(run_toml), MODELS), progress=stopwatch)
+    return got | {"seconds": seconds[0]}
+
+
+def digest_of(path: Path) -> str:
+    """16 hexadecimal digits of the names and contents of a data set's files."""
+    found = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        found.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 22):
+                found.update(block)
+    return found.hexdigest()[:16]
+
+
+def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
+    """The values in order, and what must be said about them."""
+    found, notes = values or list(bench.values), []
+    if values and not bench.values:
+        raise ValueError(f"the rows of {bench.name} are fixed, it takes no --values")
+    if bench.name == "curve" and (len(found) != 1 or not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", found[0])):
+        raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
+    if bench.name == "granularity":
+        return sorted(found, key=report.breadth), notes
+    if bench.name in ("table3", "table4", "curve"):
+        return found, notes
+    if wrong := [value for value in found if not value.isdigit()]:
+        raise ValueError(f"--values of {bench.name} are whole numbers separated by commas, got {wrong[0]!r}")
+    found = sorted(found, key=int)
+    if bench.name != "threads":
+        return found, notes
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if over := [value for value in found if int(value) > cores]:
+        notes.append(f"this machine has {cores} cores: {', '.join(over)} threads were left out")
+    if load > 0.25 * cores:
+        notes.append(f"noisy: other work was running when this began (load {load:.1f} on {cores} cores)")
+    return list(dict.fromkeys(["1", *(value for value in found if 0 < int(value) <= cores)])), notes
+
+
+def _sets(key: str, value: str) -> tuple[str, ...]:
+    if key != "slices.every":
+        return (f"{key}={value}",)
+    count = re.fullmatch(r"q([1-9]\d*)", value)
+    return (f"slices.count={count[1]}",) if count else (f'slices.every="{value}"', "slices.count=0")
+
+
+def _cell(row: str, seed: int) -> str:
+    """Name of a run and of its folder."""
+    return f"{re.sub('[^A-Za-z0-9 .,=_-]', '-', row)} seed={seed}"
+
+
+def _facts(out: Path) -> dict | None:
+    path = out / "bench.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["facts"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is not what a bench writes") from None
+
+
+def _remember(out: Path, facts: dict, missing: bool) -> None:
+    """Write the facts before anything runs; refuse data other than those the runs here were made of.
+
+    What had to be said of earlier runs stays; what is said now counts only if a run is missing.
+    """
+    held = _facts(out)
+    if held and held["files"] != facts["files"]:
+        raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
+    if held:
+        facts["notes"] = list(dict.fromkeys([*held["notes"], *(facts["notes"] if missing else ())]))
+    report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+
+
+def _results(out: Path) -> list[dict]:
+    path = out / "results.csv"
+    return report.read_results(path, COLUMNS) if path.exists() else []
+
+
+def _keep_curves(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
+    """Gather the histories of HyperCTR's runs in curve.csv, a line a validation."""
+    lines = ["seed,epoch,loss,valid_auc"]
+    for cell, (row, seed, _) in cells.items():
+        path = out / "runs" / cell / "history.csv"
+        if row.model == "hyperctr" and path.exists():
+            lines += [f"{seed},{p['epoch']},{p['loss']},{p['valid_auc']}" for p in verdicts.read_csv(path)]
+    report.put(out / "curve.csv", "\n".join(lines) + "\n")
+
+
+def _digest(run: config.Run) -> str:
+    """Digest of a run on however many threads."""
+    return config.digest(replace(run, train=replace(run.train, threads=0)))
+
+
+def _commit() -> str | None:
+    """The commit of this code, with + where files differ from it; None outside a repository that holds it."""
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", here.parent, *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version() -> str:
+    from hyperctr import __version__
+
+    return __version__
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {package: version(package) for package in packages}

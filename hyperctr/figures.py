@@ -1,0 +1,298 @@
+"""The look that the figures of a sweep and of a bench share, and a bench's four kinds of figure.
+
+matplotlib is imported inside the functions; a figure is made without pyplot and its global state. A score is anything
+with `mean` and `half`, the half-width of its 95 % interval (NaN where it is unknown).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, FAINT, EDGE = "#22272e", "#6b7380", "#e6e8eb", "#b9bfc7"
+RED, ORANGE, BLUE, NONE = "#b3261e", "#e8590c", "#31688e", "#f3f4f5"
+MARKERS = "osD^vP*X"
+DASHES = ((0, (5, 3)), (0, (1, 1.6)))
+
+
+class Value(Protocol):
+    """A mean with the half-width of its 95 % interval."""
+
+    mean: float
+    half: float
+
+
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
+    """An empty figure of this size in inches and its axes: one, or an array of rows or columns."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    found = figure.subplots(rows, columns, **grid)
+    for axes in np.ravel(found):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(EDGE)
+        axes.tick_params(colors=INK, length=3, color=EDGE)
+        axes.xaxis.label.set_color(GREY)
+        axes.yaxis.label.set_color(GREY)
+        axes.set_axisbelow(True)
+    return figure, found
+
+
+def titles(axes: Axes, title: str, protocol: str, leaky: str = "") -> None:
+    """Title, below it in grey the protocol and in red what makes it leaky: a figure alone must say what it shows."""
+    lines = [(text, ink) for text, ink in ((leaky, RED), (protocol, GREY)) if text]
+    axes.set_title(title, loc="left", fontsize=13, weight="bold", color=INK, pad=13 + 14 * len(lines))
+    for number, (text, ink) in enumerate(reversed(lines)):
+        line = axes.annotate(text, (0, 1), (0, 9 + 14 * number), xycoords="axes fraction", textcoords="offset points")
+        line.set(fontsize=9, color=ink, in_layout=False)  # a long line must not squeeze the axes
+
+
+def lines(
+    axes: Axes,
+    series: Sequence[tuple[str, Sequence[tuple[float, Value | None]]]],
+    across: Sequence[tuple[str, Value]],
+    title: str,
+    colour: str = "",
+) -> None:
+    """Draw a line with its band for each series of (x, AUC), and baselines as dashed lines across."""
+    import numpy as np
+    from matplotlib import colormaps
+
+    colours = [colour] if colour else colormaps["viridis"](np.linspace(0.0, 0.8, max(2, len(series))))
+    for number, (label, points) in enumerate(series):
+        known = [(x, value) for x, value in points if value is not None]
+        if not known:
+            continue
+        x = np.array([x for x, _ in known], dtype=float)
+        mean = np.array([value.mean for _, value in known])
+        half = np.nan_to_num([value.half for _, value in known])
+        style = {"color": colours[number], "marker": MARKERS[number % len(MARKERS)]}
+        axes.fill_between(x, mean - half, mean + half, color=colours[number], alpha=0.11, linewidth=0)
+        if len(x) == 1:  # a band needs two points
+            axes.errorbar(x, mean, half, color=colours[number], capsize=4, linewidth=1.4)
+        axes.plot(
+            x, mean, **style, markersize=6, markeredgecolor="white", markeredgewidth=0.8, linewidth=2, label=label
+        )
+    for number, (name, value) in enumerate(across):
+        dashes = DASHES[number % len(DASHES)]
+        axes.axhline(value.mean, color=GREY, linewidth=1.4, linestyle=dashes, label=name, zorder=1)
+    axes.set_ylabel("test AUC")
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.margins(y=0.08)
+    legend(axes, title)
+
+
+def legend(axes: Axes, title: str = "") -> None:
+    """Put the legend to the right of the axes."""
+    place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "alignment": "left", "frameon": False}
+    axes.legend(title=title or None, **place, handlelength=2.4, labelspacing=0.6, labelcolor=INK)
+
+
+def log_ticks(axes: Axes, place: Mapping[str, float]) -> None:
+    """Make x a log axis with a tick a value; a label that would run into its neighbour goes a line lower."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    labels, last = [], [0.0]  # the latest label of every line
+    for name, x in place.items():
+        level = next((level for level, before in enumerate(last) if x >= 1.3 * before), len(last))
+        last[level : level + 1] = [x]
+        labels.append("\n" * level + name)
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(list(place.values()), labels)
+    axes.set_xlim(min(place.values()) / 1.25, max(place.values()) * 1.25)
+
+
+def luminance(colour: tuple[float, float, float, float]) -> float:
+    """Relative luminance of a colour (WCAG), 0 black to 1 white."""
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG beside its name, then move it there."""
+    beside = path.with_name(path.name + ".part")
+    figure.savefig(beside, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    os.replace(beside, path)
+
+
+# --- the figures of a bench ----------------------------------------------------------------------------------------
+
+
+def draw_table(
+    rows: Sequence[tuple[str, Value | None, str]], paper: Mapping[str, Mapping[str, float]], ours: str
+) -> tuple[Figure, Axes]:
+    """AUC of each row with its interval, and in a panel of its own, with an axis of its own, the paper's.
+
+    Args:
+        rows: name, our score or None, and what to write where there is none.
+        paper: the paper's AUC by column ("MovieLens") and row; empty: one panel.
+        ours: the row to bring out.
+
+    Returns:
+        the figure, and the axes that take its title.
+    """
+    height, share = 1.5 + 0.36 * len(rows), {"sharey": True, "gridspec_kw": {"width_ratios": [3, 2]}}
+    figure, found = canvas(9.4, height, 1, 2, **share) if paper else canvas(7.2, height)
+    here, there = found if paper else (found, None)
+    place = {name: len(rows) - 1 - number for number, (name, _, _) in enumerate(rows)}
+    for name, value, why in rows:
+        colour = ORANGE if name == ours else BLUE
+        if value is None:
+            style = {"fontsize": 8.5, "style": "italic", "va": "center", "transform": here.get_yaxis_transform()}
+            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+            here.text(0.015, place[name], why, color=GREY, **style)
+            continue
+        half = 0.0 if math.isnan(value.half) else value.half
+        dot = {"color": colour, "markersize": 7, "capsize": 3.5, "linewidth": 1.6, "markeredgecolor": "white"}
+        here.errorbar(value.mean, place[name], xerr=half, fmt="o", **dot)
+        here.annotate(f"{value.mean:.4f}", (value.mean, place[name]), (0, 7), textcoords="offset points", ha="center",
+                      fontsize=8, color=colour)  # fmt: skip
+    here.set_xlabel("here: test AUC")
+    here.set_yticks(list(place.values()), list(place))
+    here.set_ylim(-0.7, len(rows) - 0.3)
+    here.margins(x=0.12)
+    for axes in (here, there) if paper else (here,):
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    for label in here.get_yticklabels():
+        if label.get_text() == ours:
+            label.set(weight="bold", color=ORANGE)
+    for number, (column, values) in enumerate(paper.items()):
+        known = {name: auc for name, auc in values.items() if name in place}
+        style = {"marker": "DsP"[number % 3], "s": 34, "facecolors": "none", "edgecolors": GREY, "linewidths": 1.4}
+        there.scatter(list(known.values()), [place[name] for name in known], label=column, **style)
+        for name, auc in known.items() if len(paper) == 1 else ():
+            where = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": GREY}
+            there.annotate(f"{auc:.4f}", (auc, place[name]), (0, 7), **where)
+    if paper:
+        there.set_xlabel("the paper: AUC on " + (" / ".join(paper) if len(paper) == 1 else "its data sets"))
+        there.margins(x=0.15)
+        if len(paper) > 1:
+            legend(there)
+    return figure, here
+
+
+def draw_line(
+    points: Mapping[str, tuple[float, Value | None]],
+    each: Mapping[str, Sequence[float]],
+    across: Sequence[tuple[str, Value]],
+    axis: str,
+    log: bool,
+    chosen: str | None,
+    claims: Sequence[str],
+) -> tuple[Figure, Axes]:
+    """AUC against one setting with a band over seeds and the baselines across; below it what the paper says in words.
+
+    Args:
+        points: x and score by name.
+        each: the AUC of every seed by name.
+        across: baselines.
+        axis: what x is.
+        log: whether x is drawn on a log axis.
+        chosen: the point chosen by validation, ringed.
+        claims: the paper's claims.
+    """
+    figure, axes = canvas(7.8, 4.6)
+    lines(axes, [("HyperCTR", list(points.values()))], across, "", BLUE)
+    seeds = [(x, auc) for name, (x, _) in points.items() for auc in each.get(name, ())]
+    if len(seeds) > len(points):
+        dots = {"color": BLUE, "alpha": 0.45, "markersize": 3.5, "markeredgewidth": 0, "linestyle": "none"}
+        axes.plot(*zip(*seeds, strict=True), "o", **dots, label="each seed")
+    if chosen is not None and points[chosen][1] is not None:
+        x, value = points[chosen]
+        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": ORANGE, "markeredgewidth": 1.8}
+        axes.plot([x], [value.mean], "o", **ring, linestyle="none", label="chosen by\nvalidation")
+    if log:
+        log_ticks(axes, {name: x for name, (x, _) in points.items()})
+    else:
+        axes.set_xticks([x for x, _ in points.values()], list(points))
+    legend(axes)
+    axes.set_xlabel(axis)
+    _quote(figure, claims)
+    return figure, axes
+
+
+def draw_threads(times: Mapping[int, Sequence[float]], claims: Sequence[str]) -> tuple[Figure, Axes]:
+    """Speed-up of one epoch over one thread: every repeat, the median of them, and the line of perfect scaling.
+
+    Args:
+        times: seconds of an epoch by number of threads, a value a repeat; repeats are compared in this order.
+        claims: the paper's claims.
+    """
+    import numpy as np
+
+    figure, axes = canvas(6.6, 4.6)
+    one = times[1]
+    middle = {}
+    for threads, seconds in times.items():
+        found = [a / b for a, b in zip(one, seconds, strict=False)]
+        middle[threads] = float(np.median(one) / np.median(seconds))
+        axes.plot([threads] * len(found), found, "o", color=BLUE, alpha=0.35, markersize=4, markeredgewidth=0)
+    most = max(times)
+    axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=DASHES[0], label="linear")
+    axes.plot(list(middle), list(middle.values()), "o-", color=BLUE, linewidth=2, markersize=7, markeredgecolor="white",
+              label="here, median")  # fmt: skip
+    for threads, value in middle.items():
+        where = {"textcoords": "offset points", "va": "top", "fontsize": 8.5, "color": BLUE}
+        axes.annotate(f"{value:.2f}" if threads > 1 else "", (threads, value), (6, -6), **where)
+    axes.set_xticks(list(times))
+    axes.set_ylabel("speed-up over one thread")
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper left", frameon=False, labelcolor=INK)
+    axes.set_xlabel("threads")
+    _quote(figure, claims)
+    return figure, axes
+
+
+def draw_curve(
+    curves: Mapping[int, Sequence[tuple[float, float, float]]], claims: Sequence[str]
+) -> tuple[Figure, Axes]:
+    """Validation AUC, and below it the training loss, against passes over the training rows; a line a seed.
+
+    Args:
+        curves: (passes, loss, validation AUC) by seed.
+        claims: the paper's claims.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+
+    figure, (above, below) = canvas(7.8, 5.8, 2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
+    colours = colormaps["viridis"](np.linspace(0.0, 0.8, max(2, len(curves))))
+    for colour, (seed, points) in zip(colours, curves.items(), strict=False):
+        x, loss, auc = np.array(points).T
+        style = {"color": colour, "linewidth": 1.8, "marker": "o" if len(x) < 30 else "", "markersize": 3.5}
+        above.plot(x, auc, label=f"seed {seed}", **style)
+        below.plot(x, loss, **style)
+        best = int(np.argmax(auc))
+        above.plot(x[best], auc[best], "o", markersize=11, markerfacecolor="none", markeredgecolor=ORANGE)
+    above.plot([], [], "o", markersize=11, markerfacecolor="none", markeredgecolor=ORANGE, label="kept")
+    for axes, what in ((above, "validation AUC"), (below, "training loss")):
+        axes.set_ylabel(what)
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.margins(x=0.02, y=0.08)
+    below.set_xlim(left=0)
+    below.set_xlabel("passes over the training rows")
+    _quote(figure, claims)
+    legend(above)
+    return figure, above
+
+
+def _quote(figure: Figure, claims: Sequence[str]) -> None:
+    """Write what the paper says below the axes."""
+    found = [line for claim in claims for line in textwrap.wrap(f"The paper: {claim}", int(16 * figure.get_figwidth()))]
+    figure.supxlabel("\n".join(found), x=0.02, ha="left", fontsize=8.5, style="italic", color=GREY)

@@ -1,0 +1,502 @@
+"""The paper's studies: which runs they are, what is made of them, and when a claim counts as reproduced."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from hyperctr import bench, config, figures, pool, published, report, verdicts
+from hyperctr.data import synthetic
+from hyperctr.models import MODELS
+from hyperctr.published import Claim
+
+AUC = {"popularity": 0.60, "mf": 0.65}
+
+
+def base(path="planted", **changes):
+    tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr", "dim": 8, "hidden": [8, 8]}}
+    return config.read(tables | changes, MODELS)
+
+
+def reported(run):
+    """What a run might report: three layers, all modalities and hypergraphs help, each by .02."""
+    auc = AUC.get(run.model_name, 0.70) + 0.001 * run.train.seed
+    if run.model_name == "hyperctr":
+        auc += 0.01 * min(run.model.depth, 3) - 0.02 * len(run.data.modalities) - 0.02 * (run.model.conv == "gcn")
+        auc += 0.0005 * (run.train.seed % 2)
+    scores = {"auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01, "user_auc": auc - 0.05, "positive_auc": auc}
+    return {
+        "data": "planted-drift", "split": run.split.kind, "leaky": run.split.kind != "temporal", "best_epoch": 1,
+        "test": scores | {"logloss": 0.01, "logloss_1to1": 0.6, "rows": 100}, "valid": {"auc": auc},
+        "seconds": 8 / max(run.train.threads, 1),
+    }  # fmt: skip
+
+
+class Trainer:
+    """Stands in for the processes: gives reports at once, and counts."""
+
+    def __init__(self):
+        self.done, self.stop_after, self.fails, self.options = [], math.inf, set(), {}
+
+    def run_all(self, cells, jobs, watch, ended, work=None, fresh=False):
+        self.done, self.options = [], {"jobs": jobs, "work": work, "fresh": fresh}
+        for name, (run, folder) in cells.items():
+            if len(self.done) >= self.stop_after:
+                raise KeyboardInterrupt
+            watch({name: "starting"}, len(self.done))
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = "epoch,loss,valid_auc,best_epoch\n0.5,0.7,0.6,0.5\n1.0,0.6,0.65,1.0\n"
+            (folder / "history.csv").write_text(lines)
+            ended(name, RuntimeError("its process was killed") if name in self.fails else reported(run))
+            self.done.append(name)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    found = Trainer()
+    monkeypatch.setattr(pool, "run_all", found.run_all)
+    return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return synthetic.write("drift", tmp_path_factory.mktemp("world") / "planted", scale=0.03)
+
+
+def run(name, where, out, values=(), seeds=3, column=None, **changes):
+    said = []
+    found = bench.run(
+        name, base(where, **changes), list(values), seeds, out, 2, column, lambda doing, done, total: None, said.append
+    )
+    return found, said
+
+
+# --- which runs ----------------------------------------------------------------------------------------------------
+
+
+def test_table_3_keeps_the_papers_rows_that_have_no_model_and_adds_ours():
+    models = {"hyperctr": 0, "mf": 0, "popularity": 0, "mian": 0, "dstn": 0}
+    found = bench.rows(bench.BENCHES["table3"], base(), [], [], models)
+    assert [row.name for row in found] == [
+        "popularity", "static MF", "GRU4Rec", "THACIL", "DSTN", "MIMN", "ALPINE", "AutoFIS", "UBR4CTR", "mian",
+        "HyperCTR",
+    ]  # fmt: skip
+    assert [row.name for row in found if row.model in models] == ["popularity", "static MF", "DSTN", "mian", "HyperCTR"]
+
+
+def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
+    found = bench.rows(bench.BENCHES["table4"], base(), [], ["image", "audio", "genres"], MODELS)
+    runs = {row.name: bench.run_of(base(), row, 3, MODELS) for row in found}
+    assert list(runs) == [
+        "popularity", "static MF", "all modalities", "visual", "acoustic", "genres", "GCN, no hypergraph", "no graph",
+    ]  # fmt: skip
+    assert [runs[name].data.modalities for name in ("all modalities", "visual", "genres")] == [
+        (),
+        ("image",),
+        ("genres",),
+    ]
+    assert (runs["GCN, no hypergraph"].model.conv, runs["no graph"].model.depth) == ("gcn", 0)
+    assert {run.train.seed for run in runs.values()} == {run.evaluate.seed for run in runs.values()} == {3}
+
+
+def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_their_names():
+    def names(*modalities):
+        return [row.name for row in bench.rows(bench.BENCHES["table4"], base(), [], modalities, MODELS)]
+
+    assert names("visual") == ["popularity", "static MF", "all modalities", "GCN, no hypergraph", "no graph"]
+    assert names("image", "video")[3:5] == ["image", "video"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("layers", "5", lambda run: replace(run, model=replace(run.model, depth=5))),
+        ("dim", "16", lambda run: replace(run, model=replace(run.model, dim=16))),
+        ("neighbors", "7", lambda run: replace(run, model=replace(run.model, neighbors=7))),
+        ("granularity", "3mo", lambda run: replace(run, slices=replace(run.slices, every="3mo"))),
+        ("granularity", "q8", lambda run: replace(run, slices=replace(run.slices, count=8))),
+    ],
+)
+def test_a_value_changes_its_key_alone(name, value, change):
+    start = base(slices={"graphs": "frozen"}, split={"kind": "random"})
+    row = bench.rows(bench.BENCHES[name], start, [value], [], MODELS)[-1]
+    assert bench.run_of(start, row, 0, MODELS) == change(start)
+
+
+def test_learning_curve_waits_as_long_as_the_run_does():
+    (*_, row) = bench.rows(bench.BENCHES["curve"], base(train={"patience": 2}), ["0.05"], [], MODELS)
+    train = bench.run_of(base(train={"patience": 2}), row, 0, MODELS).train
+    assert (train.eval_every, train.patience) == (0.05, 40)
+
+
+def test_threads_are_capped_at_the_cores_and_begin_with_one(monkeypatch):
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (3.0, 0, 0))
+    grid, notes = bench._grid(bench.BENCHES["threads"], ["16", "4", "2"])
+    assert grid == ["1", "2", "4"]
+    assert notes == [
+        "this machine has 6 cores: 16 threads were left out",
+        "noisy: other work was running when this began (load 3.0 on 6 cores)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("layers", ["x"], "--values of layers are whole numbers separated by commas, got 'x'"),
+        ("table3", ["1"], "the rows of table3 are fixed, it takes no --values"),
+        ("granularity", ["7x"], "slices.every must be like 6h, 7d, 2w, 3mo or 1y"),
+        ("curve", ["0"], "curve takes one share of an epoch"),
+        ("dim", ["7"], "model.heads must divide model.dim = 7"),
+    ],
+)
+def test_values_that_cannot_be_stop_before_anything_is_written(world, tmp_path, name, values, says):
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+        run(name, world, tmp_path / "out", values)
+    assert not (tmp_path / "out").exists()
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def rows_of(*aucs, valid=None):
+    interval = [{"auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01} for auc in aucs]
+    return [row | {"seed": k, "valid_auc": valid or row["auc"]} for k, row in enumerate(interval)]
+
+
+@pytest.mark.parametrize(
+    ("three", "one", "verdict", "says"),
+    [
+        # differences .01 .02 .03: mean .02, sd .01, half t(2) * .01 / sqrt 3 = 4.3027 * .0057735 = .02484
+        ((0.71, 0.72, 0.73), (0.70, 0.70, 0.70), "inconclusive", "3: +0.0200 ± 0.0248 over 1, n=3"),
+        # .02 .02 .023: sd .001732, half 4.3027 * .001 = .0043
+        ((0.72, 0.72, 0.723), (0.70, 0.70, 0.70), "reproduced", "3: +0.0210 ± 0.0043 over 1, n=3"),
+        ((0.70, 0.70, 0.70), (0.72, 0.72, 0.723), "contradicted", "3: -0.0210 ± 0.0043 over 1, n=3"),
+        ((0.72, 0.72), (0.70, 0.70), "inconclusive", "2 seeds: a verdict needs three"),
+        ((0.90,), (0.70,), "inconclusive", "one seed: an interval needs more"),
+        ((0.90,), (), "not tested", "the rows that it compares were not run"),
+    ],
+)
+def test_verdict_by_hand(three, one, verdict, says):
+    here, found = verdicts.judge(Claim("", ("3",), ("1",)), {"3": rows_of(*three), "1": rows_of(*one)})
+    assert found == verdict
+    assert says in here
+
+
+def test_claim_over_several_rows_needs_them_all():
+    runs = {"a": rows_of(0.8, 0.8, 0.8), "b": rows_of(0.7, 0.7, 0.7), "c": rows_of(0.9, 0.9, 0.9), "gone": []}
+    assert verdicts.judge(Claim("", ("a",), ("b",)), runs)[1] == "reproduced"
+    assert verdicts.judge(Claim("", ("a",), ("b", "c")), runs)[1] == "contradicted"
+    here, verdict = verdicts.judge(Claim("", ("a",), ("b", "gone")), runs)
+    assert verdict == "inconclusive" and here.endswith("not run: gone")
+
+
+def test_best_of_several_is_chosen_by_validation_and_never_by_test():
+    runs = {
+        "64": rows_of(0.7, 0.7, 0.7, valid=0.9),
+        "128": rows_of(0.8, 0.8, 0.8, valid=0.5),
+        "8": rows_of(0.75, 0.75, 0.75),
+    }
+    here, verdict = verdicts.judge(Claim("", ("64", "128"), ("8",)), runs)
+    assert here.startswith("64, chosen by validation: -0.0500") and verdict == "contradicted"
+
+
+def test_margin_lets_a_claim_of_no_gain_hold():
+    runs = {"64": rows_of(0.70, 0.70, 0.70), "256": rows_of(0.705, 0.705, 0.705)}
+    assert verdicts.judge(Claim("", ("64",), ("256",)), runs)[1] == "contradicted"
+    assert verdicts.judge(Claim("", ("64",), ("256",), margin=0.01), runs)[1] == "reproduced"
+
+
+def test_optimum_at_the_edge_of_the_grid_decides_nothing():
+    (claim,) = published.claims("granularity", ["1d", "7d", "30d"], "")
+    runs = {"1d": rows_of(0.7, 0.7, 0.7), "7d": rows_of(0.8, 0.8, 0.8), "30d": rows_of(0.7, 0.7, 0.7)}
+    assert verdicts.judge(claim, runs)[1] == "reproduced"
+    here, verdict = verdicts.judge(claim, runs | {"30d": rows_of(0.9, 0.9, 0.9)})
+    assert verdict == "inconclusive" and "30d, chosen by validation, lies at the edge" in here
+    assert published.claims("granularity", ["1d", "7d"], "") == []
+
+
+def test_claims_are_those_of_the_papers_data_set():
+    rows = ["0", "1", "2", "3", "4", "5"]
+    assert [c.ours for c in published.claims("layers", rows, "")] == [("3",)]
+    assert published.claims("layers", rows, "MovieLens")[1].ours == ("4", "5")
+    assert published.claims("layers", rows, "Kuaishou")[1].margin == 0.01
+    (claim,) = published.claims("neighbors", ["5", "10", "20", "40"], "")
+    assert (claim.ours, claim.others) == (("20",), ("5", "10", "40"))
+
+
+def test_near_linear_speed_up_needs_three_repeats_and_holds_only_as_far_as_it_was_timed():
+    def timed(*seconds):
+        return [{"seed": k, "seconds": s} for k, s in enumerate(seconds)]
+
+    def verdict(most, one, many, *notes):
+        facts = {"bench": "threads", "notes": notes}
+        return verdicts._speed_claim(facts, {"1": timed(*one), str(most): timed(*many)})[0]
+
+    assert verdict(24, (24, 24.1, 24.2), (1.1, 1.1, 1.1))["verdict"] == "reproduced"
+    assert verdict(24, (24, 24.1), (1.1, 1.1))["verdict"] == "inconclusive"
+    assert verdict(24, (24, 24.1, 24.2), (2, 2, 2))["verdict"] == "contradicted"
+    found = verdict(2, (2.0, 2.0, 2.0), (1.0, 1.0, 1.0))
+    assert found["verdict"] == "inconclusive" and "holds up to 2 threads" in found["here"]
+    for noisy in (verdict(24, (24, 24.1, 29.2), (2, 2, 2)), verdict(24, (24, 24, 24), (2, 2, 2), "noisy: other work")):
+        assert noisy["verdict"] == "inconclusive" and noisy["here"].endswith("the machine was noisy, so no verdict")
+    assert verdicts._speed_claim({}, {"1": timed(1, 1)})[0]["verdict"] == "not tested"
+
+
+# --- the paper's numbers -------------------------------------------------------------------------------------------
+
+
+def test_papers_numbers_are_those_of_its_tables():
+    assert published.numbers("table3", "HyperCTR", "MV1.7M") == (0.8670, 0.5160)
+    assert published.numbers("table3", "THACIL", "Kuaishou") == (0.6640, 0.5793)
+    assert published.numbers("table4", "acoustic", "Kuaishou") is None
+    assert published.numbers("table4", "textual", "MovieLens") == (0.8123, 0.5364)
+    best = [max(published.numbers("table3", name, c)[0] for name in published.models()[:-1]) for c in published.COLUMNS]
+    ours = [published.numbers("table3", "HyperCTR", c)[0] for c in published.COLUMNS]
+    gains = [round(100 * (a / b - 1), 2) for a, b in zip(ours, best, strict=True)]
+    assert gains == [3.18, 7.43, 3.85]  # the paper's last row
+
+
+@pytest.mark.parametrize(
+    ("data", "column"),
+    [("ml-1m", "MovieLens"), ("kuairand-pure", "Kuaishou"), ("microvideo1.7m_x1", "MV1.7M"), ("shop", "")],
+)
+def test_column_beside_ours_goes_by_the_name_of_the_data(data, column):
+    assert published.column(data) == column
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(world, tmp_path, trainer):
+    found, _ = run("table3", world, tmp_path, column="MovieLens")
+    assert all(name.split(" seed=")[0] in ("popularity", "static MF", "HyperCTR") for name in trainer.done)
+    lines = {line["row"]: line for line in csv.DictReader((tmp_path / "table.csv").open())}
+    assert lines["GRU4Rec"]["n"] == "0" and lines["GRU4Rec"]["auc"] == ""
+    assert lines["GRU4Rec"]["paper MovieLens AUC"] == "0.7486"
+    assert lines["popularity"]["paper MovieLens AUC"] == ""
+    assert float(lines["HyperCTR"]["auc"]) == pytest.approx(0.73 + 0.001 + 0.0005 / 3)
+    assert lines["HyperCTR"]["paper MovieLens log loss"] == "0.538"
+    text = (tmp_path / "report.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| GRU4Rec")]
+    assert "no model here yet" in row and row.rstrip(" |").endswith("0.7486 / 0.6991")
+    assert "it has not learned" not in text and "model-0.6844-0.5727" in text
+    assert found["claims"][0]["verdict"] == "inconclusive"  # seven of the paper's baselines are not here
+    assert "over static MF" in found["claims"][0]["here"]
+
+
+def test_without_a_like_named_data_set_all_of_the_papers_stand_beside(world, tmp_path, trainer):
+    run("table4", world, tmp_path)
+    header = (tmp_path / "table.csv").read_text().splitlines()[0]
+    assert all(f"paper {column} AUC" in header for column in published.COLUMNS)
+
+
+def test_table_4_is_judged(world, tmp_path, trainer):
+    found, _ = run("table4", world, tmp_path)
+    together, gcn, visual = found["claims"]
+    assert (together["verdict"], gcn["verdict"]) == ("reproduced", "reproduced")
+    assert visual["verdict"] == "inconclusive"  # all single ones score the same here
+    assert {row["row"]: row["verdict"] for row in found["rows"]}["no graph"] == "worse"
+
+
+def test_random_split_stamps_every_output_leaky(world, tmp_path, trainer):
+    found, _ = run("layers", world, tmp_path / "leaky", ["1", "3"], split={"kind": "random"})
+    run("layers", world, tmp_path / "honest", ["1", "3"])
+    assert found["facts"]["leaky"] is True
+    assert "**LEAKY: the random split" in (tmp_path / "leaky" / "report.md").read_text()
+    assert "LEAKY" not in (tmp_path / "honest" / "report.md").read_text()
+    for name in ("table.csv", "results.csv"):
+        lines = list(csv.DictReader((tmp_path / "leaky" / name).open()))
+        assert {line["leaky"] for line in lines} == {"True"}
+        assert {line["leaky"] for line in csv.DictReader((tmp_path / "honest" / name).open())} == {"False"}
+
+
+@pytest.mark.parametrize("leaky", [True, False])
+def test_figure_says_leaky_in_words(world, tmp_path, trainer, monkeypatch, leaky):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    run("dim", world, tmp_path, ["8", "16"], split={"kind": "random" if leaky else "temporal"})
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert ("LEAKY: random split, not comparable with a temporal one" in texts) is leaky
+
+
+def test_json_says_on_what_and_holds_no_nan(world, tmp_path, trainer):
+    run("table3", world, tmp_path)
+    found = json.loads((tmp_path / "bench.json").read_text(), parse_constant=pytest.fail)
+    facts = found["facts"]
+    assert (facts["data"], facts["seeds"], facts["split"]) == ("planted-drift", [0, 1, 2], "temporal")
+    assert facts["files"] == bench.digest_of(world)
+    assert facts["config"] == config.digest(base(world))
+    assert {"hyperctr", "torch", "python"} <= facts["versions"].keys()
+    assert facts["commit"] is None or len(facts["commit"].rstrip("+")) == 40
+
+
+def test_stopped_bench_goes_on_where_it_was(world, tmp_path, trainer):
+    trainer.stop_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        run("layers", world, tmp_path, ["1", "3"])
+    first, trainer.stop_after = list(trainer.done), math.inf
+    found, said = run("layers", world, tmp_path, ["1", "3"])
+    assert said[0] == "5 of 12 runs are done already, 7 to go"
+    assert not set(first) & set(trainer.done) and len(first) + len(trainer.done) == 12
+    assert [row["n"] for row in found["rows"]] == [3, 3, 3, 3]
+    again, said = run("layers", world, tmp_path, ["1", "3"])
+    assert again == found and trainer.done == []
+
+
+def test_another_seed_or_value_runs_what_is_new(world, tmp_path, trainer):
+    run("layers", world, tmp_path, ["1"], seeds=1)
+    run("layers", world, tmp_path, ["1", "3"], seeds=2)
+    assert trainer.done == ["3 seed=0", "popularity seed=1", "static MF seed=1", "1 seed=1", "3 seed=1"]
+
+
+def test_killed_run_is_a_row_and_is_run_again(world, tmp_path, trainer):
+    trainer.fails = {"3 seed=1"}
+    found, said = run("layers", world, tmp_path, ["1", "3"])
+    assert found["failed"] == ["3, seed 1: failed: its process was killed"]
+    assert "3 seed=1: failed: its process was killed" in said
+    assert [row["n"] for row in found["rows"]] == [3, 3, 3, 2]
+    assert "2 seeds: a verdict needs three" in found["claims"][0]["here"]
+    trainer.fails = set()
+    found, _ = run("layers", world, tmp_path, ["1", "3"])
+    assert trainer.done == ["3 seed=1"] and found["failed"] == []
+
+
+def test_changed_data_other_base_or_other_bench_are_refused(world, tmp_path, trainer):
+    mine = synthetic.write("drift", tmp_path / "mine", scale=0.03)
+    run("layers", mine, tmp_path / "out", ["1"], seeds=1)
+    with pytest.raises(ValueError, match="holds the bench layers, not the bench dim"):
+        run("dim", mine, tmp_path / "out", ["8"], seeds=1)
+    with pytest.raises(ValueError, match="holds the bench layers over another base run"):
+        run("layers", mine, tmp_path / "out", ["1"], seeds=1, train={"lr": 0.5})
+    synthetic.write("drift", tmp_path / "other", seed=1, scale=0.03)
+    (tmp_path / "other" / "interactions.parquet").replace(mine / "interactions.parquet")
+    with pytest.raises(ValueError, match="the files of planted-drift have changed"):
+        run("layers", mine, tmp_path / "out", ["1"], seeds=1)
+
+
+def test_row_below_popularity_has_not_learned(world, tmp_path, trainer, monkeypatch):
+    monkeypatch.setitem(AUC, "popularity", 0.725)
+    found, _ = run("layers", world, tmp_path, ["1", "3"])
+    assert "row 1 is not above popularity: it has not learned" in found["warnings"]
+    assert not any("row 3 " in line for line in found["warnings"])
+
+
+def test_threads_are_timed_one_at_a_time_in_fresh_processes(world, tmp_path, trainer, monkeypatch):
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 4)
+    found, _ = run("threads", world, tmp_path)
+    assert trainer.options == {"jobs": 1, "work": bench.time_epoch, "fresh": True}
+    assert [(row["row"], row["speed-up"], row["share of linear"]) for row in found["rows"]] == [
+        ("1", 1, 1), ("2", 2, 1), ("4", 4, 1),
+    ]  # fmt: skip
+    assert (tmp_path / "threads.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_epoch_is_timed_without_what_comes_before_and_after(monkeypatch):
+    from hyperctr import runs
+
+    clock = [0.0]
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+
+    def train(run, progress):
+        for what, steps, each in (("interests 1", 2, 100), ("epoch 1", 3, 5)):
+            for _ in progress(range(steps), what, steps):
+                clock[0] += each
+            clock[0] += 1000
+        return {"seconds": clock[0]}
+
+    monkeypatch.setattr(runs, "train", train)
+    assert bench.time_epoch(config.to_toml(base()), "nowhere") == {"seconds": 15}
+
+
+def test_curve_is_kept_beside_its_runs(world, tmp_path, trainer):
+    run("curve", world, tmp_path, seeds=2)
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines == [
+        "seed,epoch,loss,valid_auc", "0,0.5,0.7,0.6", "0,1.0,0.6,0.65", "1,0.5,0.7,0.6", "1,1.0,0.6,0.65",
+    ]  # fmt: skip
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_report_draws_again_without_training(world, tmp_path, trainer, hyperctr):
+    run("curve", world, tmp_path / "curve", seeds=1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "curve").glob("*.*")}
+    for name in ("report.md", "table.csv", "curve.png"):
+        (tmp_path / "curve" / name).unlink()
+    trainer.done = None
+    code, out, err = hyperctr("report", tmp_path / "curve")
+    assert code == 0, err
+    assert "# Figure 8" in out and trainer.done is None
+    assert {path.name: path.read_bytes() for path in (tmp_path / "curve").glob("*.*")} == before
+
+
+def test_report_of_a_sweep_and_of_no_sweep(tmp_path, hyperctr):
+    row = {
+        "data": "ml-100k", "split": "temporal", "leaky": False, "model": "hyperctr", "every": "7d", "depth": 1,
+        "seed": 0, "auc": 0.7, "auc_low": 0.69, "auc_high": 0.71, "user_auc": 0.6, "logloss": 0.1, "logloss_1to1": 0.6,
+        "valid_auc": 0.7, "best_epoch": 0.5, "seconds": 1.0, "rows": 9, "status": "ok",
+    }  # fmt: skip
+    report.append_result(tmp_path / "results.csv", row)
+    code, out, err = hyperctr("report", tmp_path, "--json")
+    assert code == 0, err
+    assert json.loads(out) == [row] and (tmp_path / "heat.png").exists()
+    code, out, err = hyperctr("report", tmp_path / "none")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "holds no sweep and no bench" in err
+
+
+def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
+    rows = [("popularity", report.Score(0.6, 0.01, 3), ""), ("DSTN", None, "no model here yet")]
+    figure, here = figures.draw_table(rows, {"MovieLens": {"DSTN": 0.8008}}, "HyperCTR")
+    there = figure.axes[1]
+    assert here.lines[0].get_xdata().tolist() == [0.6]
+    assert there.collections[0].get_offsets().tolist() == [[0.8008, 0]]
+    assert "no model here yet" in [text.get_text() for text in here.texts]
+    assert (here.get_xlabel(), there.get_xlabel()) == ("here: test AUC", "the paper: AUC on MovieLens")
+    alone, _ = figures.draw_table(rows, {}, "HyperCTR")
+    assert len(alone.axes) == 1
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["layer"], "unknown bench 'layer', did you mean layers?"),
+        (["zzz"], "unknown bench 'zzz', known: table3, table4, layers"),
+        (["layers", "--data", "x", "--split", "random"], "--split takes temporal or paper, got 'random'"),
+        (["layers", "--data", "x", "--paper", "ml"], "--paper takes one of kuaishou, mv1.7m, movielens, all, got 'ml'"),
+        (["layers"], "name a run's TOML file or --data"),
+    ],
+)
+def test_bad_words_are_one_line(hyperctr, words, says):
+    code, out, err = hyperctr("bench", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+
+
+def test_help_names_every_bench_and_shows_an_example(hyperctr):
+    code, out, _ = hyperctr("bench", "--help")
+    assert code == 0
+    assert all(any(line.split()[:1] == [name] for line in out.splitlines()) for name in bench.BENCHES)
+    assert any(line.strip().startswith("hyperctr bench") for line in out.splitlines())
+    assert "hyperctr report" in hyperctr("report", "--help")[1]
+
+
+def test_a_real_bench_in_processes(world, tmp_path, hyperctr):
+    words = ["--values", "0,1", "--seeds", "1", "--jobs", "1", "--out", tmp_path, "--split", "paper"]
+    sizes = ["model.dim=8", "model.hidden=[8,8]", "train.epochs=1", "data.history=5", "interest.epochs=1"]
+    words += [word for size in sizes for word in ("--set", size)]
+    code, out, err = hyperctr("bench", "layers", "--data", world, *words)
+    assert code == 0, err
+    assert "0 seed=0: test AUC" in err and "LEAKY" in out
+    rows = report.read_results(tmp_path / "results.csv", bench.COLUMNS)
+    assert [(row["row"], row["status"]) for row in rows] == [(x, "ok") for x in ("popularity", "static MF", "0", "1")]
+    assert len({row["rows"] for row in rows}) == 1  # all are scored on the same rows
+    kept = json.loads((tmp_path / "runs" / "1 seed=0" / "report.json").read_text())
+    assert kept["test"]["auc"] == rows[-1]["auc"] and kept["leaky"] is True
+    code, out, err = hyperctr("bench", "layers", "--data", world, *words, "--json")
+    assert code == 0 and "4 of 4 runs are done already" in err
+    assert json.loads(out)["facts"]["bench"] == "layers"
