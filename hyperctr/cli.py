@@ -269,26 +269,64 @@ def train(
         Path | None, typer.Option(help="The run's folder; default: runs/<name of the file or data>.")
     ] = None,
     sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and test one run. A folder that holds its checkpoint is continued.
 
-    hyperctr train run.toml --out runs/first
-    hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
+    What would take more than 80% of the memory here is refused; `hyperctr plan` shows what takes how much.
+
+        hyperctr train run.toml --out runs/first
+        hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
     """
     if run is not None and run.is_dir():
         out, run = out or run, run / "run.toml"
     described = _read_run(run, data, sets)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
+    from hyperctr import plan as plans
     from hyperctr import runs
 
+    dataset = runs.read_dataset(described)
+    if not force and not (planned := plans.check(described, dataset)).fits:
+        raise ValueError(planned.refusal())
     with _bars() as bars:
-        report = runs.train(described, out, log=_say_epoch, progress=bars)
+        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars)
     if as_json:
         return _print_json(report)
     _scores(report)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
+
+
+@app.command()
+def plan(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a run.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say how much memory and time a run would take, before it takes it.
+
+    hyperctr plan run.toml
+    hyperctr plan --data ml-1m --set model.propagation=full
+    """
+    described = _read_run(run / "run.toml" if run is not None and run.is_dir() else run, data, sets)
+    from hyperctr import plan as plans
+    from hyperctr import runs
+
+    planned = plans.check(described, runs.read_dataset(described))
+    if as_json:
+        return _print_json(planned.to_dict())
+    size = plans.gigabytes
+    rows = [[part.name, size(part.bytes), part.how] for part in planned.parts]
+    rows.append(["all", size(planned.total), ""])
+    _table(f"{described.model_name} on {described.data.path}, memory", ["", "", ""], rows)
+    low, high = (plans.duration(seconds) for seconds in planned.seconds)
+    print(f"an epoch: {planned.steps:,} steps, about {low} to {high} on one or two cores")
+    if not planned.limit:
+        print("the memory of this machine is not known")
+    else:
+        print(f"fits: the limit is {size(planned.limit)}" if planned.fits else f"does not fit: {planned.refusal()}")
 
 
 @app.command()

@@ -27,7 +27,7 @@ PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
 LOG = 85  # bytes a row of histories, counts and the rows met, beside the log's own columns
 ROWWISE = 200_000  # rows from which a table is trained row by row
 SPARSE_RATE = (1e9, 3e9)  # multiplications and additions a second in products with H, low and high
-DENSE_RATE = (4e9, 25e9)  # and in everything else
+DENSE_RATE = (8e9, 60e9)  # and in everything else
 FLOAT = 4
 PAIRS = 2**16  # rows scored at a time
 
@@ -69,6 +69,12 @@ class Plan:
     def fits(self) -> bool:
         """Whether the run stays below the limit."""
         return not self.limit or self.total <= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan for machines: bytes and seconds."""
+        numbers = {"total": self.total, "limit": self.limit, "fits": self.fits, "steps": self.steps}
+        parts = [vars(part) for part in self.parts]
+        return {"parts": parts, **numbers, "epoch_seconds": list(self.seconds), "facts": self.facts}
 
     def refusal(self) -> str:
         """Why a run that does not fit will not do, and what would."""
@@ -158,6 +164,14 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
+def duration(seconds: float) -> str:
+    """Seconds for reading."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
 def _log(dataset: Dataset) -> int:
     """Bytes of the log's columns and of the item and user fields."""
     log = dataset.interactions
@@ -185,6 +199,13 @@ def _tables(users: int, items: int, dim: int) -> int:
 def _dense_rows(log: Interactions) -> int:
     """Rows of the tables that a step of Adam visits whole."""
     return sum(n for n in (log.num_users, log.num_items) if n <= ROWWISE)
+
+
+def _history(log: Interactions, most: int) -> float:
+    """Mean number of earlier clicks that a click carries, at most `most` each."""
+    clicks = np.bincount(log.user[log.clicks()], minlength=log.num_users)
+    short = np.minimum(clicks, most)
+    return float((short * (short - 1) / 2 + (clicks - short) * most).sum() / max(1, clicks.sum()))
 
 
 @dataclass(frozen=True)
@@ -247,10 +268,8 @@ def _hyperctr(run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side], sha
     # in training only nodes that a sampled hyperedge holds take part
     live = [np.minimum(s.nodes, stored * s.capped) if model.neighbors else s.nodes for s in sides]
     rows = int(sum(s.nodes.sum() for s in sides))
-    kept = rows * (FLOAT * d * graphs + 24)
-    renewed = sum(int(x.sum()) for x in live) * FLOAT * d * graphs
-    if model.propagation == "sampled":
-        kept, renewed = kept + rows * FLOAT * d * graphs * (model.depth - 1), 0
+    layers = model.depth if model.propagation == "sampled" else 1
+    kept = rows * (FLOAT * d * graphs * layers + 24) if model.depth else 0
     of_slice = [
         x * FLOAT * (graphs * d * (3 + 5 * model.depth) + inputs)
         for x, inputs in zip(live, (0, features + 2 * len(widths) * d), strict=True)
@@ -258,16 +277,17 @@ def _hyperctr(run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side], sha
     together = sum(of_slice) if len(share) else np.zeros(1)
     propagation = together.sum() if model.propagation == "full" else together.max(initial=0)
     size = run.train.batch_size
-    tokens = size * run.data.history
+    tokens = size * _history(dataset.interactions, run.data.history)
+    items = min(tokens, dataset.interactions.num_items)
     batch = max(
-        FLOAT * tokens * (4 * graphs * d + features + 25 * d) + 3 * FLOAT * size * (d + 1) ** 2,
-        FLOAT * PAIRS * (4 * graphs * d + features + 4 * sum(model.hidden)),
+        FLOAT * (items * (3 * graphs * d + 2 * features) + tokens * 25 * d + 3 * size * (d + 1) ** 2),
+        FLOAT * min(PAIRS, 4 * dataset.interactions.num_items) * (4 * graphs * d + features + 4 * sum(model.hidden)),
     )
     if model.propagation == "sampled" or not model.depth:
         propagation = min(propagation, batch * model.neighbors) if model.depth and model.neighbors else 0
     parts = (
         Part("hypergraphs", hypergraphs, "at most"),
-        Part("cached node states", (kept + renewed) if model.depth else 0, "at most"),
+        Part("cached node states", kept, "at most"),
         Part("propagation", int(propagation), "estimated"),
         Part("batch", int(batch), "estimated"),
     )
@@ -279,6 +299,6 @@ def _hyperctr(run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side], sha
     sparse = 2 * often * products * sum(float(reads @ s.capped) for s in sides)
     maps = 6 * d * d * graphs * model.depth
     dense = often * sum(float(reads @ x) * m for x, m in zip(live, (maps, maps + 6 * d * features), strict=True))
-    dense += 6 * tokens * d * (8 * d + features) + 6 * size * d * (d + 1) ** 2
+    dense += 6 * d * (8 * d * tokens + features * items + size * (d + 1) ** 2)
     once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in sides)
     return _Work(parts, sparse, dense, once)

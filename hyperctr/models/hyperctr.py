@@ -76,8 +76,8 @@ class Config:
     """What makes one vector E_g of the states in the group's and the modalities' hypergraphs."""
     propagation: Literal["full", "slice", "sampled"] = "slice"
     """Gradients through every slice before the row, through the latest, or through neighbours drawn for the batch."""
-    batches_per_graph: int = 1
-    """Batches of one slice that share a propagation of its hypergraphs; propagation = "slice" alone."""
+    batches_per_graph: int = 4
+    """Batches of one slice that share a propagation of its hypergraphs; "sampled" shares none."""
     refresh: int = 0
     """Steps after which the cached states of older slices are renewed; 0 renews them once an epoch."""
     heads: int = 2

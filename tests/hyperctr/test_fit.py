@@ -98,8 +98,8 @@ def scripted(scores, model=None, seen=None):
 
 def test_fit_finds_the_log_odds_of_each_item():
     model = Toy()
-    config = Train(epochs=300, patience=300, lr=0.05, l2=0.0)
-    fit(model, lambda epoch: [batch(ITEM, LABEL)], scripted(np.linspace(0.5, 0.9, 300)), config)
+    config = Train(epochs=120, patience=120, lr=0.1, l2=0.0)
+    fit(model, lambda epoch: [batch(ITEM, LABEL)], scripted(np.linspace(0.5, 0.9, 120)), config)
     wanted = [math.log(9), 0.0, math.log(2 / 8)]
     assert model.table.weight[:3, 0].tolist() == pytest.approx(wanted, abs=0.02)
 
@@ -235,19 +235,14 @@ def test_patience_counts_validations_and_training_stops_within_an_epoch():
     assert steps.count(1) == 10 and steps.count(2) == 8
 
 
-@pytest.mark.parametrize("rows", [0, 30])
 def test_training_goes_on_in_training_mode_after_a_validation():
     modes, model = [], Toy(measured=lambda: modes.append(model.training) or {})
-    fit(
-        model,
-        lambda epoch: shuffled_by(3, epoch),
-        scripted([0.5] * 8),
-        Train(epochs=2, eval_every=0.25, patience=9),
-        30,
-    )
+    config = Train(epochs=2, eval_every=0.25, patience=9)
+    fit(model, lambda epoch: shuffled_by(3, epoch), scripted([0.5] * 8), config, 30)
     assert modes == [True] * 20
 
 
+@pytest.mark.parametrize("rows", [0, 30])
 def test_without_a_share_or_without_rows_validation_comes_once_an_epoch(rows):
     logged, share = [], 1.0 if rows else 0.25
     fit(Toy(), shuffled, scripted([0.5, 0.6]), Train(epochs=2, eval_every=share), rows, log=logged.append)

@@ -478,6 +478,25 @@ def test_sampling_measures_how_far_the_states_moved_since_they_were_remembered(d
     assert model(batch).measured["staleness"] < 0.1  # remembered: only what lies deeper goes on moving
 
 
+def test_sampling_remembers_every_layer_of_the_nodes_it_computed():
+    log = random_log()
+    batch, model = batch_of(log, 4), exact(log, propagation="sampled")
+    model(batch)
+    before = [kind.carried.hidden[0].clone() for kind in model.kinds]
+    shifted(model)
+    model(batch)  # reads all nodes of day 3
+    fresh = exact(log, propagation="sampled")
+    fresh.load_state_dict(model.state_dict())
+    fresh.refresh()
+    for kind, new, old in zip(model.kinds, fresh.kinds, before, strict=True):
+        (now,), (then,) = kind.carried.hidden, new.carried.hidden
+        day3 = torch.zeros(len(now), dtype=torch.bool)
+        day3[kind.carried.begin[3] : kind.carried.begin[4]] = True
+        torch.testing.assert_close(now[day3], then[day3])
+        assert torch.equal(now[~day3], old[~day3])
+        assert not torch.allclose(old[day3], then[day3]) and not day3.all()
+
+
 @pytest.mark.parametrize("propagation", MODES)
 @pytest.mark.parametrize("augment", [("S1",), ("S2",)])
 def test_either_side_may_be_without_hypergraphs(propagation, augment):
@@ -703,7 +722,7 @@ def joint_tables(log, **interest):
 
 def test_jointly_learned_interests_are_a_second_loss_and_decide_the_hypergraphs_of_a_round():
     log = random_log()
-    plain, model = exact(log), exact(log, joint_tables(log, weight=0.5))
+    plain, model = exact(log), exact(log, joint_tables(log, weight=0.5), refresh=1)
     assert set(dict(model.named_parameters())) - set(dict(plain.named_parameters())) == {"interest.linear.weight"}
     batch = batch_of(log, 4)
     out = model(batch)
@@ -714,7 +733,7 @@ def test_jointly_learned_interests_are_a_second_loss_and_decide_the_hypergraphs_
     assert sum(edges[1]) < sum(edges[0])  # not all clicks count
     held = model.slices
     model(batch)
-    assert model.slices is held  # within a round they stay
+    assert model.slices is held  # within a round they stay, also where states are renewed
     assert model.eval()(batch).penalty == 0.0
     assert model.slices is not held
 
@@ -786,12 +805,12 @@ def test_sparse_tables_have_the_gradients_of_dense_ones(monkeypatch):
 
 def test_hidden_ids_train_the_unknown_ones_and_in_evaluation_none_is_hidden():
     log = random_log()
-    model = model_of(log, id_dropout=0.5)
+    model = model_of(log, id_dropout=0.3)
     known = torch.arange(5).repeat(2000)
     torch.manual_seed(0)
     hidden = model.train()._known(known, model.seen_user)
     assert set(hidden.tolist()) == {0, 1, 2, 3, 4, USERS}
-    assert abs((hidden == USERS).float().mean().item() - 0.5) < 5 * 0.5 / len(known) ** 0.5
+    assert abs((hidden == USERS).float().mean().item() - 0.3) < 5 * 0.5 / len(known) ** 0.5
     everyone = torch.arange(USERS + 1)
     assert model.eval()._known(everyone, model.seen_user).tolist() == [0, 1, 2, 3, 4, USERS, USERS, USERS]
 
