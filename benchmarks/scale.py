@@ -106,18 +106,19 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
     clock.lap("read")
     planned = plan.check(run, dataset)
     clock.lap("plan")
-    ready = runs.prepare(run, dataset)
+    ready = runs.prepare(run, dataset, progress=_tenths)
     clock.lap("prepare")
     torch.manual_seed(0)
     model = MODELS[run.model_name](run.model, ready.tables)
     clock.lap("model")
 
-    taken: list[float] = []
+    taken, busy = [], []
 
     def timed(batches):
         for batch in batches:
             yield batch
             taken.append(time.perf_counter())
+            busy.append(time.process_time())
             if len(taken) % 20 == 0:
                 log.print(f"{name}: {len(taken)} steps")
 
@@ -132,6 +133,7 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
         "peak_gb": peak(),
         "steps": len(taken),
         "seconds_a_step": round(statistics.median(each), 3),
+        "cpu_seconds_a_step": round((busy[-1] - busy[0]) / len(each), 3),
         "samples_a_second": round(rows / statistics.mean(each)),
         "planned_epoch_hours": [round(s / 3600, 1) for s in planned.seconds],
         "epoch_hours": round(planned.steps * statistics.mean(each) / 3600, 1),

@@ -60,13 +60,17 @@ def test_a_file_with_two_keys_gets_every_default(tmp_path):
 
 def test_every_value_is_written():
     assert config.to_toml(read("model.hidden=[8]", "train.l2=0", "data.modalities=['visual']")) == (
-        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = ["visual"]\n\n'
+        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = ["visual"]\nreduce = 128\n\n'
         '[split]\nkind = "temporal"\ntrain = 0.7\nvalid = 0.2\nseed = 0\n\n'
-        '[slices]\nevery = "30d"\ncount = 0\n\n'
+        '[slices]\nevery = "30d"\ncount = 0\ngraphs = "rolling"\nitem_edges = "interest"\naugment = ["S1", "S2"]\n'
+        'target_edge = "exclude"\n\n'
+        '[interest]\nmode = "pretrain"\nscore = "trilinear"\ndelta = 0.5\ndelta_mode = "absolute"\nkeep_argmax = true\n'
+        "epochs = 5\nnegatives = 20\nweight = 0.1\n\n"
         '[model]\nname = "toy"\ndim = 64\nhidden = [8]\ndropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
-        "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\nnegatives = 1\nclip = 5.0\n"
-        "seed = 0\nthreads = 0\n\n"
-        "[evaluate]\nnegatives = 100\nmax_positives = 20000\nseed = 0\n"
+        "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\neval_every = 1.0\nnegatives = 1\n"
+        "clip = 5.0\nseed = 0\nthreads = 0\n\n"
+        '[evaluate]\nnegatives = 1000\ndraw = "uniform"\nmax_positives = 20000\nvalid_negatives = 100\n'
+        "valid_positives = 5000\nseed = 0\n"
     )
 
 
@@ -99,7 +103,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, path, modalities
 
 
 def test_the_digest_is_stable_and_tells_runs_apart():
-    assert config.digest(read()) == config.digest(read("train.epochs=20")) == "14d53d79f850"
+    assert config.digest(read()) == config.digest(read("train.epochs=20")) == "8cd06952812c"
     assert config.digest(read("train.epochs=21")) != config.digest(read())
 
 
@@ -134,9 +138,12 @@ def test_a_later_override_wins():
         ("train.dim=3", "unknown key train.dim, did you mean model.dim?"),
         ("lr=1", "unknown key lr, did you mean train.lr?"),
         ("seed=1", "unknown key seed, did you mean split.seed or train.seed or evaluate.seed?"),
-        ("slices.zzz=1", "unknown key slices.zzz, known keys of slices: every, count"),
+        (
+            "slices.zzz=1",
+            "unknown key slices.zzz, known keys of slices: every, count, graphs, item_edges, augment, target_edge",
+        ),
         ("trian.lr=1", "unknown table trian, did you mean train?"),
-        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, model, train, evaluate"),
+        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate"),
         ("model.dm=1", "unknown key model.dm, did you mean model.dim?"),
         ("model.name=tyo", 'unknown model "tyo", did you mean toy?'),
         ("model.name=3", "unknown model 3, known: toy, strict"),
