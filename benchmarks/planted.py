@@ -17,6 +17,7 @@ DIR/
 import csv
 import io
 import json
+import math
 import statistics
 import sys
 import time
@@ -24,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
@@ -62,17 +62,17 @@ class Study:
 
 POPULARITY = {"model": {"name": "popularity"}, "train": {"epochs": 1, "lr": 0.05}}
 DRIFT = {
-    "data": {"history": 60},
+    "data": {"history": 20},
     "slices": {"every": "20d"},
     "model": {"name": "hyperctr", "dim": 32, "depth": 2},
-    "train": {"epochs": 8, "lr": 4e-3, "batch_size": 256},
+    "train": {"epochs": 8, "lr": 2e-3, "l2": 3e-4, "batch_size": 256},
 }
 COMMUNITIES = {
     "data": {"history": 20},
     "slices": {"every": "7d"},
-    "interest": {"mode": "none"},
+    "interest": {"mode": "none"},  # here the modalities of an item say the same
     "model": {"name": "hyperctr", "dim": 16, "depth": 2},
-    "train": {"epochs": 6, "lr": 4e-3, "batch_size": 256},
+    "train": {"epochs": 4, "lr": 4e-3, "batch_size": 256},
 }
 SINGLE = {f"{m} alone": (f'data.modalities=["{m}"]',) for m in synthetic.MODALITIES}
 WIDTHS = {f"{days}d": (f"slices.every={days}d",) for days in (1, 3, 8, 24, 64)}
@@ -124,9 +124,9 @@ def main(
     log.print(f"{len(missing)} of {len(cells)} runs to do")
 
     def ended(name: str, got: dict | BaseException) -> None:
-        if isinstance(got, BaseException):
-            failed.append(f"{name}: {got}")
-        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if failed else got['test']['auc']:.4f}")
+        wrong = isinstance(got, BaseException)
+        failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
+        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
 
     pool.run_all({name_of(key): cell for key, cell in missing.items()}, jobs, lambda doing, done: None, ended)
     rows = read(cells, scale)
@@ -163,20 +163,18 @@ def plan(studies: list[Study], seeds: int, scale: float, out: Path) -> dict[Key,
 
 def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
     """A row of results.csv for every finished run."""
-    known = {}
-    for study in STUDIES.values():
-        for preset, row, seed in cells:
-            if preset == study.preset and row == "popularity":
-                world = synthetic.planted(preset, seed, scale * study.scale)
-                parts = split(world.dataset.interactions)
-                known[preset, seed] = world.learnable(parts.train, parts.test), world.ceiling(parts.test)
+    known, size = {}, {study.preset: scale * study.scale for study in STUDIES.values()}
+    for preset, seed in {(preset, seed) for preset, _, seed in cells}:
+        world = synthetic.planted(preset, seed, size[preset])
+        parts = split(world.dataset.interactions)
+        known[preset, seed] = world.learnable(parts.train, parts.test), world.ceiling(parts.test)
     found = {key: json.loads((folder / "report.json").read_text()) for key, (_, folder) in cells.items()
              if (folder / "report.json").exists()}  # fmt: skip
     rows = []
     for (preset, row, seed), got in found.items():
-        floor = found.get((preset, "popularity", seed), {"test": {"auc": np.nan}})["test"]["auc"]
+        floor = found.get((preset, "popularity", seed), {"test": {"auc": math.nan}})["test"]["auc"]
         learnable, ceiling = known[preset, seed]
-        way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else np.nan
+        way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else math.nan
         rows.append(
             {"preset": preset, "row": row, "seed": seed, "valid_auc": got["valid"]["auc"], "popularity": floor,
              "learnable": learnable, "ceiling": ceiling, "way": way}
@@ -200,12 +198,26 @@ def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
     return claim, f"{mean:.1%} ± {half:.1%}, n={len(ways)}, least {min(ways):.1%}", verdict
 
 
+def learned(rows: list[dict]) -> tuple[str, str]:
+    """The smallest gain of a row over popularity, and the verdict on all of them."""
+    gains = {}
+    for preset, name in dict.fromkeys((r["preset"], r["row"]) for r in rows if r["row"] != "popularity"):
+        ours, base = ([r for r in rows if (r["preset"], r["row"]) == (preset, x)] for x in (name, "popularity"))
+        gains[f"{preset}, {name}"] = report.difference(ours, base)
+    compared = {name: gain for name, gain in gains.items() if gain}
+    if not compared:
+        return "nothing was run", "**not tested**"
+    least = min(compared, key=lambda name: compared[name].mean)
+    return f"least: {least} {report.signed(compared[least])}", f"**{report.judged(list(gains.values()))}**"
+
+
 def markdown(studies: list[Study], rows: list[dict], failed: list[str]) -> str:
     """The verdicts, then every row: means over seeds with their intervals."""
     lines = [["world", "claim", "here", "verdict"]]
     for study in studies:
         claim, here, verdict = judge(study, rows)
         lines.append([study.preset, claim, here, f"**{verdict}**"])
+    lines.append(["all", "every row is above popularity", *learned(rows)])
     table = [["world", "row", "n", "test AUC", "way to learnable", "seconds"]]
     for preset, name in dict.fromkeys((r["preset"], r["row"]) for r in sorted(rows, key=lambda r: r["preset"])):
         runs = [r for r in rows if (r["preset"], r["row"]) == (preset, name)]

@@ -8,6 +8,7 @@ hyperedges, sampling caps them); each part says which. HyperCTR's costs are in i
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,16 +134,18 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         sides = _sides(log.user[clicks], log.item[clicks], at, max(closed, 0), model.neighbors)
         next_slice = grid.slice_of(log.time[parts.train]).clip(0, max(closed, 0))
         rows = np.bincount(next_slice, minlength=closed + 1)[1 : closed + 1]  # that read slice n as the latest
-        work = _hyperctr(run, dataset, sides, rows / max(len(parts.train), 1))
-        facts |= {"slices": closed, "propagation": model.propagation}
+        work = _HyperCTR(run, dataset, sides).work(rows / max(len(parts.train), 1))
+        facts |= {"slices": closed, "propagation": model.propagation, "worst": work.worst}
         facts |= {
-            f"{kind}_a_slice": int(side.nodes.mean()) for kind, side in zip(("users", "items"), sides, strict=True)
+            f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1) for kind, side in zip(("users", "items"), sides, strict=True)
         }
     low, high = (
         (steps * work.sparse + work.sparse_once) / s + steps * (work.dense + 10 * dim * _dense_rows(log)) / d
         for s, d in zip(reversed(SPARSE_RATE), reversed(DENSE_RATE), strict=True)
     )
-    return Plan((*found, *work.parts), int(SHARE * memory()), steps, (low, high), facts)
+    found += work.parts
+    found.append(Part("freed and not given back", sum(part.bytes for part in found) // 10, "estimated"))
+    return Plan(tuple(found), int(SHARE * memory()), steps, (low, high), facts)
 
 
 def memory() -> int:
@@ -244,61 +247,90 @@ class _Work:
     sparse: float = 0.0
     dense: float = 0.0
     sparse_once: float = 0.0
+    worst: str = "training"
+    """The phase that takes most, whose parts these are."""
 
 
-def _hyperctr(run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side], share: np.ndarray) -> _Work:
-    """Memory and work of HyperCTR; `share` of the training rows read each slice as the latest."""
-    model, d = run.model, run.model.dim
-    widths = [min(x.shape[1], run.data.reduce or x.shape[1]) for x in dataset.items.modalities.values()]
-    graphs, features = 1 + len(widths), sum(widths)
-    alike = (
-        len({np.packbits(x).tobytes() for x in dataset.items.present.values()}) if run.interest.mode == "none" else 0
-    )
-    different = max(1, alike or len(widths))  # modalities that the same items have share their hypergraphs
-    stored, copies = (
-        (1, 1) if different == 1 else (1 + different, 2 * different)
-    )  # the group is all others side by side
-    passes = 1 + len(widths) if different == 1 else different + len(widths)  # over the incidences, in one propagation
+class _HyperCTR:
+    """Memory and work of HyperCTR on slices of these sizes.
 
-    def per_slice(side: _Side) -> np.ndarray:
-        """Bytes of a slice's hypergraphs: two index arrays, and what is kept a node and a hyperedge."""
-        return 2 * FLOAT * copies * side.incidences + 32 * stored * (side.nodes + side.edges)
+    Attributes:
+        graphs: hypergraphs a slice and kind of node: the group's and the modalities'.
+        passes: how often one propagation visits the incidences of a slice: the group joins all modalities that differ.
+        stored, copies: hypergraphs and incidences in memory, for each one counted.
+        live: nodes that take part in training, a slice: those that a capped hyperedge holds.
+    """
 
-    hypergraphs = sum(int(per_slice(side).sum()) for side in sides)
-    # in training only nodes that a sampled hyperedge holds take part
-    live = [np.minimum(s.nodes, stored * s.capped) if model.neighbors else s.nodes for s in sides]
-    rows = int(sum(s.nodes.sum() for s in sides))
-    layers = model.depth if model.propagation == "sampled" else 1
-    kept = rows * (FLOAT * d * graphs * layers + 24) if model.depth else 0
-    of_slice = [
-        x * FLOAT * (graphs * d * (3 + 5 * model.depth) + inputs)
-        for x, inputs in zip(live, (0, features + 2 * len(widths) * d), strict=True)
-    ]
-    together = sum(of_slice) if len(share) else np.zeros(1)
-    propagation = together.sum() if model.propagation == "full" else together.max(initial=0)
-    size = run.train.batch_size
-    tokens = size * _history(dataset.interactions, run.data.history)
-    items = min(tokens, dataset.interactions.num_items)
-    batch = max(
-        FLOAT * (items * (3 * graphs * d + 2 * features) + tokens * 25 * d + 3 * size * (d + 1) ** 2),
-        FLOAT * min(PAIRS, 4 * dataset.interactions.num_items) * (4 * graphs * d + features + 4 * sum(model.hidden)),
-    )
-    if model.propagation == "sampled" or not model.depth:
-        propagation = min(propagation, batch * model.neighbors) if model.depth and model.neighbors else 0
-    parts = (
-        Part("hypergraphs", hypergraphs, "at most"),
-        Part("cached node states", kept, "at most"),
-        Part("propagation", int(propagation), "estimated"),
-        Part("batch", int(batch), "estimated"),
-    )
+    def __init__(self, run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side]):
+        self.run, self.model, self.log, self.sides = run, run.model, dataset.interactions, sides
+        widths = [min(x.shape[1], run.data.reduce or x.shape[1]) for x in dataset.items.modalities.values()]
+        self.graphs, self.modalities, self.features = 1 + len(widths), len(widths), sum(widths)
+        different = max(1, len(widths))
+        if run.interest.mode == "none":  # modalities that the same items have share their hypergraphs
+            different = max(1, len({np.packbits(x).tobytes() for x in dataset.items.present.values()}))
+        self.passes = len(widths) + different
+        self.stored, self.copies = (1, 1) if different == 1 else (1 + different, 2 * different)
+        self.whole = [s.nodes for s in sides]
+        self.live = self.whole
+        if self.model.neighbors:  # so many, if incidences fell on nodes at random
+            self.live = [s.nodes * -np.expm1(-self.passes * s.capped / np.maximum(s.nodes, 1)) for s in sides]
+        self.tokens = run.train.batch_size * _history(self.log, run.data.history)
+        self.items = min(self.tokens, self.log.num_items)  # different ones in a batch
+        self.row = FLOAT * self.model.dim * self.graphs  # bytes of one node's vectors
 
-    shared = model.batches_per_graph if model.propagation == "slice" else 1
-    often = 1.5 / shared if shared > 1 else 1.0  # one more without gradients, then one for all of them
-    reads = {"full": share[::-1].cumsum()[::-1], "slice": share}.get(model.propagation, 0 * share)
-    products = 4 * passes * d * model.depth  # forward: both phases, a multiplication and an addition
-    sparse = 2 * often * products * sum(float(reads @ s.capped) for s in sides)
-    maps = 6 * d * d * graphs * model.depth
-    dense = often * sum(float(reads @ x) * m for x, m in zip(live, (maps, maps + 6 * d * features), strict=True))
-    dense += 6 * d * (8 * d * tokens + features * items + size * (d + 1) ** 2)
-    once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in sides)
-    return _Work(parts, sparse, dense, once)
+    def hypergraphs(self) -> int:
+        """Bytes of all slices' hypergraphs, and in training of a capped copy of each."""
+        total = 0
+        for side in self.sides:
+            here = side.nodes + side.edges
+            total += int((2 * FLOAT * self.copies * side.incidences + 32 * self.stored * here).sum())
+            if self.model.neighbors and self.model.propagation != "sampled":
+                total += int((2 * FLOAT * self.passes * side.capped + 24 * self.graphs * here).sum())
+        return total
+
+    def phases(self) -> dict[str, tuple[float, float, float]]:
+        """Bytes of the cached states, one propagation and one batch, in training and in validation."""
+        model, d, size = self.model, self.model.dim, self.run.train.batch_size
+        batch = self.items * (3 * self.row + 2 * FLOAT * self.features)
+        batch += FLOAT * (self.tokens * 25 * d + 3 * size * (d + 1) ** 2)
+        scored = min(PAIRS, 4 * self.log.num_items)  # different (item, slice)
+        scored *= 4 * self.row + FLOAT * (self.features + 4 * sum(model.hidden))
+        if not model.depth:
+            return {"training": (0, 0, batch), "validation": (0, 0, scored)}
+        kept = self._activations(self.live, 2 + 3 * model.depth)
+        propagated = kept.sum() if model.propagation == "full" else kept.max(initial=0)
+        if model.propagation == "sampled":
+            states, propagated = self._states(self.whole, model.depth), min(propagated, batch * max(model.neighbors, 1))
+        else:
+            states = self._states(self.live)
+        largest = self._activations(self.whole, 3).max(initial=0)
+        return {"training": (states, propagated, batch), "validation": (self._states(self.whole), largest, scored)}
+
+    def _states(self, nodes: Sequence[np.ndarray], layers: int = 1) -> float:
+        """Vectors of the nodes of all slices, and where each is found."""
+        return self.row * layers * sum(float(x.sum()) for x in nodes) + 24 * sum(int(x.sum()) for x in self.whole)
+
+    def _activations(self, nodes: Sequence[np.ndarray], vectors: int) -> np.ndarray:
+        """Bytes of propagating each slice: so many vectors a node and hypergraph, and the items' features."""
+        features = FLOAT * (self.features + 2 * self.modalities * self.model.dim)
+        return self.row * vectors * sum(nodes) + features * nodes[1]
+
+    def work(self, share: np.ndarray) -> _Work:
+        """Everything; `share` of the training rows read each slice as the latest."""
+        model, d, size = self.model, self.model.dim, self.run.train.batch_size
+        phases = self.phases()
+        worst = max(phases, key=lambda phase: sum(phases[phase]))
+        named = zip(("cached node states", "propagation", "batch"), phases[worst], strict=True)
+        parts = [Part("hypergraphs", self.hypergraphs(), "at most"), *(Part(n, int(x), "estimated") for n, x in named)]
+
+        shared = model.batches_per_graph if model.propagation == "slice" else 1
+        often = 1.5 / shared if shared > 1 else 1.0  # one more without gradients, then one for all of them
+        reads = {"full": share[::-1].cumsum()[::-1], "slice": share}.get(model.propagation, 0 * share)
+        products = 4 * self.passes * d * model.depth  # forward: two phases, a multiplication and an addition each
+        sparse = 2 * often * products * sum(float(reads @ s.capped) for s in self.sides)
+        maps = 6 * d * d * self.graphs * model.depth
+        users, items = (float(reads @ x) for x in self.live)
+        dense = often * (maps * (users + items) + 6 * d * self.features * items)
+        dense += 6 * d * (8 * d * self.tokens + self.features * self.items + size * (d + 1) ** 2)
+        once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in self.sides)
+        return _Work(tuple(parts), sparse, dense, once, worst)

@@ -37,7 +37,9 @@ def toy():
 
 
 def asked(**tables):
-    model = {"name": "hyperctr", "dim": 4, "heads": 2, "depth": 2, "neighbors": 0} | tables.pop("model", {})
+    model = {"name": "hyperctr", "dim": 4, "heads": 2, "depth": 2, "neighbors": 0, "hidden": [4, 2]} | tables.pop(
+        "model", {}
+    )
     return config.read(
         {"data": {"path": "x"}, "slices": {"every": "1d"}, "interest": {"mode": "none"}, "model": model} | tables,
         MODELS,

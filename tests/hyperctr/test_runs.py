@@ -54,7 +54,7 @@ def weights(folder):
 
 def test_run_leaves_exactly_these_files(finished):
     folder, report = finished
-    names = {"run.toml", "report.json", "history.csv", "weights.safetensors"}
+    names = {"run.toml", "report.json", "history.csv", "weights.safetensors", "interests.safetensors"}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "report.json").read_text() == text(report)
     assert config.to_toml(config.read(folder / "run.toml", MODELS)) == (folder / "run.toml").read_text()
