@@ -195,7 +195,8 @@ def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
         return claim, "nothing was run", "not tested"
     mean, half = mean_interval(ways)
     verdict = report.judged([Score(mean - NEEDED, half, len(ways))])
-    return claim, f"{mean:.1%} ± {half:.1%}, n={len(ways)}, least {min(ways):.1%}", verdict
+    interval = "" if math.isnan(half) else f" ± {half:.1%}"
+    return claim, f"{mean:.1%}{interval}, n={len(ways)}, least {min(ways):.1%}", verdict
 
 
 def learned(rows: list[dict]) -> tuple[str, str]:

@@ -211,17 +211,21 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
         torch.manual_seed(0)
         model = MODELS[run.model_name](run.model, ready.tables)
         rows = np.flatnonzero(ready.grid.slice_of(part.interactions.time) == k)
-        taken: list[float] = []
+        taken, busy = [], []
 
-        def batches(epoch: int, ready=ready, rows=rows, taken=taken):
+        def batches(epoch: int, ready=ready, rows=rows, taken=taken, busy=busy):
             for batch in islice(ready.loader.batches(rows, run.train.batch_size, 1, epoch, True), steps):
                 yield batch
                 taken.append(time.perf_counter())
+                busy.append(time.process_time())
 
         fit.fit(model, batches, lambda: 0.5, replace(run.train, epochs=1))
-        each = [b - a for a, b in zip(taken, taken[1:], strict=False)]
         nodes = sum(len(side[k - 1].nodes) for side in (ready.tables.slices.users, ready.tables.slices.items))
-        figures[k] = {"seconds_a_step": round(statistics.median(each), 3), "latest_slice_nodes": nodes}
+        figures[k] = {
+            "seconds_a_step": round(statistics.median(np.diff(taken)), 3),
+            "cpu_seconds_a_step": round(statistics.median(np.diff(busy)), 3),
+            "latest_slice_nodes": nodes,
+        }
         log.print(f"{name}: {k} past slices of {days} days: {figures[k]}")
         del model, ready
     return figures

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -757,6 +758,7 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2 (HYPERCTR_TRACEBACK=1 shows where it arose)."""
+    warnings.showwarning = lambda message, *where, **more: _note(f"warning: {message}")
     try:
         app()
     except (ValueError, OSError, FloatingPointError) as error:

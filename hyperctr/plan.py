@@ -137,7 +137,8 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         work = _HyperCTR(run, dataset, sides).work(rows / max(len(parts.train), 1))
         facts |= {"slices": closed, "propagation": model.propagation, "worst": work.worst}
         facts |= {
-            f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1) for kind, side in zip(("users", "items"), sides, strict=True)
+            f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1)
+            for kind, side in zip(("users", "items"), sides, strict=True)
         }
     low, high = (
         (steps * work.sparse + work.sparse_once) / s + steps * (work.dense + 10 * dim * _dense_rows(log)) / d

@@ -224,6 +224,13 @@ def test_hyperedges_of_collectors_are_ten_times_as_large_as_others():
     assert large.min() > 60 and small.max() <= 10 and large.mean() > 10 * small[small > 0].mean()
 
 
+def test_collectors_take_the_anchors_of_a_community_drawn_anew_each_week():
+    anchor, group, shelves = is_anchor("group", 50), community("group"), []
+    for h, collects in group_week():
+        shelves.append([np.bincount(group[row & anchor], minlength=6).argmax() for row in h[collects]])
+    assert all(len(set(shelf)) >= 4 for shelf in np.array(shelves).T.tolist())
+
+
 def test_what_a_fresh_item_is_about_stands_in_most_hyperedges_and_in_few_of_their_pairs():
     anchor, group = is_anchor("group", 50), community("group")
     own = np.zeros((2, 2))  # by hyperedge and by pair: partners of the same community, and all
