@@ -42,7 +42,7 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
         f"{len(data.items.modalities)} modalities, no network used")  # fmt: skip
     reports: dict[str, Any] = {}
     for name, settings in RUNS.items():
-        run = _run("planted-drift", name, settings, seed)
+        run = _run("planted-drift", name, settings, seed, threads=1)  # steps are small: two threads mostly wait
         reports[name] = runs.train(run, dataset=data, progress=bars)
     parts = runs.prepare(_run("planted-drift", "popularity", RUNS["popularity"], seed), data).split
     ceiling, learnable = world.ceiling(parts.test), world.learnable(parts.train, parts.test)
@@ -87,12 +87,12 @@ def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
     return _run(str(path), "hyperctr", settings, 0), name
 
 
-def _run(path: str, model: str, settings: dict, seed: int) -> config.Run:
+def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0) -> config.Run:
     tables = {
         "data": {"path": path, "history": 20 if model == "hyperctr" else 1},
         "slices": {"every": "20d"},
         "model": {"name": model, **settings["model"]},
-        "train": {**settings["train"], "seed": seed},
+        "train": {**settings["train"], "seed": seed, "threads": threads},
         "evaluate": {"negatives": 20, "max_positives": 10_000},
     }
     return config.read(tables, MODELS)
