@@ -22,6 +22,11 @@ class Tables:
         seen_user: True for users with a training row, [num_users]; others have no trained embedding.
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
+        clicks_per_user: mean number of training clicks of the users that have a training row.
+        user_fields: name to a category of each user, [num_users + 1]; number `user_sizes[name]` itself stands for any
+            unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
+        item_fields, item_sizes: the same of items, [num_items + 1].
+        context_sizes: number of categories of each column of `Batch.context`.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
         interests: the learned interests (`hyperctr.interests.Interests`) that a model starts from, None without.
     """
@@ -33,6 +38,12 @@ class Tables:
     seen_user: Tensor
     seen_item: Tensor
     click_rate: float = 0.5
+    clicks_per_user: float = 1.0
+    user_fields: Mapping[str, Tensor] = field(default_factory=dict)
+    user_sizes: Mapping[str, int] = field(default_factory=dict)
+    item_fields: Mapping[str, Tensor] = field(default_factory=dict)
+    item_sizes: Mapping[str, int] = field(default_factory=dict)
+    context_sizes: Mapping[str, int] = field(default_factory=dict)
     slices: Any = None
     interests: Any = None
 
@@ -44,12 +55,14 @@ class History:
     Attributes:
         item: [Q, T]. mask: True = real, real ones stand first, [Q, T]. time: seconds, [Q, T].
         type: behaviour types, [Q, T]; None where the log has none.
+        length: clicks strictly before each query, those that did not fit into T too, [Q]; None: the clicks in `mask`.
     """
 
     item: Tensor
     mask: Tensor
     time: Tensor
     type: Tensor | None = None
+    length: Tensor | None = None
 
     def to(self, device: torch.device | str) -> History:
         """Return the histories on a device."""
@@ -74,6 +87,8 @@ class Batch:
         context: categorical context columns, [B, K]; None where the log has none or the row was drawn.
         label: 1 clicked, 0 not, float [B].
         last: whether this is the last of the batches that share one propagation (`model.batches_per_graph`).
+        view: whether this is the batch just seen once more, augmented (AQCL): a model that keeps states from batch to
+            batch reads them and changes none.
     """
 
     user: Tensor
@@ -87,6 +102,7 @@ class Batch:
     context: Tensor | None
     label: Tensor
     last: bool = True
+    view: bool = False
 
     def __len__(self) -> int:
         return len(self.user)
@@ -111,6 +127,10 @@ class Batch:
         """Behaviour types of these clicks, [B, T]; None where the log has none."""
         return None if self.past.type is None else self.past.type[self.query]
 
+    def spread(self, x: Tensor) -> Tensor:
+        """What is known of the queries, [Q, ...], for each row, [B, ...]."""
+        return x.index_select(0, self.query)
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         return _moved(self, device)
@@ -118,11 +138,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """A model's answer: one logit a row (no sigmoid), a loss term to add to the cross entropy, and numbers to log."""
+    """A model's answer.
+
+    Attributes:
+        logit: one a row, no sigmoid, [B].
+        penalty: a loss term to add to the cross entropy.
+        measured: numbers to log.
+        hidden: the last hidden vectors, before the final linear layer, [B, model.hidden_dim]; None for models that have
+            no such layer, and no `hidden_dim`.
+    """
 
     logit: Tensor
     penalty: Tensor | float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
+    hidden: Tensor | None = None
 
 
 def _moved(held: Any, device: torch.device | str) -> Any:

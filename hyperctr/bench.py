@@ -269,7 +269,7 @@ def redraw(out: Path) -> dict:
 def time_epoch(run_toml: str, folder: str) -> dict:
     """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
     from hyperctr import runs
-    from hyperctr.models import MODELS
+    from hyperctr.models import MODELS, WORN
 
     seconds = []
 
@@ -279,7 +279,7 @@ def time_epoch(run_toml: str, folder: str) -> dict:
         if what.startswith("epoch"):
             seconds.append(time.perf_counter() - began)
 
-    got = runs.train(config.read(tomllib.loads(run_toml), MODELS), progress=stopwatch)
+    got = runs.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), progress=stopwatch)
     return got | {"seconds": seconds[0]}
 
 

@@ -70,7 +70,7 @@ def data_list(as_json: Json = False) -> None:
 def data_get(
     name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
-    preset: Annotated[str, typer.Option(help="For planted: drift, multihop, group, fashion or noise.")] = "drift",
+    preset: Annotated[str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart or noise.")] = "drift",
     seed: Seed = 0,
 ) -> None:
     """Fetch a public data set from its own home (checksum verified), or make a planted world.
@@ -655,9 +655,9 @@ def _read_run(path: Path | None, data: str | None, sets: list[str] | None) -> An
         if isinstance(where := content.get("path"), str):
             sources.find(where)  # an unknown data set stops here, before torch is imported
     from hyperctr import config
-    from hyperctr.models import MODELS
+    from hyperctr.models import MODELS, WORN
 
-    return config.read(tables, MODELS, set=sets or ())
+    return config.read(tables, MODELS, set=sets or (), worn=WORN)
 
 
 def _bars() -> Any:

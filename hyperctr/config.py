@@ -1,7 +1,8 @@
 """A run is one TOML file: read strictly into frozen dataclasses, written back with every value filled in.
 
 No defaults file, no inheritance, no environment. An unknown key stops the run and names the nearest right one. The
-`[model]` table is read into the `Config` of the model it names; the caller passes the models, none is imported.
+`[model]` table is read into the `Config` of the model it names; the caller passes the models, none is imported. So is
+`[wear]`, a table that most runs lack: what the model wears while it trains, such as AQCL.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Data:
     """Modalities to read; empty means all that the data holds."""
     reduce: int = 128
     """Modalities wider than this are reduced to it by PCA, fitted on items with training rows; 0 leaves them alone."""
+    ties: Literal["order"] | None = None
+    """What becomes of a user's events of one time, as in logs of days: left out, none is history to another; "order":
+    they follow each other as they stand in the file, a second apart (`Interactions.in_order`)."""
 
     def __post_init__(self):
         _check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")
@@ -44,17 +48,17 @@ class Data:
 class Split:
     """How interactions are divided into training, validation and test rows."""
 
-    kind: Literal["temporal", "leave-last-out", "random"] = "temporal"
-    """By time; the last click of each user; or the papers' random split, whose results are stamped leaky."""
+    kind: Literal["temporal", "leave-last-out", "leave-last-day-out", "random"] = "temporal"
+    """By time; the last click or last day of each user, or the papers' random split, all three stamped leaky."""
     train: float = 0.7
-    """Share of rows for training, HyperCTR section 3.1; leave-last-out does not use it."""
+    """Share of rows for training, HyperCTR section 3.1; the two that leave the last out do not use it."""
     valid: float = 0.2
     """Share of rows for validation, HyperCTR section 3.1; the rest is the test."""
     seed: int = 0
     """Seed of the random split; the others draw nothing."""
 
     def __post_init__(self):
-        kinds = ("temporal", "leave-last-out", "random")
+        kinds = ("temporal", "leave-last-out", "leave-last-day-out", "random")
         _check(self.kind in kinds, "split.kind", self.kind, f"one of {', '.join(kinds)}")
         _check(0 < self.train < 1, "split.train", self.train, "a share between 0 and 1")
         _check(0 < self.valid < 1, "split.valid", self.valid, "a share between 0 and 1")
@@ -209,6 +213,10 @@ class Run:
     """The training loop."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """The scored rows."""
+    wear_name: str = ""
+    """Key, in the caller's mapping, of what the model wears in training; empty: nothing."""
+    wear: Any = None
+    """Its own frozen Config, None without."""
 
 
 TABLES = {
@@ -219,16 +227,23 @@ TABLES = {
     "model": None,
     "train": Train,
     "evaluate": Evaluate,
+    "wear": None,
 }
 
 
-def read(source: str | Path | Mapping, models: Mapping[str, Any], set: Iterable[str] = ()) -> Run:
+def read(
+    source: str | Path | Mapping,
+    models: Mapping[str, Any],
+    set: Iterable[str] = (),
+    worn: Mapping[str, Any] | None = None,
+) -> Run:
     """Read a run from a TOML file, or from the nested dict of one.
 
     Args:
         source: path of the TOML file, or a mapping from table to mapping from key to value.
         models: name -> class whose `.Config` is a frozen dataclass; `[model]` is read into the one that `name` picks.
         set: overrides such as "train.lr=3e-4" in TOML's own value syntax; a bare word is text ("slices.every=7d").
+        worn: the same for `[wear]`, of what a model may wear in training.
 
     Raises:
         ValueError: the file is missing or is not TOML; a table or key is unknown or missing; a value has the wrong
@@ -243,17 +258,14 @@ def read(source: str | Path | Mapping, models: Mapping[str, Any], set: Iterable[
         if not isinstance(content, Mapping):
             raise ValueError(f"{table} must be a table, [{table}] with its keys below, got {_literal(content)}")
 
-    model = dict(tables.get("model", {}))
-    name = model.pop("name", None)
-    if name is None:
-        raise ValueError(f"missing key model.name, choose one of: {', '.join(models)}")
-    if not isinstance(name, str) or name not in models:
-        raise ValueError(
-            f"unknown model {_literal(name)}, {_nearest(str(name), models) or 'known: ' + ', '.join(models)}"
-        )
-    classes = {**TABLES, "model": models[name].Config}
-    parts = {table: _build(table, model if table == "model" else tables.get(table, {}), classes) for table in TABLES}
-    return Run(model_name=name, **parts)
+    classes, names = dict(TABLES), {}
+    for table, known in (("model", models), ("wear", worn or {})):
+        if table == "wear" and table not in tables:
+            del classes[table]
+            continue
+        name = names[f"{table}_name"] = _named(table, tables, known)
+        classes[table] = known[name].Config
+    return Run(**names, **{table: _build(table, tables.get(table, {}), classes) for table in classes})
 
 
 def to_toml(run: Run) -> str:
@@ -263,8 +275,9 @@ def to_toml(run: Run) -> str:
     """
     blocks = []
     for table in TABLES:
-        part = getattr(run, table)
-        pairs = [("name", run.model_name)] if table == "model" else []
+        if (part := getattr(run, table)) is None:
+            continue
+        pairs = [("name", getattr(run, f"{table}_name"))] if table in ("model", "wear") else []
         pairs += [(entry.name, getattr(part, entry.name)) for entry in fields(part)]
         lines = [f"{key} = {_literal(value)}" for key, value in pairs if value is not None]
         blocks.append("\n".join([f"[{table}]", *lines]))
@@ -288,6 +301,17 @@ def _load(source: str | Path | Mapping) -> dict:
         raise ValueError(f"{source} is not TOML: {error}") from None
 
 
+def _named(table: str, tables: dict, known: Mapping[str, Any]) -> str:
+    """Take the name out of a table whose other keys depend on it."""
+    name = tables.get(table, {}).pop("name", None)
+    if name is None:
+        raise ValueError(f"missing key {table}.name, choose one of: {', '.join(known)}")
+    if not isinstance(name, str) or name not in known:
+        near = _nearest(str(name), known) or f"known: {', '.join(known) or 'none'}"
+        raise ValueError(f"unknown {table} {_literal(name)}, {near}")
+    return name
+
+
 def _override(tables: dict, text: str) -> None:
     """Put "table.key=value" into the tables."""
     path, equals, value = text.partition("=")
@@ -297,8 +321,8 @@ def _override(tables: dict, text: str) -> None:
     value = value.strip()
     try:
         parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        parsed = {"value": value}
+    except tomllib.TOMLDecodeError:  # a bare word is text; TOML has no .1 either, but whoever types it means 0.1
+        parsed = {"value": float(value) if re.fullmatch(r"[+-]?\.\d+", value) else value}
     found = parsed["value"] if len(parsed) == 1 else value  # a line break could smuggle in a second key
     if not dot:
         tables[table] = found
@@ -321,7 +345,7 @@ def _build(table: str, content: Mapping, classes: Mapping[str, Any]) -> Any:
     try:
         return classes[table](**values)
     except ValueError as error:
-        raise ValueError(f"[model] {error}" if table == "model" else str(error)) from None
+        raise ValueError(f"[{table}] {error}" if table in ("model", "wear") else str(error)) from None
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

@@ -15,6 +15,8 @@ from torch import nn
 from hyperctr import metrics
 from hyperctr.batch import Batch
 
+ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by training clicks, metrics.activity_groups
+
 
 @torch.no_grad()
 def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
@@ -40,6 +42,7 @@ def evaluate(
     scored: dict[str, np.ndarray],
     seen: tuple[np.ndarray, np.ndarray] | None = None,
     negatives: float | None = None,
+    activity: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Every metric of a set of scored rows; what cannot be known is NaN.
 
@@ -47,6 +50,7 @@ def evaluate(
         scored: rows of both labels, as from `score`.
         seen: which users and which items had training rows, bool [num_users] and [num_items].
         negatives: negatives drawn per positive in training; None where non-clicks were logged, and none were drawn.
+        activity: training clicks of each user, [num_users].
 
     Returns:
         auc, auc_low, auc_high: over all rows, with the 95 % interval from the rows (DeLong).
@@ -61,6 +65,8 @@ def evaluate(
         warm_auc, cold_user_auc, cold_item_auc: over the rows whose user and item both had training rows, whose user had
             none, whose item had none; NaN where such rows lack a label. With warm_rows, ..., and warm_share, ... of all
             rows. Only with `seen`.
+        non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
+            `metrics.activity_groups`, and non_active_rows, .... Only with `activity`.
         rows, positives: how many rows, and how many of them clicks.
 
     Raises:
@@ -98,4 +104,8 @@ def evaluate(
             report[f"{name}_auc"] = metrics.auc(label[part], logit[part]) if 0 < clicks < count else math.nan
             report[f"{name}_share"] = count / len(label)
             report[f"{name}_rows"] = count
+    if activity is not None:
+        group = np.searchsorted(metrics.activity_groups(activity), activity)[scored["user"]]
+        for k, area in enumerate(metrics.group_auc(label, logit, group, len(ACTIVITY))):
+            report |= {f"{ACTIVITY[k]}_auc": area, f"{ACTIVITY[k]}_rows": int((group == k).sum())}
     return report

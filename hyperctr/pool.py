@@ -75,12 +75,12 @@ def run_all(
 def train(run_toml: str, folder: str) -> dict:
     """Train one cell and give its report."""
     from hyperctr import runs
-    from hyperctr.models import MODELS
+    from hyperctr.models import MODELS, WORN
 
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
         return json.loads((path / "report.json").read_text())
-    return runs.train(config.read(tomllib.loads(run_toml), MODELS), path)
+    return runs.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), path)
 
 
 def claim(out: Path, base: config.Run, what: str) -> None:

@@ -5,6 +5,7 @@ runs/ml-100k/
     checkpoint.safetensors while it trains: a killed run continues from here
     history.csv            one line an epoch
     weights.safetensors    the best epoch's weights
+    worn.safetensors       what the model wore while it trained, such as AQCL's codebook; no prediction reads it
     interests.safetensors  the learned interests, for a model with hypergraphs
     report.json            scores on validation and test rows, seconds, versions, the leaky stamp
 """
@@ -36,6 +37,7 @@ from hyperctr.batch import Batch, Tables
 from hyperctr.data import folder, sources
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
@@ -44,7 +46,7 @@ from hyperctr.fit import Progress, fit
 from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs
 from hyperctr.interests import Interests, Joint, learn
 from hyperctr.metrics import auc
-from hyperctr.models import MODELS
+from hyperctr.models import MODELS, WORN
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 
@@ -77,6 +79,8 @@ class Prepared:
     def evaluation_batches(self, part: str) -> Iterable[Batch]:
         """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
         log, e = self.dataset.interactions, self.run.evaluate
+        if not len(getattr(self.split, part)):
+            raise ValueError(f"there are no {part} rows: a search has set them aside (hyperctr.tune)")
         most, negatives = {
             "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
         }[part]  # fmt: skip
@@ -93,7 +97,8 @@ class Prepared:
         """Every metric of "valid" or "test" under the model; see `evaluation.evaluate`."""
         drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
         seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
-        return evaluate(score(model, self.evaluation_batches(part)), seen, drawn)
+        clicks = _clicks(self.dataset.interactions, self.split.train)
+        return evaluate(score(model, self.evaluation_batches(part)), seen, drawn, clicks)
 
     @property
     def _sliced(self) -> bool:
@@ -102,7 +107,11 @@ class Prepared:
 
 def read_dataset(run: config.Run) -> Dataset:
     """Read the data set that a run names, with the modalities it asks for."""
-    return folder.read(sources.find(run.data.path), modalities=run.data.modalities or None)
+    dataset = folder.read(sources.find(run.data.path), modalities=run.data.modalities or None)
+    if run.data.ties is None:
+        return dataset
+    said = "Events of one user at one time follow each other as they stand in the file, a second apart (data.ties)."
+    return replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, said))
 
 
 def prepare(
@@ -111,12 +120,14 @@ def prepare(
     out: Path | None = None,
     fixed: Prepared | None = None,
     progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    parts: Split | None = None,
 ) -> Prepared:
     """Split the data, cut the time slices, learn the interests, and build the hypergraphs and tables.
 
     Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
-    slices that ended at or before t (`rolling`). Under the other two, and with `frozen` graphs, only training events
-    enter. Under the random split, as in the paper, a row reads the hypergraphs of its own slice too.
+    slices that ended at or before t (`rolling`). Under the others, and with `frozen` graphs, only training events
+    enter. Under the random split, as in the paper, a row reads the hypergraphs of its own slice too, and only training
+    rows are history; under all others every click strictly before a row is.
 
     Args:
         run: what to do.
@@ -125,6 +136,7 @@ def prepare(
         fixed: keep what this preparation of the run fitted (grid, features, interests, seen ids) and its split, whose
             numbers are rows of `dataset`; make only what reads the log: histories, counts and hypergraphs.
         progress: wraps what takes long (batches, a word, their number) to show a bar.
+        parts: the rows of each part, where the caller has chosen them.
 
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
@@ -133,7 +145,8 @@ def prepare(
     log = dataset.interactions
     if fixed is not None:
         return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
-    parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
+    if parts is None:
+        parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
     clicked = log.time[parts.train][log.label[parts.train] == 1]
     if run.slices.count:
         grid = TimeGrid.cut(clicked, count=run.slices.count)
@@ -154,6 +167,13 @@ def prepare(
         seen_user=torch.from_numpy(seen[0]),
         seen_item=torch.from_numpy(seen[1]),
         click_rate=float(log.label[parts.train].mean()),
+        clicks_per_user=len(clicked) / max(int(seen[0].sum()), 1),
+        user_fields=_fields(dataset.users, seen[0]),
+        user_sizes=dict(dataset.users.sizes),
+        item_fields=_fields(dataset.items, seen[1]),
+        item_sizes=dict(dataset.items.sizes),
+        # drawn negatives have no context: no model may tell clicks by it
+        context_sizes=dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {},
     )
     codes = None
     if MODELS[run.model_name].reads_slices:
@@ -161,6 +181,17 @@ def prepare(
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
     return _reading(Prepared(run, dataset, parts, grid, None, tables, codes))
+
+
+def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
+    """Categories of everyone and, last, of an unknown one; those that no training row shows are unknown too."""
+    found = {}
+    for name, code in table.fields.items():
+        size = table.sizes[name]
+        shown = np.zeros(size, bool)
+        shown[code[seen]] = True
+        found[name] = torch.from_numpy(np.append(np.where(shown[code], code, size), size))
+    return found
 
 
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
@@ -191,7 +222,8 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
             target_edge=run.slices.target_edge, codes=ready.codes,
         )  # fmt: skip
         slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
-    loader = Loader(log, run.data.history, known=known if parts.leaky else None)
+    before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
+    loader = Loader(log, run.data.history, known=before if parts.leaky else None)
     return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices))
 
 
@@ -225,6 +257,7 @@ def train(
     ready = prepare(run, dataset, out, progress=progress)
     torch.manual_seed(run.train.seed)
     model = MODELS[run.model_name](run.model, ready.tables)
+    worn = WORN[run.wear_name](model, run.wear, ready.tables) if run.wear else model
 
     def batches(epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.split.train) // run.train.batch_size)
@@ -239,12 +272,13 @@ def train(
         scored = score(model, ready.evaluation_batches("valid"))
         return auc(scored["label"], scored["logit"])
 
-    done = fit(model, batches, valid, run.train, len(ready.split.train), out, keep)
+    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep)
     report = _report(ready, model, done)
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "weights.safetensors.part")
-        os.replace(out / "weights.safetensors.part", out / "weights.safetensors")
+        _save(model.state_dict(), out / "weights.safetensors")
+        if run.wear:
+            _save({k: x for k, x in worn.state_dict().items() if not k.startswith("base.")}, out / "worn.safetensors")
         _write(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return report
@@ -289,7 +323,7 @@ def open_run(path: str | Path) -> Opened:
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
-    run = config.read(path / "run.toml", MODELS)
+    run = config.read(path / "run.toml", MODELS, worn=WORN)
     ready = prepare(run, out=path)
     model = MODELS[run.model_name](run.model, ready.tables)
     weights = load_file(path / "weights.safetensors")
@@ -321,6 +355,7 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "slices": len(ready.grid),
         "parameters": sum(p.numel() for p in model.parameters()),
         "run": config.digest(run),
+        **({"wear": run.wear_name} if run.wear else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
 
@@ -333,13 +368,18 @@ def _claim(out: Path, run: config.Run) -> None:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS)) != what(run):
+        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS, worn=WORN)) != what(run):
             raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
         _write(out / "run.toml", config.to_toml(run))
         if not (out / "checkpoint.safetensors").exists():
             (out / "history.csv").unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+
+
+def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:
+    """Clicks of each user among the rows, [num_users]."""
+    return np.bincount(log.user[rows][log.label[rows] == 1], minlength=log.num_users)
 
 
 def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -361,6 +401,12 @@ def _append(path: Path, row: dict) -> None:
     writer.writeheader()
     writer.writerows(rows)
     _write(path, text.getvalue())
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    beside = path.with_name(path.name + ".part")
+    save_file({name: x.contiguous() for name, x in tensors.items()}, beside)
+    os.replace(beside, path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -123,6 +123,22 @@ class Interactions:
         """Return the rows strictly before `time` (seconds): the first rows of this table, so row numbers stay valid."""
         return self.take(slice(0, int(np.searchsorted(self.time, time, side="left"))))
 
+    def in_order(self) -> Interactions:
+        """Return the rows with a user's rows of one time set a second apart, in the order in which they stand.
+
+        For logs of days, where nobody's rows of a day are otherwise history to each other. Where that runs into a later
+        row of the user, the later row moves too.
+        """
+        order = np.argsort(self.user, kind="stable")
+        user = self.user[order]
+        place = np.arange(len(user)) - np.searchsorted(user, user, side="left")  # among the rows of the user
+        # t_k = max over j <= k of (time_j + k - j), a running maximum inside each user
+        span = int(self.time[-1] - self.time[0]) + len(user) + 1 if len(user) else 1
+        latest = np.maximum.accumulate(self.time[order] - place + user * span)
+        time = np.empty_like(self.time)
+        time[order] = latest - user * span + place
+        return replace(self, time=time)
+
     def clicks(self) -> np.ndarray:
         """Return the row numbers with label 1, in time order."""
         return np.flatnonzero(self.label == 1)

@@ -88,8 +88,8 @@ class Loader:
     Args:
         log: every event there is; a row's batch looks only at those before it.
         history: how many of a user's last clicks a row carries, T.
-        known: the events that may serve as history and counts where not all of `log` may: the training rows of a leaky
-            split. Negatives then are items that the user never met in all of `log`, as in the papers.
+        known: of a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
+            Negatives then are items that the user never met in all of `log`, later events included, as in the papers.
 
     Raises:
         ValueError: a history shorter than one.
@@ -241,6 +241,7 @@ class Loader:
                 mask=torch.from_numpy(mask),
                 time=column(clicks.time),
                 type=None if clicks.type is None else column(clicks.type),
+                length=torch.from_numpy(end - self._clicks_of_user.first(user)),
             ),
             clicks_before=count(self._clicks_of_item),
             shows_before=None if self._shows_of_item is None else count(self._shows_of_item),

@@ -1,4 +1,4 @@
-"""Cut interactions into train, valid and test rows: by time, by each user's last clicks, or at random."""
+"""Cut interactions into train, valid and test rows: by time, by each user's last clicks or days, or at random."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from hyperctr.data.interactions import Interactions
 
-KINDS = ("temporal", "leave-last-out", "random")
+KINDS = ("temporal", "leave-last-out", "leave-last-day-out", "random")
+DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -20,7 +21,7 @@ class Split:
         valid: rows to choose by, int64.
         test: rows to report on, int64.
         leaky: True when a training row may lie after a test row in time.
-        kind: "temporal", "leave-last-out" or "random".
+        kind: one of `KINDS`.
     """
 
     train: np.ndarray
@@ -45,18 +46,20 @@ def split(
       clicks stay in train. A logged non-click goes with the user's next click, after the last one with the last.
       Stamped leaky: the cuts differ by user, so other users' training rows lie after a test row. `train`, `valid` and
       `seed` are unused.
+    - "leave-last-day-out": the same with days (UTC) on which a user clicked in place of clicks, for baskets: all rows
+      from the last such day on are tested.
     - "random": each sample row alone, drawn with `seed`. Stamped leaky: a user's own later rows are in train.
 
     Args:
         interactions: the table; row numbers refer to it.
-        kind: one of the three above.
+        kind: one of the four above.
         train: share of the rows, within (0, 1).
         valid: share of the rows; the test part is the rest.
         seed: of the random kind.
 
     Raises:
-        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, or valid or test rows
-            that were logged and yet all hold one label.
+        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, valid or test rows
+            that were logged and yet all hold one label, or last days of data without times.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown split {kind!r}; choose one of {', '.join(KINDS)}")
@@ -71,6 +74,11 @@ def split(
         parts = _temporal(interactions.time[samples], train, train + valid)
     elif kind == "leave-last-out":
         parts = _leave_last_out(interactions.user[samples], interactions.label[samples] == 1)
+    elif kind == "leave-last-day-out":
+        if not interactions.has_time:
+            raise ValueError('data without times have no days; use kind "leave-last-out"')
+        click = interactions.label[samples] == 1
+        parts = _leave_last_day_out(interactions.user[samples], click, interactions.time[samples] // DAY)
     else:
         parts = _random(len(samples), train, train + valid, seed)
 
@@ -87,6 +95,37 @@ def split(
                 'or say non_clicks = "unobserved" so that negatives are drawn'
             )
     return Split(*rows, leaky=kind != "temporal", kind=kind)
+
+
+def hold_out(interactions: Interactions, parts: Split, share: float = 0.1) -> tuple[Interactions, Split]:
+    """Hold the last training rows out, for a search that must not see what a model is chosen by or tested on.
+
+    Args:
+        interactions: the table.
+        parts: its split.
+        share: of the training rows, the last ones by time; rows of equal time stay together.
+
+    Returns:
+        the table without valid and test rows, and without all that is not before the first of them unless the split is
+        leaky; and its split, of the same kind: train, the rows held out as valid, and no test rows.
+
+    Raises:
+        ValueError: a share outside (0, 1), or one that leaves no rows on either side.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share of training rows to hold out must lie between 0 and 1, got {share:g}")
+    held = np.concatenate([parts.valid, parts.test])
+    keep = np.ones(len(interactions), dtype=bool)
+    keep[held] = False
+    if not parts.leaky:
+        keep &= interactions.time < interactions.time[held].min()
+    rows = parts.train[keep[parts.train]]
+    after = _temporal(interactions.time[rows], 1 - share) == 1
+    if after.all() or not after.any():
+        raise ValueError(f"{share:g} of {len(rows)} training rows cannot be held out by time: use more rows")
+    place = keep.cumsum() - 1
+    none = np.empty(0, dtype=np.int64)
+    return interactions.take(keep), Split(place[rows[~after]], place[rows[after]], none, parts.leaky, parts.kind)
 
 
 def _temporal(time: np.ndarray, *shares: float) -> np.ndarray:
@@ -112,6 +151,18 @@ def _leave_last_out(user: np.ndarray, click: np.ndarray) -> np.ndarray:
     return part
 
 
+def _leave_last_day_out(user: np.ndarray, click: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """Number the part of each row as `_leave_last_out` does, all rows of a user on one day taken as one."""
+    order = np.argsort(user, kind="stable")
+    user, click, day = user[order], click[order], day[order]
+    new = np.ones(len(user), bool)
+    new[1:] = (user[1:] != user[:-1]) | (day[1:] != day[:-1])
+    first = np.flatnonzero(new)
+    part = np.empty(len(user), dtype=np.int64)
+    part[order] = _leave_last_out(user[first], np.logical_or.reduceat(click, first))[np.cumsum(new) - 1]
+    return part
+
+
 def _random(count: int, train: float, valid_end: float, seed: int) -> np.ndarray:
     part = np.empty(count, dtype=np.int64)
     place = np.arange(count)
@@ -126,4 +177,6 @@ def _advice(kind: str) -> str:
         return 'choose other train and valid shares, data with more distinct times, or kind "random" (leaky)'
     if kind == "leave-last-out":
         return 'users need three clicks or more; use kind "temporal"'
+    if kind == "leave-last-day-out":
+        return 'users need clicks on three days or more; use kind "temporal"'
     return "choose other train and valid shares, or use more rows"

@@ -1,6 +1,6 @@
 """Worlds whose answer is known: every row's true click probability stands beside the row.
 
-Five presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+Six presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
   modality; the interests of a user wander with a known half-life. Features show the clusters.
@@ -14,6 +14,9 @@ Five presets, each written as an ordinary folder by `hyperctr data get planted -
   alike, the pairs of its members count the large one many times over.
 - `fashion`: what an item is about is redrawn with a known half-life, but for the anchors. Who else clicked it lately
   tells; too wide a time slice mixes meanings, too narrow a one holds too few clicks.
+- `coldstart`: few users click much and most click seldom. A user's taste is a mix of one that an interest group of
+  users shares and one of the user's own, and the more active the user, the more of it is own: who else clicked alike
+  tells what a newcomer likes, and misleads about the active.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
 All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
@@ -35,7 +38,7 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "group", "fashion", "noise")
+PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "noise")
 COMMUNITIES = 6
 
 
@@ -51,6 +54,7 @@ class World:
         prior: variance of one user's coefficient for one cluster, the oracle's prior.
         half_life: days after which half of a user's interest is forgotten (inf: never).
         turnover: days after which half of the items are about something else (inf: never).
+        shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
     """
 
     dataset: Dataset
@@ -60,6 +64,7 @@ class World:
     prior: float
     half_life: float = np.inf
     turnover: float = np.inf
+    shared: np.ndarray | None = None
 
     def ceiling(self, rows: np.ndarray) -> float:
         """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
@@ -111,7 +116,7 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
     if round(1000 * scale) < 10:
         raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
-    make = {"multihop": _multihop, "group": _group, "fashion": _fashion}.get(preset)
+    make = {"multihop": _multihop, "group": _group, "fashion": _fashion, "coldstart": _coldstart}.get(preset)
     return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
 
 
@@ -216,6 +221,27 @@ def _fashion(rng: np.random.Generator, seed: int, scale: float) -> World:
         "fashion", rng, seed, user, item, time, cluster, cluster == home[user], users,
         shows=np.where(tier == 0, group, -1), turnover=turnover,
     )  # fmt: skip
+
+
+def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Activity with a long tail, and tastes that are the more a user's own the more active the user is."""
+    users, items, genres, groups, days, strength = round(1000 * scale), 600, 12, 8, 60, 2.0
+    rank = rng.permutation(users)
+    rows = np.minimum(8 * ((rank + 0.5) / users) ** -0.8, 400)  # expected: 17 at 60 % of the users, 50 at 90 %
+    own = rows / (rows + 40)
+    mine = rng.integers(groups, size=users)
+    group, personal = rng.standard_normal((groups, genres)), rng.standard_normal((users, genres))
+    genre, popularity = rng.integers(genres, size=items), 0.6 * rng.standard_normal(items)
+
+    user = rng.permutation(np.repeat(np.arange(users), rng.poisson(rows)))
+    item = rng.choice(items, size=len(user), p=np.exp(popularity) / np.exp(popularity).sum())
+    time, g = np.sort(rng.integers(days * DAY, size=len(user))), genre[item]
+    shared = strength * np.sqrt(1 - own[user]) * group[mine[user], g]
+    offset = popularity[item] - 0.8
+    logit = offset + shared + strength * np.sqrt(own[user]) * personal[user, g]
+    three = np.repeat(genre[:, None], len(MODALITIES), 1)
+    return _world("coldstart", rng, seed, user, item, time, offset, logit, three[item], three, users,
+                  prior=strength**2 / len(MODALITIES), shared=shared)  # fmt: skip
 
 
 def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

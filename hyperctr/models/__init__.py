@@ -1,7 +1,39 @@
-"""The models by name: a dict you can see. Each is `Model(config, tables)` and answers `model(batch) -> Output`."""
+"""The models by name: a dict you can see. Each is `Model(config, tables)` and answers `model(batch) -> Output`.
 
+What a model may wear while it trains stands in a second dict: `Worn(model, config, tables)` is such a model again, in
+evaluation the very model that wears it.
+"""
+
+from hyperctr.models.aqcl import AQCL, ICL, QCL
+from hyperctr.models.dcn import DCN
+from hyperctr.models.deepfm import DeepFM
+from hyperctr.models.deepmcp import DeepMCP
+from hyperctr.models.dien import DIEN
+from hyperctr.models.din import DIN
+from hyperctr.models.dmr import DMR
+from hyperctr.models.dropoutnet import DropoutNet
+from hyperctr.models.fm import FM
+from hyperctr.models.gru4rec import GRU4Rec
 from hyperctr.models.hyperctr import HyperCTR
+from hyperctr.models.lr import LR
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
 from hyperctr.models.popularity import Popularity
+from hyperctr.models.wide_deep import WideDeep
+from hyperctr.models.xdeepfm import XDeepFM
 
-MODELS = {"hyperctr": HyperCTR, "mf": MatrixFactorisation, "popularity": Popularity}
+MODELS = {
+    "hyperctr": HyperCTR,
+    "popularity": Popularity,
+    "mf": MatrixFactorisation,
+    "lr": LR,
+    "fm": FM,
+    "wide_deep": WideDeep,
+    "dcn": DCN,
+    "deepfm": DeepFM,
+    "xdeepfm": XDeepFM,
+    "din": DIN,
+    "dien": DIEN,
+    "gru4rec": GRU4Rec,
+}
+
+WORN = {"aqcl": AQCL, "qcl": QCL, "icl": ICL, "dropoutnet": DropoutNet, "deepmcp": DeepMCP, "dmr": DMR}

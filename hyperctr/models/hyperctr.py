@@ -47,9 +47,8 @@ from graphs.dropout import Dropout
 from graphs.expand import clique
 from graphs.sample import blocks, cap
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.embed import LARGE
 from hyperctr.states import Carried, Live, compact
-
-LARGE = 200_000  # rows from which a table is trained row by row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,20 +336,28 @@ class Prediction(nn.Module):
 
     def forward(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> Tensor:
         """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]; gives [B]."""
+        return self.score(user, item, user_row, item_row)[0]
+
+    def score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and what the last linear layer reads of each pair, [B, D2]."""
+        before, last = self.rest[:-1], self.rest[-1]
         if len(user_row) <= 32 * len(user):
             both = F.embedding(user_row, user) * F.embedding(item_row, item)
             first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
-            return self.rest(first + self.both(both)).squeeze(1) + both @ self.direct
+            hidden = before(first + self.both(both))
+            return last(hidden).squeeze(1) + both @ self.direct, hidden
         # many candidates each: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e, a matrix of its own for every user
         order = user_row.argsort(stable=True)
         rows = item_row[order].split(torch.bincount(user_row, minlength=len(user)).tolist())
         bias, direct = self.user(user), user * self.direct
         weight = self.item.weight.T + user[:, :, None] * self.both.weight.T  # [Q, d, D1]
-        logit = [
-            self.rest(torch.addmm(b, item[row], w)).squeeze(1) + item[row] @ v
+        found = [
+            (before(torch.addmm(b, item[row], w)), item[row] @ v)
             for row, b, w, v in zip(rows, bias, weight, direct, strict=True)
         ]
-        return torch.empty(len(order)).index_put((order,), torch.cat(logit))
+        place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
+        hidden, beside = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
+        return last(hidden).squeeze(1) + beside, hidden
 
 
 class GCN(nn.Module):
@@ -443,6 +450,7 @@ class HyperCTR(nn.Module):
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.predict = Prediction(d, config.hidden, config.dropout)
+        self.hidden_dim = config.hidden[1]
         for m, x in tables.modalities.items():  # features, perhaps memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
@@ -495,8 +503,12 @@ class HyperCTR(nn.Module):
         self._begin()
         return super().train(mode)
 
+    def represent(self, batch: Batch) -> Tensor:
+        """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
+        return self(replace(batch, view=True)).hidden
+
     def forward(self, batch: Batch) -> Output:
-        measured = self.refresh()
+        measured = {} if batch.view and self._step else self.refresh()
         first = batch.first  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
@@ -521,11 +533,11 @@ class HyperCTR(nn.Module):
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
         graph = self._carried(items, item, when, candidate, live[1])  # (5)  Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
-        logit = self.predict(fused, e_i, batch.query, of_row)  # (7)  [B]
-        if self.training and self.interest is not None:
+        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
+        if self.training and self.interest is not None and not batch.view:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        return Output(logit, penalty, {**measured, **moved})
+        return Output(logit, penalty, {**measured, **moved}, hidden)
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Slice of each time; everything behind the last closed slice is the open one."""
@@ -621,12 +633,14 @@ class HyperCTR(nn.Module):
         if not (past and self.training and self.config.depth):
             return [[], []], 0.0, {}
         if self.config.propagation == "sampled":
-            around = [self._around(kind, past[-1], *nodes) for kind, nodes in zip(self.kinds, asked, strict=True)]
+            around = [
+                self._around(kind, past[-1], *nodes, batch.view) for kind, nodes in zip(self.kinds, asked, strict=True)
+            ]
             moved = max(distance for _, distance in around)
             return [live for live, _ in around], 0.0, {"staleness": moved}
         chosen = past if self.config.propagation == "full" else past[-1:]
         alone = self._reach and self.slices.target_edge == "exclude"  # each batch leaves out its own clicks
-        if not (batch.last or alone):
+        if not (batch.last or alone) and (self._held is not None or not batch.view):
             if self._held is None:
                 with torch.no_grad():
                     self._held = [self._propagate(kind, chosen, batch) for kind in self.kinds]
@@ -634,6 +648,8 @@ class HyperCTR(nn.Module):
                     live.state.requires_grad_()
             return self._held, 0.0, {}
         fresh = [self._propagate(kind, chosen, batch) for kind in self.kinds]
+        if batch.view:
+            return fresh, 0.0, {}
         held, self._held = self._held, None
         if held is None:
             return fresh, 0.0, {}
@@ -647,14 +663,14 @@ class HyperCTR(nn.Module):
         return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
 
     def _propagate(self, kind: Kind, slices: list[int], batch: Batch) -> list[Live]:
-        """Eq. (5) on the hypergraphs of some slices, also written to the cache."""
+        """Eq. (5) on the hypergraphs of some slices, also written to the cache, unless the batch is a view."""
         found = []
         for n in slices:
             if kind.sides[n] is not None:
                 with record_function("propagate"):
                     r = self._round(kind, n, batch)
                     found.append(Live(n, r.place, self._convolve(kind, r)[-1]))
-                if not self._reach:
+                if not (self._reach or batch.view):
                     kind.carried.renew(found[-1])
         return found
 
@@ -666,7 +682,7 @@ class HyperCTR(nn.Module):
             layers.append([stack[j](x, h) for stack, x, h in stacks])
         return [torch.cat(parts, 1) for parts in layers[1:]]
 
-    def _around(self, kind: Kind, n: int, node: Tensor, now: Tensor) -> tuple[list[Live], float]:
+    def _around(self, kind: Kind, n: int, node: Tensor, now: Tensor, view: bool) -> tuple[list[Live], float]:
         """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
 
         In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
@@ -702,6 +718,8 @@ class HyperCTR(nn.Module):
         new = Live(n, place, layer[-1])
         at = kind.carried.begin[n] + target
         moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
+        if view:
+            return [new], float(moved)
         kind.carried.state[at] = new.state.detach()
         for kept, x in zip(kind.carried.hidden, layer, strict=False):
             kept[at] = x.detach()

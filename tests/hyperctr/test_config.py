@@ -1,6 +1,8 @@
 """A run file is read strictly and written back exactly."""
 
 import math
+import re
+import tomllib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -143,7 +145,7 @@ def test_a_later_override_wins():
             "unknown key slices.zzz, known keys of slices: every, count, graphs, item_edges, augment, target_edge",
         ),
         ("trian.lr=1", "unknown table trian, did you mean train?"),
-        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate"),
+        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate, wear"),
         ("model.dm=1", "unknown key model.dm, did you mean model.dim?"),
         ("model.name=tyo", 'unknown model "tyo", did you mean toy?'),
         ("model.name=3", "unknown model 3, known: toy, strict"),
@@ -160,7 +162,9 @@ def test_a_later_override_wins():
         ("model.hidden=[8, 2.5]", "model.hidden[1] must be a whole number, got 2.5"),
         ("model.isolated=one", 'model.isolated must be one of "passthrough", "zero", got "one"'),
         ("model.dim=0", "[model] dim must be at least 1, got 0"),
-        ("split.kind=rnd", 'split.kind must be one of "temporal", "leave-last-out", "random", got "rnd"'),
+        ("split.seed=-1", "split.seed must be between 0 and 2^63 - 1, got -1"),
+        ("data.ties=no", 'data.ties must be one of "order", got "no"'),
+        ("wear.name=toy", 'unknown wear "toy", known: none'),
         ("train.lr", "--set wants table.key=value, such as train.lr=3e-4, got 'train.lr'"),
         ("=3", "--set wants table.key=value, such as train.lr=3e-4, got '=3'"),
         ("train.lr=1\nseed=2", 'train.lr must be a number, got "1\\nseed=2"'),
@@ -225,6 +229,69 @@ def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="bytes.toml is not TOML"):
         config.read(tmp_path / "bytes.toml", MODELS)
+
+
+class Coat:
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """What a model may wear in training."""
+
+        w: float = 0.05
+        alpha: float | None = None
+
+        def __post_init__(self):
+            if self.w < 0:
+                raise ValueError(f"wear.w must be at least 0, got {self.w}")
+
+
+WORN = {"coat": Coat}
+
+
+def dressed(*changes, source=SMALL):
+    return config.read(source, MODELS, changes, worn=WORN)
+
+
+def test_a_run_wears_nothing_unless_it_says_so():
+    bare = dressed()
+    assert bare == read() and (bare.wear_name, bare.wear) == ("", None)
+    assert "wear" not in config.to_toml(bare)
+    assert config.digest(bare) == config.digest(read())
+
+
+def test_what_a_run_wears_is_read_into_its_own_settings_and_written_back():
+    run = dressed("wear.name=coat", "wear.w=.1")
+    assert (run.wear_name, run.wear) == ("coat", Coat.Config(w=0.1))
+    assert config.to_toml(run).endswith('\n\n[wear]\nname = "coat"\nw = 0.1\n')
+    again = dressed(source=tomllib.loads(config.to_toml(run)))
+    assert again == run and config.digest(again) == config.digest(run) != config.digest(dressed("wear.name=coat"))
+    assert dressed("wear.name=coat", "wear.alpha=0.3").wear.alpha == 0.3
+    assert replace(run, wear_name="", wear=None) == read()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["wear.w=0.1"], "missing key wear.name, choose one of: coat"),
+        (["wear.name=cote"], 'unknown wear "cote", did you mean coat?'),
+        (["wear.name=coat", "wear.alfa=1"], "unknown key wear.alfa, did you mean wear.alpha?"),
+        (["wear.name=coat", "wear.dim=1"], "unknown key wear.dim, did you mean model.dim?"),
+        (["wear.name=coat", "wear.w=much"], 'wear.w must be a number, got "much"'),
+        (["wear.name=coat", "wear.w=-1"], "[wear] wear.w must be at least 0, got -1.0"),
+        (["wear=coat"], 'wear must be a table, [wear] with its keys below, got "coat"'),
+    ],
+)
+def test_a_mistake_about_what_is_worn_is_named(changes, message):
+    with pytest.raises(ValueError) as error:
+        dressed(*changes)
+    assert str(error.value) == message
+
+
+def test_every_split_of_the_data_can_be_named():
+    from hyperctr.data.split import KINDS
+
+    assert [read(f"split.kind={kind}").split.kind for kind in KINDS] == list(KINDS)
+    with pytest.raises(ValueError, match=re.escape(", ".join(f'"{kind}"' for kind in KINDS))):
+        read("split.kind=rnd")
 
 
 def test_every_field_has_a_line_about_it():

@@ -122,6 +122,16 @@ def test_warm_and_cold_parts_by_hand(scored):
     assert "warm_auc" not in evaluate(scored)
 
 
+def test_groups_by_activity_by_hand(scored):
+    report = evaluate(scored, activity=np.array([1, 7]))  # half of the users up to one click, all up to seven
+    names = ("non_active", "slightly_active", "highly_active")
+    # user 0 has the clicks at 2, 0 against 1, -1, 1; user 1 one at 1 against 0, 1
+    assert [report[f"{name}_rows"] for name in names] == [5, 3, 0]
+    assert report["non_active_auc"] == pytest.approx(4 / 6) and report["slightly_active_auc"] == 0.75
+    assert math.isnan(report["highly_active_auc"])
+    assert "non_active_auc" not in evaluate(scored)
+
+
 # --- the rows of a run ---------------------------------------------------------------------------------------------
 
 

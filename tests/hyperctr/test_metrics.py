@@ -181,6 +181,49 @@ def test_relaimpr_and_closed_by_hand():
         metrics.closed(0.7, 0.8, 0.8)
 
 
+def test_activity_groups_come_nearest_to_60_and_30_percent_and_keep_ties_together():
+    # Amazon Beauty: training clicks, two less than the reviews of a user
+    lengths = np.repeat([3, 4, 5, 6, 12, 13, 202], [2000, 3090, 1200, 1200, 1530, 700, 280])
+    assert metrics.activity_groups(lengths) == (5, 12)  # 62.9 % and 90.2 %: 50.9 % is farther from 60 than 62.9 %
+    clicks = np.array([1] * 5 + [2] * 2 + [3] + [9] * 2)  # 50, 70, 80, 100 %: as near on both sides, the smaller
+    assert metrics.activity_groups(clicks) == (1, 3)
+    group = np.searchsorted(metrics.activity_groups(clicks), clicks)
+    assert group.tolist() == [0] * 5 + [1] * 3 + [2] * 2
+
+
+@given(st.lists(st.integers(0, 9), min_size=1).filter(any))
+def test_activity_groups_are_a_partition_by_clicks(clicks):
+    clicks = np.array(clicks)
+    low, high = metrics.activity_groups(clicks)
+    assert low <= high
+    group = np.searchsorted((low, high), clicks)
+    assert ((group == 0) == (clicks <= low)).all() and ((group == 2) == (clicks > high)).all()
+    known = clicks[clicks > 0]
+    for cut, share in [(low, 0.6), (high, 0.9)]:
+        miss = [abs((known <= other).mean() - share) for other in set(known.tolist())]
+        assert abs((known <= cut).mean() - share) == pytest.approx(min(miss))
+
+
+def test_activity_groups_without_a_click_are_refused():
+    with pytest.raises(ValueError, match="activity_groups needs a user with a click, got none"):
+        metrics.activity_groups([0, 0])
+
+
+def test_group_auc_is_the_auc_of_each_groups_rows():
+    label, score, group = [1, 0, 1, 0, 1, 1], [0.9, 0.1, 0.2, 0.4, 0.3, 0.2], [0, 0, 2, 2, 2, 1]
+    found = metrics.group_auc(label, score, group, 4)
+    assert found[0] == 1.0 and found[2] == 0.0
+    assert np.isnan(found[1]) and np.isnan(found[3])
+    assert metrics.group_auc(label, score, [0] * 6, 1) == [metrics.auc(label, score)]
+    with pytest.raises(ValueError, match="one group per label, got 6 and"):
+        metrics.group_auc(label, score, [0, 1], 2)
+
+
+def test_relaimpr_of_the_base_is_zero_and_of_twice_its_gain_one():
+    assert metrics.relaimpr(0.61, 0.61) == 0
+    assert metrics.relaimpr(0.72, 0.61) == pytest.approx(1.0)
+
+
 def test_mean_interval_by_hand():
     mean, half = metrics.mean_interval([1.0, 2.0, 3.0])
     assert (mean, half) == (2.0, pytest.approx(4.302653 / math.sqrt(3), rel=1e-6))  # t(2 degrees, 0.975) = 4.302653

@@ -7,11 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from hyperctr import config, runs
 from hyperctr.data import synthetic
-from hyperctr.data.folder import write_folder
+from hyperctr.data.folder import Dataset, write_folder
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
 from hyperctr.evaluation import score
 from hyperctr.models import MODELS
 
@@ -199,3 +202,77 @@ def test_data_without_times_asks_for_slices_by_count_and_works_with_them(tmp_pat
 def test_random_split_is_stamped_leaky():
     report = runs.train(settings("mf", split={"kind": "random"}), None, world().dataset)
     assert report["leaky"] is True
+
+
+# --- the protocol of AQCL: the last click of a user is tested, the one before it validated ----------------------------
+
+
+def visits(ties=1):
+    """Users 0 to 7 with six clicks each among 40 items, `ties` of a user on one day; no click twice by one user."""
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(8), 6)
+    item = np.concatenate([rng.choice(40, 6, replace=False) for _ in range(8)])
+    time = (np.tile(np.arange(6), 8) // ties) * 86_400
+    log = Interactions(user, item, time, np.ones(48), 8, 40, logged_non_clicks=False)
+    return Dataset("visits", log, Items(40), Users(8))
+
+
+def protocol(kind="leave-last-out", path="visits", **data):
+    tables = {"data": {"path": str(path), "history": 50, **data}, "split": {"kind": kind}, "model": {"name": "mf"}}
+    evaluate = {"negatives": 1, "valid_negatives": 1, "max_positives": 0, "valid_positives": 0}
+    return config.read(tables | {"slices": {"every": "1d"}, "evaluate": evaluate}, MODELS)
+
+
+def sequences(dataset):
+    """The items that each user clicked, in order."""
+    log = dataset.interactions
+    return {user: log.item[log.user == user].tolist() for user in range(8)}
+
+
+def test_leave_last_out_reads_every_earlier_click_and_draws_what_was_never_met():
+    data, drawn = visits(), []
+    ready, clicked = runs.prepare(protocol(), data), sequences(data)
+    for part, place in [("valid", 4), ("test", 5)]:
+        first, again = ([*ready.evaluation_batches(part)] for _ in range(2))
+        assert all(torch.equal(a.item, b.item) for a, b in zip(first, again, strict=True))  # drawn once for all
+        for batch in first:
+            assert len(batch) == 16 and batch.label.tolist() == [1, 0] * 8
+            for row in range(0, 16, 2):
+                mine = clicked[int(batch.user[row])]
+                assert batch.item[row] == mine[place]
+                assert batch.history[row][batch.history_mask[row]].tolist() == mine[:place]  # the validated one too
+                drawn.append((mine, int(batch.item[row + 1])))
+    for epoch in (1, 2):
+        for batch in ready.train_batches(epoch):
+            for row in range(len(batch)):
+                mine, item = clicked[int(batch.user[row])], int(batch.item[row])
+                if batch.label[row]:
+                    assert mine.index(item) < 4  # the first one too, without a history
+                    assert batch.history[row][batch.history_mask[row]].tolist() == mine[: mine.index(item)]
+                else:
+                    drawn.append((mine, item))
+    assert len(drawn) == 2 * 8 + 2 * 32 and not any(item in mine for mine, item in drawn)  # not even later
+    assert ready.split.leaky
+
+
+def test_the_random_split_still_reads_training_clicks_alone():
+    ready = runs.prepare(protocol("random"), visits())
+    train = {(int(u), int(i)) for u, i in zip(*(getattr(visits().interactions, name)[ready.split.train]
+                                                for name in ("user", "item")), strict=True)}  # fmt: skip
+    for batch in ready.evaluation_batches("test"):
+        for user, past, mask in zip(batch.user.tolist(), batch.history, batch.history_mask, strict=True):
+            assert {(user, item) for item in past[mask].tolist()} <= train
+
+
+def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_counts(tmp_path):
+    write_folder(visits(ties=3), tmp_path)
+    clicked = sequences(visits(ties=3))
+    for ties, earlier in [({}, 3), ({"ties": "order"}, 5)]:
+        run = protocol(path=tmp_path, **ties)
+        data = runs.read_dataset(run)
+        (batch,) = runs.prepare(run, data).evaluation_batches("test")
+        for row in range(0, 16, 2):
+            user = int(data.users.ids[batch.user[row]])
+            found = data.items.ids[batch.history[row][batch.history_mask[row]]]
+            assert [int(item) for item in found] == clicked[user][:earlier]
+        assert any("a second apart" in note for note in data.notes) is bool(ties)

@@ -37,6 +37,26 @@ def test_upto_holds_only_strictly_earlier_rows_under_their_own_numbers():
     assert (log.upto(20).num_users, log.upto(20).num_items) == (2, 3)
 
 
+def test_in_order_sets_a_users_rows_of_one_time_a_second_apart():
+    log = Interactions([0, 0, 1, 0, 0, 1, 0], range(7), [5, 5, 5, 5, 6, 9, 100], np.ones(7), 2, 7).in_order()
+    assert [(u, i, t) for u, i, t in zip(log.user.tolist(), log.item.tolist(), log.time.tolist(), strict=True)] == [
+        (0, 0, 5), (1, 2, 5), (0, 1, 6), (0, 3, 7), (0, 4, 8), (1, 5, 9), (0, 6, 100)
+    ]  # fmt: skip
+
+
+def test_in_order_agrees_with_a_slow_loop_and_leaves_distinct_times_alone():
+    rng = np.random.default_rng(0)
+    time, user = np.sort(rng.integers(0, 30, 200)), rng.integers(0, 5, 200)
+    log = Interactions(user, np.arange(200), time, np.ones(200), 5, 200)
+    moved, wanted, last = log.in_order(), {}, {}
+    for row in range(200):
+        wanted[row] = last[user[row]] = max(int(time[row]), last.get(user[row], -1) + 1)
+    assert {int(i): int(t) for i, t in zip(moved.item, moved.time, strict=True)} == wanted
+    again = moved.in_order()
+    assert np.array_equal(again.time, moved.time) and np.array_equal(again.item, moved.item)
+    assert len(table().take([]).in_order()) == 0
+
+
 def test_take_keeps_every_column():
     log = table(type=[0, 1, 0], num_types=4, **TAB).take(np.array([2, 0]))
     assert log.time.tolist() == [10, 30]

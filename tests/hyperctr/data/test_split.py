@@ -87,6 +87,38 @@ def test_leave_last_out_agrees_with_a_slow_loop():
     assert parts(split(table, "leave-last-out")) == slow_leave_last_out(table)
 
 
+def slow_leave_last_day_out(table):
+    train, valid, test = [], [], []
+    for row in range(len(table)):
+        mine = [r for r in range(len(table)) if table.user[r] == table.user[row] and table.label[r] == 1]
+        days = sorted({int(table.time[r]) // 86_400 for r in mine})
+        if len(days) < 3 or table.time[row] // 86_400 <= days[-3]:
+            train.append(row)
+        else:
+            (valid if table.time[row] // 86_400 <= days[-2] else test).append(row)
+    return train, valid, test
+
+
+def test_leave_last_day_out_keeps_baskets_together():
+    day = 86_400
+    #             user 0: two rows on days 0 and 1, three on day 3; user 1: two days alone
+    times = [0, 5, day, day + 9, 3 * day, 3 * day, 4 * day - 1, 0, 9 * day]
+    table = log(times, np.ones(9), [0] * 7 + [1] * 2, logged_non_clicks=False)
+    s = split(table, "leave-last-day-out")
+    assert [sorted(zip(table.user[rows], table.time[rows], strict=True)) for rows in (s.valid, s.test)] == [
+        [(0, day), (0, day + 9)],
+        [(0, 3 * day), (0, 3 * day), (0, 4 * day - 1)],
+    ]
+    assert len(s.train) == 4 and s.leaky
+
+
+def test_leave_last_day_out_agrees_with_a_slow_loop():
+    rng = np.random.default_rng(0)
+    time = np.sort(rng.integers(0, 9 * 86_400, 300))
+    table = log(time, rng.integers(0, 2, 300), rng.integers(0, 25, 300))
+    assert parts(split(table, "leave-last-day-out")) == slow_leave_last_day_out(table)
+
+
 def test_random_is_seeded_leaky_and_seven_to_two_to_one():
     table = log(range(100))
     s, again, other = (split(table, "random", seed=seed) for seed in (3, 3, 4))
@@ -100,13 +132,15 @@ def test_random_is_seeded_leaky_and_seven_to_two_to_one():
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (log(range(9)), {"kind": "by-week"}, "unknown split 'by-week'; choose one of temporal, leave-last-out, random"),
+        (log(range(9)), {"kind": "by-week"}, "unknown split 'by-week'; choose one of temporal, leave-last-out, "),
         (log(range(9)), {"train": 0.8, "valid": 0.2}, "leave a test part, got 0.8 and 0.2"),
         (log(range(9)), {"train": 0}, "must be positive"),
         (log([]), {}, "there are no rows to split"),
         (log(range(9), np.zeros(9), logged_non_clicks=False), {}, "no clicks to split; the table has 9 rows"),
         (log([5] * 9), {}, r"part of the temporal split has no rows \(9 sample rows\).*more distinct times"),
         (log(range(3), np.ones(3), [0, 1, 2], logged_non_clicks=False), {"kind": "leave-last-out"}, "three clicks"),
+        (log(range(9), has_time=False), {"kind": "leave-last-day-out"}, "without times have no days"),
+        (log(range(9), np.ones(9), logged_non_clicks=False), {"kind": "leave-last-day-out"}, "clicks on three days"),
         (log(range(3), np.ones(3)), {"kind": "random", "train": 0.1, "valid": 0.8}, "train part .* use more rows"),
         (log(range(20), np.ones(20)), {}, "every row of the valid part has label 1, .*unobserved"),
         (log(range(20), [0, 1] * 9 + [0, 0]), {}, "every row of the test part has label 0"),

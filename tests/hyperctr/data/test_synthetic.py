@@ -266,7 +266,7 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
 
 def test_an_unknown_preset_is_refused_by_name():
     with pytest.raises(
-        ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, group, fashion, noise"
+        ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, group, fashion, coldstart, noise"
     ):
         planted("drfit")
 

@@ -921,3 +921,81 @@ def test_the_own_click_may_be_kept_to_show_the_size_of_the_leak():
 @torch.no_grad()
 def logits_of(model, batch):
     return model(batch).logit
+
+
+# --- the last hidden vector, and a batch seen once more --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_hidden_is_what_the_last_linear_layer_reads(rows):
+    """With many candidates a user the first layer is another computation."""
+    log = random_log()
+    model, batch = model_of(log), Loader(log).batch(np.arange(80, 86), rows, np.random.default_rng(0))
+    order = torch.from_numpy(np.random.default_rng(1).permutation(len(batch)))
+    shuffled = {name: getattr(batch, name)[order] for name in ("user", "item", "time", "query", "label")}
+    batch = replace(batch, **shuffled, first=order.argsort()[batch.first])
+    out = model(batch)
+    assert out.hidden.shape == (len(batch), model.hidden_dim) == (len(batch), 4)
+    torch.testing.assert_close(model.represent(batch), out.hidden)
+    nn.init.zeros_(model.predict.direct)
+    last = model.predict.rest[-1]
+    torch.testing.assert_close(model(batch).logit, last(out.hidden).squeeze(1), rtol=1e-4, atol=1e-5)
+    alone = [model(Loader(log).pairs(*(np.array([x]) for x in row), np.zeros(1), np.zeros(1, int))).hidden
+             for row in zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)]  # fmt: skip
+    torch.testing.assert_close(torch.cat(alone), out.hidden, rtol=1e-4, atol=1e-5)
+
+
+def halved(model, batch):
+    """Look at a batch through other vectors of the ids and only one click, as a contrastive loss does."""
+    past = replace(batch.past, mask=batch.past.mask & (torch.arange(batch.past.mask.shape[1]) < 1))
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    hooks = [table.register_forward_hook(lambda module, given, found: found / 2) for table in tables]
+    with torch.no_grad():
+        model.represent(replace(batch, past=past))
+        model(replace(batch, past=past, view=True))
+    for hook in hooks:
+        hook.remove()
+
+
+def trained_on(model, batches, look=lambda model, batch: None):
+    """Logits, gradients and cached states of batches in training; `look` sees all but the first before, all after."""
+    found = []
+    for k, batch in enumerate(batches):
+        if k:
+            look(model, batch)
+        out = model(batch)
+        loss_of(out, batch).backward()
+        found.append(out.logit.detach())
+        look(model, batch)
+    return [*found, *gradients(model).values(), *(kind.carried.state for kind in model.kinds)]
+
+
+@pytest.mark.parametrize("refresh", [0, 2])
+@pytest.mark.parametrize("propagation", MODES)
+def test_a_view_changes_nothing_that_training_reads(propagation, refresh):
+    log = random_log()
+    batches = [*run_of(log, 4, 3), *run_of(log, 3, 2)]
+    plain, seen = (exact(log, propagation=propagation, refresh=refresh) for _ in range(2))
+    for a, b in zip(trained_on(plain, batches), trained_on(seen, batches, halved), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_view_of_batches_that_share_a_propagation_has_the_gradient_of_views_that_do_not():
+    log, found = random_log(), []
+    for shared in (True, False):
+        model = exact(log)
+        for batch in run_of(log, 4, 3):
+            batch = batch if shared else replace(batch, last=True)
+            out = model(batch)
+            (model(replace(batch, view=True)).hidden.square().sum() + out.penalty).backward()
+        found.append(gradients(model))
+    assert_same_gradients(*found)
+    assert any(x.any() for name, x in found[0].items() if name.startswith("convs."))
+
+
+def test_represent_needs_no_batch_before_it():
+    log = random_log()
+    batch = batch_of(log, 4)
+    for mode in (True, False):
+        first, second = exact(log).train(mode), exact(log).train(mode)
+        torch.testing.assert_close(first.represent(batch), second(batch).hidden)

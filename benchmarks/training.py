@@ -1,0 +1,306 @@
+"""Training speed of DIN and DeepFM: against the same model with frozen tables, and against other libraries.
+
+    python benchmarks/training.py                            60 thousand users and items, 61,440 rows; a few minutes
+    python benchmarks/training.py --only large               1.7 million items, a log of 5 million rows
+    python benchmarks/peers/environments.py --out envs       once: an environment for each other library
+    python benchmarks/training.py --only peers --envs envs   the same rows and sizes in those; half an hour
+
+Batch 1,024, history 30, vectors of 16, attention 64, network 256-128, no dropout, no weight decay, no clipping, Adam at
+1e-3; the last two as a run has them by default in a row of their own. What is timed is an epoch of `hyperctr.fit` on
+batches of `hyperctr.data.loader`: histories are looked up in the log, shuffled anew, as in any run. The other libraries
+are handed finished histories and use their own loop, loader and, unless told otherwise, activations. Everything is
+interleaved (A B C A B C ...), and ratios are medians over repeats. Where a bar is missed it ends with 1.
+
+"Frozen" tables need no gradient; "not updated" ones get theirs, which is thrown away: the difference between these two
+is what backpropagation to the vectors costs, which no way to store or update a table can save.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hyperctr.batch import Batch, Tables
+from hyperctr.config import Train
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.loader import Loader
+from hyperctr.evaluation import score
+from hyperctr.fit import fit
+from hyperctr.metrics import auc
+from hyperctr.models import MODELS
+
+HISTORY, BATCH, CLUSTERS, TEST = 30, 1024, 50, 20_480
+SIZES = {
+    "din": {"dim": 16, "attention": (64,), "hidden": (256, 128), "dropout": 0.0},
+    "deepfm": {"dim": 16, "hidden": (256, 128), "dropout": 0.0},
+}
+BARE = Train(epochs=1, batch_size=BATCH, l2=0.0, clip=0.0)
+# What the project promises: times the samples a second of each peer, and the share of those with frozen tables.
+TIMES_PEERS, OF_FROZEN = 2.0, 0.9
+PEERS = ("fuxictr", "deepctr-torch", "torch-rechub")
+PARTS = ("ours", "large", "peers")
+
+log = Console(stderr=True, soft_wrap=True)
+app = typer.Typer(add_completion=False)
+
+
+# --- a log whose clicks can be learned -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """A log, what reads it, and its last rows: those to train on and those to test on."""
+
+    log: Interactions
+    loader: Loader
+    train: np.ndarray
+    test: np.ndarray
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        return self.loader.batches(self.train, BATCH, seed=(0, epoch), shuffle=True)
+
+    def tables(self) -> Tables:
+        seen = (torch.ones(n, dtype=torch.bool) for n in (self.log.num_users, self.log.num_items))
+        return Tables(self.log.num_users, self.log.num_items, {}, {}, *seen)
+
+
+def world(users: int, items: int, clicks: int, rows: int, seed: int = 0) -> World:
+    """Make a log: `clicks` clicks of every user, and behind them the rows to train and test on.
+
+    Items are power-law with ids in random order and belong to clusters; a user clicks items of the own cluster mostly,
+    and some items are better than others.
+    """
+    rng = np.random.default_rng(seed)
+    number = rng.permutation(items)
+    home, better = rng.integers(CLUSTERS, size=users), rng.standard_normal(items)
+    cumulative = np.cumsum((np.arange(items) + 11.0) ** -0.9)
+
+    def drawn(user: np.ndarray, at_home: float) -> np.ndarray:
+        """Ranks: cluster c holds every rank that is c modulo the number of clusters."""
+        rank = np.minimum(np.searchsorted(cumulative, rng.random(len(user)) * cumulative[-1]), items - 1)
+        own = rank // CLUSTERS * CLUSTERS + home[user]
+        return np.where((rng.random(len(user)) < at_home) & (own < items), own, rank)
+
+    late = rows + TEST
+    early_user, late_user = np.repeat(np.arange(users), clicks), rng.integers(users, size=late)
+    early, candidate = drawn(early_user, 0.8), drawn(late_user, 0.5)
+    logit = better[candidate] + 2.0 * (candidate % CLUSTERS == home[late_user]) - 1.0
+    made = Interactions(
+        user=np.concatenate([early_user, late_user]),
+        item=number[np.concatenate([early, candidate])],
+        time=np.concatenate([np.tile(np.arange(clicks), users), clicks + np.arange(late)]),
+        label=np.concatenate([np.ones(len(early)), rng.random(late) < 1 / (1 + np.exp(-logit))]),
+        num_users=users,
+        num_items=items,
+    )
+    last = np.arange(len(made) - late, len(made))
+    return World(made, Loader(made, HISTORY), last[:rows], last[rows:])
+
+
+def save_rows(found: World, path: Path) -> None:
+    """The rows with finished histories for the other libraries: ids from 1 on, histories padded by 0 behind."""
+    columns = {"num_users": found.log.num_users, "num_items": found.log.num_items}
+    for part in ("train", "test"):
+        batches = list(found.loader.batches(getattr(found, part), 8 * BATCH))
+        for name in ("user", "item"):
+            columns[f"{part}_{name}"] = torch.cat([getattr(b, name) for b in batches]).numpy() + 1
+        columns[f"{part}_label"] = torch.cat([b.label for b in batches]).numpy()
+        history = [(b.history + 1) * b.history_mask for b in batches]
+        padded = [nn.functional.pad(x, (0, HISTORY - x.shape[1])) for x in history]
+        columns[f"{part}_history"] = torch.cat(padded).numpy()
+    np.savez(path, **columns)
+
+
+# --- one contender ---------------------------------------------------------------------------------------------------
+
+
+def built(name: str, found: World, tables: str = "trained", **sizes: object) -> nn.Module:
+    """A model whose tables are "trained", "frozen", or "not updated"."""
+    torch.manual_seed(0)
+    model = MODELS[name](MODELS[name].Config(**SIZES[name] | sizes), found.tables())
+    for table in (m for m in model.modules() if isinstance(m, nn.Embedding)):
+        if tables == "frozen":
+            table.weight.requires_grad_(False)
+        elif tables == "not updated":
+            table.weight.register_post_accumulate_grad_hook(forget)
+    return model
+
+
+def forget(weight: torch.Tensor) -> None:
+    """Drop a gradient as soon as it is there."""
+    weight.grad = None
+
+
+def samples_a_second(model: nn.Module, found: World, config: Train) -> list[float]:
+    """Train, and give the samples a second of every epoch, validation apart."""
+    speeds: list[float] = []
+
+    def train(epoch: int) -> Iterator[Batch]:
+        began = time.perf_counter()
+        yield from found.batches(epoch)
+        speeds.append(len(found.train) / (time.perf_counter() - began))
+
+    fit(model, train, lambda: float(len(speeds)), config)
+    return speeds
+
+
+def interleaved(runs: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """What every run gives in every repeat, after one that does not count."""
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(-1, repeats):
+        for name, run in runs.items():
+            speeds[name].append(run())
+        last = ", ".join(f"{name} {found[-1]:,.0f}" for name, found in speeds.items())
+        log.print(f"  repeat {repeat + 1} of {repeats}{'' if repeat >= 0 else ', warming up'}: {last}")
+    return {name: found[1:] for name, found in speeds.items()}
+
+
+def ratio(speeds: dict[str, list[float]], name: str, other: str) -> float:
+    return statistics.median(a / b for a, b in zip(speeds[name], speeds[other], strict=True))
+
+
+def judged(number: float, text: str, bar: float | None) -> tuple[str, bool]:
+    """The text with its bar, and whether that was reached."""
+    reached = bar is None or number >= bar
+    return (text if bar is None else f"{text} (bar {bar:g}{'' if reached else ', MISSED'})"), reached
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+ROWS = {  # of a table: name -> tables, and what else of the run is not bare
+    "": ("trained", BARE),
+    ", tables not updated": ("not updated", BARE),
+    ", tables frozen": ("frozen", BARE),
+    ", weight decay and clipping": ("trained", Train(epochs=1, batch_size=BATCH)),
+}
+
+
+def ours(found: World, models: list[str], repeats: int) -> tuple[list[str], bool]:
+    """Samples a second of each model and of the same one with frozen tables."""
+    runs = {}
+    for name in models:
+        for row, (tables, config) in ROWS.items():
+            model = built(name, found, tables)
+            runs[name + row] = lambda model=model, config=config: samples_a_second(model, found, config)[0]
+    speeds = interleaved(runs, repeats)
+    size = f"{found.log.num_users:,} users, {found.log.num_items:,} items, a log of {len(found.log):,} rows"
+    lines = [f"| {size} | samples a second | fastest | of not updated | of frozen |", "|---|---|---|---|---|"]
+    reached = True
+    for name, got in speeds.items():
+        still, frozen = (ratio(speeds, name, f"{name.split(',')[0]}, tables {x}") for x in ("not updated", "frozen"))
+        text, good = judged(frozen, f"{frozen:.0%}", OF_FROZEN if name in models else None)
+        reached &= good
+        lines.append(f"| {name} | {statistics.median(got):,.0f} | {max(got):,.0f} | {still:.0%} | {text} |")
+    return lines, reached
+
+
+def peers(
+    found: World, models: list[str], repeats: int, envs: Path, threads: int, epochs: int, activation: str
+) -> tuple[list[str], bool]:
+    """Samples a second and test AUC of the same model in other libraries, a process each."""
+    here = {name: envs / name / "bin" / "python" for name in PEERS}
+    lines = ["| | version | samples a second | fastest | ours, times theirs | test AUC |", "|---|---|---|---|---|---|"]
+    reached, own = True, "prelu" if activation == "own" else activation
+    with tempfile.TemporaryDirectory() as home:
+        rows = Path(home) / "rows.npz"
+        save_rows(found, rows)
+        for model in models:
+            reports: dict[str, dict] = {}
+
+            def our_run(model: str = model, reports: dict = reports) -> float:
+                trained = built(model, found, **({"activation": own} if model == "din" else {}))
+                speeds = samples_a_second(trained, found, Train(epochs=epochs, batch_size=BATCH, l2=0.0, clip=0.0))
+                scored = score(trained, found.loader.batches(found.test, 8 * BATCH))
+                reports["ours"] = {"version": "", "auc": auc(scored["label"], scored["logit"])}
+                return max(speeds[1:] or speeds)
+
+            def their_run(peer: str, model: str = model, reports: dict = reports) -> float:
+                words = [peer, model, rows, "--threads", threads, "--epochs", epochs, "--activation", activation]
+                command = [here[peer], Path(__file__).parent / "peers" / "train.py", *words]
+                done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(f"{peer}, {model}: {done.stderr.strip().splitlines()[-1:]}")
+                reports[peer] = json.loads(done.stdout.splitlines()[-1])
+                return max(reports[peer]["samples_per_second"][1:] or reports[peer]["samples_per_second"])
+
+            runs = {"ours": our_run}
+            for peer in PEERS:
+                if here[peer].exists():
+                    runs[peer] = lambda peer=peer: their_run(peer)
+                else:
+                    log.print(f"  {peer}: not measured, there is no {here[peer]}")
+            speeds = interleaved(runs, repeats)
+            for name, got in speeds.items():
+                times = ratio(speeds, "ours", name)
+                text, good = judged(times, f"{times:.2f}", TIMES_PEERS) if name != "ours" else ("", True)
+                reached &= good
+                about = f"| {model}, {name} | {reports[name]['version']} | {statistics.median(got):,.0f} "
+                lines.append(about + f"| {max(got):,.0f} | {text} | {reports[name]['auc']:.4f} |")
+            lines += [f"| {model}, {peer} | not installed | | | | |" for peer in PEERS if peer not in runs]
+    return lines, reached
+
+
+@app.command(help=__doc__)
+def main(
+    only: Annotated[str, typer.Option(help="Which parts, by comma: " + ", ".join(PARTS))] = "ours",
+    models: Annotated[str, typer.Option(help="Which models, by comma.")] = "din,deepfm",
+    rows: Annotated[int, typer.Option(help="Rows of an epoch", min=1)] = 61_440,
+    scale: Annotated[float, typer.Option(help="Times the users and items", min=1e-4)] = 1.0,
+    repeats: Annotated[int, typer.Option(help="Interleaved repeats", min=1)] = 5,
+    threads: Annotated[int, typer.Option(help="Threads of torch", min=1)] = 2,
+    epochs: Annotated[int, typer.Option(help="Epochs of a training beside peers; the first warms up", min=1)] = 3,
+    activation: Annotated[str, typer.Option(help="Of DIN beside peers: prelu or dice in all, or each its own")] = "own",
+    envs: Annotated[Path, typer.Option(help="Folder that peers/environments.py has made")] = Path("envs"),
+    out: Annotated[Path | None, typer.Option(help="Write the tables here as well")] = None,
+) -> None:
+    if unknown := set(only.split(",")) - set(PARTS):
+        raise SystemExit(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if unknown := set(models.split(",")) - set(SIZES):
+        raise SystemExit(f"unknown model {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
+    torch.set_num_threads(threads)
+    users, small, large, names = (
+        round(60_000 * scale),
+        round(60_000 * scale),
+        round(1_700_000 * scale),
+        models.split(","),
+    )
+    run = {
+        "ours": lambda: ours(world(users, small, HISTORY, rows), names, repeats),
+        "large": lambda: ours(world(users, large, 83, rows), names, repeats),
+        "peers": lambda: peers(
+            world(users, small, HISTORY, rows), names, repeats, envs, threads, epochs, activation
+        ),
+    }  # fmt: skip
+    tables, reached = [], True
+    for part in only.split(","):
+        log.print(f"{part}:")
+        lines, good = run[part]()
+        tables.append("\n".join(lines))
+        reached &= good
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    text = "\n\n".join(tables) + f"\n\ntorch {torch.__version__}, {threads} threads, load at the end {load}."
+    print(text)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    if not reached:
+        log.print("[red]a bar was missed[/red]")
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

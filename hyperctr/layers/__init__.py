@@ -1,0 +1,1 @@
+"""Parts that more than one paper uses; a part moves here when a second one needs it."""

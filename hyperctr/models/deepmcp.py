@@ -1,0 +1,126 @@
+"""DeepMCP: Representation Learning-Assisted Click-Through Rate Prediction (IJCAI 2019, arXiv 1906.04365).
+
+Two tasks beside the prediction share its vectors: the matching subnet says from a user's and an item's vector alone
+whether there is a click, the correlation subnet tells items that were clicked one soon after the other from drawn ones.
+As a base model wears it in AQCL's Table 2.
+
+Where we differ from the paper, and why:
+- Both subnets read the vectors of ids alone, so that they fit any base model.
+- Negatives are drawn once a history, not once a pair, uniformly from the items with training rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.draws import Draws
+from hyperctr.layers.tables import id_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The two subnets."""
+
+    match: float = 0.1
+    """Weight alpha of the matching subnet's loss beside the cross entropy."""
+    correlation: float = 0.01
+    """Weight beta of the correlation subnet's loss; with both 0 it is the bare model."""
+    window: int = 2
+    """Clicks on either side of a click that are its context, C."""
+    negatives: int = 4
+    """Items drawn for a history, Q."""
+    hidden: tuple[int, ...] = (64, 32)
+    """Widths of the matching subnet's layers, the last that of the vectors compared; also of the correlation's."""
+
+    def __post_init__(self):
+        for name in ("match", "correlation"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"wear.{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("window", "negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"wear.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"wear.hidden must be widths of at least 1, got {list(self.hidden)}")
+
+
+class DeepMCP(nn.Module):
+    """A model that wears DeepMCP's matching and correlation subnets while it trains.
+
+    Args:
+        base: any model with tables named user and item.
+        config: the subnets.
+        tables: what the base was made from.
+
+    Raises:
+        ValueError: the base has no table of users or of items.
+    """
+
+    Config = Config
+
+    def __init__(self, base: nn.Module, config: Config, tables: Tables):
+        super().__init__()
+        self.base, self.config = base, config
+        self.draws = Draws()
+        # in a tuple: they are the base's, not a part of this
+        self.tables = id_table(base, "user", tables.num_users), id_table(base, "item", tables.num_items)
+        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+        user, item = (table.embedding_dim for table in self.tables)
+        with self.draws.stream():
+            self.match_user, self.match_item = (_subnet(dim, config.hidden) for dim in (user, item))
+            self.correlate = _subnet(item, config.hidden)
+
+    def forward(self, batch: Batch) -> Output:
+        """Answer as the base does; in training with both losses in the penalty, alpha L_m + beta L_c."""
+        out, c = self.base(batch), self.config
+        if not (self.training and (c.match or c.correlation)):
+            return out
+        with self.draws.stream():
+            drawn = self.known[torch.randint(len(self.known), (len(batch.first), c.negatives))]
+        match = F.binary_cross_entropy_with_logits(self.match(batch.user, batch.item), batch.label)
+        correlation = self.correlation(batch.past.item, batch.past.mask, drawn)
+        penalty = out.penalty + c.match * match + c.correlation * correlation
+        measured = {"match_loss": match.item(), "correlation_loss": correlation.item()}
+        return replace(out, penalty=penalty, measured={**out.measured, **measured})
+
+    def match(self, user: Tensor, item: Tensor) -> Tensor:
+        """Logit of a click from the two vectors, <v_u, v_a>: [B] and [B] -> [B]."""
+        users, items = self.tables
+        return (self.match_user(users(user)) * self.match_item(items(item))).sum(1)
+
+    def correlation(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
+        """L_c, the skip-gram loss with negative sampling.
+
+        Args:
+            item, mask: histories, real clicks first, [Q, T].
+            drawn: negatives of each, [Q, K]; one that is the click itself does not count.
+
+        Returns:
+            the mean over pairs (click, context) within the window: (1 + K) log 2 where the vectors know nothing, 0
+            where there is no pair.
+        """
+        vector, other = self.correlate(self.tables[1](item)), self.correlate(self.tables[1](drawn))
+        negative = F.softplus(vector @ other.mT) * (item[:, :, None] != drawn[:, None])  # [Q, T, K]
+        negative = negative.sum(2)
+        total, pairs = vector.sum() * 0, 0
+        for apart in range(1, min(self.config.window, item.shape[1] - 1) + 1):
+            left, right = slice(None, -apart), slice(apart, None)
+            real = mask[:, right]  # real clicks stand first: then the left one is real too
+            positive = F.softplus(-(vector[:, left] * vector[:, right]).sum(2))
+            # each is the other's context
+            total = total + ((2 * positive + negative[:, left] + negative[:, right]) * real).sum()
+            pairs += 2 * int(real.sum())
+        return total / max(pairs, 1)
+
+
+def _subnet(dim: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """ReLU between the layers and tanh behind the last, as in the paper: [..., dim] -> [..., widths[-1]]."""
+    layers: list[nn.Module] = []
+    for before, width in zip((dim, *widths), widths, strict=False):
+        layers += [nn.Linear(before, width), nn.ReLU()]
+    return nn.Sequential(*layers[:-1], nn.Tanh())

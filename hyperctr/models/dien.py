@@ -1,0 +1,135 @@
+"""Deep Interest Evolution Network (AAAI 2019, arXiv 1809.03672): interests as they follow each other.
+
+A GRU reads the history; an auxiliary loss asks each of its states for the next click. A second GRU, whose update gate
+is scaled by the attention of the candidate (AUGRU), follows the interests that matter for it.
+
+Where we differ from the paper, and why:
+- The item that a next click is told from is drawn uniformly from the items with training rows, once a click and step;
+  where it is the click itself, the pair does not count.
+- The auxiliary loss is the mean over all pairs of a batch, each query's once, however many rows it has.
+- ReLU in the network on top, as in the other base models.
+- A click is its id, fields and modalities added up to one vector (the paper puts them side by side).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.blocks import blockwise
+from hyperctr.layers.embed import Embed
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.ranges import check_shares, check_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of DIEN."""
+
+    dim: int = 16
+    """Width of every field's vector and of both GRUs' states."""
+    auxiliary: float = 1.0
+    """Share of the auxiliary loss in the training loss, alpha of Eq. (7); 0 leaves it out."""
+    hidden: tuple[int, ...] = (200, 80)
+    """Widths of the network on top."""
+    dropout: float = 0.2
+    """Share of activations dropped in the network on top."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "hidden")
+        check_shares(self, "dropout")
+        if not 0 <= self.auxiliary < math.inf:
+            raise ValueError(f"model.auxiliary must be a number, at least 0, got {self.auxiliary}")
+
+
+class Evolution(nn.Module):
+    """The interests that lead to the candidate: attention, Eq. (8), and AUGRU, Eq. (11)-(12).
+
+    Gates stand in the order reset, update, new state; the reset gate acts on U h, as in the paper.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.attention = nn.Linear(dim, dim, bias=False)  # W of Eq. (8)
+        self.input = nn.Linear(dim, 3 * dim)  # W_r, W_u, W_h and their biases
+        self.state = nn.Linear(dim, 3 * dim, bias=False)  # U_r, U_u, U_h
+
+    def forward(self, item: Tensor, interests: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """Evolve the interests [Q, T, d] (mask [Q, T]) for the candidates [B, d] of the queries [B]: last state [B, d].
+
+        An empty history gives zero.
+        """
+        d, real = item.shape[1], mask[query]
+        clicks = interests.index_select(0, query)
+        score = torch.bmm(clicks, self.attention(item)[:, :, None]).squeeze(2)
+        weight = score.masked_fill(~real, torch.finfo(score.dtype).min).softmax(1) * real  # (8)
+        # W i + b of all steps, once a query; step by step in memory, gates apart from new states
+        inputs = [
+            F.linear(interests.transpose(0, 1), w, b).index_select(1, query).unbind()
+            for w, b in zip(self.input.weight.split([2 * d, d]), self.input.bias.split([2 * d, d]), strict=True)
+        ]
+        of_gates, of_new = (u.T for u in self.state.weight.split([2 * d, d]))
+        h = torch.zeros_like(item)
+        for x_gates, x_new, a in zip(*inputs, weight.T[..., None].unbind(), strict=True):
+            reset, update = torch.addmm(x_gates, h, of_gates).sigmoid().chunk(2, 1)
+            new = torch.addcmul(x_new, reset, h @ of_new).tanh()
+            h = torch.lerp(h, new, update * a)  # (11), (12): padding has weight 0 and keeps h
+        return h
+
+
+class DIEN(nn.Module):
+    """logit = w^T MLP[fields; h'(T)] + b; the auxiliary loss is the penalty of a training step, Eq. (6)-(7)."""
+
+    Config = Config
+    reads_slices = False
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.share = config.auxiliary
+        self.embed = Embed(tables, config.dim)
+        self.extraction = nn.GRU(config.dim, config.dim, batch_first=True)
+        self.evolution = Evolution(config.dim)
+        self.top = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+
+    def forward(self, batch: Batch) -> Output:
+        fields, item, history = self.embed(batch)
+        interests, _ = self.extraction(history)  # (2)-(5)
+        hidden = self._top(batch, fields, item, interests)
+        penalty = 0.0
+        if self.training and self.share and not batch.view:
+            penalty = self.share * self.auxiliary(batch, interests, history)  # (7)
+        return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        fields, item, history = self.embed(batch)
+        return self._top(batch, fields, item, self.extraction(history)[0])
+
+    def auxiliary(self, batch: Batch, interests: Tensor, history: Tensor) -> Tensor:
+        """Eq. (6): each state [Q, T, d] must tell the next click of the history [Q, T, d] from a drawn item.
+
+        Returns:
+            a number: 2 log 2 where the states know nothing; 0 where no history has two clicks.
+        """
+        later = history[:, 1:]
+        drawn = self.known[torch.randint(len(self.known), later.shape[:2])]
+        real = batch.past.mask[:, 1:] & (drawn != batch.past.item[:, 1:])
+        state = interests[:, :-1]
+        click, other = (state * later).sum(2), (state * self.embed.items(drawn)).sum(2)
+        loss = F.softplus(-click) + F.softplus(other)  # -log sigmoid(<h_t, e_(t+1)>) - log(1 - sigmoid(<h_t, drawn>))
+        return (loss * real).sum() / real.sum().clamp(min=1)
+
+    def _top(self, batch: Batch, fields: Tensor, item: Tensor, interests: Tensor) -> Tensor:
+        def evolve(item: Tensor, query: Tensor) -> Tensor:
+            return self.evolution(item, interests, batch.past.mask, query)
+
+        last = blockwise(evolve, 4 * interests.shape[1] * interests.shape[2], item, batch.query)
+        return self.top(torch.cat([fields.flatten(1), last], 1))

@@ -1,0 +1,111 @@
+"""Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks that matter for this candidate, summed.
+
+Where we differ from the paper, and why:
+- The activation unit reads the difference and the product of click and candidate beside the two, as the authors' code
+  does; the paper's text has an outer product.
+- The network also reads the product of the pooled history and the candidate: it would have to be learned otherwise.
+- PReLU by default; Dice, which the paper prefers, is an option that costs most of a training step on a CPU.
+- A click is its id, fields and modalities added up to one vector (the paper puts them side by side).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.blocks import blockwise
+from hyperctr.layers.embed import Embed
+from hyperctr.layers.mlp import Dice, Linear, activated, mlp
+from hyperctr.layers.ranges import check_shares, check_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of DIN."""
+
+    dim: int = 16
+    """Width of every field's vector."""
+    attention: tuple[int, ...] = (80, 40)
+    """Widths of the activation unit's layers."""
+    softmax: bool = False
+    """Whether the weights of a history add up to 1; the paper leaves them as they are, to keep the strength of an
+    interest."""
+    activation: Literal["prelu", "dice"] = "prelu"
+    """Activation of all layers."""
+    hidden: tuple[int, ...] = (200, 80)
+    """Widths of the network on top."""
+    dropout: float = 0.2
+    """Share of activations dropped in the network on top."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "attention", "hidden")
+        check_shares(self, "dropout")
+
+
+class Activation(nn.Module):
+    """a(k, q) = MLP[q; k; q - k; q * k], one number for each click k and candidate q: section 4.3.
+
+    The first layer W[q; k; q - k; q * k] is (W_q + W_d) q + [W_k - W_d; W_p][k; q * k], half the width and its first
+    part once a row.
+    """
+
+    def __init__(self, dim: int, widths: tuple[int, ...], activation: str):
+        super().__init__()
+        self.first, self.act = Linear(4 * dim, widths[0]), activated(activation, widths[0])
+        self.rest = nn.Sequential(mlp(widths[0], widths[1:], activation=activation), Linear(widths[-1], 1))
+
+    def forward(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+        """Weigh the clicks [B, T, d] for the candidates [B, d]: [B, T], zero where the mask is False."""
+        of_item, of_click, of_both, of_product = self.first.weight.chunk(4, 1)
+        pair = torch.cat([clicks, item[:, None] * clicks], 2)
+        x = F.linear(pair, torch.cat([of_click - of_both, of_product], 1))
+        x = x.add_(F.linear(item, of_item + of_both, self.first.bias)[:, None])
+        if isinstance(self.act, Dice):  # its statistics are those of real clicks
+            real = self.rest(self.act(x[mask])).squeeze(1)
+            return real.new_zeros(mask.shape).masked_scatter(mask, real)
+        return self.rest(self.act(x)).squeeze(2) * mask
+
+
+class DIN(nn.Module):
+    """logit = w^T MLP[fields; v; v * q] + b, with v = sum_t a(k_t, q) k_t over the history, Eq. (3)."""
+
+    Config = Config
+    reads_slices = False
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.softmax = config.softmax
+        self.embed = Embed(tables, config.dim)
+        self.activation = Activation(config.dim, config.attention, config.activation)
+        self.held = 2 * config.dim + sum(config.attention)  # numbers a click and candidate in the activation unit
+        width = (self.embed.num_fields + 2) * config.dim
+        self.top = mlp(width, config.hidden, config.dropout, config.activation)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        fields, item, history = self.embed(batch)
+        mask = batch.past.mask
+
+        def pool(item: Tensor, query: Tensor) -> Tensor:
+            return self.pool(item, history.index_select(0, query), mask[query])
+
+        pooled = blockwise(pool, self.held * mask.shape[1], item, batch.query)
+        return self.top(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
+
+    def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+        """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
+        weight = self.activation(item, clicks, mask)
+        if self.softmax:
+            weight = weight.masked_fill(~mask, torch.finfo(weight.dtype).min).softmax(1) * mask
+        return torch.bmm(weight[:, None], clicks).squeeze(1)

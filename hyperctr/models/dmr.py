@@ -1,0 +1,99 @@
+"""DMR: Deep Match to Rank Model (AAAI 2020): its auxiliary matching loss, as a base model wears it in AQCL's Table 2.
+
+A vector of the user, read from all clicks but the last, has to tell that last click from items drawn at random.
+
+Where we differ from the paper, and why: the loss alone is worn, the prediction does not read the user's vector, and
+attention knows no positions: AQCL's section 5.2.1 leaves a method's changes of architecture out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.draws import Draws
+from hyperctr.layers.tables import id_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The auxiliary loss."""
+
+    w: float = 0.1
+    """Its weight beside the cross entropy; the paper has 0.1. 0 is the bare model."""
+    negatives: int = 20
+    """Items drawn beside a last click."""
+
+    def __post_init__(self):
+        if not 0 <= self.w < math.inf:
+            raise ValueError(f"wear.w must be at least 0, got {self.w}")
+        if self.negatives < 1:
+            raise ValueError(f"wear.negatives must be at least 1, got {self.negatives}")
+
+
+class DMR(nn.Module):
+    """A model that wears DMR's auxiliary match network while it trains.
+
+    Args:
+        base: any model with a table named item.
+        config: the loss.
+        tables: what the base was made from.
+
+    Raises:
+        ValueError: the base has no table of items.
+    """
+
+    Config = Config
+
+    def __init__(self, base: nn.Module, config: Config, tables: Tables):
+        super().__init__()
+        self.base, self.config = base, config
+        self.draws = Draws()
+        self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: it is the base's, not a part of this
+        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+        dim = self.table[0].embedding_dim
+        with self.draws.stream():
+            self.key = nn.Linear(dim, dim)  # W_e and b of the attention
+            self.score = nn.Linear(dim, 1, bias=False)  # z
+            self.user = nn.Sequential(nn.Linear(dim, dim), nn.PReLU())
+            self.target = nn.Embedding(tables.num_items + 1, dim, sparse=self.table[0].sparse)  # V'
+            nn.init.normal_(self.target.weight, std=0.01)
+
+    def forward(self, batch: Batch) -> Output:
+        """Answer as the base does; in training with the auxiliary loss in the penalty."""
+        out = self.base(batch)
+        if not (self.training and self.config.w):
+            return out
+        with self.draws.stream():
+            drawn = self.known[torch.randint(len(self.known), (len(batch.first), self.config.negatives))]
+        loss = self.loss(batch.past.item, batch.past.mask, drawn)
+        measured = {**out.measured, "match_loss": loss.item()}
+        return replace(out, penalty=out.penalty + self.config.w * loss, measured=measured)
+
+    def loss(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
+        """L_NS of the last clicks.
+
+        Args:
+            item, mask: histories, real clicks first, [Q, T].
+            drawn: negatives of each, [Q, K]; one that is the last click does not count.
+
+        Returns:
+            the mean over histories of two clicks or more: (1 + K) log 2 where the vectors know nothing; 0 without one.
+        """
+        length = mask.sum(1)
+        item, mask, drawn, length = (x[length > 1] for x in (item, mask, drawn, length))
+        if not len(item):
+            return self.score.weight.sum() * 0
+        last = item.gather(1, length[:, None] - 1)
+        earlier = torch.arange(item.shape[1]) < length[:, None] - 1
+        click = self.table[0](item)
+        weight = self.score(torch.tanh(self.key(click))).squeeze(2).masked_fill(~earlier, -math.inf).softmax(1)
+        user = self.user((weight[:, None] @ click).squeeze(1))  # u_(T-1)
+        score = (self.target(torch.cat([last, drawn], 1)) @ user[:, :, None]).squeeze(2)  # [Q, 1 + K]
+        others = F.softplus(score[:, 1:]) * (drawn != last)
+        return (F.softplus(-score[:, 0]) + others.sum(1)).mean()

@@ -1,0 +1,71 @@
+"""DropoutNet: Addressing Cold Start in Recommender Systems (NeurIPS 2017), as a base model wears it in AQCL's Table 2.
+
+Ids are hidden at random in training, so that the model learns to do without them.
+
+Where we differ from the paper, and why:
+- What is hidden is an id in a step, wherever it occurs in the batch, not the id of a single row: rows of one user are
+  computed together.
+- A hidden id becomes one without a training row: what the model does with such ids is what the paper trains it for. Its
+  fields and modalities stay.
+- The paper's inputs are vectors learned before, and its target is their product; here the model learns its own vectors
+  with the cross entropy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.draws import Draws
+from hyperctr.layers.tables import id_table, unseen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How much is hidden."""
+
+    share: float = 0.5
+    """Chance that an id is hidden in a step: half of it for a user, half of it for an item. 0 is the bare model."""
+
+    def __post_init__(self):
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"wear.share must lie in [0, 1], got {self.share}")
+
+
+class DropoutNet(nn.Module):
+    """A model some of whose users and items are strangers to it in every training step.
+
+    Args:
+        base: any model with tables named user and item and masks `seen_user` and `seen_item`.
+        config: how much is hidden.
+        tables: what the base was made from.
+
+    Raises:
+        ValueError: the base has no table of users or of items.
+    """
+
+    Config = Config
+
+    def __init__(self, base: nn.Module, config: Config, tables: Tables):
+        super().__init__()
+        id_table(base, "user", tables.num_users)
+        id_table(base, "item", tables.num_items)
+        self.base, self.config = base, config
+        self.draws = Draws()
+
+    def forward(self, batch: Batch) -> Output:
+        """Answer as the base does; in training without some ids."""
+        if not (self.training and self.config.share):
+            return self.base(batch)
+        with self.draws.stream():
+            user, item = self._drawn(batch.user), self._drawn(batch.item)
+        with unseen(self.base, "user", user), unseen(self.base, "item", item):
+            return self.base(batch)
+
+    def _drawn(self, ids: Tensor) -> Tensor:
+        """Some of the distinct ids."""
+        ids = ids.unique()
+        return ids[torch.rand(len(ids)) < self.config.share / 2]

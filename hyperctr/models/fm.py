@@ -1,0 +1,50 @@
+"""Factorisation machines (Rendle, ICDM 2010): every pair of fields weighs in, through vectors instead of a weight each.
+
+Where we differ from the paper: the history counts as one field, the mean of its clicks' vectors; features of modalities
+are fields too, through a linear map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.embed import Embed
+from hyperctr.layers.fm import pairwise
+from hyperctr.layers.ranges import check_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Size of the factors."""
+
+    dim: int = 16
+    """Width of every field's vector."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim")
+
+
+class FM(nn.Module):
+    """logit = w_0 + sum_i w_i + sum_{i < j} <v_i, v_j> over the fields, Eq. (1)."""
+
+    Config = Config
+    reads_slices = False
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.embed = Embed(tables, config.dim + 1)  # the last column is the weight w_i
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.hidden_dim = self.embed.num_fields + 1 + config.dim
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.bias + hidden.sum(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the logit adds up, [B, F + 1 + dim]: the fields' weights, and their products column by column."""
+        x = self.embed.fields(batch)
+        return torch.cat([x[..., -1], pairwise(x[..., :-1])], 1)

@@ -1,0 +1,40 @@
+"""Logistic regression on the one-hot fields of a row: what each of them says alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.embed import Embed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Nothing to choose."""
+
+
+class LR(nn.Module):
+    """logit = b + sum_f w_f(x_f), where the history counts as one field: the mean weight of its clicks.
+
+    The user's own weight cannot reorder items for the user; it serves the rows of all users together.
+    """
+
+    Config = Config
+    reads_slices = False
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.embed = Embed(tables, 1)
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.hidden_dim = self.embed.num_fields + 1
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.bias + hidden.sum(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The weights that the logit adds up, [B, F + 1]; there is no hidden layer."""
+        return self.embed.fields(batch).squeeze(2)

@@ -1,0 +1,29 @@
+"""Blocks of rows: the same result, in as many calls as memory asks for."""
+
+import pytest
+import torch
+
+from hyperctr.layers import blocks
+from hyperctr.layers.blocks import blockwise
+
+
+@pytest.mark.parametrize(("numbers", "calls"), [(1, [10]), (25, [4, 4, 2]), (99, [1] * 10), (1000, [1] * 10)])
+def test_rows_are_computed_as_many_at_a_time_as_fit(monkeypatch, numbers, calls):
+    monkeypatch.setattr(blocks, "NUMBERS", 100)
+    seen = []
+
+    def add(x, y):
+        seen.append(len(x))
+        return x + y[:, 0]
+
+    x, y = torch.randn(10), torch.randn(10, 3)
+    with torch.no_grad():
+        assert torch.equal(blockwise(add, numbers, x, y), x + y[:, 0])
+    assert seen == calls
+
+
+def test_rows_are_computed_at_once_where_gradients_are_wanted(monkeypatch):
+    monkeypatch.setattr(blocks, "NUMBERS", 1)
+    seen = []
+    blockwise(lambda x: seen.append(len(x)) or x, 50, torch.randn(10))
+    assert seen == [10]

@@ -1,0 +1,58 @@
+"""A small world of ids, and batches of it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hyperctr.batch import Batch, History, Tables
+
+USERS, ITEMS = 20, 30
+
+
+@pytest.fixture
+def ids():
+    """Tables of ids alone; the last two users and the last three items have no training row."""
+    seen_user, seen_item = torch.arange(USERS) < USERS - 2, torch.arange(ITEMS) < ITEMS - 3
+    return Tables(num_users=USERS, num_items=ITEMS, modalities={}, present={}, seen_user=seen_user, seen_item=seen_item)
+
+
+@pytest.fixture
+def rich(ids):
+    """The same with fields, a modality and context."""
+
+    def codes(count, size):
+        return torch.cat([torch.randint(size, (count,)), torch.tensor([size])])
+
+    return replace(
+        ids, modalities={"visual": torch.randn(ITEMS, 4)}, present={"visual": torch.arange(ITEMS) % 3 > 0},
+        user_fields={"age": codes(USERS, 3)}, user_sizes={"age": 3}, item_fields={"type": codes(ITEMS, 5)},
+        item_sizes={"type": 5}, context_sizes={"tab": 2, "hour": 24},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def make():
+    """Make a batch of queries with so many rows each, from lengths of histories; what is not said is drawn."""
+
+    def batch(lengths=(3, 0, 5, 1), rows=2, padding=0, seed=0, **columns):
+        draw = torch.Generator().manual_seed(seed)
+        queries, longest = len(lengths), max(1, *lengths)
+
+        def drawn(high, *shape):
+            return torch.randint(high, shape, generator=draw)
+
+        query = torch.arange(queries).repeat_interleave(rows)
+        user, item, label = drawn(USERS, queries), drawn(ITEMS, len(query)), drawn(2, len(query))
+        context = torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1)
+        past = drawn(ITEMS, queries, longest)
+        past = torch.cat([past, torch.randint(ITEMS, (queries, padding))], 1)  # whatever stands there
+        mask = torch.arange(longest + padding) < torch.tensor(lengths)[:, None]
+        made = Batch(
+            user=user[query], item=item, time=query, query=query, first=torch.arange(queries) * rows,
+            past=History(past, mask, torch.zeros_like(past)), clicks_before=torch.zeros(len(query)),
+            shows_before=None, context=context, label=label.float(),
+        )  # fmt: skip
+        return replace(made, **columns)
+
+    return batch

@@ -1,0 +1,69 @@
+"""Attention of DIN: what the weights add up to, and whose statistics Dice takes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from hyperctr.models.din import DIN, Activation
+
+
+def scrambled(module, std=0.5):
+    """The module with random weights; unknown numbers keep their zero."""
+    for p in module.parameters():
+        nn.init.normal_(p, std=std)
+    for table in (m for m in module.modules() if isinstance(m, nn.Embedding)):
+        nn.init.zeros_(table.weight[-1])
+    return module
+
+
+def built(tables, **sizes):
+    small = {"dim": 4, "attention": (6, 5), "hidden": (8, 6), "dropout": 0.0}
+    return scrambled(DIN(DIN.Config(**small | sizes), tables))
+
+
+MASK = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+
+
+@pytest.mark.parametrize("activation", ["prelu", "dice"])
+def test_the_first_layer_reads_click_candidate_difference_and_product(activation):
+    unit = scrambled(Activation(4, (6, 5), activation)).eval()
+    item, clicks = torch.randn(3, 4), torch.randn(3, 3, 4)
+    q = item[:, None].expand_as(clicks)
+    x = unit.first(torch.cat([q, clicks, q - clicks, q * clicks], 2)).flatten(0, 1)
+    expected = unit.rest(unit.act(x)).view(3, 3) * MASK
+    torch.testing.assert_close(unit(item, clicks, MASK), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_left_as_they_are_or_add_up_to_one(ids):
+    item, clicks = torch.randn(3, 4), torch.ones(3, 3, 4)  # pooled ones are the sum of the weights
+    free = built(ids).pool(item, clicks, MASK)[:, 0]
+    assert free[2] == 0 and not torch.allclose(free[:2], torch.ones(2), atol=0.01)
+    assert built(ids, softmax=True).pool(item, clicks, MASK)[:, 0].tolist() == pytest.approx([1, 1, 0])
+
+
+def test_a_candidate_asks_for_its_own_clicks(ids):
+    model, clicks = built(ids), torch.randn(1, 3, 4).expand(2, 3, 4)
+    weight = model.activation(torch.randn(2, 4), clicks, torch.ones(2, 3, dtype=torch.bool))
+    assert not torch.allclose(weight[0], weight[1])
+
+
+def test_dice_takes_the_statistics_of_real_clicks(ids):
+    model = built(ids, activation="dice").train()
+    norm, item, clicks = model.activation.act.norm, torch.randn(3, 4), torch.randn(3, 3, 4)
+    model.activation(item, clicks, MASK)
+    found = norm.running_mean.clone()
+    norm.reset_running_stats()
+    clicks[~MASK] = 99.0
+    model.activation(item, clicks, MASK)
+    torch.testing.assert_close(norm.running_mean, found)
+    assert found.any()
+
+
+def test_clicks_on_unknown_items_are_no_clicks(ids, make):
+    """They have no vector: there is nothing to weigh."""
+    model, batch = built(ids).eval(), make()
+    strangers = replace(batch, past=replace(batch.past, item=torch.full_like(batch.past.item, 28)))
+    nobody = replace(batch, past=replace(batch.past, mask=torch.zeros_like(batch.past.mask)))
+    torch.testing.assert_close(model(strangers).logit, model(nobody).logit)

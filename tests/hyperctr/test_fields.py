@@ -1,0 +1,91 @@
+"""Fields and context, from the data set to what a base model is built from, trained with and kept."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hyperctr import config, runs
+from hyperctr.data.folder import Dataset
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
+from hyperctr.fit import fit
+from hyperctr.models import MODELS
+
+DAY = 86_400
+USERS, ITEMS, ROWS = 12, 10, 400
+
+
+def dataset(logged=True):
+    """Users 0 to 5 and items 0 to 6 come early, the others late; user 11 and item 9 never."""
+    rng = np.random.default_rng(0)
+    time = np.sort(rng.integers(60 * DAY, size=ROWS))
+    late = time > 0.8 * 60 * DAY
+    log = Interactions(
+        user=rng.integers(6, size=ROWS) + 5 * late,
+        item=rng.integers(7, size=ROWS) + 2 * late,
+        time=time,
+        label=rng.random(ROWS) < 0.5,
+        num_users=USERS,
+        num_items=ITEMS,
+        context=np.stack([rng.integers(2, size=ROWS), rng.integers(24, size=ROWS)], 1),
+        context_names=("tab", "hour"),
+        context_sizes=(2, 24),
+        logged_non_clicks=logged,
+    )
+    items = Items(ITEMS, fields={"kind": np.array([0, 1, 2, 0, 1, 2, 1, 3, 4, 2])}, sizes={"kind": 5})
+    users = Users(USERS, fields={"age": np.arange(USERS) % 3, "home": np.arange(USERS)}, sizes={"age": 3, "home": 12})
+    return Dataset("fields", log, items, users, ())
+
+
+def run_of(name="din", **model):
+    tables = {"data": {"path": "fields", "history": 5}, "model": {"name": name, **model}, "slices": {"every": "30d"},
+              "train": {"epochs": 2, "lr": 0.01, "batch_size": 64, "threads": 1}}  # fmt: skip
+    return config.read(tables, MODELS)
+
+
+def test_categories_without_training_rows_are_unknown():
+    tables = runs.prepare(run_of(), dataset()).tables
+    assert tables.item_sizes == {"kind": 5} and tables.user_sizes == {"age": 3, "home": 12}
+    assert tables.seen_item.tolist() == [True] * 7 + [False] * 3
+    # kinds 3 and 4 are of items 7 and 8, which have none; item 9 has none either, but its kind is known; 10: unknown
+    assert tables.item_fields["kind"].tolist() == [0, 1, 2, 0, 1, 2, 1, 5, 5, 2, 5]
+    assert tables.user_fields["age"].tolist() == [*[0, 1, 2] * 4, 3]
+    assert tables.user_fields["home"].tolist() == [*range(6), *[12] * 7]
+
+
+def test_context_is_read_where_its_rows_were_logged():
+    assert runs.prepare(run_of(), dataset()).tables.context_sizes == {"tab": 2, "hour": 24}
+    assert runs.prepare(run_of(), dataset(logged=False)).tables.context_sizes == {}
+
+
+def test_data_without_fields_have_tables_without():
+    plain = dataset()
+    plain = replace(plain, items=Items(ITEMS), users=Users(USERS))
+    tables = runs.prepare(run_of(), plain).tables
+    assert (tables.user_fields, tables.item_fields, tables.user_sizes, tables.item_sizes) == ({}, {}, {}, {})
+
+
+@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize("name", ["lr", "wide_deep", "din", "dien"])
+def test_a_run_with_fields_is_trained_and_scored(name, logged):
+    report = runs.train(run_of(name), dataset=dataset(logged))
+    assert 0 <= report["test"]["auc"] <= 1 and report["model"] == name
+
+
+def test_a_field_alone_can_tell_clicks():
+    """Clicks depend on the kind of the item and nothing else: new items of a known kind are told too."""
+    world = dataset()
+    log = world.interactions
+    kind = world.items.fields["kind"]
+    told = replace(world, interactions=replace(log, label=np.isin(kind[log.item], (0, 2)).astype(np.float32)))
+    ready = runs.prepare(run_of("deepfm"), told)
+    torch.manual_seed(0)
+    model = MODELS["deepfm"](ready.run.model, ready.tables)
+    epochs = itertools.count()
+    fit(model, ready.train_batches, lambda: next(epochs), replace(ready.run.train, epochs=20))
+    batch = ready.loader.pairs(*(np.array(x) for x in ([11, 11], [9, 1], [61 * DAY] * 2, [0.0, 0.0], [0, 1])))
+    new_of_good_kind, known_of_bad_kind = model(batch).logit.sigmoid().tolist()
+    assert new_of_good_kind > 0.8 and known_of_bad_kind < 0.2
