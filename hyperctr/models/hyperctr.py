@@ -484,9 +484,9 @@ class HyperCTR(nn.Module):
         graph = self.states.read(1, item, when, candidate, live[1])  # (5)  Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         logit = self.predict(fused, e_i, batch.query, of_row)  # (7)  [B]
-        of_user = self.user_bias(self._known(batch.user[first], self.seen_user))  # b_u [Q, 1]
-        of_pair = self.item_bias(self._known(item, self.seen_item))  # b_i [pairs, 1]
-        logit = logit + (F.embedding(batch.query, of_user) + F.embedding(of_row, of_pair)).squeeze(1)
+        b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
+        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+        logit = logit + (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
         if self.training and self.interest is not None:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)

@@ -203,7 +203,7 @@ class Slow:
         group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))
         e_i = m.read_item(self.item(i)[:1], self.carried(1, i, now).reshape(1, -1))
         one = torch.zeros(1, dtype=torch.long)
-        bias = m.user_bias.weight[u if u < 5 else USERS] + m.item_bias.weight[i if i < 7 else ITEMS]
+        bias = m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
         return m.predict(m.fusion(temporal, group), e_i, one, one) + bias
 
     def logits(self, batch):
