@@ -3,8 +3,7 @@
 A node's state in slice n is what a stack of convolutions on the hypergraphs of n gives (HyperCTR Eq. 5), one vector a
 hypergraph, side by side. A row in slice m reads each node's state of the last slice before m in which it was active
 (`Carried.find`). States are cached without gradients; those of one slice at a time may be `Live`: just computed, with
-gradients. A node that no hyperedge of the slice holds has no state and keeps its input. `States` is the part of a model
-that does all this.
+gradients. A node that no hyperedge of the slice holds has no state. `States` is the part of a model that does all this.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ class Carried:
 
 
 def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergraph]]:
-    """Leave out the nodes that no hyperedge of any of the hypergraphs holds, whom a convolution would not change.
+    """Leave out the nodes that no hyperedge of any of the hypergraphs holds, on which Eq. (5) has nothing to say.
 
     Args:
         graphs: hypergraphs on the same n nodes.
@@ -254,18 +253,19 @@ class States(nn.Module):
         return moved
 
     def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
-        """What rows in slices `now` read of users (0) or items (1), [n] -> [n, graphs * d].
+        """What rows in slices `now` read of users (0) or items (1), X^(0) plus the state: [n] -> [n, graphs * d].
 
         Args:
-            static: their inputs, read where there is no state, [n, graphs * d].
+            static: X^(0), all there is without a state, [n, graphs * d].
             live: from `live`.
         """
         if self.config.depth == 0:
             return static
         carried, only = self.kinds[number].carried, self.config.carry == "none"
-        z = carried.read(carried.find(node, now, only), static, live)
+        z = carried.read(carried.find(node, now, only), torch.zeros_like(static), live)
         if self._reach:  # then the row's own slice, where its node has a state in it
             z = carried.read(carried.find(node, now + 1, only=True), z, live)
+        z = static + z
         if self.mix is None:
             return z
         both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)  # HyperRec's gate

@@ -14,7 +14,8 @@ Where we differ from the paper, and why:
   data to find it. Biases b_u + b_i are added to its logit: where non-clicks are logged, who clicks much and what is
   clicked much say more than all else, and vectors learn that only by learning too much.
 - E_g is read from the user's own vector too, as e_i is from the item's.
-- Eq. 5 is applied with a node that no hyperedge holds keeping its input; taken literally it would become zero.
+- What Eq. 5 gives is added to its input X^(0) before it is read: a node that no hyperedge holds, for which Eq. 5 gives
+  zero, is its input, as everything is at depth 0.
 - A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
   form a last, open slice of the attention. The paper includes all of slice n, the label among it.
 - A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
@@ -353,8 +354,8 @@ class Prediction(nn.Module):
 class GCN(nn.Module):
     """One layer of the paper's ablation, X' = ReLU(D^-1/2 (C + I) D^-1/2 X Theta); C counts shared hyperedges.
 
-    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as in `HGCN`, a node
-    that meets no other keeps its input.
+    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as from Eq. (5), a node
+    that meets no other gets zero.
     """
 
     def __init__(self, dim: int, dropout: float):
@@ -366,7 +367,7 @@ class GCN(nn.Module):
         """[n, d] -> [n, d]; `graph` from `pairs`."""
         y = self.drop(torch.relu(graph @ self.theta(x)))
         alone = graph.by_node.indptr.diff() == 1  # with itself
-        return torch.where(alone[:, None], x, y)
+        return y.masked_fill(alone[:, None], 0.0)
 
 
 def pairs(h: Hypergraph) -> Hypergraph:
@@ -437,7 +438,9 @@ class HyperCTR(nn.Module):
         """Theta^(0) to Theta^(depth - 1)."""
         c = self.config
         gcn = c.conv == "gcn"
-        return nn.ModuleList(GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout) for _ in range(c.depth))
+        return nn.ModuleList(
+            GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout, isolated="zero") for _ in range(c.depth)
+        )
 
     def reset_parameters(self) -> None:
         """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""

@@ -154,7 +154,7 @@ class Slow:
                 y = x[:, g]
                 for layer in self.model.states.convs[kind][g]:
                     matrix, held, theta = self.operator(layer, nodes, edges[name])
-                    y = torch.where(held[:, None], torch.relu(matrix @ y @ theta), y)
+                    y = torch.relu(matrix @ y @ theta) * held[:, None]
                 done.append(y)
             if not (self.live is None or n in self.live):
                 done = [y.detach() for y in done]
@@ -174,14 +174,15 @@ class Slow:
         return scale[:, None] * matrix * scale, held, theta
 
     def carried(self, kind, v, now):
-        """The state of the last slice before `now` in which the node was active, [graphs, d]."""
+        """The input and the state of the last slice before `now` in which the node was active, [graphs, d]."""
         m, static = self.model, self.inputs(kind, v)
         before = [n for n in range(now) if v in self.active(kind, n)]
         if m.config.carry == "none":
             before = [n for n in before if n == now - 1]
-        z = self.state(kind, before[-1])[v] if before and m.config.depth else static
+        z = self.state(kind, before[-1])[v] if before and m.config.depth else torch.zeros_like(static)
         if self.own and any(v in edge for edge in self.hyperedges(kind, now)["group"]):
             z = self.state(kind, now)[v]
+        z = static + z
         if m.config.carry == "gate" and m.config.depth:
             weight = torch.stack([m.states.mix(z), m.states.mix(static)]).softmax(0)
             z = weight[0] * z + weight[1] * static
