@@ -41,7 +41,7 @@ from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
 from hyperctr.evaluation import evaluate, score
 from hyperctr.fit import Progress, fit
-from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs
+from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.interests import Interests, Joint, learn
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS
@@ -134,15 +134,7 @@ def prepare(
     if fixed is not None:
         return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
-    clicked = log.time[parts.train][log.label[parts.train] == 1]
-    if run.slices.count:
-        grid = TimeGrid.cut(clicked, count=run.slices.count)
-    elif not log.has_time:
-        raise ValueError(
-            f"{dataset.name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)"
-        )
-    else:
-        grid = TimeGrid.cut(clicked, every=run.slices.every)
+    grid = time_grid(log, parts, run.slices, dataset.name)
     seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
     seen[0][log.user[parts.train]] = True
     seen[1][log.item[parts.train]] = True
