@@ -499,20 +499,20 @@ class HyperCTR(nn.Module):
         """Slice of each time; everything behind the last closed slice is the open one."""
         return (torch.bucketize(time, self.starts, right=True) - 1).clamp(min=0)
 
-    def user_vector(self, user: Tensor, hide: bool = True) -> Tensor:
+    def user_vector(self, user: Tensor) -> Tensor:
         """E_U[u], [n] -> [n, d]."""
-        return self.user(self._known(user, self.seen_user, hide))
+        return self.user(self._known(user, self.seen_user))
 
-    def user_inputs(self, user: Tensor, hide: bool = True) -> Tensor:
+    def user_inputs(self, user: Tensor) -> Tensor:
         """X^(0) = E_U of each hypergraph, side by side, [n] -> [n, graphs * d]."""
-        return self.user_vector(user, hide).repeat(1, len(self.states.slices.names))
+        return self.user_vector(user).repeat(1, len(self.states.slices.names))
 
-    def item_inputs(self, item: Tensor, hide: bool = True) -> Tensor:
+    def item_inputs(self, item: Tensor) -> Tensor:
         """X^(0) of each hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
 
         [n] -> [n, graphs * d]; the first d columns are the item's vector everywhere else.
         """
-        x = self.item(self._known(item, self.seen_item, hide))
+        x = self.item(self._known(item, self.seen_item))
         if not self.modalities:
             return x
         row = item.clamp(max=len(self.seen_item) - 2)
@@ -526,7 +526,7 @@ class HyperCTR(nn.Module):
         return torch.cat([x + total / count.clamp(min=1), *parts], 1)
 
     def _inputs(self, kind: int, node: Tensor) -> Tensor:
-        return self.item_inputs(node, hide=False) if kind else self.user_inputs(node, hide=False)
+        return self.item_inputs(node) if kind else self.user_inputs(node)
 
     def refresh(self) -> dict[str, float]:
         """Renew the cached states where that is due, in joint mode on hypergraphs of the interests now.
@@ -538,9 +538,9 @@ class HyperCTR(nn.Module):
             self.states.use(self._interests.renewed(self))
         return self.states.refresh(self._inputs)
 
-    def _known(self, index: Tensor, seen: Tensor, hide: bool) -> Tensor:
+    def _known(self, index: Tensor, seen: Tensor) -> Tensor:
         """Numbers with a trained vector; others, and a random share while training, become the unknown one."""
         known = seen[index]
-        if hide and self.training and self.config.id_dropout:
+        if self.training and self.config.id_dropout:
             known = known & (torch.rand(len(index)) >= self.config.id_dropout)
         return torch.where(known, index, len(seen) - 1)

@@ -816,12 +816,11 @@ def test_hidden_ids_train_the_unknown_ones_and_in_evaluation_none_is_hidden():
     model = model_of(log, id_dropout=0.3)
     known = torch.arange(5).repeat(2000)
     torch.manual_seed(0)
-    hidden = model.train()._known(known, model.seen_user, hide=True)
+    hidden = model.train()._known(known, model.seen_user)
     assert set(hidden.tolist()) == {0, 1, 2, 3, 4, USERS}
     assert abs((hidden == USERS).float().mean().item() - 0.3) < 5 * 0.5 / len(known) ** 0.5
-    assert torch.equal(model._known(known, model.seen_user, hide=False), known)
     everyone = torch.arange(USERS + 1)
-    assert model.eval()._known(everyone, model.seen_user, hide=True).tolist() == [0, 1, 2, 3, 4, USERS, USERS, USERS]
+    assert model.eval()._known(everyone, model.seen_user).tolist() == [0, 1, 2, 3, 4, USERS, USERS, USERS]
 
 
 # --- the papers' random split: rows read their own slice -------------------------------------------------------------
