@@ -9,7 +9,7 @@ gradients. A node that no hyperedge of the slice holds has no state. `States` is
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -74,25 +74,36 @@ class Carried:
             found &= key % self.num_slices == slice - 1
         return torch.where(found, self.row[at.clamp(min=0)], -1)
 
-    def keep(self, places: Sequence[Tensor | None], states: Sequence[Tensor | None]) -> float:
+    def keep(self, places: Sequence[Tensor | None], states: Iterable[Tensor | None]) -> float:
         """Replace the cache: for each slice the `Live.place` and `Live.state` (None: empty slice).
+
+        From a generator of states memory holds one slice's beside the cache.
 
         Returns:
             how far the states moved, |new - old| / |new|; NaN where the cache held other nodes.
         """
-        old = self.state, self.place
-        count, parts, kept = 0, [], []
-        for n, (place, state) in enumerate(zip(places, states, strict=True)):
+        count, parts = 0, [torch.empty(0, dtype=torch.long)]
+        for n, place in enumerate(places):
             self.begin[n] = count
             if place is not None:
                 parts.append(torch.where(place >= 0, place + count, -1))
-                kept.append(state)
-                count += len(state)
-        if kept:
-            self.place, self.state = torch.cat(parts), torch.cat(kept)
-        if old[0].shape != self.state.shape or not torch.equal(old[1], self.place):
-            return float("nan")
-        return float((self.state - old[0]).norm() / self.state.norm().clamp(min=1e-12))
+                count += int((place >= 0).sum())
+        place = torch.cat(parts)
+        same = len(self.state) == count and torch.equal(place, self.place)
+        if not same:
+            self.place, self.state = place, torch.empty(0, 0)
+        moved, length = 0.0, 0.0
+        for n, state in enumerate(states):
+            if state is None:
+                continue
+            if len(self.state) < count:
+                self.state = state.new_empty(count, state.shape[1])
+            old = self.state[self.begin[n] :][: len(state)]
+            if same:
+                moved += float((state - old).square().sum())
+                length += float(state.square().sum())
+            old.copy_(state)
+        return (moved / max(length, 1e-24)) ** 0.5 if same else float("nan")
 
     def renew(self, live: Live) -> None:
         """Replace the cached states of one slice, which has the same states."""
@@ -242,15 +253,22 @@ class States(nn.Module):
         moved = {}
         with torch.no_grad(), record_function("propagate"):
             for kind in self.kinds:
-                rounds = [side and self._round(kind, n) for n, side in enumerate(kind.sides)]
-                layers = [r and self.convolve(kind, r, inputs) for r in rounds]
-                distance = kind.carried.keep([r and r.place for r in rounds], [x and x[-1] for x in layers])
-                if self.training and self.config.propagation == "sampled":
-                    found = [x for x in layers if x]
-                    kind.carried.hidden = [torch.cat(x) for x in list(zip(*found, strict=True))[:-1]]
+                rounds, hidden = [side and self._round(kind, n) for n, side in enumerate(kind.sides)], []
+                distance = kind.carried.keep([r and r.place for r in rounds], self._all(kind, rounds, inputs, hidden))
+                kind.carried.hidden = [torch.cat(x) for x in zip(*hidden, strict=True)]
                 if self.step > 1:
                     moved[f"drift_{kind.name}"] = distance
+                if not self.training:
+                    self._rounds = {}  # nothing else in evaluation asks for them
         return moved
+
+    def _all(self, kind: Kind, rounds: list[Round | None], inputs: Inputs, hidden: list) -> Iterator[Tensor | None]:
+        """The states of one slice after the other; `hidden` takes those of the layers before, if they are needed."""
+        for r in rounds:
+            layers = self.convolve(kind, r, inputs) if r else [None]
+            if r and self.training and self.config.propagation == "sampled":
+                hidden.append(layers[:-1])
+            yield layers[-1]
 
     def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
         """What rows in slices `now` read of users (0) or items (1), X^(0) plus the state: [n] -> [n, graphs * d].
