@@ -86,6 +86,8 @@ class Batch:
             not logged.
         context: categorical context columns, [B, K]; None where the log has none or the row was drawn.
         label: 1 clicked, 0 not, float [B].
+        conversion: what followed the click, in [0, 1] and NaN where unknown, [B]; None where the log has none.
+        task: which task a training batch is for, one of `hyperctr.layers.tasks.TASKS`; None: all of them.
         last: whether this is the last of the batches that share one propagation (`model.batches_per_graph`).
         view: whether this is the batch just seen once more, augmented (AQCL): a model that keeps states from batch to
             batch reads them and changes none.
@@ -101,6 +103,8 @@ class Batch:
     shows_before: Tensor | None
     context: Tensor | None
     label: Tensor
+    conversion: Tensor | None = None
+    task: str | None = None
     last: bool = True
     view: bool = False
 
@@ -146,12 +150,16 @@ class Output:
         measured: numbers to log.
         hidden: the last hidden vectors, before the final linear layer, [B, model.hidden_dim]; None for models that have
             no such layer, and no `hidden_dim`.
+        conversion: logit of what follows a click, in [0, 1], given the click, [B]; None for models of clicks alone.
+        loss: what to train on, where that is not the cross entropy of `logit` (the penalty still comes on top).
     """
 
     logit: Tensor
     penalty: Tensor | float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
     hidden: Tensor | None = None
+    conversion: Tensor | None = None
+    loss: Tensor | None = None
 
 
 def _moved(held: Any, device: torch.device | str) -> Any:

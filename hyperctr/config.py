@@ -32,6 +32,8 @@ class Data:
     """Modalities to read; empty means all that the data holds."""
     reduce: int = 128
     """Modalities wider than this are reduced to it by PCA, fitted on items with training rows; 0 leaves them alone."""
+    conversion: str | None = None
+    """Column of what followed a click, or "part/whole" of two; left out: the one that the data's own roles name."""
     ties: Literal["order"] | None = None
     """What becomes of a user's events of one time, as in logs of days: left out, none is history to another; "order":
     they follow each other as they stand in the file, a second apart (`Interactions.in_order`)."""

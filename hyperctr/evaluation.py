@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import nn
 
 from hyperctr import metrics
@@ -22,13 +23,21 @@ ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by traini
 def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
     """Logits of all rows, beside what they are of: user, item, time, query, label, logit, each [n].
 
-    `query` numbers on over the batches: a click and the negatives drawn for it have one number.
+    `query` numbers on over the batches: a click and the negatives drawn for it have one number. For a model of
+    conversions also `conversion`, what followed the click, NaN where unknown, and `conversion_logit`.
     """
     model.eval()
     columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
+    if hasattr(model, "tasks"):
+        columns |= {"conversion": [], "conversion_logit": []}
     queries = 0
     for batch in batches:
-        columns["logit"].append(model(batch).logit.numpy())
+        out = model(batch)
+        columns["logit"].append(out.logit.numpy())
+        if "conversion" in columns:
+            unknown = torch.full_like(out.logit, math.nan)
+            columns["conversion"].append((unknown if batch.conversion is None else batch.conversion).numpy())
+            columns["conversion_logit"].append((unknown if out.conversion is None else out.conversion).numpy())
         columns["query"].append((batch.query + queries).int().numpy())
         for name in ("user", "item"):
             columns[name].append(getattr(batch, name).int().numpy())
@@ -68,6 +77,9 @@ def evaluate(
         non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
             `metrics.activity_groups`, and non_active_rows, .... Only with `activity`.
         rows, positives: how many rows, and how many of them clicks.
+        cvr_mse, cvr_auc: of the conversions of clicked rows, their AUC being `metrics.concordance`; cvr_variance, the
+            error of the best constant, and cvr_rows. ctcvr_auc: of click times conversion by pCTR pCVR, over all rows
+            where that is known. Only of a model of conversions; of one of them alone auc is one half.
 
     Raises:
         ValueError: there is no row of one of the labels, or a logit is NaN.
@@ -108,4 +120,34 @@ def evaluate(
         group = np.searchsorted(metrics.activity_groups(activity), activity)[scored["user"]]
         for k, area in enumerate(metrics.group_auc(label, logit, group, len(ACTIVITY))):
             report |= {f"{ACTIVITY[k]}_auc": area, f"{ACTIVITY[k]}_rows": int((group == k).sum())}
+    if "conversion" in scored:
+        report |= conversions(scored)
     return report
+
+
+def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:
+    """The metrics of what follows a click, see `evaluate`; NaN where the model or the rows have none of it."""
+    click, both = scored["label"], scored["label"] * np.nan_to_num(scored["conversion"])
+    known = ~np.isnan(scored["conversion"]) & ~np.isnan(scored["conversion_logit"])
+    clicked, rows = known & (click == 1), (known | (click == 0)) & ~np.isnan(scored["conversion_logit"])
+    z, logit = scored["conversion"][clicked].astype(np.float64), scored["conversion_logit"][clicked].astype(np.float64)
+    return {
+        "cvr_mse": float(np.square(expit(logit) - z).mean()) if len(z) else math.nan,
+        "cvr_variance": float(z.var()) if len(z) else math.nan,
+        "cvr_auc": metrics.concordance(z, logit),
+        "cvr_rows": len(z),
+        "ctcvr_auc": metrics.concordance(
+            both[rows], metrics.rank_score(scored["logit"][rows], scored["conversion_logit"][rows], np.ones(rows.sum()))
+        ),
+    }
+
+
+def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",)) -> float:
+    """What training compares validations by: the AUC of clicks, less the mean squared error of conversions.
+
+    Args:
+        scored: as from `score`.
+        tasks: what counts, of "click" and "conversion".
+    """
+    clicks = metrics.auc(scored["label"], scored["logit"]) if "click" in tasks else 0.0
+    return clicks - (conversions(scored)["cvr_mse"] if "conversion" in tasks else 0.0)

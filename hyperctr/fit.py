@@ -1,7 +1,7 @@
 """The training loop: read `fit` in one sitting.
 
-No callbacks and no trainer: a model that needs another loss returns it as `penalty`, a method that needs rounds calls
-`fit` in a for-loop, and whoever calls `fit` does the logging.
+No callbacks and no trainer: a model that needs another loss returns it as `loss` or, beside the cross entropy, as
+`penalty`; a method that needs rounds calls `fit` in a for-loop; and whoever calls `fit` does the logging.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def fit(
         seen, validated, sums = 0, 0.0, {}
         for step, batch in enumerate(train(epoch), 1):
             out = model(batch)
-            loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty
+            loss = out.penalty + (
+                F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
+            )
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower train.lr")
             for adam in adams:

@@ -153,6 +153,82 @@ def group_auc(label: ArrayLike, score: ArrayLike, group: ArrayLike, num_groups: 
     return found
 
 
+def concordance(value: ArrayLike, score: ArrayLike) -> float:
+    """Return the share of pairs of rows of different values that the score orders rightly, a tie counting one half.
+
+    The AUC of outcomes that are not only 0 and 1, such as the share of a video that was watched; of 0 and 1 it is the
+    AUC. NaN where all values are equal, or there are none.
+
+    Args:
+        value: what happened, [n].
+        score: any monotone score, [n].
+
+    Raises:
+        ValueError: lengths differ, or a value or a score is NaN.
+    """
+    value, score = np.asarray(value), np.asarray(score)
+    if value.ndim != 1 or value.shape != score.shape:
+        raise ValueError(f"concordance needs two lists of one length, got {list(value.shape)} and {list(score.shape)}")
+    if np.isnan(value).any() or np.isnan(score).any():
+        raise ValueError("concordance needs numbers, got NaN")
+    value, rank = (np.unique(column, return_inverse=True)[1] for column in (value, score))
+
+    def equal(column: np.ndarray) -> int:
+        count = np.unique(column, return_counts=True)[1]
+        return int((count * (count - 1) // 2).sum())
+
+    both = value * (rank.max(initial=0) + 1) + rank
+    different = len(value) * (len(value) - 1) // 2 - equal(value)
+    if not different:
+        return float("nan")
+    # rows in order of value, those of one value in order of score: there every pair of different scores ascends
+    right = _ascending(rank[np.argsort(both)]) - (equal(value) - equal(both))
+    return (2 * right + equal(rank) - equal(both)) / (2 * different)
+
+
+REPLAY = "replay of logged impressions: biased by the policy that chose what to show"
+
+
+def rank_score(
+    click: ArrayLike, conversion: ArrayLike, length: ArrayLike, a: float = 1.0, b: float = 1.0, c: float = 1.0
+) -> np.ndarray:
+    """Return log(pCTR^a pCVR^b length^c), LT4REC (arXiv 2008.09872) Eq. (3).
+
+    Args:
+        click, conversion: logits, [n].
+        length: how long each item takes, above 0, [n].
+    """
+    click, conversion, length = (np.asarray(x, dtype=np.float64) for x in (click, conversion, length))
+    return -a * np.logaddexp(0, -click) - b * np.logaddexp(0, -conversion) + c * np.log(length)
+
+
+def replay(score: ArrayLike, value: ArrayLike, group: ArrayLike, tops: tuple[int, ...] = (1, 3, 5)) -> dict[int, float]:
+    """Return the mean logged value of the rows that the score ranks first in their group, for each depth; see `REPLAY`.
+
+    Groups of fewer rows than the depth are left out: there everything is first. NaN where none is left.
+
+    Args:
+        score: any monotone score, [n]; ties keep the order of the rows.
+        value: what the log says of the row, such as seconds watched, [n].
+        group: what competed with what, such as the impressions of a user and day; any sortable id, [n].
+        tops: depths.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+    score, value, group = (np.asarray(x) for x in (score, value, group))
+    if not len(score) == len(value) == len(group):
+        raise ValueError(f"replay needs lists of one length, got {len(score)}, {len(value)} and {len(group)}")
+    order = np.lexsort((np.arange(len(score)), -score, group))
+    _, first, count = np.unique(group[order], return_index=True, return_counts=True)
+    place = np.arange(len(score)) - np.repeat(first, count)
+    large, found = np.repeat(count, count), {}
+    for top in tops:
+        chosen = value[order][(place < top) & (large >= top)]
+        found[top] = float(chosen.mean()) if len(chosen) else float("nan")
+    return found
+
+
 def logloss(label: ArrayLike, logit: ArrayLike) -> float:
     """Return the mean negative log likelihood in nats, from logits: no probability is formed, so nothing is clipped.
 
@@ -277,6 +353,19 @@ def _twice_below(score: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return twice the number of others below each score, a tie counting one, in ascending order of score; int64."""
     score, others = np.sort(score), np.sort(others)
     return np.searchsorted(others, score, "left") + np.searchsorted(others, score, "right")
+
+
+def _ascending(rank: np.ndarray) -> int:
+    """Return the number of pairs of places i < j with rank_i < rank_j; each is counted at its highest differing bit."""
+    total = 0
+    for bit in range(int(rank.max(initial=0)).bit_length()):
+        group = rank >> (bit + 1)
+        order = np.argsort(group, kind="stable")
+        group, one = group[order], (rank[order] >> bit & 1).astype(bool)
+        zeros = np.cumsum(~one)
+        first = np.searchsorted(group, group[one])  # of the group that a row belongs to
+        total += int((zeros[one] - (zeros - ~one)[first]).sum())
+    return total
 
 
 def _groups(group: ArrayLike, positive: np.ndarray, name: str, what: str) -> np.ndarray:

@@ -5,6 +5,7 @@ runs/ml-100k/
     checkpoint.safetensors while it trains: a killed run continues from here
     history.csv            one line an epoch
     weights.safetensors    the best epoch's weights
+    tickets.safetensors    LT4REC's masks, which another run can train anew (model.masks)
     worn.safetensors       what the model wore while it trained, such as AQCL's codebook; no prediction reads it
     interests.safetensors  the learned interests, for a model with hypergraphs
     report.json            scores on validation and test rows, seconds, versions, the leaky stamp
@@ -32,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from graphs import TimeGrid
-from hyperctr import config
+from hyperctr import config, lottery
 from hyperctr.batch import Batch, Tables
 from hyperctr.data import folder, sources
 from hyperctr.data.folder import Dataset
@@ -41,12 +42,14 @@ from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
-from hyperctr.evaluation import evaluate, score
+from hyperctr.evaluation import conversions, evaluate, quality, score
 from hyperctr.fit import Progress, fit
 from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.interests import Interests, Joint, learn
+from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS, WORN
+from hyperctr.models.lt4rec import Sharing
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 
@@ -70,11 +73,55 @@ class Prepared:
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """The shuffled batches of an epoch; for a model that reads slices, each within one time slice."""
-        rows, train = self.split.train, self.run.train
+        """The shuffled batches of an epoch; for a model that reads slices, each within one time slice.
+
+        Where tasks take steps in turn, batches for each of them, one after the other.
+        """
+        steps = "joint" if self.sharing is None else self.sharing.steps
+        if steps == "alternate":
+            return lottery.in_turn(*(self.task_batches(task, epoch) for task in TASKS))
+        if steps == "cycle":
+            again = partial(self.task_batches, "conversion", epoch)
+            return lottery.in_step(self.task_batches("click", epoch), again)
+        if getattr(self.run.model, "tasks", "both") == "conversion":
+            return self.task_batches("conversion", epoch)
+        return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
+
+    def task_batches(self, task: str, epoch: int, time: int = 0) -> Iterable[Batch]:
+        """The batches of one task: of all training rows, or for conversions of those whose conversion was observed.
+
+        Another `time` gives them in another order.
+        """
+        number, negatives = TASKS.index(task), self.negatives if task == "click" else 0
+        for batch in self._batches(self.rows_of(task), negatives, (self.run.train.seed, epoch, number, time)):
+            yield replace(batch, task=task)
+
+    def rows_of(self, task: str, part: str = "train") -> np.ndarray:
+        """The rows that a task is learned from, or is judged by."""
+        rows, log = getattr(self.split, part), self.dataset.interactions
+        if task == "conversion":
+            rows = rows[(log.label[rows] == 1) & ~np.isnan(log.conversion[rows])]
+        return rows
+
+    def _batches(self, rows: np.ndarray, negatives: int, seed: tuple[int, ...]) -> Iterable[Batch]:
         group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
         shared = getattr(self.run.model, "batches_per_graph", 1)
-        return self.loader.batches(rows, train.batch_size, self.negatives, (train.seed, epoch), True, group, run=shared)
+        return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, run=shared)
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """How LT4REC finds its tickets and trains them, if the run's model is LT4REC or wears it."""
+        return next((c for c in (self.run.model, self.run.wear) if isinstance(c, Sharing)), None)
+
+    @property
+    def train_rows(self) -> int:
+        """Rows of an epoch of `train_batches`."""
+        steps = "joint" if self.sharing is None else self.sharing.steps
+        if steps != "joint":
+            clicks, conversions = (len(self.rows_of(task)) for task in TASKS)
+            return clicks + (conversions if steps == "alternate" else clicks)
+        alone = getattr(self.run.model, "tasks", "both") == "conversion"
+        return len(self.rows_of("conversion" if alone else "click"))
 
     def evaluation_batches(self, part: str) -> Iterable[Batch]:
         """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
@@ -107,7 +154,8 @@ class Prepared:
 
 def read_dataset(run: config.Run) -> Dataset:
     """Read the data set that a run names, with the modalities it asks for."""
-    dataset = folder.read(sources.find(run.data.path), modalities=run.data.modalities or None)
+    stated = {"conversion": run.data.conversion} if run.data.conversion else None
+    dataset = folder.read(sources.find(run.data.path), run.data.modalities or None, stated)
     if run.data.ties is None:
         return dataset
     said = "Events of one user at one time follow each other as they stand in the file, a second apart (data.ties)."
@@ -172,7 +220,29 @@ def prepare(
         tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
-    return _reading(Prepared(run, dataset, parts, grid, None, tables, codes))
+    ready = Prepared(run, dataset, parts, grid, None, tables, codes)
+    _check_conversions(ready)
+    return _reading(ready)
+
+
+def _check_conversions(ready: Prepared) -> None:
+    """Refuse a model of conversions on data that do not say what followed a click."""
+    run, log = ready.run, ready.dataset.interactions
+    name = run.model_name
+    if not getattr(MODELS[name], "reads_conversions", False):
+        name = run.wear_name
+        if not name or not getattr(WORN[name], "reads_conversions", False):
+            return
+    if log.conversion is None:
+        raise ValueError(
+            f"{name} learns clicks and what follows them; {ready.dataset.name} says nothing of the latter: name its "
+            'column with data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
+        )
+    for part in ("train", "valid"):
+        if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
+            raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
+    if ready._sliced and ready.sharing is not None and ready.sharing.steps != "joint":
+        raise ValueError(f'{run.model_name} propagates once for several batches: set wear.steps = "joint"')
 
 
 def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
@@ -248,28 +318,51 @@ def train(
         torch.set_num_threads(run.train.threads)
     ready = prepare(run, dataset, out, progress=progress)
     torch.manual_seed(run.train.seed)
-    model = MODELS[run.model_name](run.model, ready.tables)
-    worn = WORN[run.wear_name](model, run.wear, ready.tables) if run.wear else model
+    worn = model = _model(ready)
+    if run.wear and not _stays(run):
+        worn = WORN[run.wear_name](model, run.wear, ready.tables)
+    measured: dict[str, float] = {}
 
     def batches(epoch: int) -> Iterable[Batch]:
-        steps = -(-len(ready.split.train) // run.train.batch_size)
+        steps = -(-ready.train_rows // run.train.batch_size)
         return progress(ready.train_batches(epoch), f"epoch {epoch}", steps)
 
     def keep(row: dict) -> None:
-        if out is not None:
+        row = row | measured
+        if out is not None and "round" not in row:
             _append(out / "history.csv", row)
         log(row)
 
-    def valid() -> float:
+    def valid(tasks: tuple[str, ...] = getattr(model, "tasks", ("click",))) -> float:
         scored = score(model, ready.evaluation_batches("valid"))
-        return auc(scored["label"], scored["logit"])
+        measured["valid_auc"] = auc(scored["label"], scored["logit"])
+        if "conversion" in scored:
+            measured["valid_mse"] = conversions(scored)["cvr_mse"]
+        return quality(scored, tasks)
 
-    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep)
+    tickets = None
+    if ready.sharing is not None and ready.sharing.masks:
+        tickets = lottery.wear(model, Path(ready.sharing.masks))
+    elif ready.sharing is not None:
+        tickets = lottery.find_tickets(
+            model,
+            lambda task, epoch: progress(
+                ready.task_batches(task, epoch), f"{task} round", -(-len(ready.rows_of(task)) // run.train.batch_size)
+            ),
+            lambda task: valid((task,)),
+            run.train,
+            out,
+            keep,
+        )
+    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep)
     report = _report(ready, model, done)
+    if tickets is not None:
+        report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
+        report["overlap"] = model.overlap()
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
         _save(model.state_dict(), out / "weights.safetensors")
-        if run.wear:
+        if worn is not model:
             _save({k: x for k, x in worn.state_dict().items() if not k.startswith("base.")}, out / "worn.safetensors")
         _write(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -317,7 +410,7 @@ def open_run(path: str | Path) -> Opened:
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
     run = config.read(path / "run.toml", MODELS, worn=WORN)
     ready = prepare(run, out=path)
-    model = MODELS[run.model_name](run.model, ready.tables)
+    model = _model(ready)
     weights = load_file(path / "weights.safetensors")
     found = {name: list(x.shape) for name, x in model.state_dict().items()}
     held = {name: list(x.shape) for name, x in weights.items()}
@@ -327,6 +420,17 @@ def open_run(path: str | Path) -> Opened:
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
     return Opened(ready, model.eval(), json.loads((path / "report.json").read_text()))
+
+
+def _model(ready: Prepared) -> nn.Module:
+    """The run's model with its first weights, and what it wears for good."""
+    run = ready.run
+    model = MODELS[run.model_name](run.model, ready.tables)
+    return WORN[run.wear_name](model, run.wear, ready.tables) if _stays(run) else model
+
+
+def _stays(run: config.Run) -> bool:
+    return bool(run.wear) and getattr(WORN[run.wear_name], "stays", False)
 
 
 def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]:

@@ -189,10 +189,13 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
         logged = bool((label == 0).any())
     notes.append(_what_labels_mean(log, label, logged))
     context = [categories(table[column]) for column in log.get("context", [])]
-    conversion = None
+    conversion = length = None
     if "conversion" in log:
-        conversion = _numbers(table[log["conversion"]], f"{where}, column {log['conversion']!r}", 0, 1)
-        conversion = conversion.cast(pl.Float32).fill_null(np.nan).to_numpy()
+        conversion, said = _conversion(table, role_table.share(log["conversion"]), where)
+        notes += said
+    if "length" in log:
+        column = _numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
+        length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
     type_codes, num_types = categories(table[log["type"]]) if "type" in log else (None, 0)
     interactions = Interactions(
         user=number["user"],
@@ -202,6 +205,7 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
         num_users=len(ids["user"]),
         num_items=len(ids["item"]),
         conversion=conversion,
+        length=length,
         type=type_codes,
         num_types=num_types,
         context=np.stack([codes for codes, _ in context], axis=1) if context else None,
@@ -336,6 +340,18 @@ def _labels(column: pl.Series, at_least: float | None, where: str) -> pl.Series:
         found = f"{numbers[wrong.arg_max()]:g} in row {wrong.arg_max()} (the first is 0)"
         raise ValueError(f"{where} must hold 0 and 1, found {found}; click_at_least = ... makes clicks of ratings")
     return numbers.cast(pl.Float32)
+
+
+def _conversion(table: pl.DataFrame, columns: Sequence[str], where: str) -> tuple[np.ndarray, list[str]]:
+    """Conversions, NaN where unknown, from a column of them or from those of a part and its whole; and what to say."""
+    high = 1 if len(columns) == 1 else 1e18
+    part, *whole = (_numbers(table[name], f"{where}, column {name!r}", 0, high) for name in columns)
+    said = []
+    if whole:
+        known = whole[0].set(whole[0] == 0, None)
+        part, over = (part / known).clip(0, 1), int((part > known).fill_null(False).sum())
+        said = [f"A conversion is {columns[0]} / {columns[1]}; {_rows(over)} above 1 {'is' if over == 1 else 'are'} 1."]
+    return part.cast(pl.Float32).fill_null(np.nan).to_numpy(), said
 
 
 def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
@@ -529,6 +545,9 @@ def write_folder(
     if log.conversion is not None:
         table["conversion"] = pl.Series(log.conversion, nan_to_null=True)
         chosen["conversion"] = "conversion"
+    if log.length is not None:
+        table["length"] = pl.Series(log.length, nan_to_null=True)
+        chosen["length"] = "length"
     if log.type is not None:
         table["type"] = _codes(log.type)
         chosen["type"] = "type"

@@ -23,6 +23,7 @@ class Interactions:
         num_users: users that exist, not only those with a row.
         num_items: items that exist, not only those with a row.
         conversion: what followed the click, within [0, 1] and NaN where unknown, float32 [n].
+        length: how long the item takes (a video's duration), in any unit, NaN where unknown, float32 [n].
         type: behaviour type of the row (view, like, buy, ...), int64 [n].
         num_types: number of types; the largest type + 1 when not stated.
         context: categorical columns of the moment (tab, weather, ...), int64 [n, K].
@@ -44,6 +45,7 @@ class Interactions:
     num_users: int
     num_items: int
     conversion: np.ndarray | None = None
+    length: np.ndarray | None = None
     type: np.ndarray | None = None
     num_types: int = 0
     context: np.ndarray | None = None
@@ -59,7 +61,7 @@ class Interactions:
         for name in ("user", "item", "time", "type", "context"):
             if (column := getattr(self, name)) is not None:
                 keep(name, _whole_numbers(name, column))
-        for name in ("label", "conversion"):
+        for name in ("label", "conversion", "length"):
             if (column := getattr(self, name)) is not None:
                 keep(name, np.asarray(column, dtype=np.float32))
         keep("context_names", tuple(self.context_names))
@@ -91,6 +93,8 @@ class Interactions:
             raise ValueError(f"labels must be 0 or 1, got {self.label[~np.isin(self.label, (0, 1))][0]:g}")
         if self.conversion is not None and ((self.conversion < 0) | (self.conversion > 1)).any():
             raise ValueError("conversions must lie in [0, 1], or be NaN where unknown")
+        if self.length is not None and (self.length <= 0).any():
+            raise ValueError("lengths must be above 0, or be NaN where unknown")
 
         if (np.diff(self.time) < 0).any():
             order = np.argsort(self.time, kind="stable")
@@ -154,7 +158,7 @@ class Interactions:
 _COLUMNS = tuple(
     field.name
     for field in fields(Interactions)
-    if field.name in ("user", "item", "time", "label", "conversion", "type", "context")
+    if field.name in ("user", "item", "time", "label", "conversion", "length", "type", "context")
 )
 
 

@@ -17,7 +17,8 @@ _MOVIES = {
 _SHORT_VIDEO = {
     "interactions": {
         "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
-        "click": "is_click", "non_clicks": "logged", "conversion": "long_view", "context": ["tab"],
+        "click": "is_click", "non_clicks": "logged", "conversion": "long_view", "length": "duration_ms",
+        "context": ["tab"],
     },
     "items": {"fields": ["tag", "author_id", "upload_type", "music_type", "video_duration"]},
     "users": {

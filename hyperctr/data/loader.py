@@ -197,6 +197,7 @@ class Loader:
         user, time = log.user[rows], log.time[rows]
         item, label, query = log.item[rows], log.label[rows], np.arange(len(rows))
         context = None if log.context is None else log.context[rows]
+        conversion = None if log.conversion is None else log.conversion[rows]
         if negatives:
             rng = rng if rng is not None else np.random.default_rng(0)
             drawn = self.negatives(user, time, negatives, rng, draw)
@@ -205,8 +206,12 @@ class Loader:
             label = np.concatenate([label[:, None], np.zeros_like(drawn, np.float32)], 1).ravel()
             real = item >= 0
             query = np.repeat(query, negatives + 1)[real]
+            if conversion is not None:
+                unknown = np.full_like(drawn, np.nan, np.float32)
+                conversion = np.concatenate([conversion[:, None], unknown], 1).ravel()[real]
             item, label, context = item[real], label[real], None
-        return self.pairs(user, item, time, label, query, context)
+        made = self.pairs(user, item, time, label, query, context)
+        return made if conversion is None else replace(made, conversion=torch.from_numpy(conversion))
 
     def pairs(
         self,

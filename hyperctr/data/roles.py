@@ -12,7 +12,8 @@ Every function here passes roles around in the one shape that the file has:
     click = "rating"                # left out: every row is a click
     click_at_least = 4              # left out: the column holds 0 and 1
     non_clicks = "unobserved"       # or "logged": label-0 rows were shown and not clicked
-    conversion = "bought"           # within [0, 1]; empty where unknown
+    conversion = "bought"           # within [0, 1], empty where unknown; "played/duration": a share, at most 1
+    length = "duration"             # how long the item takes, in any unit
     type = "behaviour"              # categorical
     context = ["tab"]               # categorical
     [items]
@@ -47,7 +48,8 @@ _KEYS: dict[str, dict[str, tuple[type, ...]]] = {
     },
     "interactions": {
         "user": (str, list), "item": (str, list), "time": (str,), "order": (str,), "click": (str,),
-        "click_at_least": (int, float), "non_clicks": (str,), "conversion": (str,), "type": (str,), "context": (list,),
+        "click_at_least": (int, float), "non_clicks": (str,), "conversion": (str,), "length": (str,), "type": (str,),
+        "context": (list,),
     },
     "items": {"id": (str, list), "title": (str,), "fields": (list,)},
     "users": {"id": (str, list), "fields": (list,)},
@@ -180,9 +182,10 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
     """List the (role, column) pairs that roles ask of each of the tables interactions, items and users."""
     log = roles["interactions"]
     asked: dict[str, list[tuple[str, str]]] = {"interactions": [], "items": [], "users": []}
-    for role in ("user", "item", "time", "order", "click", "conversion", "type", "context"):
+    for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context"):
         value = log.get(role, [])
-        asked["interactions"] += [(role, column) for column in ([value] if isinstance(value, str) else value)]
+        columns = share(value) if role == "conversion" and value else [value] if isinstance(value, str) else value
+        asked["interactions"] += [(role, column) for column in columns]
     for table, role in (("items", "item"), ("users", "user")):
         chosen = roles.get(table, {})
         asked[table] += [("id", column) for column in chosen.get("id", log[role])]
@@ -192,6 +195,11 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
         if isinstance(made, dict):
             asked["items"] += [(f"modality {name}", column) for column in made["columns"]]
     return asked
+
+
+def share(conversion: str) -> list[str]:
+    """The columns of a conversion: its own one, or those of part and whole in "part/whole"."""
+    return [column.strip() for column in conversion.split("/", 1)]
 
 
 def to_toml(roles: Roles) -> str:

@@ -1,6 +1,6 @@
 """Worlds whose answer is known: every row's true click probability stands beside the row.
 
-Six presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+Eight presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
   modality; the interests of a user wander with a known half-life. Features show the clusters.
@@ -17,6 +17,9 @@ Six presets, each written as an ordinary folder by `hyperctr data get planted --
 - `coldstart`: few users click much and most click seldom. A user's taste is a mix of one that an interest group of
   users shares and one of the user's own, and the more active the user, the more of it is own: who else clicked alike
   tells what a newcomer likes, and misleads about the active.
+- `conflict`: clicks are watched, more or less. What makes a user click, a catchy cover and a topic of taste, is what
+  makes the user stop watching soon; what a video is worth is seen in the watching alone. `agree`: the share watched
+  depends on the row just as the click does.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
 All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
@@ -25,7 +28,7 @@ ceiling: the best AUC that any model can reach on a set of rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +41,7 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "noise")
+PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "noise", "conflict", "agree")
 COMMUNITIES = 6
 
 
@@ -55,6 +58,7 @@ class World:
         half_life: days after which half of a user's interest is forgotten (inf: never).
         turnover: days after which half of the items are about something else (inf: never).
         shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
+        conversion: true mean of a row's conversion, were it clicked, [n]; None where nothing follows a click.
     """
 
     dataset: Dataset
@@ -65,6 +69,13 @@ class World:
     half_life: float = np.inf
     turnover: float = np.inf
     shared: np.ndarray | None = None
+    conversion: np.ndarray | None = None
+
+    def floor(self, rows: np.ndarray) -> float:
+        """Mean squared error of the true mean conversions on the clicked ones of these rows: no model goes lower."""
+        log = self.dataset.interactions
+        rows = rows[log.label[rows] == 1]
+        return float(np.square(log.conversion[rows] - self.conversion[rows]).mean())
 
     def ceiling(self, rows: np.ndarray) -> float:
         """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
@@ -117,6 +128,8 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
         raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
     make = {"multihop": _multihop, "group": _group, "fashion": _fashion, "coldstart": _coldstart}.get(preset)
+    if preset in ("conflict", "agree"):
+        return _two_tasks(rng, seed, scale, preset)
     return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
 
 
@@ -242,6 +255,42 @@ def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
     three = np.repeat(genre[:, None], len(MODALITIES), 1)
     return _world("coldstart", rng, seed, user, item, time, offset, logit, three[item], three, users,
                   prior=strength**2 / len(MODALITIES), shared=shared)  # fmt: skip
+
+
+def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -> World:
+    """Groups of users who like topics, items with a topic, a cover and a worth; what is clicked is watched in part."""
+    users, items, groups, topics, covers, worths, days = round(1000 * scale), 400, 8, 8, 6, 6, 60
+    mine, topic = rng.integers(groups, size=users), rng.integers(topics, size=items)
+    cover, worth = rng.integers(covers, size=items), rng.integers(worths, size=items)
+    taste = 1.2 * rng.standard_normal((groups, topics))
+    catchy, good = np.linspace(-1.2, 1.2, covers), np.linspace(-0.8, 0.8, worths)
+
+    user = rng.integers(users, size=40 * users)
+    item = rng.integers(items, size=len(user))
+    time = np.sort(rng.integers(days * DAY, size=len(user)))
+    offset = catchy[cover[item]] - 1.2
+    logit = offset + taste[mine[user], topic[item]]
+    watched = good[worth[item]] + 1.0 - logit if preset == "conflict" else logit + 1.2
+    mean = 1 / (1 + np.exp(-watched))
+    three = np.repeat(topic[:, None], len(MODALITIES), 1)
+    world = _world(preset, rng, seed, user, item, time, offset, logit, three[item], three, users,
+                   prior=1.2**2 / len(MODALITIES), conversion=mean)  # fmt: skip
+    data = world.dataset
+    conversion = np.where(data.interactions.label == 1, rng.beta(4 * mean, 4 * (1 - mean)), 0)
+    length = np.exp(rng.normal(4, 0.7, items))  # seconds
+    return replace(
+        world,
+        dataset=replace(
+            data,
+            interactions=replace(data.interactions, conversion=conversion, length=length[item]),
+            items=replace(
+                data.items,
+                fields={"cover": 1 + cover, "worth": 1 + worth},  # 0 is for missing ones
+                sizes={"cover": 1 + covers, "worth": 1 + worths},
+            ),
+            users=Users(users, fields={"group": 1 + mine}, sizes={"group": 1 + groups}),
+        ),
+    )
 
 
 def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -98,9 +98,9 @@ class Embed(nn.Module):
         """
         shape, unknown = batch.past.item.shape, len(self.seen_item) - 1
         past = batch.past.item.where(batch.past.mask, unknown)
-        parts = self._items(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
+        parts = self.item_vectors(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
         item, history = parts.split([len(batch), past.numel()])
-        fields = torch.cat([item, self._users(batch.user), *self._moments(batch)], 1)
+        fields = torch.cat([item, self.user_vectors(batch.user), *self.moment_vectors(batch)], 1)
         return fields, _summed(item), _summed(history).view(*shape, self.dim)
 
     def fields(self, batch: Batch) -> Tensor:
@@ -115,10 +115,10 @@ class Embed(nn.Module):
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
-        return _summed(self._items(item.flatten())).view(*item.shape, self.dim)
+        return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
-    def _items(self, item: Tensor) -> Tensor:
-        """[n] -> [n, item_parts, d]."""
+    def item_vectors(self, item: Tensor) -> Tensor:
+        """The fields of any items: [n] -> [n, item_parts, d]."""
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
@@ -132,14 +132,14 @@ class Embed(nn.Module):
                 parts.append(F.embedding(at, vector)[:, None])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
-    def _users(self, user: Tensor) -> Tensor:
-        """[n] -> [n, 1 + J, d]."""
+    def user_vectors(self, user: Tensor) -> Tensor:
+        """The fields of any users: [n] -> [n, 1 + J, d]."""
         vector = self.user(user.where(self.seen_user[user], len(self.seen_user) - 1))[:, None]
         if self.user_fields is None:
             return vector
         return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
 
-    def _moments(self, batch: Batch) -> list[Tensor]:
+    def moment_vectors(self, batch: Batch) -> list[Tensor]:
         """The context as [B, K, d], in a list that is empty where the data have none."""
         if self.context is None:
             return []

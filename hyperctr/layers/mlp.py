@@ -33,6 +33,15 @@ def mlp(dim: int, widths: tuple[int, ...], dropout: float = 0.0, activation: str
     return nn.Sequential(*layers)
 
 
+def glorot(layers: nn.Module) -> nn.Module:
+    """Give every linear map in the module weights N(0, 2 / (in + out)) and no bias; returns the module."""
+    for module in layers.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+            nn.init.zeros_(module.bias)
+    return layers
+
+
 def activated(name: str, width: int) -> nn.Module:
     """The activation of a layer of this width: relu, prelu or dice."""
     return {"relu": nn.ReLU, "prelu": PReLU, "dice": lambda: Dice(width)}[name]()

@@ -1,7 +1,7 @@
 """The models by name: a dict you can see. Each is `Model(config, tables)` and answers `model(batch) -> Output`.
 
 What a model may wear while it trains stands in a second dict: `Worn(model, config, tables)` is such a model again, in
-evaluation the very model that wears it.
+evaluation the very model that wears it; unless it `stays`, as LT4REC's masks do.
 """
 
 from hyperctr.models.aqcl import AQCL, ICL, QCL
@@ -12,12 +12,16 @@ from hyperctr.models.dien import DIEN
 from hyperctr.models.din import DIN
 from hyperctr.models.dmr import DMR
 from hyperctr.models.dropoutnet import DropoutNet
+from hyperctr.models.esmm import ESMM
 from hyperctr.models.fm import FM
 from hyperctr.models.gru4rec import GRU4Rec
 from hyperctr.models.hyperctr import HyperCTR
 from hyperctr.models.lr import LR
+from hyperctr.models.lt4rec import LT4REC, SparseSharing
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
+from hyperctr.models.mmoe import MMoE
 from hyperctr.models.popularity import Popularity
+from hyperctr.models.shared_bottom import SharedBottom
 from hyperctr.models.wide_deep import WideDeep
 from hyperctr.models.xdeepfm import XDeepFM
 
@@ -34,6 +38,18 @@ MODELS = {
     "din": DIN,
     "dien": DIEN,
     "gru4rec": GRU4Rec,
+    "lt4rec": LT4REC,
+    "shared_bottom": SharedBottom,
+    "esmm": ESMM,
+    "mmoe": MMoE,
 }
 
-WORN = {"aqcl": AQCL, "qcl": QCL, "icl": ICL, "dropoutnet": DropoutNet, "deepmcp": DeepMCP, "dmr": DMR}
+WORN = {
+    "aqcl": AQCL,
+    "qcl": QCL,
+    "icl": ICL,
+    "dropoutnet": DropoutNet,
+    "deepmcp": DeepMCP,
+    "dmr": DMR,
+    "lt4rec": SparseSharing,
+}

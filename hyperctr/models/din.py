@@ -94,6 +94,10 @@ class DIN(nn.Module):
 
     def represent(self, batch: Batch) -> Tensor:
         """The network's last hidden vector, [B, hidden[-1]]."""
+        return self.top(self.features(batch)[0])
+
+    def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
+        """What the network on top reads, [B, width]; there is no penalty and nothing measured."""
         fields, item, history = self.embed(batch)
         mask = batch.past.mask
 
@@ -101,7 +105,12 @@ class DIN(nn.Module):
             return self.pool(item, history.index_select(0, query), mask[query])
 
         pooled = blockwise(pool, self.held * mask.shape[1], item, batch.query)
-        return self.top(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
+        return torch.cat([fields.flatten(1), pooled, pooled * item], 1), 0.0, {}
+
+    def take_tower(self) -> nn.Sequential:
+        """The network on top without its last layer, to be worn by several tasks; this model answers no more alone."""
+        top, self.top, self.out = self.top, None, None
+        return top
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""

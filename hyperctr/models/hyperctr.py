@@ -473,6 +473,32 @@ class HyperCTR(nn.Module):
         return self(replace(batch, view=True)).hidden
 
     def forward(self, batch: Batch) -> Output:
+        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
+        return Output(logit + beside, penalty, measured, hidden)
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, float]]:
+        """[T_U; e_i; T_U * e_i] and all that Eq. (7) adds to its network, [B, 3 d + 1]; penalty; what was measured."""
+        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+        user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
+        beside = beside + (user * item) @ self.direct
+        return torch.cat([user, item, user * item, beside[:, None]], 1), penalty, measured
+
+    def take_tower(self) -> nn.Sequential:
+        """Eq. (7)'s network on `features`, its last layer left out, to be worn by several tasks.
+
+        This model then answers no more alone.
+        """
+        p, self.predict, self.direct = self.predict, None, self.predict.direct
+        first = nn.Linear(3 * self.config.dim + 1, len(p.user.bias))
+        parts = [p.user.weight, p.item.weight, p.both.weight, first.weight[:, -1:]]
+        with torch.no_grad():
+            first.weight.copy_(torch.cat(parts, 1))
+            first.bias.copy_(p.user.bias)
+        return nn.Sequential(first, *p.rest[:-1])
+
+    def _sides(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
+        """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; what was measured."""
         measured = {} if batch.view and self.states.step else self.refresh()
         first = batch.first  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
@@ -498,14 +524,13 @@ class HyperCTR(nn.Module):
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
         graph = self.states.read(1, item, when, candidate, live[1])  # (5)  Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
-        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
         b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
         b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
-        logit = logit + (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        beside = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
         if self.training and self.interest is not None and not batch.view:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        return Output(logit, penalty, {**measured, **moved}, hidden)
+        return fused, e_i, of_row, beside, penalty, {**measured, **moved}
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Slice of each time; everything behind the last closed slice is the open one."""

@@ -13,7 +13,7 @@ from torch import nn
 from hyperctr import config, runs
 from hyperctr.batch import Batch, History, Output
 from hyperctr.data import synthetic
-from hyperctr.evaluation import evaluate, score
+from hyperctr.evaluation import evaluate, quality, score
 from hyperctr.models import MODELS
 
 
@@ -220,3 +220,49 @@ def test_frozen_hypergraphs_leave_histories_rolling():
     ready = prepared("hyperctr", slices={"graphs": "frozen"}, negatives=1)
     log, past = dataset().interactions, [b.past for b in ready.evaluation_batches("test")]
     assert max(int(p.time.max()) for p in past) > log.time[ready.split.valid[0]]
+
+
+# --- conversions -----------------------------------------------------------------------------------------------------
+
+
+class TwoTasks(Table):
+    """The same, and as the logit of the conversion half of it."""
+
+    tasks = ("click", "conversion")
+
+    def forward(self, batch):
+        out = super().forward(batch)
+        return replace(out, conversion=out.logit / 2)
+
+
+@pytest.fixture
+def converted():
+    """Four clicks, the conversion of one of which is unknown, and two impressions without one."""
+    one = batch([0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 1, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 2, 2])
+    conversion = torch.tensor([0.9, 0.2, math.nan, 0.4, math.nan, 0.7])
+    return score(TwoTasks(LOGIT), [replace(one, conversion=conversion)])
+
+
+def test_conversions_by_hand(converted):
+    report = evaluate(converted)
+    p = [1 / (1 + math.exp(-x / 2)) for x in (2.0, 1.0, -1.0)]
+    assert report["cvr_mse"] == pytest.approx(((p[0] - 0.9) ** 2 + (p[1] - 0.2) ** 2 + (p[2] - 0.4) ** 2) / 3)
+    assert report["cvr_rows"] == 3 and report["cvr_variance"] == pytest.approx(np.var([0.9, 0.2, 0.4]))
+    assert report["cvr_auc"] == pytest.approx(2 / 3)  # 0.9 above 0.2 and 0.4, but 0.2 above 0.4
+    # click times conversion: 0.9, 0.2, 0.4, and twice 0 without a click; scored as items 0, 1, 3, 1, 0, two ties
+    assert report["ctcvr_auc"] == pytest.approx((3 + 2 * 0.5) / 9)
+
+
+def test_quality_is_the_auc_of_clicks_less_the_error_of_conversions(converted):
+    report = evaluate(converted)
+    assert quality(converted) == report["auc"]
+    assert quality(converted, ("conversion",)) == -report["cvr_mse"]
+    assert quality(converted, ("click", "conversion")) == pytest.approx(report["auc"] - report["cvr_mse"])
+
+
+def test_without_a_known_conversion_its_metrics_are_unknown(converted, scored):
+    unknown = evaluate(converted | {"conversion": np.full(6, np.nan)})
+    assert unknown["cvr_rows"] == 0 and math.isnan(unknown["cvr_mse"]) and math.isnan(unknown["ctcvr_auc"])
+    silent = evaluate(converted | {"conversion_logit": np.full(6, np.nan)})
+    assert silent["cvr_rows"] == 0 and math.isnan(silent["ctcvr_auc"])
+    assert "cvr_mse" not in evaluate(scored) and "conversion" not in scored

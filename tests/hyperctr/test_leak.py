@@ -30,6 +30,7 @@ def dataset():
         label=rng.random(EVENTS) < 0.5,
         num_users=USERS,
         num_items=ITEMS,
+        conversion=np.random.default_rng(1).random(EVENTS),
     )
     text = rng.standard_normal((ITEMS, 3)).astype(np.float32)
     text[::2] = 0.0
@@ -54,7 +55,7 @@ class Scorer:
 
     def __init__(self, name, kind="temporal"):
         self.ready = runs.prepare(run_of(name, kind), dataset())
-        self.log, self.grid = self.ready.dataset.interactions, self.ready.grid
+        self.log, self.grid = replace(self.ready.dataset.interactions, conversion=None), self.ready.grid
         self.name = name
         torch.manual_seed(1)
         model = MODELS[name](self.ready.run.model, self.ready.tables)
@@ -68,7 +69,9 @@ class Scorer:
             slices = slice_hypergraphs(known_log, self.ready.dataset.items.present, self.grid, upto)
             tables = replace(tables, slices=slices)
         model = MODELS[self.name](self.ready.run.model, tables)
-        model.load_state_dict(self.weights, strict=False)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(self.weights[name])
         batch = Loader(log, HISTORY, known=known).pairs(
             np.array([user]), np.array([item]), np.array([time]), np.zeros(1), np.zeros(1, np.int64)
         )

@@ -259,3 +259,38 @@ def test_bad_labels_and_scores_are_refused(metric):
         metric([0, 1], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="at least one row|both classes|one user per label"):
         metrics.logloss([], []) if metric is metrics.logloss else metrics.user_auc([0, 1], [1, 2], [0])
+
+
+def concordance_by_pairs(value, score):
+    pairs = [(a, b) for a in range(len(value)) for b in range(len(value)) if value[a] > value[b]]
+    return sum((score[a] > score[b]) + 0.5 * (score[a] == score[b]) for a, b in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, None])
+@pytest.mark.parametrize("seed", range(4))
+def test_concordance_counts_pairs_of_different_values(seed, levels):
+    _, score, value = drawn(n=90, levels=levels, users=6, seed=seed)
+    assert metrics.concordance(value / 6, score) == concordance_by_pairs(value, score)
+    label = value > 2
+    assert metrics.concordance(label, score) == metrics.auc(label, score)
+
+
+def test_concordance_without_a_pair_is_unknown_and_bad_input_is_refused():
+    assert math.isnan(metrics.concordance([], [])) and math.isnan(metrics.concordance([0.3, 0.3], [1, 2]))
+    with pytest.raises(ValueError, match="one length"):
+        metrics.concordance([1, 2], [1])
+    with pytest.raises(ValueError, match="got NaN"):
+        metrics.concordance([1, math.nan], [1, 2])
+
+
+def test_replay_is_the_mean_value_of_the_first_rows_of_each_group():
+    group = ["a", "b", "a", "b", "a", "c"]
+    score, value = [0.1, 5.0, 0.9, 7.0, 0.5, 9.0], [10.0, 1.0, 30.0, 2.0, 20.0, 100.0]
+    found = metrics.replay(score, value, group, tops=(1, 2, 3, 4))
+    assert found[1] == pytest.approx((30 + 2 + 100) / 3)
+    assert found[2] == pytest.approx((30 + 20 + 2 + 1) / 4)  # c has one row
+    assert found[3] == pytest.approx((30 + 20 + 10) / 3)
+    assert math.isnan(found[4])
+    assert metrics.replay([1, 1], [3, 4], [0, 0], tops=(1,)) == {1: 3.0}  # ties keep the order of the rows
+    with pytest.raises(ValueError, match="one length, got 2, 1 and 2"):
+        metrics.replay([1, 2], [1], [0, 0])

@@ -349,7 +349,7 @@ def made():
     """A data set made in memory: 3 users, 2 items, one of them without its modality."""
     log = Interactions(
         user=[2, 0, 2], item=[1, 0, 1], time=[5, 6, 7], label=[1, 0, 1], num_users=3, num_items=2,
-        conversion=[0.5, np.nan, 1], type=[1, 0, 2], context=[[1, 0], [0, 2], [2, 1]],
+        conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], context=[[1, 0], [0, 2], [2, 1]],
         context_names=["tab", "hour"], context_sizes=[3, 3],
     )  # fmt: skip
     items = Items(
@@ -377,6 +377,20 @@ def test_what_is_written_reads_back(made, tmp_path, changed):
     assert data.items.modalities["visual"].dtype == np.float16
     assert data.items.present["visual"].tolist() == [True, False]
     assert made.items.modalities["visual"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_conversion_may_be_the_share_of_a_whole(tmp_path):
+    table = {"user_id": [1, 1, 2, 2, 2], "item_id": [3, 4, 3, 4, 3], "timestamp": [1, 2, 3, 4, 5],
+             "is_click": [1, 0, 1, 1, 1], "played": [20, 0, 90, None, 5], "long": [40, 50, 60, 70, 0]}  # fmt: skip
+    pl.DataFrame(table).write_parquet(tmp_path / "interactions.parquet")
+    data = folder.read(tmp_path, roles={"conversion": "played / long", "length": "long"})
+    np.testing.assert_allclose(data.interactions.conversion, [0.5, 0, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(data.interactions.length, [40, 50, 60, 70, np.nan])
+    assert "A conversion is played / long; 1 row above 1 is 1." in data.notes
+    with pytest.raises(ValueError, match=r"no column 'longer' \(for conversion\).*did you mean 'long'"):
+        folder.read(tmp_path, roles={"conversion": "played/longer"})
+    with pytest.raises(ValueError, match=r"column 'played'.*: 20 in row 0 .* is not within \[0, 1\]"):
+        folder.read(tmp_path, roles={"conversion": "played"})
 
 
 def test_extra_columns_play_no_role(made, tmp_path):

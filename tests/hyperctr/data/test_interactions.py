@@ -93,6 +93,7 @@ def test_no_rows_are_a_table():
         ({"label": [1, 0, 0.5]}, "labels must be 0 or 1, got 0.5"),
         ({"label": [1, 0, np.nan]}, "labels must be 0 or 1, got nan"),
         ({"conversion": [0, 2, 0]}, r"conversions must lie in \[0, 1\]"),
+        ({"length": [3, 0, np.nan]}, "lengths must be above 0, or be NaN where unknown"),
         ({"type": [0, 1, 2], "num_types": 2}, r"type numbers must lie in \[0, 2\)"),
         ({**TAB, "context_sizes": [1]}, r"context tab numbers must lie in \[0, 1\), got \[0, 1\]"),
         ({**TAB, "context_names": ["tab", "hour"]}, r"context must be .* = \[3, 2\]"),

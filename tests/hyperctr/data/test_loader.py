@@ -190,6 +190,17 @@ def test_negatives_follow_their_row_with_label_0():
     assert len(batch) > 40
 
 
+def test_conversions_stand_beside_their_rows_and_are_unknown_of_drawn_negatives():
+    log = replace(random_log(logged=False), conversion=np.arange(ROWS, dtype=np.float32) / ROWS)
+    rows = log.clicks()[50:70]
+    plain, drawn = Loader(log).batch(rows), Loader(log).batch(rows, negatives=2)
+    assert plain.conversion.tolist() == log.conversion[rows].tolist()
+    clicked = drawn.label == 1
+    assert drawn.conversion[clicked].tolist() == log.conversion[rows].tolist()
+    assert drawn.conversion[~clicked].isnan().all() and len(drawn.conversion) == len(drawn)
+    assert Loader(random_log()).batch(rows).conversion is None
+
+
 def test_first_holds_one_row_of_each_query():
     log = random_log(4, logged=False)
     for batch in Loader(log, 5).batches(log.clicks(), 16, negatives=3, shuffle=True):

@@ -279,6 +279,22 @@ def test_the_cold_start_worlds_groups_tell_of_those_who_click_seldom_and_not_of_
     assert truth[0] - shared[0] < 0.08 < 0.16 < truth[2] - shared[2]
 
 
+@pytest.mark.parametrize("preset", ["conflict", "agree"])
+def test_clicks_are_watched_as_the_two_task_worlds_say(preset):
+    w = planted(preset, scale=0.5)
+    log, rows = w.dataset.interactions, w.dataset.interactions.clicks()
+    z, mean = log.conversion[rows], w.conversion[rows]
+    bins = np.minimum((mean * 8).astype(int), 7)
+    for k in np.unique(bins):  # a share of variance mean (1 - mean) / 5
+        m, got = mean[bins == k], z[bins == k]
+        assert abs(got.sum() - m.sum()) < 4 * np.sqrt((m * (1 - m) / 5).sum()) + 1e-9
+    assert (log.conversion[log.label == 0] == 0).all() and (log.length > 0).all()
+    assert w.floor(rows) == pytest.approx(np.square(z - mean).mean()) and w.floor(rows) < 0.6 * z.var()
+    between = np.corrcoef(np.log(w.probability / (1 - w.probability)), np.log(w.conversion / (1 - w.conversion)))[0, 1]
+    assert between < -0.9 if preset == "conflict" else between > 0.999
+    assert set(w.dataset.items.fields) == {"cover", "worth"} and set(w.dataset.users.fields) == {"group"}
+
+
 def test_an_unknown_preset_is_refused_by_name():
     with pytest.raises(ValueError, match=f"unknown preset 'drfit'; the planted worlds are {', '.join(PRESETS)}"):
         planted("drfit")

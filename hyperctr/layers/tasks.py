@@ -1,0 +1,87 @@
+"""Two tasks on one log: whether an impression is clicked, and what follows the click."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperctr.batch import Batch, Output
+
+TASKS = ("click", "conversion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighing:
+    """How the losses of the two tasks are made and added."""
+
+    b: float = 1.0
+    """Weight of the conversion loss beside the click loss. Adam follows it only in steps of both tasks: it divides the
+    scale of a loss out of the parameters that no other loss moves."""
+    conversion_loss: Literal["mse", "bce"] = "mse"
+    """Squared error of the probability, or cross entropy with a soft label, which has the same minimum."""
+
+    def __post_init__(self):
+        if not 0 < self.b < math.inf:
+            raise ValueError(f"model.b must be above 0, got {self.b}")
+        if self.conversion_loss not in ("mse", "bce"):
+            raise ValueError(f"model.conversion_loss must be mse or bce, got {self.conversion_loss}")
+
+
+def click_loss(logit: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy over all rows."""
+    return F.binary_cross_entropy_with_logits(logit, batch.label)
+
+
+def observed(batch: Batch) -> Tensor:
+    """Whether a row was clicked and what followed is known, [B]; a conversion of 0 is known."""
+    if batch.conversion is None:
+        return torch.zeros_like(batch.label, dtype=torch.bool)
+    return (batch.label == 1) & ~batch.conversion.isnan()
+
+
+def conversion_loss(logit: Tensor, batch: Batch, kind: str = "mse", kappa: float = 1.0, below: float = 0.2) -> Tensor:
+    """Mean loss of the conversions over the observed rows, 0 without one; no other row plays a part.
+
+    Args:
+        logit: of the conversion, [B].
+        batch: the rows.
+        kind: "mse" or "bce", see `Weighing`.
+        kappa, below: weight of clicks that were followed by little, see `conflict`.
+    """
+    rows = observed(batch).nonzero()[:, 0]
+    logit, z = logit[rows], batch.conversion[rows] if len(rows) else batch.label[rows]
+    if kind == "mse":
+        each = (torch.sigmoid(logit) - z).square()
+    else:
+        each = F.binary_cross_entropy_with_logits(logit, z, reduction="none")
+    if kappa != 1:
+        each = conflict(z, kappa, below) * each
+    return each.sum() / max(len(rows), 1)
+
+
+def conflict(z: Tensor, kappa: float, below: float) -> Tensor:
+    """1 from `below` on, rising to kappa at z = 0 along a line: a click followed by little pulls the tasks apart."""
+    return 1 + (kappa - 1) * (1 - z / below).clamp(min=0)
+
+
+def together(click: Tensor, conversion: Tensor, batch: Batch, config: Weighing, training: bool) -> Output:
+    """What a model of both tasks answers; in training with loss = L_click + b L_conversion, LT4REC Eq. (2)."""
+    if not training:
+        return Output(click, conversion=conversion)
+    clicks, conversions = click_loss(click, batch), conversion_loss(conversion, batch, config.conversion_loss)
+    return Output(
+        click,
+        conversion=conversion,
+        loss=clicks + config.b * conversions,
+        measured=measure(click=clicks, conversion=conversions),
+    )
+
+
+def measure(**losses: Tensor) -> dict[str, float]:
+    """What to log of the losses of tasks: `measure(click=loss)` gives click_loss."""
+    return {f"{task}_loss": loss.item() for task, loss in losses.items()}

@@ -1,0 +1,73 @@
+"""Hard sharing (Caruana 1997), as LT4REC's Fig. 2 draws it, and the single-task models that it is compared with.
+
+Both tasks read the same embeddings and their products; above them the first `shared` layers are common too, the others
+are each task's own. With one task there is nothing to share: LT4REC's base_ctr and base_cvr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.crossed import Crossed
+from hyperctr.layers.mlp import glorot, mlp
+from hyperctr.layers.ranges import check_sizes
+from hyperctr.layers.tasks import TASKS, Weighing, click_loss, conversion_loss, measure, together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Weighing):
+    """Sizes of the network, and what is shared."""
+
+    tasks: Literal["both", "click", "conversion"] = "both"
+    """What is learned; a model of conversions alone sees the clicked rows alone, and answers 0 for clicks."""
+    dim: int = 16
+    """Width of every field's vector."""
+    hidden: tuple[int, ...] = (512, 256, 128)
+    """Widths of the fully connected layers."""
+    shared: int = 0
+    """How many of them both tasks share, from below."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_sizes(self, "dim", "hidden")
+        if self.tasks not in ("both", *TASKS):
+            raise ValueError(f"model.tasks must be both, click or conversion, got {self.tasks}")
+        if not 0 <= self.shared <= len(self.hidden):
+            raise ValueError(f"model.shared must lie in [0, {len(self.hidden)}], one a layer, got {self.shared}")
+
+
+class SharedBottom(nn.Module):
+    """logit_k = tower_k(bottom([fields; products]))."""
+
+    Config = Config
+    reads_slices = False
+    reads_conversions = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.config = config
+        self.tasks = TASKS if config.tasks == "both" else (config.tasks,)
+        self.crossed = Crossed(tables, config.dim)
+        widths = (self.crossed.width, *config.hidden)
+        self.bottom = glorot(mlp(widths[0], config.hidden[: config.shared]))
+        self.towers = nn.ModuleDict()
+        for task in self.tasks:
+            own = mlp(widths[config.shared], config.hidden[config.shared :])
+            self.towers[task] = glorot(nn.Sequential(*own, nn.Linear(widths[-1], 1)))
+
+    def forward(self, batch: Batch) -> Output:
+        x = self.bottom(self.crossed(batch))
+        logit = {task: tower(x).squeeze(1) for task, tower in self.towers.items()}
+        if len(self.tasks) == 2:
+            return together(logit["click"], logit["conversion"], batch, self.config, self.training)
+        if "click" in logit:
+            loss = click_loss(logit["click"], batch)
+            return Output(logit["click"], loss=loss, measured=measure(click=loss))
+        logit = logit["conversion"]
+        loss = conversion_loss(logit, batch, self.config.conversion_loss)
+        return Output(torch.zeros_like(logit), conversion=logit, loss=loss, measured=measure(conversion=loss))

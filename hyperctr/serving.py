@@ -1,0 +1,362 @@
+"""LT4REC's sparsity made real: a task's network without its zeros, and the first layer's part of items made beforehand.
+
+    network = export(model, "click")          # the fastest of three exact forms on this machine
+    network(model.base.crossed(batch))        # logits [B], no gradients
+    Halves(model).score(batch)                # both tasks' logits: per request the user's half, per row what is left
+
+`dense` multiplies by the zeros too; `compact` leaves out units and inputs that nothing comes from or goes to, which is
+where masks of units save; `csr` keeps the nonzero weights alone, and runs a compiled kernel, or torch's CSR where no C
+compiler is found. Measured: what pruned single weights save depends on the batch and on the kernel, see `timings`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from graphs.dropout import Dropout
+from graphs.kernels.native import FLAGS, compiled
+from hyperctr.batch import Batch, Output
+from hyperctr.layers.mlp import PReLU
+from hyperctr.layers.tasks import TASKS
+from hyperctr.lottery import packed, unpacked
+from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
+
+Mode = Literal["dense", "compact", "csr"]
+MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
+SOURCE = Path(__file__).with_suffix(".c")
+BLOCK = 64  # numbers a unit in the kernel's two tables
+
+
+@dataclass(frozen=True)
+class Step:
+    """y = act(W x + b) with act(y) = max(y, 0) + slope min(y, 0): slope 0 is ReLU, 1 no activation."""
+
+    weight: Tensor
+    bias: Tensor
+    slope: float
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The layers of one task, its head last, as a mode runs them.
+
+    Attributes:
+        steps: the layers.
+        inputs: the columns of the features that the first one reads, [n]; None: all.
+        mode: how it is run.
+        timings: milliseconds of each mode that was tried, by batch size.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: Tensor | None = None
+    mode: Mode = "dense"
+    timings: dict[str, dict[int, float]] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_run", _csr(self.steps) if self.mode == "csr" else _dense(self.steps))
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits of features: [B, width] -> [B]."""
+        return self._run(x if self.inputs is None else x.index_select(1, self.inputs))
+
+    def describe(self) -> dict[str, int]:
+        """Weights that are not zero, multiply-adds a row as it is run, and bytes of its file."""
+        nonzero = sum(int(step.weight.count_nonzero()) for step in self.steps)
+        full = sum(step.weight.numel() for step in self.steps)
+        size = sum(packed(step.weight != 0).numel() + 4 * len(step.bias) for step in self.steps) + 4 * nonzero
+        return {"weights": nonzero, "multiply_adds": nonzero if self.mode == "csr" else full, "bytes": size}
+
+    def save(self, path: Path) -> None:
+        """Write the nonzero weights and a bit for each place, beside the final name and moved there."""
+        tensors = {} if self.inputs is None else {"inputs": self.inputs.int()}
+        for n, step in enumerate(self.steps):
+            there = step.weight != 0
+            tensors |= {f"value.{n}": step.weight[there], f"mask.{n}": packed(there), f"bias.{n}": step.bias}
+        told = {
+            "mode": self.mode,
+            "shapes": [list(step.weight.shape) for step in self.steps],
+            "slopes": [step.slope for step in self.steps],
+            "timings": self.timings,
+        }
+        beside = path.with_name(path.name + ".part")
+        save_file(tensors, beside, metadata={"network": json.dumps(told)})
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Network:
+        """Read what `save` wrote."""
+        with safe_open(path, framework="pt") as file:
+            told, steps = json.loads(file.metadata()["network"]), []
+            for n, (shape, slope) in enumerate(zip(told["shapes"], told["slopes"], strict=True)):
+                weight = torch.zeros(*shape)
+                weight[unpacked(file.get_tensor(f"mask.{n}"), shape)] = file.get_tensor(f"value.{n}")
+                steps.append(Step(weight, file.get_tensor(f"bias.{n}"), slope))
+            inputs = file.get_tensor("inputs").long() if "inputs" in file.keys() else None  # noqa: SIM118
+        timings = told["timings"] and {
+            mode: {int(batch): ms for batch, ms in times.items()} for mode, times in told["timings"].items()
+        }
+        return cls(tuple(steps), inputs, told["mode"], timings)
+
+
+def export(
+    model: SparseSharing,
+    task: str,
+    mode: Mode | Literal["auto"] = "auto",
+    batches: tuple[int, ...] = (1, 64, 1024),
+) -> Network:
+    """Take one task's network out of a trained model.
+
+    Args:
+        model: LT4REC, or a model that wears it, whose layers have ReLU or PReLU between them.
+        task: "click" or "conversion".
+        mode: "dense", "compact" or "csr"; "auto" times them at the batch sizes and takes the one whose times have the
+            lowest product.
+        batches: these sizes.
+
+    Raises:
+        ValueError: an unknown task or mode, or layers with other activations.
+    """
+    if task not in TASKS or mode not in (*MODES, "auto"):
+        raise ValueError(f"export takes a task of {', '.join(TASKS)} and a mode of {', '.join(MODES)} or auto")
+    full = Network(_steps(model, task))
+    if mode == "dense":
+        return full
+    small = compact(full)
+    found: dict[Mode, Network] = {"dense": full, "compact": small, "csr": replace(small, mode="csr")}
+    if mode != "auto":
+        return found[mode]
+    width = full.steps[0].weight.shape[1]
+    timings = {name: {size: clock(network, size, width) for size in batches} for name, network in found.items()}
+    best = min(found, key=lambda name: math.prod(timings[name].values()))
+    return replace(found[best], timings=timings)
+
+
+def compact(network: Network) -> Network:
+    """The same function without the units and inputs that play no part: exact up to the order of sums.
+
+    A unit that nothing comes into is a constant, which goes into the next biases; one that nothing goes out of is left
+    out, and so is an input. Repeated until nothing changes.
+    """
+    steps = list(network.steps)
+    changed = True
+    while changed:
+        changed = False
+        for n in range(len(steps) - 1):
+            step, after = steps[n], steps[n + 1]
+            keep = step.weight.any(1) & after.weight.any(0)
+            if keep.all():
+                continue
+            changed = True
+            constant = torch.where(step.weight.any(1), 0.0, _activated(step.bias, step.slope))
+            steps[n] = Step(step.weight[keep], step.bias[keep], step.slope)
+            steps[n + 1] = Step(after.weight[:, keep], after.bias + after.weight @ constant, after.slope)
+    used, inputs = steps[0].weight.any(0), network.inputs
+    if not used.all():
+        steps[0] = replace(steps[0], weight=steps[0].weight[:, used])
+        inputs = used.nonzero()[:, 0] if inputs is None else inputs[used]
+    return replace(network, steps=tuple(steps), inputs=inputs, mode="compact")
+
+
+def clock(run: Callable[[Tensor], Tensor], batch: int, width: int, seconds: float = 0.05) -> float:
+    """Milliseconds that a network takes for a batch of random features: the median of some runs, at least five."""
+    x, times = torch.randn(batch, width), []
+    run(x)
+    while len(times) < 5 or sum(times) < seconds:
+        began = time.perf_counter()
+        run(x)
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times))
+
+
+def _steps(model: SparseSharing, task: str) -> tuple[Step, ...]:
+    """W * m_k and b of each layer, and the head."""
+    number, steps = TASKS.index(task), []
+    for step in model.tower.steps:
+        if isinstance(step, Layer):
+            weight, bias = step.weight(number), step.bias * step.alive[number]
+            steps.append(Step(weight.detach().clone(), bias.detach(), 1.0))
+        elif isinstance(step, nn.ReLU | PReLU):
+            steps[-1] = replace(steps[-1], slope=step.weight.item() if isinstance(step, PReLU) else 0.0)
+        elif not isinstance(step, Dropout):
+            raise ValueError(f"only layers with ReLU or PReLU can be exported, these have {type(step).__name__}")
+    head = model.tower.heads[number]
+    return (*steps, Step(head.weight.detach().clone(), head.bias.detach().clone(), 1.0))
+
+
+def _activated(y: Tensor, slope: float) -> Tensor:
+    return y if slope == 1 else F.relu(y) if slope == 0 else F.leaky_relu(y, slope)
+
+
+def _dense(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        for step in steps:
+            x = _activated(F.linear(x, step.weight, step.bias), step.slope)
+        return x.squeeze(1)
+
+    return run
+
+
+def _csr(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
+    """The compiled kernel, or torch's product with CSR matrices."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch: CSR support is in beta
+        matrices = [step.weight.to_sparse_csr() for step in steps]
+    library = _library() if max(step.weight.shape[1] for step in steps) < 2**16 else None
+    if library is not None:
+        return _Kernel(steps, matrices, library)
+    parts = [(m.crow_indices().int(), m.col_indices().int(), m.values()) for m in matrices]
+    matrices = [
+        torch.sparse_csr_tensor(*part, size=step.weight.shape, check_invariants=False)
+        for part, step in zip(parts, steps, strict=True)
+    ]
+
+    def run(x: Tensor) -> Tensor:
+        x = x.T.contiguous()
+        for step, matrix in zip(steps, matrices, strict=True):
+            x = _activated(torch.sparse.mm(matrix, x).add_(step.bias[:, None]), step.slope)
+        return x.squeeze(0)
+
+    return run
+
+
+class _Layer(ctypes.Structure):
+    """As `Layer` in serving.c."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_int64), ("outputs", ctypes.c_int64), ("indptr", ctypes.c_void_p),
+        ("indices", ctypes.c_void_p), ("value", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("slope", ctypes.c_float),
+    )  # fmt: skip
+
+
+class _Kernel:
+    """serving.c on one network; any number of threads may call it, each computes alone."""
+
+    def __init__(self, steps: tuple[Step, ...], matrices: list[Tensor], library: ctypes.CDLL):
+        self._library, self._count, self._mine = library, len(steps), threading.local()
+        self._held, layers = [], (_Layer * len(steps))()
+        for n, (step, matrix) in enumerate(zip(steps, matrices, strict=True)):
+            parts = (
+                matrix.crow_indices().int(), matrix.col_indices().to(torch.uint16), matrix.values().contiguous(),
+                step.bias.float().contiguous(),
+            )  # fmt: skip
+            self._held.append(parts)
+            layers[n] = _Layer(step.weight.shape[1], step.weight.shape[0], *(x.data_ptr() for x in parts), step.slope)
+        self._layers, self._width = layers, max(max(step.weight.shape) for step in steps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not hasattr(self._mine, "tables"):
+            self._mine.tables = torch.empty(2 * self._width * BLOCK + 16)
+        x, out = x.float().contiguous(), torch.empty(len(x))
+        one = (self._mine.tables.data_ptr() + 63) // 64 * 64
+        other = one + 4 * self._width * BLOCK
+        self._library.forward(self._layers, self._count, x.data_ptr(), len(x), out.data_ptr(), one, other)
+        return out
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    if os.environ.get("GRAPHS_COMPILED") == "0" or sys.platform != "linux":
+        return None
+    try:
+        library = compiled(SOURCE, "serving", [flag for flag in FLAGS if flag != "-ffp-contract=off"])
+    except (OSError, subprocess.SubprocessError) as error:
+        logging.getLogger("graphs").info("no compiled network, plain torch instead: %s", error)
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.forward.argtypes = [pointer, number, pointer, number, pointer, pointer, pointer]
+    library.forward.restype = None
+    return library
+
+
+# --- the first layer in halves ---------------------------------------------------------------------------------------
+
+
+class Halves:
+    """Scores for both tasks, the first layer taken apart: W [user; item; rest] = W_u user + W_i item + W_r rest.
+
+    A column of the features is a field's or a product of two; it belongs to the items if these are all an item's, to
+    the request if they are the user's or the history's, else to the row. The items' part is made here, once; a
+    request's once for its rows. Exact up to the order of sums, with and without masks.
+
+    Args:
+        model: LT4REC; read as it is now.
+        mode: how the layers above the first are run.
+
+    Raises:
+        ValueError: the model has vectors of its own for conversions.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: LT4REC, mode: Mode = "csr"):
+        crossed = model.base.crossed
+        embed, count, dim = crossed.embed, crossed.num_fields, crossed.embed.dim
+        if model.extra is not None:
+            raise ValueError("a model with model.extra is not served in halves: conversions have features of their own")
+        self._embed, self._pairs = embed, crossed.pairs
+        parts, moments = embed.item_parts, len(embed.context_first)
+        item, moment = torch.arange(count) < parts, torch.zeros(count, dtype=torch.bool)
+        moment[count - 1 - moments : count - 1] = True  # the history is the last field
+        side = torch.where(item, 0, torch.where(moment, 2, 1))  # [F] of the item, of the request, of the row
+        i, j = side[crossed.pairs[0]], side[crossed.pairs[1]]
+        of_pair = torch.where(i == j, i, 2)
+        owner = torch.cat([side.repeat_interleave(dim), of_pair])
+        self._mixed = (of_pair == 2).nonzero()[:, 0]
+        self._item_vectors = embed.item_vectors(torch.arange(len(embed.seen_item)))  # [num_items + 1, parts, d]
+        self._items = self._item_vectors.sum(1)  # as clicks in a history
+        items = self._features(self._item_vectors)
+        self._first, self._rest, self._of_item = {}, {}, {}
+        for task in TASKS:
+            network = export(model, task, "dense")
+            first = network.steps[0]
+            self._first[task] = first.slope, [first.weight[:, owner == k].contiguous() for k in (1, 2)]
+            self._of_item[task] = F.linear(items, first.weight[:, owner == 0], first.bias)
+            self._rest[task] = replace(compact(Network(network.steps[1:])), mode=mode)
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> Output:
+        """The logits of click and conversion."""
+        embed, past = self._embed, batch.past
+        item = self._item_vectors[batch.item]
+        user = embed.user_vectors(batch.user[batch.first])
+        clicks = self._items[past.item.where(past.mask, len(embed.seen_item) - 1)]
+        share = past.mask / past.mask.sum(1, keepdim=True).clamp(min=1)
+        request = torch.cat([user, torch.bmm(share[:, None], clicks)], 1)  # [Q, 2 + J, d]
+        moments = embed.moment_vectors(batch)
+        spread = batch.spread(request)
+        every = torch.cat([item, spread[:, :-1], *moments, spread[:, -1:]], 1)
+        products = torch.bmm(every, every.transpose(1, 2))
+        i, j = self._pairs[:, self._mixed]
+        rest = torch.cat([*(x.flatten(1) for x in moments), products[:, i, j]], 1)
+        features, logit = self._features(request), {}
+        for task in TASKS:
+            slope, (of_request, of_row) = self._first[task]
+            y = self._of_item[task][batch.item] + batch.spread(F.linear(features, of_request))
+            logit[task] = self._rest[task](_activated(torch.addmm(y, rest, of_row.T), slope))
+        return Output(logit["click"], conversion=logit["conversion"])
+
+    def _features(self, x: Tensor) -> Tensor:
+        """The fields of one side and their products, in the order of the columns: [n, fields, d] -> [n, width]."""
+        i, j = torch.triu_indices(x.shape[1], x.shape[1], 1)
+        return torch.cat([x.flatten(1), torch.bmm(x, x.transpose(1, 2))[:, i, j]], 1)
