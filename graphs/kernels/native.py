@@ -74,31 +74,22 @@ def propagate(
     return y
 
 
-def compiled(source: Path, name: str, flags: list[str] = FLAGS) -> ctypes.CDLL:
-    """Build a C file, unless this machine has built it before, and load it.
-
-    Raises:
-        OSError, subprocess.SubprocessError: there is no compiler, or it fails.
-    """
+@cache
+def _library() -> ctypes.CDLL:
     processor = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0]
-    made_of = [source.read_bytes(), *(text.encode() for text in (*flags, platform.machine(), processor))]
-    name = f"{name}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
+    made_of = [SOURCE.read_bytes(), *(text.encode() for text in (*FLAGS, platform.machine(), processor))]
+    name = f"graphs-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
     path = _cache() / name
     if not path.exists():
         beside = path.with_name(f".{os.getpid()}-{name}")
         try:
             subprocess.run(
-                [*_compiler(), *flags, str(source), "-o", str(beside)], check=True, capture_output=True, timeout=120
+                [*_compiler(), *FLAGS, str(SOURCE), "-o", str(beside)], check=True, capture_output=True, timeout=120
             )
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-    return ctypes.CDLL(str(path))
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    library = compiled(SOURCE, "graphs")
+    library = ctypes.CDLL(str(path))
     library.propagate.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] + [ctypes.c_void_p] * 12
     library.propagate.restype = ctypes.c_int
     return library
