@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables
+from hyperctr.batch import Batch, Output, Tables, spread
 from hyperctr.layers.blocks import blockwise
 from hyperctr.layers.embed import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
@@ -98,7 +98,7 @@ class DIN(nn.Module):
         mask = batch.past.mask
 
         def pool(item: Tensor, query: Tensor) -> Tensor:
-            return self.pool(item, history.index_select(0, query), mask[query])
+            return self.pool(item, spread(history, query), spread(mask, query))
 
         pooled = blockwise(pool, self.held * mask.shape[1], item, batch.query)
         return self.top(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
