@@ -50,7 +50,8 @@ class _Rows(torch.autograd.Function):
         index, unknown = ctx.saved_tensors[0].flatten(), ctx.shape[0] - 1
         each = gradient.reshape(len(index), ctx.shape[1])
         if ctx.sparse:
-            each = each.index_fill(0, (index == unknown).nonzero()[:, 0], 0.0)
+            if (index == unknown).any():
+                index, each = index[index != unknown], each[index != unknown]
             return torch.sparse_coo_tensor(index[None], each, ctx.shape, check_invariants=False), None, None
         total = each.new_zeros(ctx.shape).index_add_(0, index, each)
         total[unknown] = 0.0
