@@ -222,8 +222,8 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
         fit.fit(model, batches, lambda: 0.5, replace(run.train, epochs=1))
         nodes = sum(len(side[k - 1].nodes) for side in (ready.tables.slices.users, ready.tables.slices.items))
         figures[k] = {
-            "seconds_a_step": round(statistics.median(np.diff(taken)), 3),
-            "cpu_seconds_a_step": round(statistics.median(np.diff(busy)), 3),
+            "seconds_a_step": round(float(np.median(np.diff(taken))), 3),
+            "cpu_seconds_a_step": round(float(np.median(np.diff(busy))), 3),
             "latest_slice_nodes": nodes,
         }
         log.print(f"{name}: {k} past slices of {days} days: {figures[k]}")
