@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import math
 import os
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -34,8 +31,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from graphs import compiled
 from graphs.dropout import Dropout
-from graphs.kernels.native import FLAGS, compiled
 from hyperctr.batch import Batch, Output
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.tasks import TASKS
@@ -44,7 +41,6 @@ from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
 
 Mode = Literal["dense", "compact", "csr"]
 MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
-SOURCE = Path(__file__).with_suffix(".c")
 BLOCK = 64  # numbers a unit in the kernel's two tables
 
 
@@ -277,16 +273,11 @@ class _Kernel:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    if os.environ.get("GRAPHS_COMPILED") == "0" or sys.platform != "linux":
-        return None
-    try:
-        library = compiled(SOURCE, "serving", [flag for flag in FLAGS if flag != "-ffp-contract=off"])
-    except (OSError, subprocess.SubprocessError) as error:
-        logging.getLogger("graphs").info("no compiled network, plain torch instead: %s", error)
-        return None
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.forward.argtypes = [pointer, number, pointer, number, pointer, pointer, pointer]
-    library.forward.restype = None
+    library = compiled.library(Path(__file__).with_suffix(".c"))
+    if library is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        library.forward.argtypes = [pointer, number, pointer, number, pointer, pointer, pointer]
+        library.forward.restype = None
     return library
 
 
