@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -47,10 +47,9 @@ class Ticket:
         """The round of the best mask, the unpruned one left out: pruning is wanted for what it saves, section 3.2."""
         return max(range(1, len(self.scores)), key=lambda i: self.scores[i])
 
-    @property
-    def mask(self) -> Masks:
-        """The best mask."""
-        return self.masks[self.best]
+    def mask(self, round: int = 0) -> Masks:
+        """The mask of a round; 0: the best one."""
+        return self.masks[round or self.best]
 
     def describe(self) -> dict:
         """Round, density and score of every mask, and which was chosen."""
@@ -70,6 +69,7 @@ def find_tickets(
     config: Train,
     folder: Path | None = None,
     log: Callable[[dict], None] = lambda row: None,
+    given: Mapping[str, Ticket] | None = None,
 ) -> dict[str, Ticket]:
     """Find each task's ticket; the model ends with its first weights, and wears them.
 
@@ -82,23 +82,26 @@ def find_tickets(
         config: how to train; `model.config.round_epochs` says for how long.
         folder: keeps what is found; a search that finds a part of it there goes on, to the same tickets.
         log: called as by `fit`, with task, round and density.
+        given: masks to be trained and scored anew, in place of those that pruning would leave.
     """
     c, start = model.config, _cloned(model)
+    if given and any(len(ticket.masks) != c.rounds + 1 for ticket in given.values()):
+        raise ValueError(f"model.rounds = {c.rounds}, but the tickets are of {len(given[TASKS[0]].masks) - 1} rounds")
     path = folder and folder / "tickets.safetensors"
     if path and path.exists():
         tickets = load(path, model)
     else:
-        tickets = _search(model, start, train, valid, config, folder and folder / "tickets", log)
+        tickets = _search(model, start, train, valid, config, folder and folder / "tickets", log, given)
         if path:
             save(path, tickets, model, start)
             shutil.rmtree(folder / "tickets", ignore_errors=True)
     assert all(len(ticket.scores) == c.rounds + 1 for ticket in tickets.values())
     model.load_state_dict(start)
-    model.tower.wear({task: tickets[task].mask for task in TASKS})
+    _put_on(model, tickets)
     return tickets
 
 
-def _search(model, start, train, valid, config, folder, log) -> dict[str, Ticket]:
+def _search(model, start, train, valid, config, folder, log, given) -> dict[str, Ticket]:
     c, path, tickets = model.config, folder and folder / "found.safetensors", {}
     if path and path.exists():
         tickets = load(path, model)
@@ -122,7 +125,8 @@ def _search(model, start, train, valid, config, folder, log) -> dict[str, Ticket
             )
             masks = ticket.masks
             if i < c.rounds:
-                masks = (*masks, model.prune(task, masks[i], c.keep ** ((i + 1) / c.rounds)))
+                share = c.keep ** ((i + 1) / c.rounds)
+                masks = (*masks, given[task].masks[i + 1] if given else model.prune(task, masks[i], share))
             ticket = tickets[task] = Ticket(masks, (*ticket.scores, done.best_auc))
             if path:
                 save(path, tickets, model, start)
@@ -130,8 +134,13 @@ def _search(model, start, train, valid, config, folder, log) -> dict[str, Ticket
     return tickets
 
 
-def wear(model: SparseSharing, path: Path) -> dict[str, Ticket]:
+def wear(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
     """Let a model wear the tickets of another run, with the first weights that they were found from.
+
+    Args:
+        model: its config says which round's masks, and whether as many weights are drawn at random instead.
+        path: the run's folder, or its tickets.safetensors.
+        seed: of what is drawn.
 
     Raises:
         ValueError: there are none, or they are for layers of other widths.
@@ -141,8 +150,16 @@ def wear(model: SparseSharing, path: Path) -> dict[str, Ticket]:
     with safe_open(path, framework="pt") as file:
         for n, layer in enumerate(model.tower.layers):
             layer.keep(file.get_tensor(f"start.{n}"), layer.worn)
-    model.tower.wear({task: tickets[task].mask for task in TASKS})
+    if model.config.shuffle:
+        tickets = {task: shuffled(ticket, len(TASKS) * seed + TASKS.index(task)) for task, ticket in tickets.items()}
+    _put_on(model, tickets)
     return tickets
+
+
+def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
+    if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
+        raise ValueError(f"model.round = {asked}, but the tickets are of {found - 1} rounds")
+    model.tower.wear({task: tickets[task].mask(asked) for task in TASKS})
 
 
 def shuffled(ticket: Ticket, seed: int) -> Ticket:

@@ -340,20 +340,7 @@ def train(
             measured["valid_mse"] = conversions(scored)["cvr_mse"]
         return quality(scored, tasks)
 
-    tickets = None
-    if ready.sharing is not None and ready.sharing.masks:
-        tickets = lottery.wear(model, Path(ready.sharing.masks))
-    elif ready.sharing is not None:
-        tickets = lottery.find_tickets(
-            model,
-            lambda task, epoch: progress(
-                ready.task_batches(task, epoch), f"{task} round", -(-len(ready.rows_of(task)) // run.train.batch_size)
-            ),
-            lambda task: valid((task,)),
-            run.train,
-            out,
-            keep,
-        )
+    tickets = _tickets(ready, model, valid, out, keep, progress) if ready.sharing is not None else None
     done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep)
     report = _report(ready, model, done)
     if tickets is not None:
@@ -367,6 +354,30 @@ def train(
         _write(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return report
+
+
+def _tickets(
+    ready: Prepared,
+    model: nn.Module,
+    valid: Callable[[tuple[str, ...]], float],
+    out: Path | None,
+    keep: Callable[[dict], None],
+    progress: Callable,
+) -> dict[str, lottery.Ticket]:
+    """Let LT4REC wear its tickets: those of another run, or such as are looked for."""
+    sharing, train, given = ready.sharing, ready.run.train, None
+    if sharing.masks:
+        given = lottery.wear(model, Path(sharing.masks), train.seed)
+        if sharing.round or not sharing.shuffle:  # else validation has to say which of the drawn ones are best
+            if out is not None:
+                lottery.save(out / "tickets.safetensors", given, model)
+            return given
+
+    def batches(task: str, epoch: int) -> Iterable[Batch]:
+        steps = -(-len(ready.rows_of(task)) // train.batch_size)
+        return progress(ready.task_batches(task, epoch), f"{task} round", steps)
+
+    return lottery.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,10 @@ class Sharing(Weighing):
     """Conversion from which on a click has weight 1."""
     masks: str = ""
     """Folder of a run whose tickets are trained anew, such as yesterday's; empty: find them."""
+    round: int = 0
+    """Round whose masks are trained; 0: of each task the best one by validation."""
+    shuffle: bool = False
+    """Wear masks drawn at random, with as many weights of each layer as those of `masks`: what tickets must beat."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,6 +82,10 @@ class Sharing(Weighing):
                 raise ValueError(f"model.{name} must be a share above 0, at most 1, got {getattr(self, name)}")
         if not 0 <= self.least <= self.keep:
             raise ValueError(f"model.least must lie in [0, model.keep = {self.keep}], got {self.least}")
+        if not 0 <= self.round <= self.rounds:
+            raise ValueError(f"model.round must lie in [0, model.rounds = {self.rounds}], got {self.round}")
+        if self.shuffle and not self.masks:
+            raise ValueError("model.shuffle needs model.masks, the run whose masks say how many weights are worn")
         if not 1 <= self.kappa < math.inf:
             raise ValueError(f"model.kappa must be at least 1, got {self.kappa}")
         for name, kinds in (

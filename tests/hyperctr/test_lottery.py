@@ -38,7 +38,7 @@ def made(**config):
     return LT4REC(Config(**{"dim": 4, "hidden": (10, 6), "rounds": 2, "round_epochs": 2} | config), tables)
 
 
-def search(model, folder=None, die=None, log=lambda row: None):
+def search(model, folder=None, die=None, log=lambda row: None, given=None):
     """Find tickets; `die` = (task, round, epoch, step) kills it there."""
     at = {task: 0 for task in TASKS}
 
@@ -54,7 +54,7 @@ def search(model, folder=None, die=None, log=lambda row: None):
             out = model.eval()(batch(99, None))
         return -float((out.logit if task == "click" else out.conversion).square().mean())
 
-    return find_tickets(model, train, valid, Train(epochs=9, lr=0.01, l2=0.0), folder, log)
+    return find_tickets(model, train, valid, Train(epochs=9, lr=0.01, l2=0.0), folder, log, given)
 
 
 def assert_same(one, other):
@@ -105,6 +105,35 @@ def test_another_run_wears_the_tickets_with_the_weights_they_were_found_from(tmp
         lottery.wear(made(), tmp_path / "nothing")
 
 
+def test_a_run_may_ask_for_the_masks_of_one_round_or_for_as_many_weights_at_random(tmp_path):
+    tickets = search(made(), tmp_path)
+    for task, number in (("click", 1), ("conversion", 2)):
+        model = made(round=number)
+        lottery.wear(model, tmp_path)
+        assert all(torch.equal(a, b) for a, b in zip(model.tower.masks(task), tickets[task].masks[number], strict=True))
+    model = made(round=2, masks=str(tmp_path), shuffle=True)
+    drawn = lottery.wear(model, tmp_path, seed=3)
+    for task in TASKS:
+        for found, mask, own in zip(model.tower.masks(task), tickets[task].masks[2], drawn[task].masks[2], strict=True):
+            assert torch.equal(found, own) and found.sum() == mask.sum() and not torch.equal(found, mask)
+    kept = [[mask[0].flatten() for mask in drawn[task].masks[1:]] for task in TASKS]
+    assert not (kept[0][0] <= kept[1][0]).all() and not (kept[1][0] <= kept[0][0]).all()  # the tasks draw apart
+    with pytest.raises(ValueError, match="model.round = 4, but the tickets are of 2 rounds"):
+        lottery.wear(made(rounds=4, round=4), tmp_path)
+
+
+def test_masks_that_were_given_are_scored_anew(tmp_path):
+    tickets = search(made(), tmp_path)
+    model = made(masks=str(tmp_path), shuffle=True)
+    given = lottery.wear(model, tmp_path)
+    again = search(model, given=given)
+    for task in TASKS:
+        assert all(torch.equal(a, b) for a, b in zip(again[task].masks[2], given[task].masks[2], strict=True))
+        assert again[task].scores[0] == tickets[task].scores[0] and again[task].scores[1:] != tickets[task].scores[1:]
+    with pytest.raises(ValueError, match="model.rounds = 3, but the tickets are of 2 rounds"):
+        search(made(rounds=3), given=given)
+
+
 def test_a_mask_in_bits_is_the_mask_again():
     for shape in [(7, 9), (1, 1), (3, 8), (2, 17)]:
         mask = torch.rand(shape) < 0.4
@@ -120,11 +149,11 @@ def test_a_shuffled_ticket_has_as_many_weights_a_layer_and_others():
     ticket = Ticket((first, mask), (0.1, 0.2))
     drawn = shuffled(ticket, seed=1)
     assert drawn.scores == ticket.scores and drawn.best == 1
-    for new, old, among in zip(drawn.mask, mask, first, strict=True):
+    for new, old, among in zip(drawn.mask(), mask, first, strict=True):
         assert new.sum() == old.sum() and not torch.equal(new, old) and (new <= among).all()
     assert all(torch.equal(a, b) for a, b in zip(drawn.masks[0], first, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(drawn.mask, shuffled(ticket, seed=1).mask, strict=True))
-    assert not torch.equal(drawn.mask[0], shuffled(ticket, seed=2).mask[0])
+    assert all(torch.equal(a, b) for a, b in zip(drawn.mask(), shuffled(ticket, seed=1).mask(), strict=True))
+    assert not torch.equal(drawn.mask()[0], shuffled(ticket, seed=2).mask()[0])
 
 
 def test_tasks_take_turns_until_each_is_used_up():
