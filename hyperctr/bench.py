@@ -6,7 +6,7 @@ DIR/
     results.csv    a line a run, as each ends
     runs/          a folder a run; called again, only what is missing runs, and a killed run goes on
     table.csv, report.md, NAME.png
-    curve.csv, tsne.json   what the figure is drawn from, where that is more than scores
+    curve.csv, tsne.json, masks.csv, rounds.csv, replay.csv   what is drawn or told, where that is more than scores
 """
 
 from __future__ import annotations
@@ -27,7 +27,19 @@ from pathlib import Path
 from typing import Any
 
 from hyperctr import bench_aqcl as aqcl
-from hyperctr import config, pool, published, published_aqcl, report, verdicts, verdicts_aqcl
+from hyperctr import bench_lt4rec as lt4rec
+from hyperctr import (
+    config,
+    pool,
+    published,
+    published_aqcl,
+    published_lt4rec,
+    report,
+    speed_lt4rec,
+    verdicts,
+    verdicts_aqcl,
+    verdicts_lt4rec,
+)
 from hyperctr.data.folder import Dataset
 from hyperctr.study import Bench, Row
 from hyperctr.sweep import baseline, seeded
@@ -56,7 +68,7 @@ BENCHES = {
               ("1", "2", "4", "8", "16", "24"), "threads"),
         Bench("curve", "Figure 8: the learning curve", "train.eval_every", ("0.05",)),
     )
-} | aqcl.BENCHES  # fmt: skip
+} | aqcl.BENCHES | lt4rec.BENCHES | {speed_lt4rec.BENCH.name: speed_lt4rec.BENCH}  # fmt: skip
 
 
 def find(name: str) -> Bench:
@@ -77,6 +89,8 @@ def column_of(text: str, name: str) -> str:
     known = {column.lower(): column for column in published.COLUMNS} | {"all": ""}
     if name in aqcl.BENCHES:
         known = published_aqcl.COLUMNS | {"all": ", ".join(published_aqcl.COLUMNS.values())}
+    if name in lt4rec.BENCHES:
+        known = published_lt4rec.COLUMNS
     if text.lower() not in known:
         raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
     return known[text.lower()]
@@ -88,7 +102,7 @@ def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
     if name in aqcl.BENCHES:
         by_day = published_aqcl.column(Path(base.data.path).name) == "Ta Feng"  # its baskets have a day, no hour
         papers = "leave-last-day-out" if by_day else "leave-last-out"
-    known = {None: base.split.kind, "temporal": "temporal", "paper": papers}
+    known = {None: base.split.kind, "temporal": "temporal", "paper": "temporal" if name in lt4rec.BENCHES else papers}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
     return replace(base, split=replace(base.split, kind=known[text]))
@@ -130,8 +144,8 @@ def rows(
     return [*simple, *(Row(value, sets=_sets(bench.varies, value)) for value in values)]
 
 
-def run_of(base: config.Run, row: Row, seed: int, models: Mapping) -> config.Run:
-    """The run of a row under a seed.
+def run_of(base: config.Run, row: Row, seed: int, models: Mapping, out: Path | None = None) -> config.Run:
+    """The run of a row under a seed, in the bench's folder `out`.
 
     Raises:
         ValueError: a value does not parse or lies outside its range.
@@ -141,7 +155,8 @@ def run_of(base: config.Run, row: Row, seed: int, models: Mapping) -> config.Run
     found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed, models)
     if row.wear_name:
         found = replace(found, wear_name=row.wear_name, wear=row.wear)
-    return config.read(tomllib.loads(config.to_toml(found)), models, set=row.sets, worn=WORN)
+    tickets = (f"model.masks={json.dumps(str(out / 'runs' / _cell(row.tickets, seed)))}",) if row.tickets else ()
+    return config.read(tomllib.loads(config.to_toml(found)), models, set=(*tickets, *row.sets), worn=WORN)
 
 
 def run(
@@ -184,15 +199,15 @@ def run(
     where = sources.find(base.data.path)
     dataset = folder.read(where, modalities=base.data.modalities or None)
     bare, grid, plan, notes = _planned(bench, base, values, dataset, given or {})
+    theirs = published_aqcl if name in aqcl.BENCHES else published_lt4rec if name in lt4rec.BENCHES else published
     numbers = [base.train.seed + k for k in range(1 if name == "aqcl-tsne" else seeds)]
     cells = {
-        _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS))
+        _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS, out))
         for seed in numbers
         for row in plan
         if row.model in MODELS
     }
     pool.claim(out, base, f"the bench {name}")
-    theirs = published_aqcl if name in aqcl.BENCHES else published
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
@@ -204,6 +219,8 @@ def run(
     }  # fmt: skip
     if name in aqcl.BENCHES:
         facts |= aqcl.facts(base, plan)
+    if name in lt4rec.BENCHES:
+        facts |= lt4rec.facts(base)
     done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
     if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
         raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
@@ -216,8 +233,10 @@ def run(
     def ended(cell: str, got: dict | BaseException) -> None:
         row, seed, what = missing[cell]
         line = report.result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
-        test, columns = {} if isinstance(got, BaseException) else got["test"], _columns(name)
-        line |= {column: test.get(column, float("nan")) for column in columns if column not in line}
+        found, columns = {"test": {}, "valid": {}} if isinstance(got, BaseException) else got, _columns(name)
+        if name in lt4rec.BENCHES:
+            line |= lt4rec.scores(found)
+        line |= {column: found["test"].get(column, float("nan")) for column in columns if column not in line}
         report.append_result(results, line, columns)
         done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
         if name == "threads":
@@ -226,18 +245,26 @@ def run(
 
     timed = {"work": time_epoch, "fresh": True} if name == "threads" else {}
     try:
-        pool.run_all(
-            {cell: (what, out / "runs" / cell) for cell, (_, _, what) in missing.items()},
-            1 if timed else jobs,
-            lambda doing, new: watch(doing, len(good) + new, len(cells)),
-            ended,
-            **timed,
-        )
+        begun = len(good)
+        for later in (False, True):  # those that train the tickets of another row come behind all others
+            wave = {cell: what for cell, what in missing.items() if bool(what[0].tickets) == later}
+            pool.run_all(
+                {cell: (what, out / "runs" / cell) for cell, (_, _, what) in wave.items()},
+                1 if timed else jobs,
+                lambda doing, new, before=begun: watch(doing, before + new, len(cells)),
+                ended,
+                **timed,
+            )
+            begun += len(wave)
     except KeyboardInterrupt:
         say("stopped; the same command continues")
         raise
     if name == "curve":
         _keep_curves(out, cells)
+    if name in lt4rec.BENCHES:
+        lt4rec.gather(out, cells)
+    if name == "lt4rec-replay" and (missing or not (out / "replay.csv").exists()):
+        lt4rec.keep_ranks(out, cells)
     if name == "aqcl-tsne" and (missing or not (out / "tsne.json").exists()):
         aqcl.keep_points(*(out / "runs" / cell for cell in cells), out)
     return redraw(out)
@@ -252,9 +279,13 @@ def redraw(out: Path) -> dict:
     facts = _facts(out)
     if facts is None:
         raise ValueError(f"{out} does not hold a bench: there is no bench.json")
+    if facts["bench"] == speed_lt4rec.BENCH.name:
+        return speed_lt4rec.redraw(out)
     wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
     last = {_cell(row["row"], row["seed"]): row for row in _results(out, facts["bench"])}
     write = verdicts_aqcl.write if facts["bench"] in aqcl.BENCHES else verdicts.write
+    if facts["bench"] in lt4rec.BENCHES:
+        write = verdicts_lt4rec.write
     return write(facts, [row for cell, row in last.items() if cell in wanted], out)
 
 
@@ -292,6 +323,10 @@ def _planned(
     """The run that rows change, the values in order, the rows, and what must be said about them."""
     from hyperctr.models import MODELS
 
+    if bench.name in lt4rec.BENCHES:
+        grid = lt4rec.grid(bench, values)
+        lt4rec.check(bench, base, dataset)
+        return base, grid, lt4rec.rows(bench, base, grid), []
     if bench.name in aqcl.BENCHES:
         given = ({base.wear_name: base.wear} if base.wear else {}) | given
         grid = aqcl.grid(bench, values)
@@ -364,7 +399,8 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
 
 
 def _columns(name: str) -> dict[str, type]:
-    return COLUMNS | (aqcl.COLUMNS if name in aqcl.BENCHES else {})
+    more = aqcl.COLUMNS if name in aqcl.BENCHES else lt4rec.COLUMNS if name in lt4rec.BENCHES else {}
+    return COLUMNS | more
 
 
 def _results(out: Path, name: str) -> list[dict]:
@@ -383,7 +419,9 @@ def _keep_curves(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) ->
 
 
 def _digest(run: config.Run) -> str:
-    """Digest of a run on however many threads."""
+    """Digest of a run on however many threads, wherever the bench's folder lies."""
+    if getattr(run.model, "masks", ""):
+        run = replace(run, model=replace(run.model, masks=Path(run.model.masks).name))
     return config.digest(replace(run, train=replace(run.train, threads=0)))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hyperctr import config, report
 from hyperctr.published_aqcl import GROUPS
-from hyperctr.study import Bench, Row
+from hyperctr.study import Bench, Row, carried
 
 BENCHES = {
     bench.name: bench
@@ -92,7 +92,7 @@ def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, 
         raise ValueError(f"{bench.name} needs a model with a hidden vector ({fit}), the run names {base.model_name}")
 
     def worn(name: str, title: str, model: str = base.model_name, over: str = plain(base), **changes: Any) -> Row:
-        sets = () if model == base.model_name else _carried(base, MODELS[model].Config)
+        sets = () if model == base.model_name else carried(base, MODELS[model].Config)
         return Row(title, model, sets, name, replace(settings(name, given), **changes), over)
 
     popularity, bare = Row("popularity", "popularity", over=plain(base)), Row(plain(base), base.model_name)
@@ -237,14 +237,6 @@ def _favourite(ready: Any, category: np.ndarray) -> np.ndarray:
     user, first = np.unique(pair[0, order], return_index=True)
     found[user] = pair[1, order][first]
     return found
-
-
-def _carried(base: config.Run, kind: type) -> tuple[str, ...]:
-    """What the base run changes in its model's settings, for another model that has them: `--set` words."""
-    known = {f.name for f in fields(kind)}
-    changed = {f.name: getattr(base.model, f.name) for f in fields(base.model)}
-    changed = {name: x for name, x in changed.items() if name in known and x != getattr(type(base.model)(), name)}
-    return tuple(f"model.{name}={json.dumps(x)}" for name, x in changed.items())
 
 
 def _parser(bench: Bench) -> type:

@@ -40,6 +40,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
 ]
+Masks = Annotated[
+    Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained anew, such as yesterday's.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
 Graphs = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `hyperctr graph build` wrote.")]
@@ -271,6 +274,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; default: runs/<name of the file or data>.")
     ] = None,
+    masks: Masks = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
     as_json: Json = False,
@@ -281,10 +285,11 @@ def train(
 
         hyperctr train run.toml --out runs/first
         hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
+        hyperctr train today.toml --masks runs/yesterday
     """
     if run is not None and run.is_dir():
         out, run = out or run, run / "run.toml"
-    described = _read_run(run, data, sets)
+    described = _wearing(_read_run(run, data, sets), masks)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr import plan as plans
     from hyperctr import runs
@@ -498,7 +503,7 @@ def bench(
     split: Annotated[
         str | None,
         typer.Option(
-            help="temporal, or paper: HyperCTR's random one, AQCL's last click or day of each user, stamped leaky. "
+            help="temporal, or paper: HyperCTR's random one, AQCL's last click or day of each user, both leaky. "
             "Default: the run's."
         ),
     ] = None,
@@ -513,12 +518,13 @@ def bench(
         ),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="A run's TOML file that all rows share; default: of HyperCTR, for AQCL of DIN.")
+        Path | None, typer.Option(help="A run's TOML file that all rows share; default: HyperCTR's, for AQCL of DIN.")
     ] = None,
     wear: Annotated[
         list[Path] | None,
         typer.Option(help="AQCL: a run's TOML file whose table wear a row takes, as a search's best.toml; repeatable."),
     ] = None,
+    masks: Masks = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
     sets: Sets = None,
     as_json: Json = False,
@@ -541,6 +547,10 @@ def bench(
     aqcl-w       AQCL's Figure 7: weight of the loss .01 to .5
     aqcl-k       AQCL's Figure 7: 1 to 20 positive interests
     aqcl-tsne    AQCL's Figure 6: hidden vectors of test clicks; one seed
+    lt4rec-table2    LT4REC's Table 2: clicks and conversions on one network, and other models of both
+    lt4rec-fig4      LT4REC's Figure 4: masks by round of pruning, against random ones
+    lt4rec-replay    LT4REC's Table 3, in replay of the log: what is ranked first
+    lt4rec-speed     LT4REC's section 2.2: time and size of a pruned network; needs no data
 
     Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
     missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
@@ -549,21 +559,29 @@ def bench(
         hyperctr bench granularity --data ml-100k --values 1d,7d,30d
         hyperctr bench layers --data ml-100k --split paper --out leaky
         hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
+        hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
     """
     from hyperctr import bench as benches
 
     benches.find(name)
+    out = out or Path("bench") / name
     column = None if paper is None else benches.column_of(paper, name)
     grid = _listed(values, "--values") if values is not None else []
-    described = _read_run(base, data, sets, "din" if name.startswith("aqcl-") else "hyperctr")
-    described = benches.on_split(described, name, split)
+    if name == "lt4rec-speed":
+        if data or base or sets or split:
+            raise ValueError("lt4rec-speed needs no data and no run to train: --masks names a finished one to time")
+        from hyperctr import speed_lt4rec
+
+        found = speed_lt4rec.run(grid, seeds, out, masks, _note)
+        return _print_json(found) if as_json else _reported(out)
+    usual = "din" if name.startswith("aqcl-") else "lt4rec" if name.startswith("lt4rec-") else "hyperctr"
+    described = _wearing(benches.on_split(_read_run(base, data, sets, usual), name, split), masks)
     given = {}
     for path in wear or ():
         run = _read_run(path, None, None)
         if not run.wear_name:
             raise ValueError(f"--wear takes a run that wears something; {path} has no [wear]")
         given[run.wear_name] = run.wear
-    out = out or Path("bench") / name
     with _cells(name) as watch:
         found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note, given)
     _print_json(found) if as_json else _reported(out)
@@ -587,6 +605,18 @@ def report(
     redraw = benches.redraw if (folder / "bench.json").exists() else sweeps.redraw
     found = redraw(folder)
     _print_json(found) if as_json else _reported(folder)
+
+
+def _wearing(run: Any, masks: Path | None) -> Any:
+    """The run with the tickets of another, for LT4REC or for what wears it."""
+    from dataclasses import replace
+
+    if masks is None:
+        return run
+    for part in ("model", "wear"):
+        if hasattr(settings := getattr(run, part), "masks"):
+            return replace(run, **{part: replace(settings, masks=str(masks))})
+    raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
 
 
 def _reported(folder: Path) -> None:

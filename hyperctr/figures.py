@@ -315,7 +315,7 @@ def draw_line(
         axes.set_xticks([x for x, _ in points.values()], list(points))
     legend(axes)
     axes.set_xlabel(axis)
-    _quote(figure, claims)
+    quote(figure, claims)
     return figure, axes
 
 
@@ -348,7 +348,7 @@ def draw_threads(times: Mapping[int, Sequence[float]], claims: Sequence[str]) ->
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left", frameon=False, labelcolor=INK)
     axes.set_xlabel("threads")
-    _quote(figure, claims)
+    quote(figure, claims)
     return figure, axes
 
 
@@ -380,12 +380,12 @@ def draw_curve(
         axes.margins(x=0.02, y=0.08)
     below.set_xlim(left=0)
     below.set_xlabel("passes over the training rows")
-    _quote(figure, claims)
+    quote(figure, claims)
     legend(above)
     return figure, above
 
 
-def _quote(figure: Figure, claims: Sequence[str]) -> None:
+def quote(figure: Figure, claims: Sequence[str]) -> None:
     """Write what the paper says below the axes."""
     found = [line for claim in claims for line in textwrap.wrap(f"The paper: {claim}", int(16 * figure.get_figwidth()))]
     figure.supxlabel("\n".join(found), x=0.02, ha="left", fontsize=8.5, style="italic", color=GREY)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from typing import Any
+
+from hyperctr import config
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,13 @@ class Row:
     """The Config of that."""
     over: str = ""
     """The row that its gain is over, where that does not follow from the study."""
+    tickets: str = ""
+    """The row whose run, under the same seed, has the tickets that it trains anew; "" for none."""
+
+
+def carried(base: config.Run, kind: type) -> tuple[str, ...]:
+    """What the base run changes in its model's settings, for another model that has them: `--set` words."""
+    known = {f.name for f in fields(kind)}
+    changed = {f.name: getattr(base.model, f.name) for f in fields(base.model)}
+    changed = {name: x for name, x in changed.items() if name in known and x != getattr(type(base.model)(), name)}
+    return tuple(f"model.{name}={json.dumps(x)}" for name, x in changed.items())

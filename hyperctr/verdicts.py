@@ -72,7 +72,7 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
     if figure:
         figures.save(figure, out / f"{found['facts']['bench']}.png")
     report.put(out / "report.md", _markdown(found, table, figure is not None))
-    found = _without_nan(found)
+    found = without_nan(found)
     report.put(out / "bench.json", json.dumps(found, indent=1))
     return found
 
@@ -277,7 +277,7 @@ def _verdicts(found: Mapping) -> str:
     lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
     if len(lines) == 1:
         return "None: these rows test nothing that the paper claims."
-    quoted = "" if "table" in found["facts"]["bench"] else (
+    quoted = "" if "table" in found["facts"]["bench"] or found["facts"]["bench"] == "lt4rec-replay" else (
         "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
     )  # fmt: skip
     return report.table(lines) + quoted
@@ -376,12 +376,12 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
     return figure
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The same with None for NaN, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _without_nan(x) for key, x in value.items()}
+        return {key: without_nan(x) for key, x in value.items()}
     if isinstance(value, list):
-        return [_without_nan(x) for x in value]
+        return [without_nan(x) for x in value]
     return None if _is_nan(value) else value
 
 

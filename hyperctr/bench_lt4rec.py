@@ -1,0 +1,233 @@
+"""LT4REC's studies (arXiv 2008.09872, section 3): which rows they compare, and what their runs say of masks and ranks.
+
+All rows learn from the same rows of the log with the same settings. Those that start from tickets of s-weight take the
+ones that s-weight found under the same seed, or those of the run that model.masks of the base names; s-neuron,
+multiview and biggernet have layers or masks of another kind and look for their own.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperctr import config, metrics, report
+from hyperctr.data.folder import Dataset
+from hyperctr.evaluation import score
+from hyperctr.layers.tasks import TASKS
+from hyperctr.study import Bench, Row, carried
+
+BENCHES = {
+    bench.name: bench
+    for bench in (
+        Bench("lt4rec-table2", "LT4REC, Table 2: clicks and conversions on one network", "b", ("3",)),
+        Bench("lt4rec-fig4", "LT4REC, Figure 4: masks by round of pruning"),
+        Bench("lt4rec-replay", "LT4REC, Table 3: time watched of what is ranked first, in replay"),
+    )
+}
+COLUMNS = dict.fromkeys(("cvr_mse", "cvr_auc", "ctcvr_auc", "cvr_variance", "valid_mse"), float)
+"""Columns of results.csv beyond those of every bench; valid_mse is of validation rows, the others of test rows."""
+KAPPA, EXTRA = 5.0, 8  # of gradient conflict (the authors' code) and of multiview (the paper)
+TOPS = (1, 3, 5)
+DAY = 86_400
+RANKED = {
+    "base_ctr * base_cvr * length": ("base_ctr", "base_cvr"),
+    "base_ctr * hard_cvr * length": ("base_ctr", "hard_sharing"),
+    "base_ctr * s_weight_cvr * length": ("base_ctr", "s-weight"),
+    "s_weight_ctr * s_weight_cvr * length": ("s-weight", "s-weight"),
+}
+"""Rows of Table 3: whose pCTR and whose pCVR."""
+
+
+def grid(bench: Bench, values: list[str]) -> list[str]:
+    """The weights b of the conversion loss in order.
+
+    Raises:
+        ValueError: one is no number above 0, or the study has none.
+    """
+    if values and not bench.values:
+        raise ValueError(f"the rows of {bench.name} are fixed, it takes no --values")
+    for value in values:
+        try:
+            right = 0 < float(value) < math.inf
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"--values of {bench.name} are numbers above 0 separated by commas, got {value!r}")
+    return sorted(values or bench.values, key=float)
+
+
+def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
+    """The rows of a bench.
+
+    Args:
+        bench: what is studied.
+        base: what all rows share; its model is lt4rec.
+        values: weights b of taskbalance and tuning.
+
+    Raises:
+        ValueError: the base run is of another model.
+    """
+    from hyperctr.models import MODELS
+
+    if base.model_name != "lt4rec":
+        raise ValueError(f"{bench.name} studies lt4rec, the run names {base.model_name}; use model.name = lt4rec")
+    c = base.model
+
+    def rival(name: str, model: str, *sets: str) -> Row:
+        return Row(name, model, (*carried(base, MODELS[model].Config), *sets))
+
+    def own(name: str, *sets: str) -> Row:
+        return Row(name, "lt4rec", ('model.masks=""', *sets))
+
+    def again(name: str, *sets: str) -> Row:
+        return Row(name, "lt4rec", sets, tickets="" if c.masks else found.name)
+
+    found, kept = Row("s-weight", "lt4rec"), at(base)
+    alone = [rival(name, "shared_bottom", f'model.tasks="{task}"') for name, task in zip(SINGLE, TASKS, strict=True)]
+    hard = rival("hard_sharing", "shared_bottom")
+    if bench.name == "lt4rec-replay":
+        return [*alone, hard, found]
+    if bench.name == "lt4rec-fig4":
+        few = ("train.epochs=1",)  # the rounds are what it is about
+        return [Row("s-weight", "lt4rec", few), again("random masks", *few, "model.shuffle=true")]
+    last, conflict = f"model.round={c.rounds}", f"model.kappa={KAPPA}"
+    joint = 'model.steps="joint"'
+    return [
+        Row("popularity", "popularity"), *alone, hard, rival("ESMM", "esmm"), rival("MMoE", "mmoe"), found,
+        again(f"s-weight, {kept}", last), again(f"random masks, {kept}", last, "model.shuffle=true"),
+        own("s-neuron", 'model.granularity="neuron"'), again("s-weight, joint steps", joint),
+        *(again(f"s-weight-taskbalance, b = {b}", joint, f"model.b={b}") for b in values),
+        again("s-weight-gradientconflict", joint, conflict), own("s-weight-multiview", f"model.extra={EXTRA}"),
+        own("s-weight-biggernet", f"model.hidden={[2 * width for width in c.hidden]}"),
+        *(again(f"s-weight-tuning, b = {b}", joint, f"model.b={b}", conflict) for b in values),
+    ]  # fmt: skip
+
+
+SINGLE = ("base_ctr", "base_cvr")
+
+
+def check(bench: Bench, base: config.Run, dataset: Dataset) -> None:
+    """Refuse data that a bench cannot use before anything is trained.
+
+    Raises:
+        ValueError: they do not say what follows a click, or, for a replay, what was not clicked or how long items take.
+    """
+    log = dataset.interactions
+    if log.conversion is None and base.data.conversion is None:
+        raise ValueError(
+            f"{bench.name} needs what follows a click, of which {dataset.name} says nothing: name its column with "
+            'data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
+        )
+    if bench.name == "lt4rec-replay" and (log.length is None or not log.logged_non_clicks):
+        raise ValueError(
+            f"{bench.name} ranks logged impressions by pCTR pCVR length, and {dataset.name} lacks "
+            + ('the latter: name its column with length = "..." under [interactions] of its dataset.toml'
+               if log.length is None else "impressions without a click")
+        )  # fmt: skip
+
+
+def at(base: config.Run) -> str:
+    """What is left after the last pruning, as "20 %"."""
+    return f"{100 * base.model.keep:g} %"
+
+
+def facts(base: config.Run) -> dict[str, Any]:
+    """What bench.json must hold of these studies, beside what it holds of every bench."""
+    c = base.model
+    return {"at": at(base), "rounds": c.rounds, "conversion": base.data.conversion or "as the data's roles name it"}
+
+
+def scores(got: Mapping[str, Any]) -> dict[str, float]:
+    """The values of COLUMNS of a finished run, from its report."""
+    found = {column: got["test"].get(column, math.nan) for column in COLUMNS}
+    return found | {"valid_mse": got["valid"].get("cvr_mse", math.nan)}
+
+
+def gather(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
+    """Write masks.csv, how the tasks share each layer, and rounds.csv, the score of every mask: a line each."""
+    masks, rounds = [], []
+    for cell, (row, seed, _) in cells.items():
+        path = out / "runs" / cell / "report.json"
+        if row.model != "lt4rec" or not path.exists():
+            continue
+        got, here = json.loads(path.read_text()), {"row": row.name, "seed": seed}
+        masks += [here | layer for layer in got["overlap"]]
+        for task, ticket in got["tickets"].items():
+            rounds += [here | {"task": task} | each | {"best": each["round"] == ticket["best"]}
+                       for each in ticket["rounds"]]  # fmt: skip
+    put_csv(out / "masks.csv", masks)
+    put_csv(out / "rounds.csv", rounds)
+
+
+def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines of equal keys; without lines, nothing."""
+    lines, text = [*lines], io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        report.put(path, text.getvalue())
+
+
+def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
+    """Write replay.csv: mean time watched of the test impressions ranked first among those of a user and (UTC) day.
+
+    A line for each row of RANKED, for the length alone and for all impressions of groups that are large enough; a seed
+    of which a run is missing has none.
+
+    """
+    from hyperctr import runs
+
+    paths: dict[int, dict[str, Path]] = {}
+    for cell, (row, seed, _) in cells.items():
+        paths.setdefault(seed, {})[row.name] = out / "runs" / cell
+    lines = []
+    for seed, folders in paths.items():
+        if not all((path / "report.json").exists() for path in folders.values()):
+            continue
+        opened = {name: runs.open_run(path) for name, path in folders.items()}
+        scored = {}
+        for name, run in opened.items():
+            batches = run.prepared.loader.batches(run.prepared.split.test, runs.QUERIES)  # every row, in order
+            scored[name] = score(run.model, batches)
+        ready = opened["s-weight"].prepared
+        found = ranks(ready.dataset.interactions, ready.split.test, scored)
+        lines += [{"row": name, "seed": seed} | each for name, each in found.items()]
+    put_csv(out / "replay.csv", lines)
+
+
+def ranks(log: Any, test: np.ndarray, scored: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+    """Mean time watched, in the unit of the lengths, of what each row of RANKED puts first, for each of TOPS.
+
+    Args:
+        log: the interactions. test: rows, [n]. scored: logits of these rows, by model, as `evaluation.score` gives.
+    """
+    label, length = log.label[test], log.length[test].astype(np.float64)
+    known = ~np.isnan(length) & ~((label == 1) & np.isnan(log.conversion[test]))
+    watched = (label * np.nan_to_num(log.conversion[test]) * length)[known]
+    _, group = np.unique(np.stack([log.user[test], log.time[test] // DAY]), axis=1, return_inverse=True)
+    group = group.ravel()[known]
+    order = {
+        name: metrics.rank_score(scored[a]["logit"][known], scored[b]["conversion_logit"][known], length[known])
+        for name, (a, b) in RANKED.items()
+    }
+    order["length alone"] = length[known]
+    found = {name: metrics.replay(score, watched, group, TOPS) for name, score in order.items()}
+    count = np.bincount(group)[group]
+    found["any order"] = {top: float(_mean_of_groups(watched, group, count >= top)) for top in TOPS}
+    return {name: {f"top {top}": value for top, value in each.items()} for name, each in found.items()}
+
+
+def _mean_of_groups(value: np.ndarray, group: np.ndarray, kept: np.ndarray) -> float:
+    """Mean over groups of the mean of their values: what any order is expected to put first."""
+    if not kept.any():
+        return math.nan
+    total, count = (np.bincount(group[kept], weight) for weight in (value[kept], None))
+    return (total[count > 0] / count[count > 0]).mean()
