@@ -28,8 +28,8 @@ typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Bits __attribute__((vector_size(4 * LANES), aligned(4)));
 
 typedef struct {
-    int64_t in, out;
-    const int32_t *indptr;   /* [out + 1] */
+    int64_t in, out, tiles;
+    const int32_t *begin;    /* [tiles + 1][out]: where a row's weights of a tile of inputs begin; they lie side by side */
     const uint16_t *indices; /* of the layer's inputs, ascending in a row */
     const float *value, *bias;
     float slope; /* y = max(y, 0) + slope * min(y, 0); 1 for no activation */
@@ -62,7 +62,7 @@ static float dot(const float *value, const uint16_t *index, int64_t n, const flo
 
 static void one_row(const Layer *layer, const float *x, float *y) {
     for (int64_t i = 0; i < layer->out; i++) {
-        int64_t first = layer->indptr[i], count = layer->indptr[i + 1] - first;
+        int64_t first = layer->begin[i], count = layer->begin[layer->tiles * layer->out + i] - first;
         y[i] = activated(dot(layer->value + first, layer->indices + first, count, x) + layer->bias[i], layer->slope);
     }
 }
@@ -79,7 +79,7 @@ static void one_vector(const Layer *layer, const Vector *restrict x, Vector *res
     const uint16_t *index = layer->indices;
     for (int64_t i = 0; i < layer->out; i++) {
         Vector a = {0}, b = {0}, c = {0}, d = {0};
-        int64_t k = layer->indptr[i], end = layer->indptr[i + 1];
+        int64_t k = layer->begin[i], end = layer->begin[layer->tiles * layer->out + i];
         for (; k + 4 <= end; k += 4) {
             a += value[k] * x[index[k]];
             b += value[k + 1] * x[index[k + 1]];
@@ -91,22 +91,25 @@ static void one_vector(const Layer *layer, const Vector *restrict x, Vector *res
     }
 }
 
-/* x is [in][4][LANES], y [out][4][LANES] */
+/* x is [in][4][LANES], y [out][4][LANES]; a tile of x stays in the first-level cache for all rows, sums wait in y */
 static void four_vectors(const Layer *layer, const Vector *restrict x, Vector *restrict y) {
-    for (int64_t i = 0; i < layer->out; i++) {
-        Vector a = {0}, b = {0}, c = {0}, d = {0};
-        for (int64_t k = layer->indptr[i]; k < layer->indptr[i + 1]; k++) {
-            const Vector *at = x + 4 * (int64_t)layer->indices[k];
-            float value = layer->value[k];
-            a += value * at[0];
-            b += value * at[1];
-            c += value * at[2];
-            d += value * at[3];
+    for (int64_t t = 0; t < layer->tiles; t++) {
+        const int32_t *begin = layer->begin + t * layer->out, *end = begin + layer->out;
+        for (int64_t i = 0; i < layer->out; i++) {
+            Vector *sum = y + 4 * i, zero = {0};
+            Vector a = t ? sum[0] : zero, b = t ? sum[1] : zero, c = t ? sum[2] : zero, d = t ? sum[3] : zero;
+            for (int64_t k = begin[i]; k < end[i]; k++) {
+                const Vector *at = x + 4 * (int64_t)layer->indices[k];
+                float value = layer->value[k];
+                a += value * at[0];
+                b += value * at[1];
+                c += value * at[2];
+                d += value * at[3];
+            }
+            sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+            if (t + 1 == layer->tiles)
+                for (int v = 0; v < 4; v++) store(layer, i, sum[v], sum + v);
         }
-        store(layer, i, a, y + 4 * i);
-        store(layer, i, b, y + 4 * i + 1);
-        store(layer, i, c, y + 4 * i + 2);
-        store(layer, i, d, y + 4 * i + 3);
     }
 }
 

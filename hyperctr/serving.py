@@ -42,6 +42,7 @@ from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
 Mode = Literal["dense", "compact", "csr"]
 MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
 BLOCK = 64  # numbers a unit in the kernel's two tables
+TILE = 128  # inputs of which the kernel's table stays in a core's first-level cache
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class _Layer(ctypes.Structure):
     """As `Layer` in serving.c."""
 
     _fields_ = (
-        ("inputs", ctypes.c_int64), ("outputs", ctypes.c_int64), ("indptr", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64), ("outputs", ctypes.c_int64), ("tiles", ctypes.c_int64), ("begin", ctypes.c_void_p),
         ("indices", ctypes.c_void_p), ("value", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("slope", ctypes.c_float),
     )  # fmt: skip
 
@@ -253,12 +254,15 @@ class _Kernel:
         self._library, self._count, self._mine = library, len(steps), threading.local()
         self._held, layers = [], (_Layer * len(steps))()
         for n, (step, matrix) in enumerate(zip(steps, matrices, strict=True)):
+            first, ends = matrix.crow_indices()[:-1], range(TILE, max(1, step.weight.shape[1]) + TILE, TILE)
+            begin = [first, *(first + (step.weight[:, :end] != 0).sum(1) for end in ends)]
             parts = (
-                matrix.crow_indices().int(), matrix.col_indices().to(torch.uint16), matrix.values().contiguous(),
+                torch.stack(begin).int(), matrix.col_indices().to(torch.uint16), matrix.values().contiguous(),
                 step.bias.float().contiguous(),
             )  # fmt: skip
             self._held.append(parts)
-            layers[n] = _Layer(step.weight.shape[1], step.weight.shape[0], *(x.data_ptr() for x in parts), step.slope)
+            sizes = step.weight.shape[1], step.weight.shape[0], len(ends)
+            layers[n] = _Layer(*sizes, *(x.data_ptr() for x in parts), step.slope)
         self._layers, self._width = layers, max(max(step.weight.shape) for step in steps)
 
     def __call__(self, x: Tensor) -> Tensor:

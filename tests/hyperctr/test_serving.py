@@ -46,13 +46,15 @@ def answers(model, x, task):
     return model.tower(x, TASKS.index(task)).detach()
 
 
-@pytest.fixture(params=["compiled", "torch"])
+@pytest.fixture(params=["compiled", "compiled, many tiles", "torch"])
 def kernel(request, monkeypatch):
     """The kernel that is built here, if it can be, and what stands in for it."""
     if request.param == "torch":
         monkeypatch.setattr(serving, "_library", lambda: None)
     elif serving._library() is None:
         pytest.skip("the compiled network was not checked: no C compiler")
+    elif "tiles" in request.param:
+        monkeypatch.setattr(serving, "TILE", 8)
     return request.param
 
 

@@ -1,0 +1,169 @@
+"""LT4REC on worlds whose answer is known: in one the two tasks pull apart, in the other they ask the same.
+
+    python benchmarks/conflict.py --out conflict               5 seeds, 2 processes
+    python benchmarks/conflict.py --out conflict --seeds 1     a quick look: no verdict from one seed
+
+In `conflict` what makes a user click is what makes the user stop watching soon; in `agree` it makes the user go on. A
+seed is a world of its own and a training of its own. Verdicts are drawn from the 95 % interval of the difference paired
+by seed: reproduced, inconclusive or contradicted. Called again, only what is missing runs.
+
+DIR/
+    worlds/        a folder a world
+    runs/          a folder a run
+    results.csv    a line a run
+    report.md      the verdicts and every row's scores
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hyperctr import config, pool, report
+from hyperctr.bench_lt4rec import put_csv
+from hyperctr.data import synthetic
+from hyperctr.data.split import split
+from hyperctr.metrics import mean_interval, paired_interval
+from hyperctr.models import MODELS
+from hyperctr.report import Score
+
+SCALE = 0.3  # thousands of users
+HIDDEN, ROUNDS = [64, 32], 3
+TRAIN = {"epochs": 8, "lr": 5e-3, "batch_size": 256, "patience": 3, "threads": 1}
+DATA = {"history": 1, "modalities": ["visual"]}
+TICKET = {"name": "lt4rec", "rounds": ROUNDS, "round": ROUNDS, "round_epochs": 3, "steps": "cycle"}
+ROWS = {  # what each row's model is
+    "conversions alone": {"name": "shared_bottom", "tasks": "conversion"},
+    "hard sharing, embeddings": {"name": "shared_bottom"},
+    "hard sharing, every layer": {"name": "shared_bottom", "shared": len(HIDDEN)},
+    "s-weight": TICKET,
+    "random masks": TICKET | {"shuffle": True},
+}
+WORLDS = {"conflict": list(ROWS), "agree": ["s-weight"]}
+SCORES = ("auc", "cvr_mse", "valid_auc", "valid_mse", "jaccard", "ratio", "floor", "seconds")
+
+log = Console(stderr=True, soft_wrap=True)
+app = typer.Typer(add_completion=False)
+Key = tuple[str, str, int]  # world, row, seed
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the worlds, runs and results.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Worlds and trainings a row; a verdict needs three.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
+    scale: Annotated[float, typer.Option(min=0.03, help="Times the users of every world.")] = 1.0,
+) -> None:
+    """Run what is missing of the rows, then print the verdicts."""
+    cells, failed = plan(seeds, SCALE * scale, out), []
+    for later in (False, True):  # masks drawn at random need to know how many weights the tickets have
+        missing = {name_of(key): cell for key, cell in cells.items()
+                   if (key[1] == "random masks") == later and not (cell[1] / "report.json").exists()}  # fmt: skip
+
+        def ended(name: str, got: dict | BaseException) -> None:
+            wrong = isinstance(got, BaseException)
+            failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
+            log.print(f"{name}: {got if wrong else round(got['test']['cvr_mse'], 5)}")
+
+        pool.run_all(missing, jobs, lambda doing, done: None, ended)
+    rows = read(cells, SCALE * scale)
+    put_csv(out / "results.csv", rows)
+    text = markdown(rows, failed)
+    report.put(out / "report.md", text)
+    print(text)
+    raise typer.Exit(1 if failed else 0)
+
+
+def name_of(key: Key) -> str:
+    return f"{key[0]}, {key[1]}, seed {key[2]}"
+
+
+def plan(seeds: int, scale: float, out: Path) -> dict[Key, tuple[config.Run, Path]]:
+    """Every run and its folder; makes the worlds."""
+    cells = {}
+    for seed in range(seeds):
+        for preset, rows in WORLDS.items():
+            world = out / "worlds" / f"{preset}-{scale:g}-{seed}"
+            if not world.exists():
+                synthetic.write(preset, world, seed, scale)
+            for row in rows:
+                model = ROWS[row] | {"dim": 8, "hidden": HIDDEN}
+                if model.get("shuffle"):
+                    model["masks"] = str(out / "runs" / f"{preset} s-weight {seed}")
+                tables = {"data": DATA | {"path": str(world)}, "model": model, "train": TRAIN | {"seed": seed}}
+                cells[preset, row, seed] = config.read(tables, MODELS), out / "runs" / f"{preset} {row} {seed}"
+    return cells
+
+
+def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
+    """A row of results.csv for every finished run; floor is the error of the true conversions."""
+    floors, rows = {}, []
+    for (preset, row, seed), (_, folder) in cells.items():
+        if not (folder / "report.json").exists():
+            continue
+        if (preset, seed) not in floors:
+            world = synthetic.planted(preset, seed, scale)
+            floors[preset, seed] = world.floor(split(world.dataset.interactions).test)
+        got = json.loads((folder / "report.json").read_text())
+        masks = got["overlap"][-1] if "overlap" in got else {}
+        rows.append(
+            {"world": preset, "row": row, "seed": seed, "auc": got["test"]["auc"], "cvr_mse": got["test"]["cvr_mse"],
+             "valid_auc": got["valid"]["auc"], "valid_mse": got["valid"]["cvr_mse"], "floor": floors[preset, seed],
+             "seconds": got["seconds"]} | {name: masks.get(name, math.nan) for name in ("jaccard", "ratio")}
+        )  # fmt: skip
+    return rows
+
+
+def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
+    """Each claim, what was found, and the verdict."""
+    ticket, random = ("conflict", "s-weight"), ("conflict", "random masks")
+    found = []
+    for depth in ("embeddings", "every layer"):
+        hard = ("conflict", f"hard sharing, {depth}")
+        found.append(("the error of conversions is below that of " + hard[1], gain(rows, hard, ticket, "cvr_mse")))
+    overlap = gain(rows, ("agree", "s-weight"), ticket, "jaccard")
+    found.append(("tasks that pull apart share less of their masks (Jaccard) than tasks that agree", overlap))
+    for column, (better, worse) in (("valid_mse", (random, ticket)), ("valid_auc", (ticket, random))):
+        what = "error of conversions" if column == "valid_mse" else "AUC of clicks"
+        found.append((f"tickets beat as many weights drawn at random in each layer ({what}, validation rows)",
+                      gain(rows, better, worse, column)))  # fmt: skip
+    return [(text, f"{report.signed(x)}, n={x.num}" if x else "not run", report.judged([x])) for text, x in found]
+
+
+def gain(rows: list[dict], one: tuple[str, str], other: tuple[str, str], column: str) -> Score | None:
+    """How far a score of one world and row lies above another's, paired by seed."""
+    a, b = ({r["seed"]: r[column] for r in rows if (r["world"], r["row"]) == key} for key in (one, other))
+    seeds = sorted(a.keys() & b.keys())
+    return Score(*paired_interval([a[s] for s in seeds], [b[s] for s in seeds]), len(seeds)) if seeds else None
+
+
+def markdown(rows: list[dict], failed: list[str]) -> str:
+    """The verdicts, then every row: means over seeds with their intervals."""
+    lines = [["claim", "here", "verdict"], *([text, here, f"**{verdict}**"] for text, here, verdict in claims(rows))]
+    table = [["world", "row", "n", *SCORES]]
+    for key in dict.fromkeys((r["world"], r["row"]) for r in rows):
+        some = [r for r in rows if (r["world"], r["row"]) == key]
+        table.append([*key, str(len(some)), *(summary([r[name] for r in some], report.plain) for name in SCORES)])
+    parts = ["# Two tasks on planted worlds",
+             "± is the 95 % t interval over seeds; differences are paired by seed, and above 0 where the claim holds.",
+             "## Verdicts", report.table(lines), "## Rows", report.table(table)]  # fmt: skip
+    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(values: list[float], say: Callable[[Score], str]) -> str:
+    """Mean over seeds, "-" where one is unknown."""
+    if any(math.isnan(value) for value in values):
+        return "-"
+    return say(Score(*mean_interval(values), len(values)))
+
+
+if __name__ == "__main__":
+    app()
