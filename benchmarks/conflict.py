@@ -34,11 +34,11 @@ from hyperctr.metrics import mean_interval, paired_interval
 from hyperctr.models import MODELS
 from hyperctr.report import Score
 
-SCALE = 0.3  # thousands of users
+SCALE = 1.0  # thousands of users
 HIDDEN, ROUNDS = [64, 32], 3
-TRAIN = {"epochs": 8, "lr": 5e-3, "batch_size": 256, "patience": 3, "threads": 1}
+TRAIN = {"epochs": 6, "lr": 3e-3, "l2": 1e-3, "batch_size": 256, "patience": 6, "threads": 1}
 DATA = {"history": 1, "modalities": ["visual"]}
-TICKET = {"name": "lt4rec", "rounds": ROUNDS, "round": ROUNDS, "round_epochs": 3, "steps": "cycle"}
+TICKET = {"name": "lt4rec", "rounds": ROUNDS, "round": ROUNDS, "round_epochs": 2, "steps": "cycle"}
 ROWS = {  # what each row's model is
     "conversions alone": {"name": "shared_bottom", "tasks": "conversion"},
     "hard sharing, embeddings": {"name": "shared_bottom"},

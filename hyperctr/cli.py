@@ -307,6 +307,35 @@ def train(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of LT4REC.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; default: the run's own.")] = None,
+    mode: Annotated[str, typer.Option(help="dense, compact, csr, or auto: the fastest on this machine.")] = "auto",
+    batches: Annotated[str, typer.Option(help="Batch sizes that auto times them at.")] = "1,64,1024",
+    as_json: Json = False,
+) -> None:
+    """Write each task's network without its zeros: click.safetensors and conversion.safetensors.
+
+    They read what the embeddings give (`hyperctr.serving`).
+
+        hyperctr export runs/lt4rec --mode auto --batches 1,64,1024
+    """
+    from hyperctr import runs, serving
+
+    sizes = tuple(_whole(size, "--batches") for size in _listed(batches, "--batches"))
+    found = serving.write(runs.open_run(run).model, out or run, mode, sizes)
+    if as_json:
+        return _print_json(found)
+    rows = []
+    for task, told in found.items():
+        times = ["-" if told["timings"] is None else f"{told['timings'][told['mode']][size]:.3f}" for size in sizes]
+        rows.append([task, told["mode"], f"{told['weights']:,}", f"{told['multiply_adds']:,}", f"{told['bytes']:,}",
+                     f"{told['share']:.0%}", *times])  # fmt: skip
+    _table(f"networks of {run}", ["task", "mode", "weights", "multiply-adds", "bytes", "of the dense one's",
+                                  *(f"ms, batch {size}" for size in sizes)], rows)  # fmt: skip
+
+
+@app.command()
 def plan(
     run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a run.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,

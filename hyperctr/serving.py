@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -62,7 +62,7 @@ class Network:
         steps: the layers.
         inputs: the columns of the features that the first one reads, [n]; None: all.
         mode: how it is run.
-        timings: milliseconds of each mode that was tried, by batch size.
+        timings: milliseconds of the fastest call of each mode that was tried, by batch size.
     """
 
     steps: tuple[Step, ...]
@@ -144,10 +144,36 @@ def export(
     found: dict[Mode, Network] = {"dense": full, "compact": small, "csr": replace(small, mode="csr")}
     if mode != "auto":
         return found[mode]
-    width = full.steps[0].weight.shape[1]
-    timings = {name: {size: clock(network, size, width) for size in batches} for name, network in found.items()}
+    timings: dict[str, dict[int, float]] = {name: {} for name in found}
+    for size in batches:
+        times = clock(found, torch.randn(size, full.steps[0].weight.shape[1]))
+        for name in found:
+            timings[name][size] = float(times[name].min())
     best = min(found, key=lambda name: math.prod(timings[name].values()))
     return replace(found[best], timings=timings)
+
+
+def write(model: SparseSharing, out: Path, mode: Mode | Literal["auto"], batches: tuple[int, ...]) -> dict[str, dict]:
+    """Export both tasks' networks to click.safetensors and conversion.safetensors in a folder.
+
+    Returns:
+        for each task: mode, timings, weights, multiply_adds, bytes, and share, of the bytes of all weights.
+
+    Raises:
+        ValueError: a model without masks, or as `export`.
+    """
+    if not isinstance(model, SparseSharing):
+        raise ValueError(f"only lt4rec, and what wears it, has networks to export; this is {type(model).__name__}")
+    found = {}
+    for task in TASKS:
+        network = export(model, task, mode, batches)
+        out.mkdir(parents=True, exist_ok=True)
+        network.save(out / f"{task}.safetensors")
+        full = sum(4 * (step.weight.numel() + len(step.bias)) for step in _steps(model, task))
+        held = (out / f"{task}.safetensors").stat().st_size
+        found[task] = {"mode": network.mode, "timings": network.timings} | network.describe() | {"bytes": held}
+        found[task]["share"] = held / full
+    return found
 
 
 def compact(network: Network) -> Network:
@@ -176,15 +202,22 @@ def compact(network: Network) -> Network:
     return replace(network, steps=tuple(steps), inputs=inputs, mode="compact")
 
 
-def clock(run: Callable[[Tensor], Tensor], batch: int, width: int, seconds: float = 0.05) -> float:
-    """Milliseconds that a network takes for a batch of random features: the median of some runs, at least five."""
-    x, times = torch.randn(batch, width), []
-    run(x)
-    while len(times) < 5 or sum(times) < seconds:
-        began = time.perf_counter()
-        run(x)
-        times.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(times))
+def clock(forms: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, seconds: float = 0.1) -> dict[str, np.ndarray]:
+    """Milliseconds of every call of each form of a network, called in turn: other work falls on all alike.
+
+    Args:
+        forms: networks by name. x: features, [B, width]. seconds: in all, but at least seven calls each.
+    """
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for form in forms.values():
+        form(x)
+    began = time.perf_counter()
+    while min(map(len, times.values())) < 7 or time.perf_counter() - began < seconds:
+        for name, form in forms.items():
+            start = time.perf_counter()
+            form(x)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: np.array(found) for name, found in times.items()}
 
 
 def _steps(model: SparseSharing, task: str) -> tuple[Step, ...]:

@@ -4,9 +4,8 @@
     DIR/bench.json, table.csv, report.md, lt4rec-speed.png
 
 The network is that of the paper's sizes (20 fields of width 32) with weights and masks made here: what it answers means
-nothing, how long it takes does not depend on that. Or it is a finished run's own. The forms are timed in turn, again
-and again, so that what else the machine does falls on all alike; a form's time is that of its fastest call, and a speed-up
-the dense one's over it.
+nothing. Or it is a finished run's own. The forms are timed in turn, again and again, so that what else the machine does
+falls on all alike; a form's time is that of its fastest call, and a speed-up the dense one's over it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import math
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +28,7 @@ from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
-from hyperctr.serving import MODES, Network, Step, compact, export
+from hyperctr.serving import MODES, Network, Step, clock, compact, export
 from hyperctr.study import Bench
 
 BENCH = Bench("lt4rec-speed", "LT4REC, section 2.2: how long a pruned network takes", "density",
@@ -113,18 +111,12 @@ def timed(network: Network, batch: int, seconds: float) -> list[dict[str, Any]]:
     Args:
         network: as `export` gives it, dense.
         batch: rows at a time.
-        seconds: how long all forms together are timed, at least seven times each.
+        seconds: how long all forms together are timed.
     """
     small = compact(network)
     forms = {"dense": network, "compact": small, "csr": replace(small, mode="csr")}
     x = torch.randn(batch, network.steps[0].weight.shape[1], generator=torch.Generator().manual_seed(0))
-    answers, times = {name: form(x) for name, form in forms.items()}, {name: [] for name in forms}
-    began = time.perf_counter()
-    while len(times["dense"]) < 7 or time.perf_counter() - began < seconds:
-        for name, form in forms.items():
-            start = time.perf_counter()
-            form(x)
-            times[name].append(1e3 * (time.perf_counter() - start))
+    answers, times = {name: form(x) for name, form in forms.items()}, clock(forms, x, seconds)
     size = float(answers["dense"].abs().max()) or 1.0
     found = []
     for name, form in forms.items():

@@ -320,7 +320,8 @@ def test_the_replay_is_judged_by_its_sign_and_says_that_it_is_biased(tmp_path):
     assert (hard["verdict"], weight["verdict"], both["verdict"]) == ("reproduced", "reproduced", "reproduced")
     assert "-1.97% against base_ctr * base_cvr * length" in hard["claim"] and "biased by the policy" in hard["claim"]
     assert hard["here"].startswith("-2.9")
-    worse = [line | {"top 1": line["top 1"] - 5 * (line["row"] == "base_ctr * s_weight_cvr * length")} for line in lines]
+    third = "base_ctr * s_weight_cvr * length"
+    worse = [line | {"top 1": line["top 1"] - 5 * (line["row"] == third)} for line in lines]
     assert verdicts_lt4rec._replay_claims(worse)[1]["verdict"] == "contradicted"
     assert verdicts_lt4rec._replay_claims([])[0]["verdict"] == "not tested"
     empty = verdicts_lt4rec._replayed([])

@@ -305,7 +305,18 @@ def test_ids_of_the_sample_are_printed_as_they_are(hyperctr, shop):
 
 @pytest.mark.parametrize(
     "command",
-    ["data get", "data import", "train", "evaluate", "predict", "sweep", "demo", "data describe", "data list"],
+    [
+        "data get",
+        "data import",
+        "train",
+        "evaluate",
+        "predict",
+        "sweep",
+        "demo",
+        "export",
+        "data describe",
+        "data list",
+    ],
 )
 def test_help_of_every_command_shows_an_example(hyperctr, command):
     code, out, _ = hyperctr(*command.split(), "--help")

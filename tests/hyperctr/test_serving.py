@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -135,17 +136,24 @@ def test_a_saved_network_is_the_same_again_and_its_file_is_small(mode, tmp_path)
 def test_auto_takes_the_fastest_and_remembers_the_times(monkeypatch, tmp_path):
     model, asked = trained(), []
 
-    def slow(network, size, width):
-        asked.append((network.mode, size, width))
-        return {"dense": 3.0, "compact": 1.0, "csr": 2.0}[network.mode] * size
+    def slow(forms, x):
+        asked.append(tuple(x.shape))
+        return {name: np.array([99.0, {"dense": 3.0, "compact": 1.0, "csr": 2.0}[name] * len(x)]) for name in forms}
 
     monkeypatch.setattr(serving, "clock", slow)
     network = export(model, "conversion", batches=(1, 8))
     assert network.mode == "compact" and network.timings["csr"] == {1: 2.0, 8: 16.0}
-    assert set(asked) == {(mode, size, model.base.crossed.width) for mode in MODES for size in (1, 8)}
+    assert asked == [(size, model.base.crossed.width) for size in (1, 8)]
     network.save(tmp_path / "network.safetensors")
     assert Network.load(tmp_path / "network.safetensors").timings == network.timings
-    assert clock(lambda x: x, 4, 3, seconds=0.0) >= 0
+
+
+def test_forms_are_timed_in_turn():
+    called = []
+    forms = {name: lambda x, name=name: called.append((name, len(x))) for name in "ab"}
+    times = clock(forms, torch.zeros(3, 2), seconds=0.0)
+    assert called == [("a", 3), ("b", 3)] * 8  # once before it counts
+    assert {name: len(found) for name, found in times.items()} == {"a": 7, "b": 7}
 
 
 def test_what_cannot_be_exported_is_refused():

@@ -134,6 +134,45 @@ def test_the_tickets_of_a_run_train_anew_in_another(finished, tmp_path):
         runs.train(settings(masks=str(tmp_path / "none")), None, world().dataset)
 
 
+@pytest.mark.parametrize("round", [0, 2])
+def test_masks_at_random_train_from_the_tickets_of_another_run(finished, tmp_path, round):
+    folder, report = finished
+    asked = []
+
+    def progress(batches, what, total):
+        asked.append(what)
+        return batches
+
+    drawn = settings(masks=str(folder), shuffle=True, round=round)
+    got = runs.train(drawn, tmp_path, world().dataset, progress=progress)
+    rounds = [f"{task} round" for task in TASKS for _ in range(3)] if round == 0 else []  # else there is no choice
+    assert asked == [*rounds, "epoch 1", "epoch 2"]
+    density = [r["density"] for r in report["tickets"]["click"]["rounds"]]
+    assert [r["density"] for r in got["tickets"]["click"]["rounds"]] == density
+    assert got["overlap"] != report["overlap"]
+    later = runs.train(settings(masks=str(tmp_path), round=round), None, world().dataset)
+    assert later["overlap"] == got["overlap"]  # its masks can be worn in turn
+
+
+def test_the_command_line_trains_yesterdays_masks_and_exports_networks(hyperctr, finished, tmp_path):
+    folder, report = finished
+    (tmp_path / "run.toml").write_text(config.to_toml(settings(path=folder.parent / "data", train={"epochs": 1})))
+    code, out, _ = hyperctr("train", tmp_path / "run.toml", "--masks", folder, "--out", tmp_path / "today", "--json")
+    assert code == 0 and json.loads(out)["overlap"] == report["overlap"]
+    code, out, _ = hyperctr("export", tmp_path / "today", "--mode", "csr", "--out", tmp_path / "nets", "--json")
+    told = json.loads(out)
+    assert code == 0 and {task: told[task]["mode"] for task in TASKS} == dict.fromkeys(TASKS, "csr")
+    assert {path.name for path in (tmp_path / "nets").iterdir()} == {f"{task}.safetensors" for task in TASKS}
+    code, out, _ = hyperctr("export", tmp_path / "today", "--batches", "1,8")
+    assert code == 0 and "ms, batch 8" in out and (tmp_path / "today" / "click.safetensors").exists()
+    code, _, err = hyperctr("train", "--data", folder, "--masks", folder, "--set", "model.name=mf")
+    assert code == 2 and "--masks is for lt4rec" in err
+    code, _, err = hyperctr("bench", "lt4rec-speed", "--data", folder)
+    assert code == 2 and "lt4rec-speed needs no data" in err
+    code, _, err = hyperctr("export", tmp_path / "today", "--mode", "sparse")
+    assert code == 2 and "a mode of dense, compact, csr or auto" in err
+
+
 @pytest.mark.parametrize(("base", "steps"), [("din", "alternate"), ("hyperctr", "joint")])
 def test_another_model_wears_masks_and_keeps_them(base, steps, tmp_path):
     data = write_folder(world().dataset, tmp_path / "data")
