@@ -33,6 +33,7 @@ BENCHES = {
 }
 COLUMNS = dict.fromkeys(("cvr_mse", "cvr_auc", "ctcvr_auc", "cvr_variance", "valid_mse"), float)
 """Columns of results.csv beyond those of every bench; valid_mse is of validation rows, the others of test rows."""
+SINGLE = ("base_ctr", "base_cvr")
 KAPPA, EXTRA = 5.0, 8  # of gradient conflict (the authors' code) and of multiview (the paper)
 TOPS = (1, 3, 5)
 DAY = 86_400
@@ -108,9 +109,6 @@ def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
         own("s-weight-biggernet", f"model.hidden={[2 * width for width in c.hidden]}"),
         *(again(f"s-weight-tuning, b = {b}", joint, f"model.b={b}", conflict) for b in values),
     ]  # fmt: skip
-
-
-SINGLE = ("base_ctr", "base_cvr")
 
 
 def check(bench: Bench, base: config.Run, dataset: Dataset) -> None:

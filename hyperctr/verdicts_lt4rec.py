@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ TUNED_BAND = 0.005  # AUC that tuning for conversions may cost
 AUC_GAIN, ERROR_GAIN = 0.003, 0.0338  # of s-weight over single tasks in the paper
 UNKNOWN = Score(math.nan, math.nan, 0)
 MOST = TOPS[0]  # depth whose replay is judged
+Rule = Callable[[Score, float], str]
 
 
 def write(facts: dict, rows: list[dict], out: Path) -> dict:
@@ -132,7 +133,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
     last, names = f"s-weight, {facts['at']}", [name for name, _ in facts["rows"]]
     found = []
 
-    def ask(claim: str, row: str, over: str, column: str, rule: Any, amount: float) -> None:
+    def ask(claim: str, row: str, over: str, column: str, rule: Rule, amount: float) -> None:
         value = gain(runs, row, over, column)
         value = turned(value) if column.endswith("mse") else value
         found.append({"claim": claim, "here": _said(value, column), "verdict": _verdict(value, rule, amount)})
@@ -160,7 +161,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
     return found
 
 
-def _verdict(value: Score, rule: Any, amount: float) -> str:
+def _verdict(value: Score, rule: Rule, amount: float) -> str:
     return rule(value, amount) if value.num else "not tested"
 
 
