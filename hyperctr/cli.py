@@ -786,6 +786,10 @@ def _note(text: str) -> None:
 
 def _say_epoch(row: dict) -> None:
     valid = f"valid AUC {row['valid_auc']:.4f}"
+    if not math.isnan(row.get("valid_mse", math.nan)):
+        valid += f", error of conversions {row['valid_mse']:.4f}"
+    if "round" in row:
+        err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
     err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
 
 
@@ -803,6 +807,12 @@ def _scores(report: dict) -> None:
     title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
     losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
     _table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+    names = ("cvr_mse", "cvr_variance", "cvr_auc", "ctcvr_auc")
+    rows = [[part, *(f"{report[part][name]:.4f}" for name in names), f"{report[part]['cvr_rows']:,}"]
+            for part in ("valid", "test") if report[part].get("cvr_rows")]  # fmt: skip
+    if rows:
+        heads = ["squared error", "of the best constant", "AUC", "AUC of both", "clicks"]
+        _table("what follows a click; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
 
 
 _PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": "new items"}

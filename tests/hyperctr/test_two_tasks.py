@@ -159,6 +159,10 @@ def test_the_command_line_trains_yesterdays_masks_and_exports_networks(hyperctr,
     (tmp_path / "run.toml").write_text(config.to_toml(settings(path=folder.parent / "data", train={"epochs": 1})))
     code, out, _ = hyperctr("train", tmp_path / "run.toml", "--masks", folder, "--out", tmp_path / "today", "--json")
     assert code == 0 and json.loads(out)["overlap"] == report["overlap"]
+    code, out, err = hyperctr("train", tmp_path / "run.toml", "--out", tmp_path / "own", "--set", "model.rounds=1")
+    assert code == 0 and "click, round 0, 100% of the weights  epoch 1" in err and "error of conversions 0." in err
+    told = json.loads((tmp_path / "own" / "report.json").read_text())["test"]
+    assert all(f"{told[name]:.4f}" in out for name in ("cvr_mse", "cvr_variance", "cvr_auc", "ctcvr_auc"))
     code, out, _ = hyperctr("export", tmp_path / "today", "--mode", "csr", "--out", tmp_path / "nets", "--json")
     told = json.loads(out)
     assert code == 0 and {task: told[task]["mode"] for task in TASKS} == dict.fromkeys(TASKS, "csr")
