@@ -248,6 +248,8 @@ def run(
         begun = len(good)
         for later in (False, True):  # those that train the tickets of another row come behind all others
             wave = {cell: what for cell, what in missing.items() if bool(what[0].tickets) == later}
+            if later and not wave:
+                break
             pool.run_all(
                 {cell: (what, out / "runs" / cell) for cell, (_, _, what) in wave.items()},
                 1 if timed else jobs,
