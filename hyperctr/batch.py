@@ -9,6 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LEVELS = 100  # of equal frequency that a number is cut into; level // 10 cuts it into ten
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the log says of each item at the start of each time slice, from the events strictly before that moment.
+
+    Attributes:
+        names: of the K statistics.
+        edges: between the levels of each, [K, LEVELS - 1].
+        starts: first second of the S slices, [S].
+        level: number of edges below the value, LEVELS itself without history, uint8 [S + 1, num_items + 1, K]. Snapshot
+            0 is before all slices, and the last item any unknown one: both know nothing.
+    """
+
+    names: tuple[str, ...]
+    edges: Tensor
+    starts: Tensor
+    level: Tensor
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -27,6 +47,13 @@ class Tables:
             unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
         item_fields, item_sizes: the same of items, [num_items + 1].
         context_sizes: number of categories of each column of `Batch.context`.
+        statistics: of every item at the start of every slice, None for models that read none.
+        titles: numbers of the words of each item's title, int [num_items + 1, L], and `num_words` itself for padding;
+            None without titles, or for models that read none.
+        num_words: known words.
+        num_types: behaviour types of clicks; 0 where the log has none.
+        ages: edges between levels of the age of a click, seconds, [LEVELS - 1]; empty for models that read none.
+        steps: training steps that are planned; 0 where nobody knows.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
         interests: the learned interests (`hyperctr.interests.Interests`) that a model starts from, None without.
     """
@@ -44,6 +71,12 @@ class Tables:
     item_fields: Mapping[str, Tensor] = field(default_factory=dict)
     item_sizes: Mapping[str, int] = field(default_factory=dict)
     context_sizes: Mapping[str, int] = field(default_factory=dict)
+    statistics: Statistics | None = None
+    titles: Tensor | None = None
+    num_words: int = 0
+    num_types: int = 0
+    ages: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    steps: int = 0
     slices: Any = None
     interests: Any = None
 

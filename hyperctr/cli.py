@@ -70,7 +70,9 @@ def data_list(as_json: Json = False) -> None:
 def data_get(
     name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
-    preset: Annotated[str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart or noise.")] = "drift",
+    preset: Annotated[
+        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart, categories or noise.")
+    ] = "drift",
     seed: Seed = 0,
 ) -> None:
     """Fetch a public data set from its own home (checksum verified), or make a planted world.

@@ -34,13 +34,14 @@ from torch import nn
 from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Batch, Tables
-from hyperctr.data import folder, sources
+from hyperctr.data import folder, sources, statistics
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
+from hyperctr.data.titles import tokens
 from hyperctr.evaluation import evaluate, score
 from hyperctr.fit import Progress, fit
 from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs
@@ -63,6 +64,8 @@ class Prepared:
     tables: Tables
     codes: dict[str, np.ndarray] | None = None
     """Cluster of each item in each modality, where S2-cluster asks for it."""
+    edges: np.ndarray | None = None
+    """Edges between the levels of the items' statistics, where the model reads these."""
 
     @property
     def negatives(self) -> int:
@@ -70,7 +73,7 @@ class Prepared:
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """The shuffled batches of an epoch; for a model that reads slices, each within one time slice."""
+        """The shuffled batches of an epoch; for a model that reads slices or statistics, each within one time slice."""
         rows, train = self.split.train, self.run.train
         group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
         shared = getattr(self.run.model, "batches_per_graph", 1)
@@ -102,7 +105,8 @@ class Prepared:
 
     @property
     def _sliced(self) -> bool:
-        return MODELS[self.run.model_name].reads_slices
+        model = MODELS[self.run.model_name]
+        return model.reads_slices or getattr(model, "reads_statistics", False)
 
 
 def read_dataset(run: config.Run) -> Dataset:
@@ -174,13 +178,23 @@ def prepare(
         item_sizes=dict(dataset.items.sizes),
         # drawn negatives have no context: no model may tell clicks by it
         context_sizes=dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {},
+        num_types=log.num_types,
+        steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
     )
-    codes = None
+    codes = edges = None
+    if getattr(MODELS[run.model_name], "reads_titles", False) and dataset.items.titles is not None:
+        titles, num_words = tokens(dataset.items.titles, seen[1])
+        tables = replace(tables, titles=titles, num_words=num_words)
+    if getattr(MODELS[run.model_name], "reads_statistics", False):
+        edges = statistics.fit(log.take(parts.train), grid)
     if MODELS[run.model_name].reads_slices:
         tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
-    return _reading(Prepared(run, dataset, parts, grid, None, tables, codes))
+    ready = _reading(Prepared(run, dataset, parts, grid, None, tables, codes, edges))
+    if edges is None:
+        return ready
+    return replace(ready, tables=replace(ready.tables, ages=statistics.ages(ready.loader, parts.train)))
 
 
 def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
@@ -210,11 +224,13 @@ def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | N
 
 
 def _reading(ready: Prepared, until: int = 0) -> Prepared:
-    """With the hypergraphs and the loader of its log; slices close by the clock, at the log's end or `until`."""
-    run, log, parts, slices = ready.run, ready.dataset.interactions, ready.split, None
+    """With the hypergraphs, statistics and loader of its log; slices close by the clock, at its end or `until`."""
+    run, log, parts, slices, levels = ready.run, ready.dataset.interactions, ready.split, None, None
     known = log if not parts.leaky else log.take(parts.train)
+    upto = int(log.time.max(initial=until)) + 1
+    if ready.edges is not None:
+        levels = statistics.snapshots(known, ready.grid, upto, ready.edges)
     if MODELS[run.model_name].reads_slices:
-        upto = int(log.time.max(initial=until)) + 1
         entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
         build = partial(
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
@@ -224,7 +240,7 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
         slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
     before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
     loader = Loader(log, run.data.history, known=before if parts.leaky else None)
-    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices))
+    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
 
 
 def train(

@@ -17,6 +17,9 @@ Six presets, each written as an ordinary folder by `hyperctr data get planted --
 - `coldstart`: few users click much and most click seldom. A user's taste is a mix of one that an interest group of
   users shares and one of the user's own, and the more active the user, the more of it is own: who else clicked alike
   tells what a newcomer likes, and misleads about the active.
+- `categories`: in each of six categories one modality alone tells what users like, and shows nothing of use in the
+  others; what category an item is of can be seen in every modality, and so can a factor that all of them share. Half of
+  the items live a fortnight, so that many are without a training row when it counts.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
 All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
@@ -38,7 +41,7 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "noise")
+PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "categories", "noise")
 COMMUNITIES = 6
 
 
@@ -55,6 +58,7 @@ class World:
         half_life: days after which half of a user's interest is forgotten (inf: never).
         turnover: days after which half of the items are about something else (inf: never).
         shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
+        useful: number of the modality that tells what users like, of each category, [C]; None where all do.
     """
 
     dataset: Dataset
@@ -65,6 +69,7 @@ class World:
     half_life: float = np.inf
     turnover: float = np.inf
     shared: np.ndarray | None = None
+    useful: np.ndarray | None = None
 
     def ceiling(self, rows: np.ndarray) -> float:
         """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
@@ -116,7 +121,13 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
     if round(1000 * scale) < 10:
         raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
-    make = {"multihop": _multihop, "group": _group, "fashion": _fashion, "coldstart": _coldstart}.get(preset)
+    make = {
+        "multihop": _multihop,
+        "group": _group,
+        "fashion": _fashion,
+        "coldstart": _coldstart,
+        "categories": _categories,
+    }.get(preset)
     return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
 
 
@@ -244,6 +255,41 @@ def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
                   prior=strength**2 / len(MODALITIES), shared=shared)  # fmt: skip
 
 
+def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Categories in which one modality each tells, a factor that all modalities show, and items that come and go."""
+    users, items, clusters, days, life, strength = round(1000 * scale), 720, 4, 60, 14, 2.5
+    useful = np.repeat(np.arange(len(MODALITIES)), 2)  # of each category
+    category, factor = rng.integers(len(useful), size=items), rng.integers(clusters, size=items)
+    cluster = rng.integers(clusters, size=(items, len(MODALITIES)))
+    told = useful[category] * clusters + cluster[np.arange(items), useful[category]]  # what users like or not
+    mine = rng.integers(8, size=users)  # tastes come in groups of like-minded users
+    taste, liking = (
+        0.9 * rng.standard_normal((8, size))[mine] + 0.4 * rng.standard_normal((users, size))
+        for size in (len(MODALITIES) * clusters, clusters)
+    )
+    lasting, birth = np.arange(items) < items // 2, rng.integers(-life, days, size=items)
+    popularity = 0.5 * rng.standard_normal(items)
+    rows = []
+    for day in range(days):
+        alive = np.flatnonzero(lasting | ((birth <= day) & (day < birth + life)))
+        share = np.exp(popularity[alive]) / np.exp(popularity[alive]).sum()
+        item, time = rng.choice(alive, size=users, p=share), day * DAY + rng.integers(DAY, size=users)
+        rows.append((rng.integers(users, size=users), item, time))
+    user, item, time = _in_order(rows)
+    offset = popularity[item] - 0.5
+    logit = offset + strength * taste[user, told[item]] + 0.5 * strength * liking[user, factor[item]]
+
+    features = {}
+    for m, modality in enumerate(MODALITIES):
+        shown, own, shared = (rng.standard_normal((size, 16)) for size in (len(useful), clusters, clusters))
+        x = shown[category] + own[cluster[:, m]] + 0.5 * shared[factor]
+        features[modality] = (x + 0.3 * rng.standard_normal((items, 16))).astype(np.float32)
+    made = Items(items, fields={"category": category + 1}, sizes={"category": len(useful) + 1}, modalities=features)
+    seen = np.stack([told, factor], 1)[item]
+    return _world("categories", rng, seed, user, item, time, offset, logit, seen, None, users, made,
+                  prior=0.6 * strength**2, useful=useful)  # fmt: skip
+
+
 def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Community, tier and week of birth of every item: of each community anchors (0, -1), then each tier's by week."""
     tier = np.repeat(np.arange(1 + tiers), [anchors, *[born * weeks] * tiers])
@@ -271,8 +317,8 @@ def _communities(name, rng, seed, user, item, time, cluster, match, users, shows
     return _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, prior=4.0, **known)
 
 
-def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, **known) -> World:
-    """Draw the clicks and the features, and put the pieces together.
+def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, items=None, **known) -> World:
+    """Draw the clicks, and the features where the items have not been made, and put the pieces together.
 
     Features of an item lie around the centre of the cluster that it shows, [num_items, num_modalities]; items that show
     none (-1) have one centre together.
@@ -280,7 +326,7 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(len(user)) < probability).astype(np.float32)
     modalities = {}
-    for m, modality in enumerate(MODALITIES):
+    for m, modality in enumerate(MODALITIES if items is None else ()):
         hidden = shows[:, m] < 0
         centre = rng.standard_normal((cluster[:, m].max() + 1, 16))
         x = centre[shows[:, m]] + 0.5 * rng.standard_normal((len(shows), 16))
@@ -288,12 +334,12 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
         modalities[modality] = x.astype(np.float32)
     log = Interactions(
         user=user.astype(np.int64), item=item.astype(np.int64), time=START + time.astype(np.int64), label=label,
-        num_users=users, num_items=len(shows), logged_non_clicks=True,
+        num_users=users, num_items=len(shows if items is None else items), logged_non_clicks=True,
     )  # fmt: skip
     dataset = Dataset(
         name=f"planted-{name}",
         interactions=log,
-        items=Items(len(shows), modalities=modalities),
+        items=Items(len(shows), modalities=modalities) if items is None else items,
         users=Users(users),
         notes=(f"planted world {name!r}, seed {seed}: nothing in it is real",),
     )

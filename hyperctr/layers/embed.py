@@ -72,11 +72,11 @@ class Embed(nn.Module):
         self.user, self.item = Table(tables.num_users, dim), Table(tables.num_items, dim)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        self.user_fields, users = _fields(tables.user_fields, tables.user_sizes, dim)
-        self.item_fields, items = _fields(tables.item_fields, tables.item_sizes, dim)
+        self.user_fields, users = fields_table(tables.user_fields, tables.user_sizes, dim)
+        self.item_fields, items = fields_table(tables.item_fields, tables.item_sizes, dim)
         self.register_buffer("user_codes", users, persistent=False)  # [num_users + 1, J]
         self.register_buffer("item_codes", items, persistent=False)  # [num_items + 1, J]
-        self.context, first = _context(tables.context_sizes, dim)
+        self.context, first = context_table(tables.context_sizes, dim)
         self.register_buffer("context_first", first, persistent=False)  # [K]
         self.modalities = list(tables.modalities)
         self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.values())
@@ -96,12 +96,22 @@ class Embed(nn.Module):
             fields [B, F, d], those of the item first; the item as one vector [B, d], the sum of its fields; and the
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
-        shape, unknown = batch.past.item.shape, len(self.seen_item) - 1
+        item, history, user, context = self.groups(batch)
+        fields = torch.cat([item, user, context], 1)
+        return fields, _summed(item), _summed(history.flatten(0, 1)).view(*history.shape[:2], self.dim)
+
+    def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embed the rows and the histories, every field apart.
+
+        Returns:
+            the items' parts [B, P, d]: id, fields, modalities; the same of the clicks [Q, T, P, d], zero where the mask
+            is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
+        """
+        unknown = len(self.seen_item) - 1
         past = batch.past.item.where(batch.past.mask, unknown)
         parts = self._items(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
         item, history = parts.split([len(batch), past.numel()])
-        fields = torch.cat([item, self._users(batch.user), *self._moments(batch)], 1)
-        return fields, _summed(item), _summed(history).view(*shape, self.dim)
+        return item, history.view(*past.shape, *parts.shape[1:]), self._users(batch.user), self._moments(batch)
 
     def fields(self, batch: Batch) -> Tensor:
         """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
@@ -139,13 +149,11 @@ class Embed(nn.Module):
             return vector
         return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
 
-    def _moments(self, batch: Batch) -> list[Tensor]:
-        """The context as [B, K, d], in a list that is empty where the data have none."""
-        if self.context is None:
-            return []
-        if batch.context is None:
-            return [self.context.weight.new_zeros(len(batch), len(self.context_first), self.dim)]
-        return [self.context(batch.context + self.context_first)]
+    def _moments(self, batch: Batch) -> Tensor:
+        """The context as [B, K, d]."""
+        if self.context is None or batch.context is None:
+            return self.item.weight.new_zeros(len(batch), len(self.context_first), self.dim)
+        return self.context(batch.context + self.context_first)
 
 
 def _summed(parts: Tensor) -> Tensor:
@@ -153,7 +161,7 @@ def _summed(parts: Tensor) -> Tensor:
     return parts.sum(1) if parts.shape[1] > 1 else parts.squeeze(1)
 
 
-def _fields(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
     """One table of all fields, and the row of it for each field of everyone; all unknown ones have the last row."""
     if not sizes:
         return None, torch.empty(0, 0, dtype=torch.long)
@@ -163,7 +171,7 @@ def _fields(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> 
     return Table(count, dim), torch.stack(columns, 1)
 
 
-def _context(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+def context_table(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
     """One table of all context columns, and where each begins in it."""
     first = torch.tensor(list(_starts(sizes).values()), dtype=torch.long)
     return (Table(sum(sizes.values()), dim) if sizes else None), first

@@ -10,16 +10,23 @@ from hyperctr.models.deepfm import DeepFM
 from hyperctr.models.deepmcp import DeepMCP
 from hyperctr.models.dien import DIEN
 from hyperctr.models.din import DIN
+from hyperctr.models.dmf import DMF
 from hyperctr.models.dmr import DMR
 from hyperctr.models.dropoutnet import DropoutNet
+from hyperctr.models.dupn import DUPN
 from hyperctr.models.fm import FM
 from hyperctr.models.gru4rec import GRU4Rec
 from hyperctr.models.hyperctr import HyperCTR
 from hyperctr.models.lr import LR
+from hyperctr.models.marn import MARN
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
+from hyperctr.models.mian import MIAN
+from hyperctr.models.mmss import MMSS
+from hyperctr.models.naml import NAML
 from hyperctr.models.popularity import Popularity
 from hyperctr.models.wide_deep import WideDeep
 from hyperctr.models.xdeepfm import XDeepFM
+from hyperctr.models.youtubenet import YoutubeNet
 
 MODELS = {
     "hyperctr": HyperCTR,
@@ -34,6 +41,13 @@ MODELS = {
     "din": DIN,
     "dien": DIEN,
     "gru4rec": GRU4Rec,
+    "mian": MIAN,
+    "marn": MARN,
+    "youtubenet": YoutubeNet,
+    "dupn": DUPN,
+    "dmf": DMF,
+    "mmss": MMSS,
+    "naml": NAML,
 }
 
 WORN = {"aqcl": AQCL, "qcl": QCL, "icl": ICL, "dropoutnet": DropoutNet, "deepmcp": DeepMCP, "dmr": DMR}

@@ -265,12 +265,51 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
 
 
 def test_an_unknown_preset_is_refused_by_name():
-    with pytest.raises(
-        ValueError, match="unknown preset 'drfit'; the planted worlds are drift, multihop, group, fashion, coldstart, noise"
-    ):
+    known = "drift, multihop, group, fashion, coldstart, categories, noise"
+    with pytest.raises(ValueError, match=f"unknown preset 'drfit'; the planted worlds are {known}"):
         planted("drfit")
 
 
 def test_a_world_of_almost_nobody_is_refused():
     with pytest.raises(ValueError, match="at least ten of 1000 users, got 0.001"):
         planted("drift", scale=0.001)
+
+
+def categories():
+    """Category and useful modality of every item, and what the logit of each row owes to user and item together."""
+    w = world("categories")
+    category = w.dataset.items.fields["category"] - 1
+    return w, category, w.useful[category]
+
+
+def nearest(x, of, count):
+    """Share of items whose features lie nearest to the mean of their own group."""
+    means = np.stack([x[of == g].mean(0) for g in range(count)])
+    return np.mean(np.square(x[:, None] - means).sum(2).argmin(1) == of)
+
+
+def test_every_modality_shows_the_category():
+    w, category, _ = categories()
+    assert w.useful.tolist() == [0, 0, 1, 1, 2, 2]
+    for name in MODALITIES:
+        assert nearest(w.dataset.items.modalities[name], category, 6) > 0.9
+
+
+def test_in_a_category_the_useful_modality_tells_what_is_liked_and_no_other_does():
+    w, category, useful = categories()
+    told = np.full(w.dataset.items.num_items, -1)
+    told[w.dataset.interactions.item] = w.cluster[:, 0]
+    shown = told >= 0
+    assert (told[shown] // 4 == useful[shown]).all()
+    for c in range(6):
+        for m, name in enumerate(MODALITIES):
+            of = (category == c) & shown
+            share = nearest(w.dataset.items.modalities[name][of], told[of] % 4, 4)
+            assert share > 0.95 if m == w.useful[c] else share < 0.7  # by chance 0.25; four means fit some of it
+
+
+def test_many_rows_of_the_end_are_of_items_without_training_rows():
+    w = planted("categories", scale=0.5)
+    log, parts = w.dataset.interactions, split(w.dataset.interactions)
+    cold = ~np.isin(log.item[parts.test], log.item[parts.train])
+    assert 0.08 < cold.mean() < 0.3
