@@ -47,6 +47,7 @@ class Tables:
             unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
         item_fields, item_sizes: the same of items, [num_items + 1].
         context_sizes: number of categories of each column of `Batch.context`.
+        of_user: names of those columns that tell what the user has done so far.
         statistics: of every item at the start of every slice, None for models that read none.
         titles: numbers of the words of each item's title, int [num_items + 1, L], and `num_words` itself for padding;
             None without titles, or for models that read none.
@@ -71,6 +72,7 @@ class Tables:
     item_fields: Mapping[str, Tensor] = field(default_factory=dict)
     item_sizes: Mapping[str, int] = field(default_factory=dict)
     context_sizes: Mapping[str, int] = field(default_factory=dict)
+    of_user: tuple[str, ...] = ()
     statistics: Statistics | None = None
     titles: Tensor | None = None
     num_words: int = 0
@@ -117,7 +119,8 @@ class Batch:
         clicks_before: clicks of the candidate strictly before the row, by anyone, float [B].
         shows_before: logged impressions of the candidate strictly before the row, float [B]; None where non-clicks were
             not logged.
-        context: categorical context columns, [B, K]; None where the log has none or the row was drawn.
+        context: categorical context columns, [B, K]: what was logged, then what is derived from user and time; -1 where
+            unknown. None where nothing is derived and the log has none or the row was drawn.
         label: 1 clicked, 0 not, float [B].
         last: whether this is the last of the batches that share one propagation (`model.batches_per_graph`).
         view: whether this is the batch just seen once more, augmented (AQCL): a model that keeps states from batch to

@@ -39,6 +39,7 @@ from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
+from hyperctr.data.moments import OF_USER, SIZES
 from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
 from hyperctr.data.titles import tokens
@@ -176,8 +177,8 @@ def prepare(
         user_sizes=dict(dataset.users.sizes),
         item_fields=_fields(dataset.items, seen[1]),
         item_sizes=dict(dataset.items.sizes),
-        # drawn negatives have no context: no model may tell clicks by it
-        context_sizes=dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {},
+        context_sizes=_context(run, log),
+        of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
         num_types=log.num_types,
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
     )
@@ -205,6 +206,24 @@ def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
         shown = np.zeros(size, bool)
         shown[code[seen]] = True
         found[name] = torch.from_numpy(np.append(np.where(shown[code], code, size), size))
+    return found
+
+
+def _context(run: config.Run, log: Interactions) -> dict[str, int]:
+    """Number of categories of each column of context, those that are derived last.
+
+    Drawn negatives have no logged context: no model may tell clicks by it.
+
+    Raises:
+        ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
+    """
+    found = dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {}
+    for name in run.data.derive or ():
+        if not log.has_time and name != "clicks":
+            raise ValueError(f"data.derive={name} needs times, the data has only an order; clicks needs none")
+        if name in found:
+            raise ValueError(f"data.derive={name}: the data has a context column of this name; leave one of them out")
+        found[name] = SIZES[name]
     return found
 
 
@@ -239,7 +258,7 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
         )  # fmt: skip
         slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
     before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
-    loader = Loader(log, run.data.history, known=before if parts.leaky else None)
+    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
     return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
 
 

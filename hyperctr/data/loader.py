@@ -15,6 +15,7 @@ import torch
 
 from hyperctr.batch import Batch, History
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.moments import moments
 
 Draw = Literal["uniform", "popularity"]
 
@@ -90,17 +91,24 @@ class Loader:
         history: how many of a user's last clicks a row carries, T.
         known: of a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
             Negatives then are items that the user never met in all of `log`, later events included, as in the papers.
+        derive: columns of `hyperctr.data.moments` that stand behind those of the context.
 
     Raises:
         ValueError: a history shorter than one.
     """
 
-    def __init__(self, log: Interactions, history: int = 100, known: Interactions | None = None):
+    def __init__(
+        self,
+        log: Interactions,
+        history: int = 100,
+        known: Interactions | None = None,
+        derive: tuple[str, ...] = (),
+    ):
         if history < 1:
             raise ValueError(f"history must be at least one click long, got {history}")
         leaky = known is not None
         known = known if leaky else log
-        self.log, self.history = log, history
+        self.log, self.history, self.derive = log, history, derive
         clicks = known.take(known.clicks())
         self._clicks_of_user, self._clicks = Before(clicks.user, clicks.time, log.num_users), clicks
         self._clicks_of_item = Before(clicks.item, clicks.time, log.num_items)
@@ -219,13 +227,20 @@ class Loader:
     ) -> Batch:
         """Make a batch of any (user, item, time), in the log or not: `user` and `time` a query, the rest a row."""
         clicks, end = self._clicks, self._clicks_of_user.end(user, time)
-        start = np.maximum(self._clicks_of_user.first(user), end - self.history)
+        earliest = self._clicks_of_user.first(user)
+        start = np.maximum(earliest, end - self.history)
         place = start[:, None] + np.arange(max(1, (end - start).max(initial=0)))
         mask = place < end[:, None]
         past = self._clicks_of_user.order[np.where(mask, place, 0)] if len(clicks) else place
 
         def column(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.where(mask, values[past], 0) if len(clicks) else np.zeros(mask.shape, np.int64))
+
+        if self.derive:
+            logged = self.log.logged_non_clicks and self.log.context is not None  # unknown here where none is given
+            known = np.full((len(item), len(self.log.context_names)), -1) if context is None else context
+            found = moments(self.derive, time, end - earliest, *(self._when(x) for x in (end - 1, earliest)))
+            context = np.concatenate([known, found[query]], 1) if logged else found[query]
 
         def count(events: Before) -> torch.Tensor:
             return torch.from_numpy(events.count(item, time[query]).astype(np.float32))
@@ -241,10 +256,16 @@ class Loader:
                 mask=torch.from_numpy(mask),
                 time=column(clicks.time),
                 type=None if clicks.type is None else column(clicks.type),
-                length=torch.from_numpy(end - self._clicks_of_user.first(user)),
+                length=torch.from_numpy(end - earliest),
             ),
             clicks_before=count(self._clicks_of_item),
             shows_before=None if self._shows_of_item is None else count(self._shows_of_item),
             context=None if context is None else torch.from_numpy(context),
             label=torch.from_numpy(label.astype(np.float32)),
         )
+
+    def _when(self, place: np.ndarray) -> np.ndarray:
+        """Times of the clicks at these places of `Before.order`; anything where there is none."""
+        if not len(self._clicks):
+            return place
+        return self._clicks.time[self._clicks_of_user.order[np.clip(place, 0, len(self._clicks) - 1)]]

@@ -153,7 +153,8 @@ class Embed(nn.Module):
         """The context as [B, K, d]."""
         if self.context is None or batch.context is None:
             return self.item.weight.new_zeros(len(batch), len(self.context_first), self.dim)
-        return self.context(batch.context + self.context_first)
+        number = batch.context + self.context_first
+        return self.context(number.where(batch.context >= 0, self.context.num_embeddings - 1))
 
 
 def _summed(parts: Tensor) -> Tensor:

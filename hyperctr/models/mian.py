@@ -14,8 +14,8 @@ Where we differ from the paper, and why:
 - The softmax over two classes of Eq. (17) is the sigmoid of the difference of its two numbers: one number here.
 - Without clicks R_ibim is [e_i; 0]; a data set without context has no parts of it. A click on an unknown item is a
   click whose vector is zero, and so is an unknown field.
-- "L2 of 0.001" is read as a penalty on matrices, and on the rows looked up, a mean over the batch's rows: on whole
-  tables it would wipe out rare ids. `train.l2` comes on top, set it to 0 for the paper's.
+- "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows: on whole tables it would wipe
+  out rare ids, and on matrices (`l2_dense`) it keeps small data from being learned. `train.l2` comes on top.
 - Numbers (Eq. 2) are read in classes, as all fields here. A modality is one more part of an item's vector.
 """
 
@@ -38,7 +38,6 @@ from hyperctr.layers.ranges import check_shares, check_sizes
 
 BLOCK = 64  # queries whose self-attention fits into a CPU's cache: a quarter faster than all at once
 HIDDEN = -1e30  # score of what is no click; finite, so that a history without any gives no NaN
-STD = 0.02  # of every weight at the start, a normal cut at two of it
 PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
 """What Eq. (14) puts together, in its order: candidate, context, behaviours and user as they are, then each
 interaction of the candidate."""
@@ -62,12 +61,15 @@ class Config:
     """Width to which the parts of the global attention are brought; the paper does not say."""
     hidden: tuple[int, ...] = (32, 8)
     """Widths of the network on top."""
+    std: float = 0.02
+    """Of every weight at the start, a normal cut at two of it. Small data learn sooner from 0.1."""
     dropout: float = 0.2
     """Share of activations dropped behind self-attention, feed-forward network and each layer on top."""
-    l2_dense: float = 1e-3
-    """Penalty on half the squares of all matrices but the tables."""
     l2_embedding: float = 1e-3
     """Penalty on half the squares of the table rows that a row of the batch looks up, a mean over rows."""
+    l2_dense: float = 0.0
+    """Penalty on half the squares of all matrices but the tables. With the paper's 0.001 small data are not learned:
+    the layers are many and their weights small, so that all shrink to zero before any of them sees a signal."""
     ibim: bool = True
     """Whether the candidate interacts with the clicks, Table 3; the block goes with it."""
     iuim: bool = True
@@ -82,6 +84,8 @@ class Config:
     def __post_init__(self):
         check_sizes(self, "dim", "history", "heads", "global_dim", "hidden")
         check_shares(self, "dropout")
+        if not 0 < self.std < math.inf:
+            raise ValueError(f"model.std must be a number above 0, got {self.std}")
         for name, value in (("encoder", ("pre_ln", "post_ln", "none")), ("weights", ("per_index", "shared"))):
             if getattr(self, name) not in value:
                 raise ValueError(f"model.{name} must be one of {', '.join(value)}, got {getattr(self, name)}")
@@ -250,8 +254,10 @@ class MIAN(nn.Module):
         self.config = config
         self.embed = embed = Embed(tables, config.dim)
         moments = list(tables.context_sizes)
-        self.user_fields = ("user", *tables.user_sizes)  # names, in the order of the vectors
-        self.context_fields = tuple(moments)
+        self.user_fields = ("user", *tables.user_sizes, *tables.of_user)  # names, in the order of the vectors
+        self.context_fields = tuple(name for name in moments if name not in tables.of_user)
+        at = [[moments.index(name) for name in names] for names in (tables.of_user, self.context_fields)]
+        self.user_at, self.context_at = at  # columns of the context that belong to either group
         count, heads = len(self.user_fields), config.heads
         width = embed.item_parts * config.dim
         wide = -(-width // heads) * heads
@@ -279,7 +285,7 @@ class MIAN(nn.Module):
         self.top = mlp(config.global_dim if config.gim else sum(widths), config.hidden, config.dropout)
         self.out = nn.Linear(config.hidden[-1], 1)
         self.hidden_dim = config.hidden[-1]
-        _truncated(self)
+        _truncated(self, config.std)
 
     def forward(self, batch: Batch) -> Output:
         groups = self.groups(batch)
@@ -294,7 +300,8 @@ class MIAN(nn.Module):
     def groups(self, batch: Batch) -> Groups:
         """Eq. (1)-(2): candidate, clicks, user and context of a batch."""
         past = latest(batch.past, self.config.history)
-        item, clicks, user, context = self.embed.groups(replace(batch, past=past))
+        item, clicks, user, moments = self.embed.groups(replace(batch, past=past))
+        user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
         return Groups(item.flatten(1), clicks.flatten(2), past.mask, batch.query, user, context)
 
     def interact(self, groups: Groups) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -342,11 +349,11 @@ def latest(past: History, most: int) -> History:
     return History(column(past.item), place >= 0, column(past.time))
 
 
-def _truncated(model: nn.Module) -> None:
+def _truncated(model: nn.Module, std: float) -> None:
     """Start as the paper does: matrices normal, cut at two deviations, biases zero, unknown rows zero."""
     for p in model.parameters():
         if p.ndim == 2:
-            nn.init.trunc_normal_(p, std=STD, a=-2 * STD, b=2 * STD)
+            nn.init.trunc_normal_(p, std=std, a=-2 * std, b=2 * std)
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
