@@ -43,6 +43,7 @@ class TimeGrid:
         every: str | None = None,
         origin: int | None = None,
         count: int | None = None,
+        later: ArrayLike | Tensor | None = None,
     ) -> TimeGrid:
         """Cut by the calendar (`every`) or into slices with equally many times (`count`).
 
@@ -52,16 +53,20 @@ class TimeGrid:
             origin: start of slice 0, seconds; for months and years the start of a month. None takes the first time
                 down to the hour (h), to midnight (d, w), to the first of its month (mo) or to the first of January (y).
             count: number of quantiles. Equal times are never parted, so many ties give fewer slices.
+            later: times after all of `times`, with count alone: further slices, each closed by as many of them as a
+                quantile holds. Where a slice starts depends on what was before, so a stream is cut as it comes.
 
         Raises:
             ValueError: not exactly one of every and count, an unknown unit, an origin that is not the start of a
-                month, no times to start from, or times that cannot be seconds.
+                month, no times to start from, or times that cannot be seconds; later times that are not later.
         """
         times = seconds(times)
         if (every is None) == (count is None):
             raise ValueError(f"give either every or count, got every={every!r} and count={count!r}")
         if count is not None:
-            return cls._quantiles(times, count, origin)
+            return cls._quantiles(times, count, origin, None if later is None else seconds(later))
+        if later is not None:
+            raise ValueError("later times need count: slices of a calendar go on by themselves")
         _width(every)
         if origin is None:
             if not len(times):
@@ -72,13 +77,19 @@ class TimeGrid:
         return cls(every=every, origin=int(origin), num_slices=latest + 1)
 
     @classmethod
-    def _quantiles(cls, times: np.ndarray, count: int, origin: int | None) -> TimeGrid:
+    def _quantiles(cls, times: np.ndarray, count: int, origin: int | None, later: np.ndarray | None) -> TimeGrid:
         if count < 1 or origin is not None:
             raise ValueError(f"quantiles need count >= 1 and no origin, got count={count} and origin={origin}")
         if not len(times):
             raise ValueError(f"there are no times to cut into {count} quantiles")
         ordered = np.sort(times)
-        edges = np.unique(ordered[np.arange(count) * len(times) // count])
+        edges = ordered[np.arange(count) * len(times) // count]
+        if later is not None and len(later):
+            if later.min() <= ordered[-1]:
+                raise ValueError(f"later times must lie after {ordered[-1]}, the last of the others, got {later.min()}")
+            size = max(1, len(times) // count)
+            edges = np.concatenate([edges, ordered[-1:] + 1, np.sort(later)[size - 1 :: size] + 1])
+        edges = np.unique(edges)
         return cls(every=None, origin=int(edges[0]), num_slices=len(edges), edges=tuple(edges.tolist()))
 
     def __post_init__(self) -> None:

@@ -190,7 +190,7 @@ def _hyperedges(row: _Row, data: Dataset, top: int) -> Iterator[Line]:
         for m, e in _held(row, k)[:top]:
             h = side.graphs[m]
             logit = row.reading(k, _without(row, side.graphs, m, np.arange(h.num_hyperedges) == e)).logit()
-            modality = row.model.slices.names[m] if m else ""
+            modality = row.model.states.slices.names[m] if m else ""
             yield "hyperedge", SIDES[k], row.slices[k], modality, _called(data, k, h, e), len(h.members(e)), logit
 
 
@@ -221,13 +221,13 @@ def _without(row: _Row, graphs: Sequence[Hypergraph], m: int, gone: np.ndarray) 
     rest = list(graphs)
     rest[m] = subhypergraph(graphs[m], hyperedges=~gone)
     if m:
-        rest[0] = union(*rest[1:], merge=not row.model.slices.own)  # as it was built
+        rest[0] = union(*rest[1:], merge=not row.model.states.slices.own)  # as it was built
     return rest
 
 
 def _start(row: _Row, data: Dataset, slice: int) -> str:
     """The first day of a slice."""
-    return _when(data, row.model.slices.grid.start(slice))
+    return _when(data, row.model.states.slices.grid.start(slice))
 
 
 def _notes(row: _Row, data: Dataset, who: tuple[str, str], top: int) -> Iterator[str]:
@@ -290,14 +290,14 @@ class _Row:
             model(batch)  # joint mode: the hypergraphs are those of the weights now
         row, now = cls(model, batch), model.slice_of(batch.time)
         looks = [(now, model.config.carry == "none")]
-        looks += [(now + 1, True)] if model.slices.own else []  # its own slice, if there is a state in it
+        looks += [(now + 1, True)] if model.states.slices.own else []  # its own slice, if there is a state in it
         for k, node in enumerate((batch.user, batch.item)):
-            carried = model.kinds[k].carried
+            carried = model.states.kinds[k].carried
             for at, only in looks if model.config.depth else []:
                 found = carried.find(node, at, only)
                 if found >= 0:
                     n = int(torch.searchsorted(carried.offset, found, right=True)) - 1
-                    side = model.kinds[k].sides[n]
+                    side = model.states.kinds[k].sides[n]
                     read = row._set(k, slices=n, sides=side, older=row.states[k]).reading(k, side.graphs)
                     row = read if row.sides[k] is None or read.states[k] is not row.states[k] else row
         return row
@@ -310,10 +310,11 @@ class _Row:
     @torch.no_grad()
     def logit(self) -> float:
         """The logit, the states taken as they are."""
-        model = copy.copy(self.model)
-        kinds = zip(model.kinds, self.states, strict=True)
-        model.kinds = tuple(replace(kind, carried=_Told(state)) for kind, state in kinds)
-        model._step = 1  # nothing is renewed
+        model, states = copy.copy(self.model), copy.copy(self.model.states)
+        told = zip(states.kinds, self.states, strict=True)
+        states.kinds = [replace(kind, carried=_Told(state)) for kind, state in told]
+        states.step = 1  # nothing is renewed
+        model._modules = model._modules | {"states": states}
         return model(self.batch).logit.item()
 
     def local(self, k: int) -> int:
@@ -325,9 +326,10 @@ class _Row:
         """With other hypergraphs on the side's nodes, or none, in the place of those of the user (0) or item (1)."""
         state = self.older[k]
         if graphs is not None:
-            found = self.model._compacted(self.sides[k], graphs)
+            states = self.model.states
+            found = states.compacted(self.sides[k], graphs)
             place = int(found.place[self.local(k)])
-            state = self.model._convolve(self.model.kinds[k], found)[-1][place] if place >= 0 else state
+            state = states.convolve(states.kinds[k], found, self.model._inputs)[-1][place] if place >= 0 else state
         return self._set(k, states=state)
 
     def blind(self, modality: str) -> _Row:

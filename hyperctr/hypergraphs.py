@@ -17,7 +17,9 @@ import torch
 
 from graphs import Hypergraph, TimeGrid
 from graphs.build import drop_small, merge_equal, union
+from hyperctr.config import Slices
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.split import Split
 
 AUGMENT = ("S1", "S2", "S2-cluster", "S2-couser")
 ALIKE = 0.5  # Jaccard index from which on two items have alike users
@@ -65,6 +67,29 @@ class SlicedHypergraphs:
     def without(self, h: Hypergraph, nodes: np.ndarray, hyperedge_ids: np.ndarray) -> Hypergraph:
         """One of these hypergraphs, or a sample of it, without some incidences: `without`."""
         return without(h, nodes, hyperedge_ids)
+
+
+def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the log") -> TimeGrid:
+    """Cut the timeline as a run asks: by the clock, or so that equally many training clicks fall in each slice.
+
+    Under the temporal split slices of equal counts go on behind the training rows, one as soon as as many clicks have
+    come; otherwise validation and test rows would read ever older hypergraphs.
+
+    Args:
+        log: every event. parts: which of its rows are for training. slices: settings.
+        name: what to call the log in an error.
+
+    Raises:
+        ValueError: no training clicks, or slices by the clock of a log without times.
+    """
+    clicked = log.time[parts.train][log.label[parts.train] == 1]
+    if slices.count:
+        time = log.time[log.clicks()]
+        later = time[time > clicked.max(initial=0)] if parts.kind == "temporal" else None
+        return TimeGrid.cut(clicked, count=slices.count, later=later)
+    if not log.has_time:
+        raise ValueError(f"{name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)")
+    return TimeGrid.cut(clicked, every=slices.every)
 
 
 def slice_hypergraphs(

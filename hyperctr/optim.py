@@ -42,10 +42,11 @@ class RowAdam(torch.optim.Optimizer):
                     state["touched"] = torch.zeros(len(table), dtype=torch.int32)
                 gradient = table.grad.coalesce()
                 rows, g = gradient.indices()[0], gradient.values()
-                touched = state["touched"][rows] + 1
-                mean = state["mean"][rows].lerp_(g, 1 - b1)
-                square = state["square"][rows].mul_(b2).addcmul_(g, g, value=1 - b2)
-                state["touched"][rows], state["mean"][rows], state["square"][rows] = touched, mean, square
+                touched = state["touched"].index_select(0, rows) + 1
+                mean = state["mean"].index_select(0, rows).lerp_(g, 1 - b1)
+                square = state["square"].index_select(0, rows).mul_(b2).addcmul_(g, g, value=1 - b2)
+                for name, new in (("touched", touched), ("mean", mean), ("square", square)):
+                    state[name].index_copy_(0, rows, new)
                 times = touched[:, None].double()  # in float32, 1 - 0.999 has four digits
                 one, two = ((1 - b**times).to(g.dtype) for b in (b1, b2))
                 deviation = (square / two).sqrt_().add_(group["eps"])
@@ -79,8 +80,8 @@ def decay(model: nn.Module, l2: float) -> None:
         if p.grad is None or p.ndim != 2:
             continue
         g, rows = (p.grad._values(), p.grad._indices()[0]) if p.grad.is_sparse else (p.grad, slice(None))
-        touched = (g != 0).any(1, keepdim=True)
-        g.add_(touched * p.detach()[rows], alpha=l2)
+        touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_()  # 1 where a row has a gradient
+        g.addcmul_(touched, p.detach()[rows], value=l2)
 
 
 def clip(model: nn.Module, norm: float) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.data import reduce
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
+from hyperctr.hypergraphs import time_grid
 from hyperctr.models import MODELS
 
 SHARE = 0.8  # of the machine's memory that a run may fill
@@ -124,10 +124,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     work = _Work()
     if MODELS[run.model_name].reads_slices:
         clicks = log.clicks()
-        clicked = log.time[parts.train][log.label[parts.train] == 1]
-        grid = TimeGrid.cut(
-            clicked, **({"count": run.slices.count} if run.slices.count else {"every": run.slices.every})
-        )
+        grid = time_grid(log, parts, run.slices, dataset.name)
         if parts.leaky or run.slices.graphs == "frozen":
             clicks = np.intersect1d(clicks, parts.train, assume_unique=True)
         at, closed = grid.slice_of(log.time[clicks]), int(grid.slice_of(log.time[-1:] + 1)[0])

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -107,9 +108,19 @@ def claim(out: Path, base: config.Run, what: str) -> None:
 
 
 def _process() -> ProcessPoolExecutor:
-    """A process; Ctrl-C reaches the caller alone, who ends it."""
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    """A process that ends with its caller; Ctrl-C reaches the caller alone, who ends it."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(caller: multiprocessing.process.BaseProcess) -> None:
+    """A killed caller can end nobody; without it a run would go on unseen, beside the one that continues it."""
+    caller.join()
+    os._exit(1)
 
 
 def _outcome(future: Future) -> dict | BaseException:

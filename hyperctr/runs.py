@@ -45,7 +45,7 @@ from hyperctr.data.split import Split, split
 from hyperctr.data.titles import tokens
 from hyperctr.evaluation import evaluate, score
 from hyperctr.fit import Progress, fit
-from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs
+from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.interests import Interests, Joint, learn
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS, WORN
@@ -152,15 +152,7 @@ def prepare(
         return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     if parts is None:
         parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
-    clicked = log.time[parts.train][log.label[parts.train] == 1]
-    if run.slices.count:
-        grid = TimeGrid.cut(clicked, count=run.slices.count)
-    elif not log.has_time:
-        raise ValueError(
-            f"{dataset.name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)"
-        )
-    else:
-        grid = TimeGrid.cut(clicked, every=run.slices.every)
+    grid = time_grid(log, parts, run.slices, dataset.name)
     seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
     seen[0][log.user[parts.train]] = True
     seen[1][log.item[parts.train]] = True
@@ -172,7 +164,7 @@ def prepare(
         seen_user=torch.from_numpy(seen[0]),
         seen_item=torch.from_numpy(seen[1]),
         click_rate=float(log.label[parts.train].mean()),
-        clicks_per_user=len(clicked) / max(int(seen[0].sum()), 1),
+        clicks_per_user=float(log.label[parts.train].sum()) / max(int(seen[0].sum()), 1),
         user_fields=_fields(dataset.users, seen[0]),
         user_sizes=dict(dataset.users.sizes),
         item_fields=_fields(dataset.items, seen[1]),

@@ -1,22 +1,29 @@
-"""What a node remembers of the slices behind it: its last state before a slice, kept, looked up and renewed.
+"""What a node remembers of the slices behind it: its last state before a slice, propagated, kept, looked up, renewed.
 
 A node's state in slice n is what a stack of convolutions on the hypergraphs of n gives (HyperCTR Eq. 5), one vector a
 hypergraph, side by side. A row in slice m reads each node's state of the last slice before m in which it was active
 (`Carried.find`). States are cached without gradients; those of one slice at a time may be `Live`: just computed, with
-gradients. A node that no hyperedge of the slice holds has no state and keeps its input.
+gradients. A node that no hyperedge of the slice holds has no state. `States` is the part of a model that does all this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.profiler import record_function
 
 from graphs import Hypergraph
+from graphs.sample import blocks, cap
+from hyperctr.batch import Batch
+
+Inputs = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,25 +74,36 @@ class Carried:
             found &= key % self.num_slices == slice - 1
         return torch.where(found, self.row[at.clamp(min=0)], -1)
 
-    def keep(self, places: Sequence[Tensor | None], states: Sequence[Tensor | None]) -> float:
+    def keep(self, places: Sequence[Tensor | None], states: Iterable[Tensor | None]) -> float:
         """Replace the cache: for each slice the `Live.place` and `Live.state` (None: empty slice).
+
+        From a generator of states memory holds one slice's beside the cache.
 
         Returns:
             how far the states moved, |new - old| / |new|; NaN where the cache held other nodes.
         """
-        old = self.state, self.place
-        count, parts, kept = 0, [], []
-        for n, (place, state) in enumerate(zip(places, states, strict=True)):
+        count, parts = 0, [torch.empty(0, dtype=torch.long)]
+        for n, place in enumerate(places):
             self.begin[n] = count
             if place is not None:
                 parts.append(torch.where(place >= 0, place + count, -1))
-                kept.append(state)
-                count += len(state)
-        if kept:
-            self.place, self.state = torch.cat(parts), torch.cat(kept)
-        if old[0].shape != self.state.shape or not torch.equal(old[1], self.place):
-            return float("nan")
-        return float((self.state - old[0]).norm() / self.state.norm().clamp(min=1e-12))
+                count += int((place >= 0).sum())
+        place = torch.cat(parts)
+        same = len(self.state) == count and torch.equal(place, self.place)
+        if not same:
+            self.place, self.state = place, torch.empty(0, 0)
+        moved, length = 0.0, 0.0
+        for n, state in enumerate(states):
+            if state is None:
+                continue
+            if len(self.state) < count:
+                self.state = state.new_empty(count, state.shape[1])
+            old = self.state[self.begin[n] :][: len(state)]
+            if same:
+                moved += float((state - old).square().sum())
+                length += float(state.square().sum())
+            old.copy_(state)
+        return (moved / max(length, 1e-24)) ** 0.5 if same else float("nan")
 
     def renew(self, live: Live) -> None:
         """Replace the cached states of one slice, which has the same states."""
@@ -114,7 +132,7 @@ class Carried:
 
 
 def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergraph]]:
-    """Leave out the nodes that no hyperedge of any of the hypergraphs holds, whom a convolution would not change.
+    """Leave out the nodes that no hyperedge of any of the hypergraphs holds, on which Eq. (5) has nothing to say.
 
     Args:
         graphs: hypergraphs on the same n nodes.
@@ -140,3 +158,274 @@ def _on(h: Hypergraph, place: np.ndarray, count: int) -> Hypergraph:
     return Hypergraph.from_members(
         indptr, place[indices], value, count, hyperedge_weight=weight, hyperedge_ids=h.hyperedge_ids
     )
+
+
+@dataclass(frozen=True)
+class Round:
+    """The hypergraphs of one slice and kind of node as they are propagated: capped in training, nodes compacted.
+
+    Attributes:
+        nodes: global numbers of the nodes that take part, [n].
+        place: of every node active in the slice among them; -1 for those that no hyperedge holds, [active].
+        graphs: one for the group and each modality, on those n nodes.
+    """
+
+    nodes: Tensor
+    place: Tensor
+    graphs: list[Hypergraph]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What convolving users and convolving items differ in.
+
+    Attributes:
+        name: "users" or "items". number: 0 or 1.
+        sides: the hypergraphs of each slice, `hyperctr.hypergraphs.Side`; None where it is empty.
+        carried: the states.
+    """
+
+    name: str
+    number: int
+    sides: tuple
+    carried: Carried
+
+
+class States(nn.Module):
+    """States of users and items on the hypergraphs of the slices before a row, HyperCTR section 2.3, and their renewal.
+
+    `refresh` fills the cache, exactly in evaluation and on capped hypergraphs in training; in a training step `live`
+    propagates what gradients go through, as `config.propagation` says; `read` gives what rows read of nodes.
+
+    Args:
+        config: `hyperctr.models.hyperctr.Config`.
+        slices: the sliced hypergraphs, `hyperctr.hypergraphs.SlicedHypergraphs`.
+        convs: for users and for items, for the group and each modality: the layers of Eq. (5).
+        operator: what the layers take in the place of a hypergraph, made of it; None: the hypergraph itself.
+
+    Where `inputs` is asked for: X^(0) of (kind's number, nodes [n]), side by side, [n, graphs * d].
+    """
+
+    def __init__(
+        self, config, slices, convs: nn.ModuleList, operator: Callable[[Hypergraph], Hypergraph] | None = None
+    ):
+        super().__init__()
+        self.config, self.convs, self.operator = config, convs, operator
+        d = config.dim
+        self.mix = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1)) if config.carry == "gate" else None
+        self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
+        sides = slices.users, slices.items
+        self.kinds = [
+            Kind(name, number, sides[number], Carried([side and side.nodes for side in sides[number]]))
+            for number, name in enumerate(("users", "items"))
+        ]
+        self.slices = slices
+        self._active = [n for n in range(len(slices)) if any(kind.sides[n] is not None for kind in self.kinds)]
+        self._reach = int(slices.own)  # 1: rows read their own slice too
+        self._begin()
+
+    def train(self, mode: bool = True) -> States:
+        """Switch between training and evaluation; the cached states are renewed before they are next read."""
+        if mode and not self.training:
+            self.rounds += 1
+        self._begin()
+        return super().train(mode)
+
+    def _begin(self) -> None:
+        """Forget what belongs to the round of training or evaluation before."""
+        self.step, self._rounds, self._held = 0, {}, None
+
+    def use(self, slices) -> None:
+        """Take other hypergraphs on the same nodes."""
+        self.slices, self._rounds = slices, {}
+        self.kinds = [replace(kind, sides=(slices.users, slices.items)[kind.number]) for kind in self.kinds]
+
+    def refresh(self, inputs: Inputs) -> dict[str, float]:
+        """Renew the cached states where that is due: at the first step of a round, and as `config.refresh` says.
+
+        Returns:
+            how far they moved since the last time, if there was one.
+        """
+        due = self.step == 0 or (self.training and self.config.refresh and self.step % self.config.refresh == 0)
+        self.step += 1
+        if not due or self.config.depth == 0:
+            return {}
+        moved = {}
+        with torch.no_grad(), record_function("propagate"):
+            for kind in self.kinds:
+                rounds, hidden = [side and self._round(kind, n) for n, side in enumerate(kind.sides)], []
+                distance = kind.carried.keep([r and r.place for r in rounds], self._all(kind, rounds, inputs, hidden))
+                kind.carried.hidden = [torch.cat(x) for x in zip(*hidden, strict=True)]
+                if self.step > 1:
+                    moved[f"drift_{kind.name}"] = distance
+                if not self.training:
+                    self._rounds = {}  # nothing else in evaluation asks for them
+        return moved
+
+    def _all(self, kind: Kind, rounds: list[Round | None], inputs: Inputs, hidden: list) -> Iterator[Tensor | None]:
+        """The states of one slice after the other; `hidden` takes those of the layers before, if they are needed."""
+        for r in rounds:
+            layers = self.convolve(kind, r, inputs) if r else [None]
+            if r and self.training and self.config.propagation == "sampled":
+                hidden.append(layers[:-1])
+            yield layers[-1]
+
+    def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
+        """What rows in slices `now` read of users (0) or items (1), X^(0) plus the state: [n] -> [n, graphs * d].
+
+        Args:
+            static: X^(0), all there is without a state, [n, graphs * d].
+            live: from `live`.
+        """
+        if self.config.depth == 0:
+            return static
+        carried, only = self.kinds[number].carried, self.config.carry == "none"
+        z = carried.read(carried.find(node, now, only), torch.zeros_like(static), live)
+        if self._reach:  # then the row's own slice, where its node has a state in it
+            z = carried.read(carried.find(node, now + 1, only=True), z, live)
+        z = static + z
+        if self.mix is None:
+            return z
+        both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)  # HyperRec's gate
+        return (self.mix(both).softmax(1) * both).sum(1).flatten(1)
+
+    def live(
+        self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]], inputs: Inputs
+    ) -> tuple[list[list[Live]], Tensor | float, dict[str, float]]:
+        """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
+
+        Batches that share a propagation read the states held since the first of them. What each says about those states
+        adds up, and goes through the propagation with the last: at fixed weights, the sum of all their gradients.
+
+        Args:
+            now: slices of the batch's rows, [B].
+            asked: the users, and the items, that are read, each with the slices of who reads them.
+        """
+        past = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
+        if not (past and self.training and self.config.depth):
+            return [[], []], 0.0, {}
+        if self.config.propagation == "sampled":
+            pairs = zip(self.kinds, asked, strict=True)
+            around = [self._around(kind, past[-1], *nodes, inputs, batch.view) for kind, nodes in pairs]
+            return [live for live, _ in around], 0.0, {"staleness": max(distance for _, distance in around)}
+        chosen = past if self.config.propagation == "full" else past[-1:]
+        alone = self._reach and self.slices.target_edge == "exclude"  # each batch leaves out its own clicks
+        own = (batch, now) if alone else None
+        if not (batch.last or alone) and (self._held is not None or not batch.view):
+            if self._held is None:
+                with torch.no_grad():
+                    self._held = [self._propagate(kind, chosen, inputs) for kind in self.kinds]
+                for live in chain(*self._held):
+                    live.state.requires_grad_()
+            return self._held, 0.0, {}
+        fresh = [self._propagate(kind, chosen, inputs, own, batch.view) for kind in self.kinds]
+        if batch.view:
+            return fresh, 0.0, {}
+        held, self._held = self._held, None
+        if held is None:
+            return fresh, 0.0, {}
+        penalty, moved, length = 0.0, 0.0, 0.0
+        for new, old in zip(chain(*fresh), chain(*held), strict=True):
+            if old.state.grad is not None:
+                carried = (new.state * old.state.grad).sum()
+                penalty = penalty + carried - carried.detach()
+            moved += float((new.state.detach() - old.state.detach()).square().sum())
+            length += float(new.state.detach().square().sum())
+        return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
+
+    def _propagate(
+        self,
+        kind: Kind,
+        slices: list[int],
+        inputs: Inputs,
+        own: tuple[Batch, Tensor] | None = None,
+        view: bool = False,
+    ) -> list[Live]:
+        """Eq. (5) on the hypergraphs of some slices, also written to the cache, unless the batch is a view."""
+        found = []
+        for n in slices:
+            if kind.sides[n] is not None:
+                with record_function("propagate"):
+                    r = self._round(kind, n, own)
+                    found.append(Live(n, r.place, self.convolve(kind, r, inputs)[-1]))
+                if not (self._reach or view):
+                    kind.carried.renew(found[-1])
+        return found
+
+    def convolve(self, kind: Kind, r: Round, inputs: Inputs) -> list[Tensor]:
+        """Eq. (5), the output of every layer: [n, graphs * d] each."""
+        layers = [inputs(kind.number, r.nodes).split(self.config.dim, 1)]
+        for j in range(self.config.depth):
+            stacks = zip(self.convs[kind.number], layers[-1], r.graphs, strict=True)
+            layers.append([stack[j](x, h) for stack, x, h in stacks])
+        return [torch.cat(parts, 1) for parts in layers[1:]]
+
+    def _around(
+        self, kind: Kind, n: int, node: Tensor, now: Tensor, inputs: Inputs, view: bool
+    ) -> tuple[list[Live], float]:
+        """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
+
+        In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
+        computed (GNNAutoScale, arXiv 2106.05609), so that a step costs one hop whatever the depth.
+        """
+        if kind.sides[n] is None:
+            return [], 0.0
+        r, d, k = self._round(kind, n), self.config.dim, self.config.neighbors
+        first, end = kind.carried.offset[n], kind.carried.offset[n + 1]
+        row = kind.carried.find(node, now + self._reach)
+        target = r.place[row[(row >= first) & (row < end)] - first].unique()
+        target = target[target >= 0]
+        place = torch.full_like(r.place, -1)
+        if not len(target):
+            return [], 0.0
+        place[torch.isin(r.place, target)] = torch.arange(len(target))
+        drawn = []
+        for g, h in enumerate(r.graphs):
+            seed = (int(self.rounds), self.step, n, kind.number, g)
+            drawn.append(blocks(h, target, 1, size=k, degree=k, seed=seed))
+        layer = []
+        for j in range(self.config.depth):
+            parts = []
+            for g, (nodes, block) in enumerate(drawn):
+                at = slice(g * d, (g + 1) * d)
+                if j == 0:
+                    x = inputs(kind.number, r.nodes[nodes])[:, at]
+                else:
+                    x = kind.carried.hidden[j - 1][kind.carried.begin[n] + nodes, at]
+                    x = x.index_put((block[0].targets,), layer[-1][:, at])
+                parts.append(self.convs[kind.number][g][j](x, block))
+            layer.append(torch.cat(parts, 1))
+        new = Live(n, place, layer[-1])
+        at = kind.carried.begin[n] + target
+        moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
+        if view:
+            return [new], float(moved)
+        kind.carried.state[at] = new.state.detach()
+        for kept, x in zip(kind.carried.hidden, layer, strict=False):
+            kept[at] = x.detach()
+        return [new], float(moved)
+
+    def _round(self, kind: Kind, n: int, own: tuple[Batch, Tensor] | None = None) -> Round:
+        """The hypergraphs of slice n: in training capped, anew every round; without the batch's clicks if `own`."""
+        side, sampled = kind.sides[n], self.config.propagation == "sampled"
+        key = kind.number, n
+        if key not in self._rounds:
+            graphs, most = side.graphs, 0 if sampled or not self.training else self.config.neighbors
+            if most:
+                draw = (int(self.rounds), n, kind.number)
+                graphs = [cap(h, size=most, degree=most, seed=(*draw, g)) for g, h in enumerate(graphs)]
+            self._rounds[key] = graphs if self._reach else self.compacted(side, graphs)
+        found = self._rounds[key]
+        if not self._reach:
+            return found
+        if own:
+            batch, now = own
+            at = (batch.label == 1) & (now == n)
+            node, hyperedge = (batch.user, batch.item) if kind.number == 0 else (batch.item, batch.user)
+            found = [self.slices.without(h, node[at].numpy(), hyperedge[at].numpy()) for h in found]
+        return self.compacted(side, found)
+
+    def compacted(self, side, graphs: Sequence[Hypergraph]) -> Round:
+        """Hypergraphs on the nodes of a side, ready for the layers."""
+        kept, place, graphs = compact(graphs)
+        return Round(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)

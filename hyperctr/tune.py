@@ -70,7 +70,7 @@ def search(
         trials: points to try, those of an earlier call among them.
         epochs: most passes of a trial over the training rows.
         seed: of the points that are tried; all trials train with the run's own.
-        objective: log loss at one negative a click, or the AUC.
+        objective: log loss, at one negative a click where negatives are drawn, or the AUC, whose negative is the loss.
         space: what to search, `SPACE` if left out.
         dataset: if it has been read already.
         say: prints one line.
@@ -99,8 +99,8 @@ def search(
     def ended(found: list[Trial]) -> None:
         _write_trials(found, out / "trials.csv")
         last = found[-1]
-        words = " ".join(f"{key}={value:.4g}" for key, value in last.settings.items())
-        say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else objective} {last.loss:.5f}")
+        words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
+        say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
 
     starts = [start for start in STARTS if start.keys() == space.keys()]
     rate = round(1 / run.train.eval_every)

@@ -6,7 +6,8 @@ from other rows' z+ and the other interests (Eq. 3). How much of the pull is the
 number of the user's clicks (Eq. 6). The loss is added to the cross entropy with weight w (Eq. 8). In evaluation nothing
 of it is there: the worn model answers as the bare one, and its weights alone are what a run keeps.
 
-`ICL`, Eq. 2, is the part without interests; `QCL` has alpha = 1 for everybody. Both are rows of the paper's Table 2.
+`ICL`, Eq. 2, is the part without interests, a row of the paper's Table 2; `QCL` has alpha = 1 for everybody, an end of
+its Figure 5.
 
 Where we differ from the paper, and why:
 - Eq. 4 constrains A, not Q (A^T 1 = 1/B), and multiplies normalised vectors, as every other similarity here.
@@ -221,9 +222,9 @@ def instances(
         log d_1(z, z+), [B], and the logarithm of the sum of d_1(z, z') over z' in {z+} u Z-, [B].
     """
     scaled = z / tau
-    own = torch.eye(len(z), dtype=torch.bool) if user is None else user[:, None] == user
-    total = _LogSums.apply(scaled, plus, None if user is None else own ^ own.new_ones(len(z)).diag())
+    total = _LogSums.apply(scaled, plus, None if user is None else (user[:, None] == user).fill_diagonal_(False))
     if both:
+        own = torch.eye(len(z), dtype=torch.bool) if user is None else user[:, None] == user
         total = torch.logaddexp(total, _LogSums.apply(scaled, z, own))
     return (scaled * plus).sum(1), total
 

@@ -11,8 +11,11 @@ Where we differ from the paper, and why:
 - Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id
   vectors drown in the modality vectors, and the planted world is learned half as well.
 - Eq. 7 also sees the product T_U * e_i, in the network and beside it: a network on the two side by side needs far more
-  data to find it. E_g is read from the user's own vector too, as e_i is from the item's.
-- Eq. 5 is applied with a node that no hyperedge holds keeping its input; taken literally it would become zero.
+  data to find it. Biases b_u + b_i are added to its logit: where non-clicks are logged, who clicks much and what is
+  clicked much say more than all else, and vectors learn that only by learning too much.
+- E_g is read from the user's own vector too, as e_i is from the item's.
+- What Eq. 5 gives is added to its input X^(0) before it is read: a node that no hyperedge holds, for which Eq. 5 gives
+  zero, is its input, as everything is at depth 0.
 - A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
   form a last, open slice of the attention. The paper includes all of slice n, the label among it.
 - A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
@@ -30,25 +33,20 @@ Where we differ from the paper, and why:
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.profiler import record_function
 
 from graphs import HGCN, Hypergraph
 from graphs.dropout import Dropout
 from graphs.expand import clique
-from graphs.sample import blocks, cap
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.embed import LARGE
-from hyperctr.states import Carried, Live, compact
+from hyperctr.states import States
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,8 +361,8 @@ class Prediction(nn.Module):
 class GCN(nn.Module):
     """One layer of the paper's ablation, X' = ReLU(D^-1/2 (C + I) D^-1/2 X Theta); C counts shared hyperedges.
 
-    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as in `HGCN`, a node
-    that meets no other keeps its input.
+    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as from Eq. (5), a node
+    that meets no other gets zero.
     """
 
     def __init__(self, dim: int, dropout: float):
@@ -376,7 +374,7 @@ class GCN(nn.Module):
         """[n, d] -> [n, d]; `graph` from `pairs`."""
         y = self.drop(torch.relu(graph @ self.theta(x)))
         alone = graph.by_node.indptr.diff() == 1  # with itself
-        return torch.where(alone[:, None], x, y)
+        return y.masked_fill(alone[:, None], 0.0)
 
 
 def pairs(h: Hypergraph) -> Hypergraph:
@@ -387,29 +385,6 @@ def pairs(h: Hypergraph) -> Hypergraph:
     value = np.concatenate([c.data, np.ones(n)])
     degree = np.bincount(row, value, minlength=n) ** -0.5
     return Hypergraph.from_pairs(row, column, n, n, weight=value * degree[row] * degree[column])
-
-
-@dataclass(frozen=True)
-class Round:
-    """The hypergraphs of one slice and kind of node as they are propagated: capped in training, nodes compacted."""
-
-    nodes: Tensor
-    """Global numbers of the nodes that take part, [n]."""
-    place: Tensor
-    """Of every node active in the slice among them; -1 for those that no hyperedge holds, [active]."""
-    graphs: list[Hypergraph]
-    """One for the group and each modality, on those n nodes."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What convolving users and convolving items differ in."""
-
-    name: str
-    number: int
-    sides: tuple
-    """The hypergraphs of each slice, `hyperctr.hypergraphs.Side`; None where it is empty."""
-    carried: Carried
 
 
 class HyperCTR(nn.Module):
@@ -435,17 +410,19 @@ class HyperCTR(nn.Module):
                 'model.propagation = "sampled" cannot leave out the own clicks of the random split: choose "slice" or '
                 '"full", or slices.target_edge = "keep"'
             )
-        d, self.config, self.slices = config.dim, config, tables.slices
+        d, slices, self.config = config.dim, tables.slices, config
         self.modalities = list(tables.modalities)
-        graphs = len(self.slices.names)
+        graphs = len(slices.names)
         # E_U and M_I; the last row: any unknown one
         self.user = nn.Embedding(tables.num_users + 1, d, sparse=tables.num_users > LARGE)
         self.item = nn.Embedding(tables.num_items + 1, d, sparse=tables.num_items > LARGE)
+        self.user_bias = nn.Embedding(tables.num_users + 1, 1, sparse=tables.num_users > LARGE)
+        self.item_bias = nn.Embedding(tables.num_items + 1, 1, sparse=tables.num_items > LARGE)
         self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in tables.modalities.items()})  # P_m
         self.temporal = TemporalAttention(config)
         # Theta of users' and of items' hypergraphs, a stack of layers each, shared by all slices
-        self.convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
-        self.mix = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1)) if config.carry == "gate" else None
+        convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
+        self.states = States(config, slices, convs, pairs if config.conv == "gcn" else None)
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
@@ -456,20 +433,11 @@ class HyperCTR(nn.Module):
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        grid, count = self.slices.grid, len(self.slices) + 1  # the open slice, which behind the last quantile is none
+        grid, count = slices.grid, len(slices) + 1  # the open slice, which behind the last quantile is none
         starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
-        self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
-        sides = self.slices.users, self.slices.items
-        self.kinds = [
-            Kind(name, number, sides[number], Carried([side and side.nodes for side in sides[number]]))
-            for number, name in enumerate(("users", "items"))
-        ]
-        self._active = [n for n in range(len(self.slices)) if any(kind.sides[n] is not None for kind in self.kinds)]
-        self._reach = int(self.slices.own)  # 1: rows read their own slice too
         self._interests = tables.interests
         self.interest = Interest(d) if hasattr(tables.interests, "loss") else None  # joint mode
-        self._begin()
         self.reset_parameters()
         if weights := getattr(self._interests, "weights", None):
             self.load_state_dict(weights, strict=False)  # learned before: they are where training starts
@@ -478,7 +446,9 @@ class HyperCTR(nn.Module):
         """Theta^(0) to Theta^(depth - 1)."""
         c = self.config
         gcn = c.conv == "gcn"
-        return nn.ModuleList(GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout) for _ in range(c.depth))
+        return nn.ModuleList(
+            GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout, isolated="zero") for _ in range(c.depth)
+        )
 
     def reset_parameters(self) -> None:
         """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""
@@ -495,20 +465,15 @@ class HyperCTR(nn.Module):
                 nn.init.zeros_(block.ffn[-1].weight)
         for module in (self.fusion, self.read_user, self.read_item):
             module.reset_parameters()
-
-    def train(self, mode: bool = True) -> HyperCTR:
-        """Switch between training and evaluation; the cached states are renewed before they are next read."""
-        if mode and not self.training:
-            self.rounds += 1
-        self._begin()
-        return super().train(mode)
+        for table in (self.user_bias, self.item_bias):
+            nn.init.zeros_(table.weight)
 
     def represent(self, batch: Batch) -> Tensor:
         """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
         return self(replace(batch, view=True)).hidden
 
     def forward(self, batch: Batch) -> Output:
-        measured = {} if batch.view and self._step else self.refresh()
+        measured = {} if batch.view and self.states.step else self.refresh()
         first = batch.first  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
@@ -523,17 +488,20 @@ class HyperCTR(nn.Module):
         candidate = F.embedding(of_item, inputs)
         user = self.user_vector(batch.user[first])  # [Q, d]
 
-        live, penalty, moved = self._live(batch, now, [(batch.user[first], now[first]), (item, when)])
+        asked = [(batch.user[first], now[first]), (item, when)]
+        live, penalty, moved = self.states.live(batch, now, asked, self._inputs)
 
         slice = self.slice_of(batch.past.time[row, column])
         temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
-        users, items = self.kinds
-        static = user.repeat(1, len(self.slices.names))
-        group = self._carried(users, batch.user[first], now[first], static, live[0])  # (5)  Z_U
+        static = user.repeat(1, len(self.states.slices.names))
+        group = self.states.read(0, batch.user[first], now[first], static, live[0])  # (5)  Z_U
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
-        graph = self._carried(items, item, when, candidate, live[1])  # (5)  Z_I
+        graph = self.states.read(1, item, when, candidate, live[1])  # (5)  Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
+        b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
+        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+        logit = logit + (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
         if self.training and self.interest is not None and not batch.view:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
@@ -549,7 +517,7 @@ class HyperCTR(nn.Module):
 
     def user_inputs(self, user: Tensor) -> Tensor:
         """X^(0) = E_U of each hypergraph, side by side, [n] -> [n, graphs * d]."""
-        return self.user_vector(user).repeat(1, len(self.slices.names))
+        return self.user_vector(user).repeat(1, len(self.states.slices.names))
 
     def item_inputs(self, item: Tensor) -> Tensor:
         """X^(0) of each hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
@@ -569,185 +537,18 @@ class HyperCTR(nn.Module):
         count = sum(getattr(self, f"present_{m}")[item].float() for m in self.modalities)[:, None]
         return torch.cat([x + total / count.clamp(min=1), *parts], 1)
 
-    def _inputs(self, kind: Kind, node: Tensor) -> Tensor:
-        return self.user_inputs(node) if kind.number == 0 else self.item_inputs(node)
-
-    # --- states of nodes over slices, section 2.3 ------------------------------------------------------------------
+    def _inputs(self, kind: int, node: Tensor) -> Tensor:
+        return self.item_inputs(node) if kind else self.user_inputs(node)
 
     def refresh(self) -> dict[str, float]:
-        """Renew the cached states where that is due: exact in evaluation, on capped hypergraphs in training.
+        """Renew the cached states where that is due, in joint mode on hypergraphs of the interests now.
 
         Returns:
             how far they moved since the last time, if there was one.
         """
-        due = self._step == 0 or (self.training and self.config.refresh and self._step % self.config.refresh == 0)
-        self._step += 1
-        if not due or self.config.depth == 0:
-            return {}
-        moved = {}
-        if self.interest is not None and self._step == 1:
-            self._use(self._interests.renewed(self))
-        with torch.no_grad(), record_function("propagate"):
-            for kind in self.kinds:
-                rounds = [side and self._round(kind, n) for n, side in enumerate(kind.sides)]
-                layers = [r and self._convolve(kind, r) for r in rounds]
-                distance = kind.carried.keep([r and r.place for r in rounds], [x and x[-1] for x in layers])
-                if self.training and self.config.propagation == "sampled":
-                    found = [x for x in layers if x]
-                    kind.carried.hidden = [torch.cat(x) for x in list(zip(*found, strict=True))[:-1]]
-                if self._step > 1:
-                    moved[f"drift_{kind.name}"] = distance
-        return moved
-
-    def _use(self, slices) -> None:
-        """Take other hypergraphs on the same nodes."""
-        self.slices, self._rounds = slices, {}
-        self.kinds = [replace(kind, sides=(slices.users, slices.items)[kind.number]) for kind in self.kinds]
-
-    def _begin(self) -> None:
-        """Forget what belongs to the round of training or evaluation before."""
-        self._step, self._rounds, self._held = 0, {}, None
-
-    def _carried(self, kind: Kind, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
-        """What rows in slices `now` read of nodes, [n] -> [n, graphs * d]; their inputs `static` without a state."""
-        if self.config.depth == 0:
-            return static
-        carried, only = kind.carried, self.config.carry == "none"
-        z = carried.read(carried.find(node, now, only), static, live)
-        if self._reach:  # then the row's own slice, where its node has a state in it
-            z = carried.read(carried.find(node, now + 1, only=True), z, live)
-        if self.mix is None:
-            return z
-        both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)  # HyperRec's gate
-        return (self.mix(both).softmax(1) * both).sum(1).flatten(1)
-
-    def _live(
-        self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]]
-    ) -> tuple[list[list[Live]], Tensor | float, dict]:
-        """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
-
-        Batches that share a propagation read the states held since the first of them. What each says about those states
-        adds up, and goes through the propagation with the last: at fixed weights, the sum of all their gradients.
-        """
-        past = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
-        if not (past and self.training and self.config.depth):
-            return [[], []], 0.0, {}
-        if self.config.propagation == "sampled":
-            around = [
-                self._around(kind, past[-1], *nodes, batch.view) for kind, nodes in zip(self.kinds, asked, strict=True)
-            ]
-            moved = max(distance for _, distance in around)
-            return [live for live, _ in around], 0.0, {"staleness": moved}
-        chosen = past if self.config.propagation == "full" else past[-1:]
-        alone = self._reach and self.slices.target_edge == "exclude"  # each batch leaves out its own clicks
-        if not (batch.last or alone) and (self._held is not None or not batch.view):
-            if self._held is None:
-                with torch.no_grad():
-                    self._held = [self._propagate(kind, chosen, batch) for kind in self.kinds]
-                for live in chain(*self._held):
-                    live.state.requires_grad_()
-            return self._held, 0.0, {}
-        fresh = [self._propagate(kind, chosen, batch) for kind in self.kinds]
-        if batch.view:
-            return fresh, 0.0, {}
-        held, self._held = self._held, None
-        if held is None:
-            return fresh, 0.0, {}
-        penalty, moved, length = 0.0, 0.0, 0.0
-        for new, old in zip(chain(*fresh), chain(*held), strict=True):
-            if old.state.grad is not None:
-                carried = (new.state * old.state.grad).sum()
-                penalty = penalty + carried - carried.detach()
-            moved += float((new.state.detach() - old.state.detach()).square().sum())
-            length += float(new.state.detach().square().sum())
-        return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
-
-    def _propagate(self, kind: Kind, slices: list[int], batch: Batch) -> list[Live]:
-        """Eq. (5) on the hypergraphs of some slices, also written to the cache, unless the batch is a view."""
-        found = []
-        for n in slices:
-            if kind.sides[n] is not None:
-                with record_function("propagate"):
-                    r = self._round(kind, n, batch)
-                    found.append(Live(n, r.place, self._convolve(kind, r)[-1]))
-                if not (self._reach or batch.view):
-                    kind.carried.renew(found[-1])
-        return found
-
-    def _convolve(self, kind: Kind, r: Round) -> list[Tensor]:
-        """Eq. (5), the output of every layer: [n, graphs * d] each."""
-        layers = [self._inputs(kind, r.nodes).split(self.config.dim, 1)]
-        for j in range(self.config.depth):
-            stacks = zip(self.convs[kind.number], layers[-1], r.graphs, strict=True)
-            layers.append([stack[j](x, h) for stack, x, h in stacks])
-        return [torch.cat(parts, 1) for parts in layers[1:]]
-
-    def _around(self, kind: Kind, n: int, node: Tensor, now: Tensor, view: bool) -> tuple[list[Live], float]:
-        """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
-
-        In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
-        computed (GNNAutoScale, arXiv 2106.05609), so that a step costs one hop whatever the depth.
-        """
-        if kind.sides[n] is None:
-            return [], 0.0
-        r, d, k = self._round(kind, n), self.config.dim, self.config.neighbors
-        first, end = kind.carried.offset[n], kind.carried.offset[n + 1]
-        row = kind.carried.find(node, now + self._reach)
-        target = r.place[row[(row >= first) & (row < end)] - first].unique()
-        target = target[target >= 0]
-        place = torch.full_like(r.place, -1)
-        if not len(target):
-            return [], 0.0
-        place[torch.isin(r.place, target)] = torch.arange(len(target))
-        drawn = []
-        for g, h in enumerate(r.graphs):
-            seed = (int(self.rounds), self._step, n, kind.number, g)
-            drawn.append(blocks(h, target, 1, size=k, degree=k, seed=seed))
-        layer = []
-        for j in range(self.config.depth):
-            parts = []
-            for g, (nodes, block) in enumerate(drawn):
-                at = slice(g * d, (g + 1) * d)
-                if j == 0:
-                    x = self._inputs(kind, r.nodes[nodes])[:, at]
-                else:
-                    x = kind.carried.hidden[j - 1][kind.carried.begin[n] + nodes, at]
-                    x = x.index_put((block[0].targets,), layer[-1][:, at])
-                parts.append(self.convs[kind.number][g][j](x, block))
-            layer.append(torch.cat(parts, 1))
-        new = Live(n, place, layer[-1])
-        at = kind.carried.begin[n] + target
-        moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
-        if view:
-            return [new], float(moved)
-        kind.carried.state[at] = new.state.detach()
-        for kept, x in zip(kind.carried.hidden, layer, strict=False):
-            kept[at] = x.detach()
-        return [new], float(moved)
-
-    def _round(self, kind: Kind, n: int, batch: Batch | None = None) -> Round:
-        """The hypergraphs of slice n: in training capped, anew every round, and without the batch's own clicks."""
-        side, sampled = kind.sides[n], self.config.propagation == "sampled"
-        own = batch is not None and self._reach and self.slices.target_edge == "exclude"
-        key = kind.number, n
-        if key not in self._rounds:
-            graphs, most = side.graphs, 0 if sampled or not self.training else self.config.neighbors
-            if most:
-                draw = (int(self.rounds), n, kind.number)
-                graphs = [cap(h, size=most, degree=most, seed=(*draw, g)) for g, h in enumerate(graphs)]
-            self._rounds[key] = graphs if self._reach else self._compacted(side, graphs)
-        found = self._rounds[key]
-        if not self._reach:
-            return found
-        if own:
-            at = (batch.label == 1) & (self.slice_of(batch.time) == n)
-            node, hyperedge = (batch.user, batch.item) if kind.number == 0 else (batch.item, batch.user)
-            found = [self.slices.without(h, node[at].numpy(), hyperedge[at].numpy()) for h in found]
-        return self._compacted(side, found)
-
-    def _compacted(self, side, graphs: Sequence[Hypergraph]) -> Round:
-        kept, place, graphs = compact(graphs)
-        return Round(side.nodes[kept], place, [pairs(h) for h in graphs] if self.config.conv == "gcn" else graphs)
+        if self.interest is not None and self.states.step == 0:
+            self.states.use(self._interests.renewed(self))
+        return self.states.refresh(self._inputs)
 
     def _known(self, index: Tensor, seen: Tensor) -> Tensor:
         """Numbers with a trained vector; others, and a random share while training, become the unknown one."""

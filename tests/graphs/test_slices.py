@@ -360,3 +360,26 @@ def test_errors_of_slices_say_what_was_found():
         quantiles.starts(3)
     with pytest.raises(ValueError, match="numbered from 0, got -1"):
         TimeGrid.cut([0], "1d").start(-1)
+
+
+def test_quantiles_go_on_behind_their_times_one_as_soon_as_as_many_have_come():
+    grid = TimeGrid.cut([0, 1, 2, 3, 4, 5], count=3, later=[10, 14, 12, 20, 20])
+    # two a slice: after 5 the fourth, after 10 and 12 the fifth, after 14 and 20 the sixth
+    assert grid.edges == (0, 2, 4, 6, 13, 21) and len(grid) == 6
+    assert grid.slice_of([5, 6, 12, 13, 20, 21, 10**9]).tolist() == [2, 3, 3, 4, 4, 5, 5]
+    assert TimeGrid.cut([0, 1, 2, 3], count=2, later=[]) == TimeGrid.cut([0, 1, 2, 3], count=2)
+
+
+@pytest.mark.parametrize("until", [7, 11, 20, 41])
+def test_which_slice_a_later_time_is_in_depends_on_earlier_times_alone(until):
+    times, later = np.arange(6), np.array([6, 6, 7, 9, 11, 11, 11, 20, 21, 40])
+    grid, early = (TimeGrid.cut(times, count=3, later=x) for x in (later, later[later < until]))
+    at = np.arange(until + 1)
+    assert grid.slice_of(at).tolist() == early.slice_of(at).tolist()
+
+
+def test_later_times_must_be_later_and_need_quantiles():
+    with pytest.raises(ValueError, match="later times must lie after 3, .* got 3"):
+        TimeGrid.cut([0, 3], count=2, later=[3, 4])
+    with pytest.raises(ValueError, match="need count"):
+        TimeGrid.cut([0, 3], every="1d", later=[4])

@@ -116,10 +116,10 @@ def test_a_hyperedge_left_out_is_a_rebuild_without_it(opened, side):
     frame = explained(opened, row, top=10**6).frame.filter(kind="hyperedge", side=side)
     expected = []
     for m, e in explain._held(read, k):
-        h, name = read.sides[k].graphs[m], read.model.slices.names[m]
+        h, name = read.sides[k].graphs[m], read.model.states.slices.names[m]
         alike = of_members(opened, side, read.slices[k], name, set(h.node_ids[h.members(e)].tolist()))
         assert h.hyperedge_ids[e] in alike  # merged hyperedges go together
-        alike = [h.hyperedge_ids[e]] if read.model.slices.own else alike
+        alike = [h.hyperedge_ids[e]] if read.model.states.slices.own else alike
 
         def denied(user, item, m=m, alike=alike):
             edge = item if side == "users" else user

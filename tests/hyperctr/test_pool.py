@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +87,41 @@ def test_stopping_ends_the_processes_that_still_run(tmp_path, work):
         run_all(["endless", "a"], tmp_path, work, jobs=2, ended=stop)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "endless.pid").read_text()), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see whether a process still runs")
+def test_a_process_ends_with_its_killed_caller(tmp_path, work):
+    call = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from cell_work import work\n"
+        "from hyperctr import config, pool; from hyperctr.models import MODELS\n"
+        "run = config.read({'data': {'path': 'x'}, 'model': {'name': 'mf'}}, MODELS)\n"
+        "if __name__ == '__main__':\n"
+        "    pool.run_all({'endless': (run, Path(sys.argv[1]) / 'endless')}, 1, print, print, work)\n"
+    )
+    (tmp_path / "caller.py").write_text(call)
+    where = os.environ | {"PYTHONPATH": str(Path(pool.__file__).parents[1])}
+    caller = subprocess.Popen([sys.executable, tmp_path / "caller.py", tmp_path], stdout=subprocess.DEVNULL, env=where)
+    try:
+        pid = int(wait_for(lambda: (tmp_path / "endless.pid").exists() and (tmp_path / "endless.pid").read_text()))
+    finally:
+        caller.kill()
+        caller.wait()
+    assert wait_for(lambda: not alive(pid))
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and waits for its parent to hear of it does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(found, seconds=60):
+    for _ in range(20 * seconds):
+        if value := found():
+            return value
+        time.sleep(0.05)
 
 
 def test_finished_cell_is_read_and_not_trained_again(tmp_path):

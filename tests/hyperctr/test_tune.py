@@ -194,7 +194,7 @@ def test_a_search_leaves_the_run_with_the_settings_of_the_lowest_loss(tmp_path):
     assert (best.wear.w1, best.wear.w2) == (float(lowest["w1"]), float(lowest["w2"]))
     assert config.read(tmp_path / "best.toml", MODELS, worn=WORN) == best
     assert replace(best, wear=settings().wear) == settings()  # epochs of a trial are not those of the run
-    assert said[0].startswith("trial 1 of 3: w1=0.02 w2=1, logloss 0.")
+    assert said[0].startswith("trial 1 of 3: w1=0.02 w2=1, loss 0.")
 
 
 def test_trials_share_everything_but_their_settings(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hyperctr import metrics
 from hyperctr.data import folder
 from hyperctr.data.split import split
 from hyperctr.data.synthetic import DAY, MODALITIES, PRESETS, START, planted, write
@@ -264,9 +265,22 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
     assert data.interactions.context is None  # the extra column plays no role
 
 
+def test_the_cold_start_worlds_groups_tell_of_those_who_click_seldom_and_not_of_the_active():
+    w = planted("coldstart", seed=0, scale=1.0)
+    log = w.dataset.interactions
+    clicks = np.bincount(log.user[log.label == 1], minlength=log.num_users)
+    cuts = metrics.activity_groups(clicks)
+    group = np.searchsorted(cuts, clicks)
+    assert np.bincount(group) / log.num_users == pytest.approx([0.6, 0.3, 0.1], abs=0.05)
+    assert np.bincount(group, weights=clicks)[2] > 0.35 * clicks.sum()  # a tenth of the users, a third of the clicks
+    rows = group[log.user]
+    truth, shared = (metrics.group_auc(log.label, x, rows, 3) for x in (w.probability, w.offset + w.shared))
+    assert min(truth) > 0.84
+    assert truth[0] - shared[0] < 0.08 < 0.16 < truth[2] - shared[2]
+
+
 def test_an_unknown_preset_is_refused_by_name():
-    known = "drift, multihop, group, fashion, coldstart, categories, noise"
-    with pytest.raises(ValueError, match=f"unknown preset 'drfit'; the planted worlds are {known}"):
+    with pytest.raises(ValueError, match=f"unknown preset 'drfit'; the planted worlds are {', '.join(PRESETS)}"):
         planted("drfit")
 
 

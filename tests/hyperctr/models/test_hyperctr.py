@@ -152,9 +152,9 @@ class Slow:
             x, done = torch.stack([self.inputs(kind, v) for v in nodes]), []
             for g, name in enumerate(NAMES):
                 y = x[:, g]
-                for layer in self.model.convs[kind][g]:
+                for layer in self.model.states.convs[kind][g]:
                     matrix, held, theta = self.operator(layer, nodes, edges[name])
-                    y = torch.where(held[:, None], torch.relu(matrix @ y @ theta), y)
+                    y = torch.relu(matrix @ y @ theta) * held[:, None]
                 done.append(y)
             if not (self.live is None or n in self.live):
                 done = [y.detach() for y in done]
@@ -174,16 +174,17 @@ class Slow:
         return scale[:, None] * matrix * scale, held, theta
 
     def carried(self, kind, v, now):
-        """The state of the last slice before `now` in which the node was active, [graphs, d]."""
+        """The input and the state of the last slice before `now` in which the node was active, [graphs, d]."""
         m, static = self.model, self.inputs(kind, v)
         before = [n for n in range(now) if v in self.active(kind, n)]
         if m.config.carry == "none":
             before = [n for n in before if n == now - 1]
-        z = self.state(kind, before[-1])[v] if before and m.config.depth else static
+        z = self.state(kind, before[-1])[v] if before and m.config.depth else torch.zeros_like(static)
         if self.own and any(v in edge for edge in self.hyperedges(kind, now)["group"]):
             z = self.state(kind, now)[v]
+        z = static + z
         if m.config.carry == "gate" and m.config.depth:
-            weight = torch.stack([m.mix(z), m.mix(static)]).softmax(0)
+            weight = torch.stack([m.states.mix(z), m.states.mix(static)]).softmax(0)
             z = weight[0] * z + weight[1] * static
         return z
 
@@ -203,7 +204,8 @@ class Slow:
         group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))
         e_i = m.read_item(self.item(i)[:1], self.carried(1, i, now).reshape(1, -1))
         one = torch.zeros(1, dtype=torch.long)
-        return m.predict(m.fusion(temporal, group), e_i, one, one)
+        bias = m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
+        return m.predict(m.fusion(temporal, group), e_i, one, one) + bias
 
     def logits(self, batch):
         rows = zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)
@@ -251,7 +253,7 @@ def test_the_gate_between_equal_vectors_returns_them():
     log = random_log()
     model, same = model_of(log, carry="gate"), torch.randn(4, 8 * len(NAMES))
     nobody, now = torch.full((4,), USERS), torch.zeros(4, dtype=torch.long)
-    torch.testing.assert_close(model._carried(model.kinds[0], nobody, now, same, []), same)
+    torch.testing.assert_close(model.states.read(0, nobody, now, same, []), same)
 
 
 def test_a_row_of_a_batch_scores_as_it_does_alone():
@@ -308,7 +310,8 @@ def test_there_is_one_sigmoid_and_it_is_in_the_loss():
     assert x.min() < 0 or x.max() > 1  # no probabilities yet
     nn.init.zeros_(model.predict.rest[-1].weight)
     nn.init.zeros_(model.predict.rest[-1].bias)
-    nn.init.zeros_(model.predict.direct)
+    for x in (model.predict.direct, model.user_bias.weight, model.item_bias.weight):
+        nn.init.zeros_(x)
     x = logits(model, log, log.user, log.item, log.time)
     assert not x.any()
     assert F.binary_cross_entropy_with_logits(x, label).item() == pytest.approx(math.log(2))
@@ -328,7 +331,7 @@ def test_the_loss_is_never_negative_and_points_towards_the_label(propagation):
     assert ((x.grad > 0) == (batch.label == 0)).all()
     for name, p in model.named_parameters():
         assert p.grad is None or torch.isfinite(p.grad).all(), name
-    theta = [p for name, p in model.named_parameters() if name.startswith("convs.")]
+    theta = [p for name, p in model.named_parameters() if name.startswith("states.convs.")]
     assert len(theta) == 2 * len(NAMES) * 2
     assert all(p.grad is not None and p.grad.any() for p in theta)
 
@@ -374,7 +377,7 @@ def test_a_training_step_has_the_value_and_the_gradient_of_loops_over_the_log(pr
     older = Slow(model, log, live={0, 1}).logits(batch)
     model.zero_grad()
     older.sum().backward()
-    assert any(p.any() for name, p in gradients(model).items() if name.startswith("convs."))  # rows do read them
+    assert any(p.any() for name, p in gradients(model).items() if name.startswith("states.convs."))  # rows do read them
 
 
 @pytest.mark.parametrize("depth", [2, 3])
@@ -388,7 +391,8 @@ def test_deep_sampling_has_the_value_but_not_the_gradient_beyond_a_hop(depth):
         loss_of(out, batch).backward()
         found[mode] = out.logit.detach(), gradients(model)
     torch.testing.assert_close(found["slice"][0], found["sampled"][0], rtol=1e-4, atol=1e-4)
-    last = f"convs.0.0.{depth - 1}.layers.0.theta"  # neighbours are constants to the last layer, which has a gradient
+    # neighbours are constants to the last layer, which has a gradient
+    last = f"states.convs.0.0.{depth - 1}.layers.0.theta"
     torch.testing.assert_close(found["slice"][1][last], found["sampled"][1][last], rtol=1e-4, atol=1e-5)
 
 
@@ -482,13 +486,13 @@ def test_sampling_remembers_every_layer_of_the_nodes_it_computed():
     log = random_log()
     batch, model = batch_of(log, 4), exact(log, propagation="sampled")
     model(batch)
-    before = [kind.carried.hidden[0].clone() for kind in model.kinds]
+    before = [kind.carried.hidden[0].clone() for kind in model.states.kinds]
     shifted(model)
     model(batch)  # reads all nodes of day 3
     fresh = exact(log, propagation="sampled")
     fresh.load_state_dict(model.state_dict())
     fresh.refresh()
-    for kind, new, old in zip(model.kinds, fresh.kinds, before, strict=True):
+    for kind, new, old in zip(model.states.kinds, fresh.states.kinds, before, strict=True):
         (now,), (then,) = kind.carried.hidden, new.carried.hidden
         day3 = torch.zeros(len(now), dtype=torch.bool)
         day3[kind.carried.begin[3] : kind.carried.begin[4]] = True
@@ -505,7 +509,7 @@ def test_either_side_may_be_without_hypergraphs(propagation, augment):
     batch = batch_of(log, 4)
     loss_of(model(batch), batch).backward()
     stack = gradients(model)
-    trained = [any(x.any() for n, x in stack.items() if n.startswith(f"convs.{kind}.")) for kind in (0, 1)]
+    trained = [any(x.any() for n, x in stack.items() if n.startswith(f"states.convs.{kind}.")) for kind in (0, 1)]
     assert trained == ["S1" in augment, "S2" in augment]
     assert torch.isfinite(logits(model.eval(), log, [0, 5], [1, 8], [5 * DAY] * 2)).all()
 
@@ -525,7 +529,7 @@ def test_a_batch_of_the_first_slice_trains_without_hypergraphs(propagation):
     log = random_log()
     model, batch = exact(log, propagation=propagation), batch_of(log, 0)
     loss_of(model(batch), batch).backward()
-    assert not any(x.any() for name, x in gradients(model).items() if name.startswith("convs."))
+    assert not any(x.any() for name, x in gradients(model).items() if name.startswith("states.convs."))
 
 
 # --- batches that share a propagation --------------------------------------------------------------------------------
@@ -562,7 +566,7 @@ def test_batches_that_share_a_propagation_have_the_sum_of_their_exact_gradients(
     alone, exact_losses, _ = summed(exact(log, **changed), [replace(batch, last=True) for batch in batches])
     assert_same_gradients(shared, alone)
     assert losses == pytest.approx(exact_losses, rel=1e-5)  # the term that carries gradients is zero in value
-    through = sum(x.abs().sum() for name, x in alone.items() if name.startswith("convs."))
+    through = sum(x.abs().sum() for name, x in alone.items() if name.startswith("states.convs."))
     assert through > 0.1
     assert [set(x) for x in measured] == [set()] * (count - 1) + [{"staleness"} if count > 1 else set()]
     if count > 1:
@@ -604,12 +608,16 @@ def test_staleness_is_how_far_the_states_moved_while_they_were_shared():
     log = random_log()
     model, batches = exact(log), run_of(log, 4, 3)
     model.refresh()
-    before = [live.state.clone() for kind in model.kinds for live in model._propagate(kind, [3], batches[0])]
+    before = [
+        live.state.clone() for kind in model.states.kinds for live in model.states._propagate(kind, [3], model._inputs)
+    ]
     model(batches[0])
     with torch.no_grad():
-        for p in model.convs.parameters():
+        for p in model.states.convs.parameters():
             p.mul_(1.1)
-    after = [live.state.clone() for kind in model.kinds for live in model._propagate(kind, [3], batches[0])]
+    after = [
+        live.state.clone() for kind in model.states.kinds for live in model.states._propagate(kind, [3], model._inputs)
+    ]
     moved = sum((a - b).square().sum() for a, b in zip(after, before, strict=True))
     expected = (moved / sum(a.square().sum() for a in after)).sqrt().item()
     model(batches[1])
@@ -629,7 +637,7 @@ def test_staleness_comes_into_the_history():
 
 def shifted(model, by=1.1):
     with torch.no_grad():
-        for p in model.convs.parameters():
+        for p in model.states.convs.parameters():
             p.mul_(by)
 
 
@@ -658,7 +666,7 @@ def test_caches_are_renewed_at_every_switch_between_training_and_evaluation(prop
 def model_copy(model, log, propagation):
     copy = exact(log, propagation=propagation)
     copy.load_state_dict(model.state_dict())
-    copy.rounds -= 1  # it is in training already
+    copy.states.rounds -= 1  # it is in training already
     return copy.eval()
 
 
@@ -697,10 +705,10 @@ def test_the_latest_slice_is_renewed_by_the_way():
     model(batch_of(log, 4))
     shifted(model)
     model(batch_of(log, 4))
-    for kind in model.kinds:
+    for kind in model.states.kinds:
         for node, state in Slow(model, log).state(kind.number, 3).items():
             row = kind.carried.find(torch.tensor([node]), torch.tensor([4]))
-            got = kind.carried.read(row, model._inputs(kind, torch.tensor([node])))
+            got = kind.carried.read(row, model._inputs(kind.number, torch.tensor([node])))
             torch.testing.assert_close(got.view(len(NAMES), -1), state, rtol=1e-4, atol=1e-4)
 
 
@@ -729,13 +737,13 @@ def test_jointly_learned_interests_are_a_second_loss_and_decide_the_hypergraphs_
     assert out.penalty.item() > 0
     out.penalty.backward()
     assert model.interest.linear.weight.grad.any() and model.project["visual"].weight.grad.any()
-    edges = [[int(side.graphs[1].num_incidences) for side in x.slices.users if side] for x in (plain, model)]
+    edges = [[int(side.graphs[1].num_incidences) for side in x.states.slices.users if side] for x in (plain, model)]
     assert sum(edges[1]) < sum(edges[0])  # not all clicks count
-    held = model.slices
+    held = model.states.slices
     model(batch)
-    assert model.slices is held  # within a round they stay, also where states are renewed
+    assert model.states.slices is held  # within a round they stay, also where states are renewed
     assert model.eval()(batch).penalty == 0.0
-    assert model.slices is not held
+    assert model.states.slices is not held
 
 
 @pytest.mark.parametrize(
@@ -895,7 +903,7 @@ def test_the_last_slice_may_be_read_by_its_own_rows(every):
     rows = np.flatnonzero(grid.slice_of(log.time) == len(grid) - 1)
     batch = Loader(log, known=log).batch(rows[:5], 1, np.random.default_rng(0))
     loss_of(model(batch), batch).backward()
-    assert any(x.any() for name, x in gradients(model).items() if name.startswith("convs."))
+    assert any(x.any() for name, x in gradients(model).items() if name.startswith("states.convs."))
     assert torch.isfinite(logits(model.eval(), log, log.user[rows], log.item[rows], log.time[rows])).all()
 
 
@@ -937,7 +945,8 @@ def test_hidden_is_what_the_last_linear_layer_reads(rows):
     out = model(batch)
     assert out.hidden.shape == (len(batch), model.hidden_dim) == (len(batch), 4)
     torch.testing.assert_close(model.represent(batch), out.hidden)
-    nn.init.zeros_(model.predict.direct)
+    for x in (model.predict.direct, model.user_bias.weight, model.item_bias.weight):
+        nn.init.zeros_(x)
     last = model.predict.rest[-1]
     torch.testing.assert_close(model(batch).logit, last(out.hidden).squeeze(1), rtol=1e-4, atol=1e-5)
     alone = [model(Loader(log).pairs(*(np.array([x]) for x in row), np.zeros(1), np.zeros(1, int))).hidden
@@ -967,7 +976,7 @@ def trained_on(model, batches, look=lambda model, batch: None):
         loss_of(out, batch).backward()
         found.append(out.logit.detach())
         look(model, batch)
-    return [*found, *gradients(model).values(), *(kind.carried.state for kind in model.kinds)]
+    return [*found, *gradients(model).values(), *(kind.carried.state for kind in model.states.kinds)]
 
 
 @pytest.mark.parametrize("refresh", [0, 2])
@@ -990,7 +999,7 @@ def test_a_view_of_batches_that_share_a_propagation_has_the_gradient_of_views_th
             (model(replace(batch, view=True)).hidden.square().sum() + out.penalty).backward()
         found.append(gradients(model))
     assert_same_gradients(*found)
-    assert any(x.any() for name, x in found[0].items() if name.startswith("convs."))
+    assert any(x.any() for name, x in found[0].items() if name.startswith("states.convs."))
 
 
 def test_represent_needs_no_batch_before_it():
