@@ -71,7 +71,7 @@ def data_get(
     name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
     preset: Annotated[
-        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart, categories or noise.")
+        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart, categories, fields or noise.")
     ] = "drift",
     seed: Seed = 0,
 ) -> None:

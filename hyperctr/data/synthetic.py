@@ -1,6 +1,6 @@
 """Worlds whose answer is known: every row's true click probability stands beside the row.
 
-Six presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+Each preset is written as an ordinary folder by `hyperctr data get planted --preset NAME`:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
   modality; the interests of a user wander with a known half-life. Features show the clusters.
@@ -20,6 +20,9 @@ Six presets, each written as an ordinary folder by `hyperctr data get planted --
 - `categories`: in each of six categories one modality alone tells what users like, and shows nothing of use in the
   others; what category an item is of can be seen in every modality, and so can a factor that all of them share. Half of
   the items live a fortnight, so that many are without a training row when it counts.
+- `fields`: a third of the categories of items ask for one field of the user each, such as the age, a third for one
+  column of the context, and a third for the topic of the user's latest click: half of the values of what is asked for
+  speak for a click and half against it, and nothing else about the user, the moment or older clicks matters.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
 All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
@@ -28,7 +31,7 @@ ceiling: the best AUC that any model can reach on a set of rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +44,11 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "categories", "noise")
+PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "categories", "fields", "noise")
 COMMUNITIES = 6
+USER = {"gender": 2, "age": 6, "occupation": 12, "region": 8, "income": 5, "education": 4}
+MOMENT = {"hour": 24, "weekday": 7, "device": 4, "weather": 6, "place": 5, "network": 3}
+"""Fields of the world `fields` and how many values each has."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class World:
         turnover: days after which half of the items are about something else (inf: never).
         shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
         useful: number of the modality that tells what users like, of each category, [C]; None where all do.
+        asked: what each category asks for, [C]: 0 for fields of the user, 1 for the context, 2 for the latest click;
+            None where there is no such thing.
     """
 
     dataset: Dataset
@@ -70,6 +78,7 @@ class World:
     turnover: float = np.inf
     shared: np.ndarray | None = None
     useful: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
     def ceiling(self, rows: np.ndarray) -> float:
         """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
@@ -127,6 +136,7 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
         "fashion": _fashion,
         "coldstart": _coldstart,
         "categories": _categories,
+        "fields": _fields,
     }.get(preset)
     return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
 
@@ -288,6 +298,47 @@ def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
     seen = np.stack([told, factor], 1)[item]
     return _world("categories", rng, seed, user, item, time, offset, logit, seen, None, users, made,
                   prior=0.6 * strength**2, useful=useful)  # fmt: skip
+
+
+def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Categories that ask for a field of the user, a column of the context, or the topic of the latest click."""
+    users, items, topics, days, strength = round(1000 * scale), 360, 8, 75, 2.5
+    asked, which = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)  # of each category
+    category, topic = rng.integers(len(asked), size=items), rng.integers(topics, size=items)
+    who = {name: rng.integers(size, size=users) for name, size in USER.items()}
+
+    def spoken(size: int) -> np.ndarray:
+        """Half of the values of something speak for a click, half against it."""
+        return rng.permutation(np.arange(size) % 2) * 2.0 - 1.0
+
+    of_user = np.stack([spoken(size)[who[name]] for name, size in USER.items()], 1)
+    says, of_topic = [spoken(size) for size in MOMENT.values()], spoken(topics)
+    popularity = 0.3 * rng.standard_normal(items)
+    share = np.exp(popularity) / np.exp(popularity).sum()
+    user, latest, rows = np.arange(users), rng.integers(topics, size=users), []
+    for day in range(days):
+        item, time = rng.choice(items, size=users, p=share), day * DAY + rng.integers(DAY, size=users)
+        now = np.stack([rng.integers(size, size=users) for size in MOMENT.values()], 1)
+        of_now = np.stack([said[now[:, k]] for k, said in enumerate(says)], 1)
+        every = np.stack([of_user, of_now, np.repeat(of_topic[latest][:, None], 6, 1)])  # [3, U, 6]
+        wanted = every[asked[category[item]], user, which[category[item]]]
+        logit = popularity[item] - 0.3 + strength * wanted
+        clicked = rng.random(users) < 1 / (1 + np.exp(-logit))
+        latest = np.where(clicked, topic[item], latest)
+        rows.append((user, item, time, logit, clicked, *now.T))
+    user, item, time, logit, clicked, *now = _in_order(rows)
+    made = Items(
+        items, fields={"category": category + 1, "topic": topic + 1},
+        sizes={"category": len(asked) + 1, "topic": topics + 1},
+    )  # fmt: skip
+    seen = np.stack([category, topic], 1)[item]
+    world = _world("fields", rng, seed, user, item, time, popularity[item] - 0.3, logit, seen, None, users, made,
+                   prior=strength**2, asked=asked)  # fmt: skip
+    log = replace(world.dataset.interactions, label=clicked.astype(np.float32), context=np.stack(now, 1),
+                  context_names=tuple(MOMENT), context_sizes=tuple(MOMENT.values()))  # fmt: skip
+    known = Users(users, fields={name: x + 1 for name, x in who.items()}, sizes={n: k + 1 for n, k in USER.items()})
+    dataset = replace(world.dataset, interactions=log, users=known)
+    return replace(world, dataset=dataset)
 
 
 def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

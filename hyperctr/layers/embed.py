@@ -109,7 +109,7 @@ class Embed(nn.Module):
         """
         unknown = len(self.seen_item) - 1
         past = batch.past.item.where(batch.past.mask, unknown)
-        parts = self._items(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
+        parts = self.parts(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
         item, history = parts.split([len(batch), past.numel()])
         return item, history.view(*past.shape, *parts.shape[1:]), self._users(batch.user), self._moments(batch)
 
@@ -125,10 +125,10 @@ class Embed(nn.Module):
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
-        return _summed(self._items(item.flatten())).view(*item.shape, self.dim)
+        return _summed(self.parts(item.flatten())).view(*item.shape, self.dim)
 
-    def _items(self, item: Tensor) -> Tensor:
-        """[n] -> [n, item_parts, d]."""
+    def parts(self, item: Tensor) -> Tensor:
+        """Embed any items, id, fields and modalities apart: [n] -> [n, item_parts, d]."""
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
@@ -138,7 +138,7 @@ class Embed(nn.Module):
             row = distinct.clamp(max=len(self.seen_item) - 2)
             for m, linear in enumerate(self.project):
                 present = getattr(self, f"present_{m}")[distinct][:, None]
-                vector = linear(getattr(self, f"feature_{m}")[row].float()) * present
+                vector = linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present
                 parts.append(F.embedding(at, vector)[:, None])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 

@@ -8,21 +8,25 @@ Where we differ from the paper, and why:
 - The block has residual connections and a second normalisation, over each click's own entries: Eq. (3)-(5) print
   neither, but the works on Pre-LN Transformers that the paper follows mean both.
 - W_t, W_u^j and W_c^k, called matrices, are vectors, one an index: a softmax needs one number a key. The index of a
-  click counts from the latest, so that a short history is weighed by the same vectors as the end of a long one. With
-  one vector for all (`weights="shared"`) tanh keeps the order of the keys whoever the candidate is.
-- Eq. (15) adds seven parts that Eq. (14) leaves at seven widths: each has a linear map to one width first.
+  click counts from the latest, so that a short history is weighed by the same vectors as the end of a long one; nothing
+  else tells the model the order of clicks. With one vector for all (`weights="shared"`) tanh keeps the order of the
+  keys whoever the candidate is.
+- Eq. (15) adds seven parts that Eq. (14) leaves at seven widths: each has a linear map to one width first. e_b is the
+  mean of the clicks; P, the pooling of what is one vector already, changes nothing.
 - The softmax over two classes of Eq. (17) is the sigmoid of the difference of its two numbers: one number here.
 - Without clicks R_ibim is [e_i; 0]; a data set without context has no parts of it. A click on an unknown item is a
   click whose vector is zero, and so is an unknown field.
 - "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows: on whole tables it would wipe
   out rare ids, and on matrices (`l2_dense`) it keeps small data from being learned. `train.l2` comes on top.
+- The last bias starts at the log-odds of a click, not at zero: the first steps learn how rare clicks are and nothing
+  else, and would switch off some of the few units on top for good.
+- Heads must divide an item's width; where they do not, one map, shared by candidate and clicks, widens both.
 - Numbers (Eq. 2) are read in classes, as all fields here. A modality is one more part of an item's vector.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -101,7 +105,7 @@ class Groups:
     Attributes:
         item: the candidate's parts side by side, [B, P f].
         clicks: the same of the clicks, latest first, zero where the mask is False, [Q, T, P f]. mask: [Q, T].
-        query: of each row, [B].
+        query: of each row, [B]; None where every row is its own.
         user: id and fields, [B, J, f].
         context: [B, K, f].
     """
@@ -109,9 +113,13 @@ class Groups:
     item: Tensor
     clicks: Tensor
     mask: Tensor
-    query: Tensor
+    query: Tensor | None
     user: Tensor
     context: Tensor
+
+    def spread(self, x: Tensor) -> Tensor:
+        """What is known of the queries, [Q, ...], for each row, [B, ...]."""
+        return x if self.query is None else x.index_select(0, self.query)
 
 
 class Encoder(nn.Module):
@@ -135,9 +143,12 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[Q, T, d] and [Q, T] -> [Q, T, d]; what stands where the mask is False means nothing."""
-        for norm, part in zip(self.norms, (lambda x: self.attend(x, mask), self.feed), strict=True):
-            x = x + self.drop(part(norm(x))) if self.pre else norm(x + self.drop(part(x)))
-        return x
+        first, second = self.norms  # (3)
+        if self.pre:
+            x = x + self.drop(self.attend(first(x), mask))
+            return x + self.drop(self.feed(second(x)))
+        x = first(x + self.drop(self.attend(x, mask)))
+        return second(x + self.drop(self.feed(x)))
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
         """Eq. (4): every click reads the real ones."""
@@ -146,20 +157,17 @@ class Encoder(nn.Module):
         return self.joined(torch.cat([self._heads(part, real) for part, real in parts]))
 
     def _heads(self, projected: Tensor, mask: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d / heads)) V of each head: [n, T, 3 d] -> [n, T, d]; whether a click is real is one
-        more column of its key."""
-        n, length, dim = *mask.shape, projected.shape[2] // 3
-        query, key, value = projected.view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        hidden = projected.new_zeros(mask.shape).masked_fill_(~mask, HIDDEN)[:, None, :, None]
-        query = torch.cat([query * query.shape[3] ** -0.5, torch.ones_like(query[..., :1])], 3).flatten(0, 1)
-        key = torch.cat([key, hidden.expand_as(key[..., :1])], 3).flatten(0, 1)
-        share = torch.bmm(query, key.transpose(1, 2)).softmax(2)
-        found = torch.bmm(share, value.flatten(0, 1)).view(n, self.heads, length, -1)
-        return found.transpose(1, 2).reshape(n, length, dim)
+        """softmax(Q K^T / sqrt(d / heads)) V of each head: [n, T, 3 d] -> [n, T, d]."""
+        n, length, heads = *mask.shape, self.heads
+        width = projected.shape[2] // 3 // heads
+        query, key, value = projected.view(n, length, 3, heads, width).permute(2, 0, 3, 1, 4).flatten(1, 2)
+        hidden = projected.new_zeros(mask.shape).masked_fill_(~mask, HIDDEN).repeat_interleave(heads, 0)[:, None]
+        share = torch.baddbmm(hidden, query, key.transpose(1, 2), alpha=width**-0.5).softmax(2)
+        return torch.bmm(share, value).view(n, heads, length, width).transpose(1, 2).reshape(n, length, heads * width)
 
     def feed(self, x: Tensor) -> Tensor:
         """Eq. (5)."""
-        return self.narrow(self.wide(x).relu())
+        return self.narrow(self.wide(x).relu_())
 
 
 class FieldAttention(nn.Module):
@@ -217,14 +225,14 @@ class FieldAttention(nn.Module):
             def pool(weight: Tensor, query: Tensor) -> Tensor:
                 return torch.bmm(weight[:, None], keys.index_select(0, query)).squeeze(1)
 
-            found = blockwise(pool, keys[0].numel(), weight, query)
+            found = blockwise(pool, max(1, keys.shape[1] * keys.shape[2]), weight, query)
         return torch.cat([item, found], 1), weight
 
 
 class GIM(nn.Module):
     """R_g = sum_l a_l q_l with a = softmax_l tanh(q_l w_l + b_l), q_l the part r_l brought to one width: Eq. (14)-(15).
 
-    As tanh lies in (-1, 1), no weight of L leaves [1 / (1 + (L - 1) e^2), e^2 / (e^2 + L - 1)].
+    As tanh lies in (-1, 1), no weight leaves `bounds`.
 
     Args:
         widths: of the parts.
@@ -238,9 +246,14 @@ class GIM(nn.Module):
 
     def forward(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
         """L tensors [B, width] -> R_g [B, dim] and the weights [B, L]."""
-        q = torch.stack([linear(r) for linear, r in zip(self.maps, parts, strict=True)], 1)  # [B, L, dim]
-        weight = torch.tanh((q * self.vector).sum(2) + self.bias).softmax(1)
+        q, score = self.score(parts)
+        weight = score.softmax(1)
         return torch.bmm(weight[:, None], q).squeeze(1), weight
+
+    def score(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The parts at one width [B, L, dim] and their scores in front of the softmax [B, L]."""
+        q = torch.stack([linear(r) for linear, r in zip(self.maps, parts, strict=True)], 1)
+        return q, torch.tanh((q * self.vector).sum(2) + self.bias)
 
 
 class MIAN(nn.Module):
@@ -253,90 +266,121 @@ class MIAN(nn.Module):
         super().__init__()
         self.config = config
         self.embed = embed = Embed(tables, config.dim)
-        moments = list(tables.context_sizes)
+        columns = list(tables.context_sizes)
         self.user_fields = ("user", *tables.user_sizes, *tables.of_user)  # names, in the order of the vectors
-        self.context_fields = tuple(name for name in moments if name not in tables.of_user)
-        at = [[moments.index(name) for name in names] for names in (tables.of_user, self.context_fields)]
-        self.user_at, self.context_at = at  # columns of the context that belong to either group
-        count, heads = len(self.user_fields), config.heads
-        width = embed.item_parts * config.dim
+        self.context_fields = tuple(name for name in columns if name not in tables.of_user)
+        self.user_at = [columns.index(name) for name in tables.of_user]  # columns of the context of either group
+        self.context_at = [columns.index(name) for name in self.context_fields]
+        dim, heads, raw = config.dim, config.heads, config.keep_raw
+        num_user, num_context = len(self.user_fields), len(self.context_fields)
+        width = embed.item_parts * dim
         wide = -(-width // heads) * heads
-        self.widen = nn.Linear(width, wide) if wide != width else nn.Identity()  # so that the heads divide it
+        self.widen = nn.Linear(width, wide, bias=False) if wide != width else nn.Identity()
 
         def attention(keys: int, dim: int) -> FieldAttention:
             return FieldAttention(None if config.weights == "shared" else keys, wide, dim)
 
-        has_context, raw = bool(self.context_fields), config.keep_raw
-        blocks = config.ibim and config.encoder != "none"
+        blocks, icim = config.ibim and config.encoder != "none", config.icim and num_context > 0
         self.encoder = Encoder(wide, heads, config.encoder == "pre_ln", config.dropout) if blocks else None
         self.ibim = attention(config.history, wide) if config.ibim else None
-        self.iuim = attention(count, config.dim) if config.iuim else None
-        self.icim = attention(len(self.context_fields), config.dim) if config.icim and has_context else None
-        read = {
-            "e_i": True, "e_c": has_context and (config.icim or raw), "e_b": config.ibim or raw,
-            "e_u": config.iuim or raw, "R_ibim": config.ibim, "R_iuim": config.iuim,
-            "R_icim": config.icim and has_context,
-        }  # fmt: skip
-        self.parts = tuple(part for part in PARTS if read[part])
-        flat = [wide, len(self.context_fields) * config.dim, wide, count * config.dim]
-        sizes = dict(zip(PARTS, [*flat, 2 * wide, wide + config.dim, wide + config.dim], strict=True))
-        widths = [sizes[part] for part in self.parts]
+        self.iuim = attention(num_user, dim) if config.iuim else None
+        self.icim = attention(num_context, dim) if icim else None
+        widths = [
+            wide,
+            (config.icim or raw) * num_context * dim,
+            (config.ibim or raw) * wide,
+            (config.iuim or raw) * num_user * dim,
+            config.ibim * 2 * wide,
+            config.iuim * (wide + dim),
+            icim * (wide + dim),
+        ]  # 0: left out
+        self.widths = {part: width for part, width in zip(PARTS, widths, strict=True) if width}
+        self.parts = tuple(self.widths)
+        widths = [*self.widths.values()]
         self.gim = GIM(widths, config.global_dim) if config.gim else None
         self.top = mlp(config.global_dim if config.gim else sum(widths), config.hidden, config.dropout)
         self.out = nn.Linear(config.hidden[-1], 1)
         self.hidden_dim = config.hidden[-1]
         _truncated(self, config.std)
+        if 0 < tables.click_rate < 1:
+            nn.init.constant_(self.out.bias, math.log(tables.click_rate / (1 - tables.click_rate)))
 
     def forward(self, batch: Batch) -> Output:
-        groups = self.groups(batch)
-        hidden, _ = self.interact(groups)
+        groups = self.groups(batch)  # (1), (2)
+        parts, _ = self.interact(groups)  # (3)-(14)
+        hidden, _ = self.join(parts)  # (15), (16)
         penalty = self.penalty(groups) if self.training and not batch.view else 0.0
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)  # (17)
 
     def represent(self, batch: Batch) -> Tensor:
         """The network's last hidden vector, [B, hidden[-1]]."""
-        return self.interact(self.groups(batch))[0]
+        return self.join(self.interact(self.groups(batch))[0])[0]
+
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """What each row attends to, a share of 1 of each: of "clicks" [B, T], latest first, all zero without a click;
+        of "user" fields [B, J]; of "context" [B, K]; of "parts" [B, L]. Without what the configuration leaves out."""
+        parts, weights = self.interact(self.groups(batch))
+        _, weight = self.join(parts)
+        return weights if weight is None else weights | {"parts": weight}
 
     def groups(self, batch: Batch) -> Groups:
         """Eq. (1)-(2): candidate, clicks, user and context of a batch."""
         past = latest(batch.past, self.config.history)
         item, clicks, user, moments = self.embed.groups(replace(batch, past=past))
         user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
-        return Groups(item.flatten(1), clicks.flatten(2), past.mask, batch.query, user, context)
+        query = batch.query
+        if len(past.mask) == len(query) and torch.equal(query, torch.arange(len(query), device=query.device)):
+            query = None
+        return Groups(item.flatten(1), clicks.flatten(2), past.mask, query, user, context)
 
-    def interact(self, groups: Groups) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Eq. (3)-(16).
+    def read(self, groups: Groups) -> tuple[Tensor, Tensor]:
+        """Eq. (3)-(5): the clicks behind the block [Q, T, d], and their mean in front of it [Q, d], zero of none."""
+        clicks = self.widen(groups.clicks)
+        mean = clicks.sum(1) / groups.mask.sum(1, keepdim=True).clamp(min=1)
+        return clicks if self.encoder is None else self.encoder(clicks, groups.mask), mean
+
+    def interact(self, groups: Groups) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Eq. (3)-(14).
 
         Returns:
-            the last hidden vector [B, hidden[-1]]; and the attention, each a share of 1 of every row: of "clicks"
-            [B, T], latest first, all zero without a click; of "user" [B, J]; of "context" [B, K]; of "parts" [B, L].
-            Without what the configuration leaves out.
+            what `parts` names, [B, width] each; and the weights of the clicks, the user's fields and the context.
         """
-        item, clicks, mask, query = self.widen(groups.item), self.widen(groups.clicks), groups.mask, groups.query
-        mean = (clicks * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        parts = {"e_i": item, "e_c": groups.context.flatten(1), "e_b": mean[query], "e_u": groups.user.flatten(1)}
-        weights = {}
+        item = self.widen(groups.item)
+        states, mean = self.read(groups)  # (3)-(5)
+        parts = {"e_i": item, "e_b": groups.spread(mean), "e_u": groups.user.flatten(1)}
+        parts["e_c"], weights = groups.context.flatten(1), {}
         if self.ibim is not None:
-            states = clicks if self.encoder is None else self.encoder(clicks, mask)  # (3)-(5)
-            parts["R_ibim"], weights["clicks"] = self.ibim(item, states, mask, query)  # (6)-(9)
+            parts["R_ibim"], weights["clicks"] = self.ibim(item, states, groups.mask, groups.query)  # (6)-(9)
         if self.iuim is not None:
             parts["R_iuim"], weights["user"] = self.iuim(item, groups.user)  # (10), (11)
         if self.icim is not None:
             parts["R_icim"], weights["context"] = self.icim(item, groups.context)  # (12), (13)
-        read = [parts[part] for part in self.parts]  # (14)
-        if self.gim is None:
-            return self.top(torch.cat(read, 1)), weights
-        joined, weights["parts"] = self.gim(read)  # (15)
-        return self.top(joined), weights  # (16)
+        return [parts[part] for part in self.parts], weights  # (14)
 
-    def penalty(self, groups: Groups) -> Tensor:
+    def join(self, parts: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Eq. (15), (16): the last hidden vector [B, hidden[-1]], and the weights of the parts, None without GIM."""
+        if self.gim is None:
+            return self.top(torch.cat(parts, 1)), None
+        joined, weight = self.gim(parts)
+        return self.top(joined), weight
+
+    def penalty(self, groups: Groups) -> Tensor | float:
         """Half the squares of what training keeps small: matrices, and the rows looked up; see `Config`."""
-        tables = {id(m.weight) for m in self.modules() if isinstance(m, Table)}
-        dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
-        own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of these parts there are rows
-        looked_up = groups.item[:, :own], groups.clicks[..., :own], groups.user, groups.context
-        rows = sum(x.square().sum() for x in looked_up) / len(groups.item)
+        dense = rows = 0.0
+        if self.config.l2_dense:
+            tables = {id(m.weight) for m in self.modules() if isinstance(m, Table)}
+            dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
+        if self.config.l2_embedding:
+            own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
+            clicks = groups.spread(groups.clicks[..., :own].square().sum((1, 2)))
+            of_row = groups.item[:, :own], groups.user, groups.context
+            rows = (sum(x.square().sum() for x in of_row) + clicks.sum()) / len(groups.item)
         return (self.config.l2_dense * dense + self.config.l2_embedding * rows) / 2
+
+
+def bounds(count: int) -> tuple[float, float]:
+    """Least and largest weight that tanh allows a part of Eq. (15), of so many: 0.022 and 0.552 of seven."""
+    return 1 / (1 + (count - 1) * math.e**2), math.e**2 / (math.e**2 + count - 1)
 
 
 def latest(past: History, most: int) -> History:
