@@ -176,15 +176,13 @@ def read(opened: Opened, batch: Batch) -> Reading:
 
 def _rows(groups: Groups, row: Tensor) -> Groups:
     """Rows of a batch, each a query of its own."""
-    query, own = groups.query[row], torch.arange(len(row), device=row.device)
-    return Groups(
-        groups.item[row], groups.clicks[query], groups.mask[query], own, groups.user[row], groups.context[row]
-    )
+    clicks, mask = groups.spread(groups.clicks)[row], groups.spread(groups.mask)[row]
+    return Groups(groups.item[row], clicks, mask, None, groups.user[row], groups.context[row])
 
 
 def _without_clicks(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
     """Row and place of each click of each row, and the rows without it."""
-    row, place = groups.mask[groups.query].nonzero(as_tuple=True)
+    row, place = groups.spread(groups.mask).nonzero(as_tuple=True)
     made = _rows(groups, row)
     own = torch.arange(len(row), device=row.device)
     made.clicks[own, place], made.mask[own, place] = 0.0, False
@@ -287,7 +285,7 @@ def _named(what: str, ids: np.ndarray, number: int) -> str:
 def _draw_heat(found: Reading) -> Figure:
     from matplotlib.colors import TwoSlopeNorm
 
-    from hyperctr.figures import FAINT, GREY, canvas, titles
+    from hyperctr.figures import FAINT, GREY, INK, canvas, luminance, titles
 
     heat, (low, high) = found.heat(), bounds(len(found.parts))
     even, count = 1 / len(heat), heat.shape[1]
@@ -304,9 +302,8 @@ def _draw_heat(found: Reading) -> Figure:
     raw = sum(part.startswith("e_") for part in found.parts)
     axes.axhline(raw - 0.5, color="white", linewidth=4)
     for (part, k), weight in np.ndenumerate(heat):
-        share = (weight - even) / (high - even) if weight > even else (even - weight) / (even - low)
-        axes.text(k, part, f"{weight:.2f}"[1:], ha="center", va="center", fontsize=7.5,
-                  color="white" if share > 0.6 else GREY)  # fmt: skip
+        ink = INK if luminance(image.to_rgba(weight)) > 0.3 else "white"
+        axes.text(k, part, f"{weight:.2f}"[1:], ha="center", va="center", fontsize=7.5, color=ink)
     bar = figure.colorbar(image, ax=axes, pad=0.02, ticks=[low, even, high])
     bar.ax.set_yticklabels([f"{low:.3f}", f"1/{len(heat)}", f"{high:.3f}"], fontsize=8)
     bar.ax.axhline(even, color=GREY, linewidth=1.2)
@@ -335,11 +332,11 @@ def _draw_case(frame: pl.DataFrame, most: int) -> Figure:
             continue
         left.barh(y, line["weight"], color=BLUE, height=0.72)
         right.barh(y, line["effect"], color=ORANGE if line["effect"] >= 0 else GREY, height=0.72)
-        for axes, key, form in ((left, "weight", "{:.2f}"), (right, "effect", "{:+.2f}")):
-            value = line[key]
-            where = (3, 0) if value >= 0 else (-3, 0)
-            axes.annotate(form.format(value), (value, y), where, textcoords="offset points", va="center", fontsize=7,
-                          ha="left" if value >= 0 else "right", color=GREY)  # fmt: skip
+        for axes, value, text in ((left, line["weight"], "{:.2f}"), (right, line["effect"], "{:+.2f}")):
+            side, sign = ("left", 1) if value >= 0 else ("right", -1)
+            text = text.format(value) if abs(value) >= 0.005 else "0"
+            where = {"textcoords": "offset points", "va": "center", "ha": side, "fontsize": 7, "color": GREY}
+            axes.annotate(text, (value, y), (3 * sign, 0), **where)
     named = [(y, _label(line)) for y, line in enumerate(lines) if isinstance(line, dict)]
     left.set_yticks(*zip(*named, strict=True), fontsize=8)
     left.set_ylim(len(lines) - 0.4, -0.8)
