@@ -128,7 +128,7 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
     rows = run.train.batch_size * (1 + ready.negatives)
     scores = evaluate(score(model, ready.evaluation_batches("test")))
     clock.lap("test")
-    return figures | {
+    figures |= {
         "planned_gb": round(planned.total / 1e9, 2),
         "peak_gb": peak(),
         "steps": len(taken),
@@ -138,8 +138,9 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
         "planned_epoch_hours": [round(s / 3600, 1) for s in planned.seconds],
         "epoch_hours": round(planned.steps * statistics.mean(each) / 3600, 1),
         "test_rows": scores["rows"],
-        "share_of_propagation": share(model, ready, run),
     }
+    log.print(f"{name}: {figures}")  # kept should the profiled steps, the hungriest, be stopped
+    return figures | {"share_of_propagation": share(model, ready, run)}
 
 
 def share(model, ready, run) -> float:
@@ -222,8 +223,8 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
         fit.fit(model, batches, lambda: 0.5, replace(run.train, epochs=1))
         nodes = sum(len(side[k - 1].nodes) for side in (ready.tables.slices.users, ready.tables.slices.items))
         figures[k] = {
-            "seconds_a_step": round(statistics.median(np.diff(taken)), 3),
-            "cpu_seconds_a_step": round(statistics.median(np.diff(busy)), 3),
+            "seconds_a_step": round(float(np.median(np.diff(taken))), 3),
+            "cpu_seconds_a_step": round(float(np.median(np.diff(busy))), 3),
             "latest_slice_nodes": nodes,
         }
         log.print(f"{name}: {k} past slices of {days} days: {figures[k]}")

@@ -176,16 +176,17 @@ def read(opened: Opened, batch: Batch) -> Reading:
 
 def _rows(groups: Groups, row: Tensor) -> Groups:
     """Rows of a batch, each a query of its own."""
-    clicks, mask = groups.spread(groups.clicks)[row], groups.spread(groups.mask)[row]
-    return Groups(groups.item[row], clicks, mask, None, groups.user[row], groups.context[row])
+    query, own = groups.query[row], torch.arange(len(row), device=row.device)
+    return Groups(
+        groups.item[row], groups.clicks[query], groups.mask[query], own, groups.user[row], groups.context[row]
+    )
 
 
 def _without_clicks(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
     """Row and place of each click of each row, and the rows without it."""
-    row, place = groups.spread(groups.mask).nonzero(as_tuple=True)
+    row, place = groups.mask[groups.query].nonzero(as_tuple=True)
     made = _rows(groups, row)
-    own = torch.arange(len(row), device=row.device)
-    made.clicks[own, place], made.mask[own, place] = 0.0, False
+    made.clicks[made.query, place], made.mask[made.query, place] = 0.0, False
     return row, place, made
 
 

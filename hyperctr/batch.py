@@ -165,7 +165,7 @@ class Batch:
 
     def spread(self, x: Tensor) -> Tensor:
         """What is known of the queries, [Q, ...], for each row, [B, ...]."""
-        return x.index_select(0, self.query)
+        return spread(x, self.query)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
@@ -188,6 +188,12 @@ class Output:
     penalty: Tensor | float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
     hidden: Tensor | None = None
+
+
+def spread(x: Tensor, query: Tensor) -> Tensor:
+    """x[query], [Q, ...] and [B] -> [B, ...]; x itself where every row is a query of its own."""
+    alone = len(query) == len(x) and torch.equal(query, torch.arange(len(x), device=query.device))
+    return x if alone else x.index_select(0, query)
 
 
 def _moved(held: Any, device: torch.device | str) -> Any:

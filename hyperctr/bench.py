@@ -6,6 +6,7 @@ DIR/
     results.csv    a line a run, as each ends
     runs/          a folder a run; called again, only what is missing runs, and a killed run goes on
     table.csv, report.md, NAME.png
+    curve.csv, tsne.json   what the figure is drawn from, where that is more than scores
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hyperctr import config, pool, published, report, verdicts
+from hyperctr import bench_aqcl as aqcl
+from hyperctr import config, pool, published, published_aqcl, report, verdicts, verdicts_aqcl
+from hyperctr.data.folder import Dataset
+from hyperctr.study import Bench, Row
 from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
@@ -33,25 +38,6 @@ COLUMNS: dict[str, type] = {
     "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str, "status": str,
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One table or figure of the paper's experiments."""
-
-    name: str
-    """Its name on the command line."""
-    title: str
-    """Which table or figure it is, and of what."""
-    varies: str = ""
-    """The key of a run that its values go into; "" where rows differ in more than a value."""
-    values: tuple[str, ...] = ()
-    """The paper's grid."""
-    axis: str = ""
-    """What the values are."""
-    log: bool = False
-    """Whether they are drawn on a log axis."""
-
 
 BENCHES = {
     bench.name: bench
@@ -70,17 +56,7 @@ BENCHES = {
               ("1", "2", "4", "8", "16", "24"), "threads"),
         Bench("curve", "Figure 8: the learning curve", "train.eval_every", ("0.05",)),
     )
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the table, or a point of the curve; a model that is not there yet has a row without runs."""
-
-    name: str
-    model: str = "hyperctr"
-    sets: tuple[str, ...] = ()
-    """What it changes in the base run, as `--set` would."""
+} | aqcl.BENCHES  # fmt: skip
 
 
 def find(name: str) -> Bench:
@@ -96,20 +72,26 @@ def find(name: str) -> Bench:
     return BENCHES[name]
 
 
-def column_of(text: str) -> str:
-    """The paper's data set that `--paper` names, "" for all."""
-    known = {name.lower(): name for name in published.COLUMNS} | {"all": ""}
+def column_of(text: str, name: str) -> str:
+    """The paper's data set that `--paper` names: of HyperCTR's "" for all, of AQCL's all named."""
+    known = {column.lower(): column for column in published.COLUMNS} | {"all": ""}
+    if name in aqcl.BENCHES:
+        known = published_aqcl.COLUMNS | {"all": ", ".join(published_aqcl.COLUMNS.values())}
     if text.lower() not in known:
         raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
     return known[text.lower()]
 
 
-def split_of(text: str | None) -> list[str]:
-    """What `--split` sets in a run."""
-    known = {None: [], "temporal": ["split.kind=temporal"], "paper": ["split.kind=random"]}
+def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
+    """The run on the split that `--split` names: temporal, or the one of the bench's paper."""
+    papers = "random"
+    if name in aqcl.BENCHES:
+        by_day = published_aqcl.column(Path(base.data.path).name) == "Ta Feng"  # its baskets have a day, no hour
+        papers = "leave-last-day-out" if by_day else "leave-last-out"
+    known = {None: base.split.kind, "temporal": "temporal", "paper": papers}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
-    return known[text]
+    return replace(base, split=replace(base.split, kind=known[text]))
 
 
 def rows(
@@ -154,9 +136,12 @@ def run_of(base: config.Run, row: Row, seed: int, models: Mapping) -> config.Run
     Raises:
         ValueError: a value does not parse or lies outside its range.
     """
-    if row.model != base.model_name:
-        return baseline(base, row.model, seed, models)
-    return seeded(config.read(tomllib.loads(config.to_toml(base)), models, set=row.sets), seed)
+    from hyperctr.models import WORN
+
+    found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed, models)
+    if row.wear_name:
+        found = replace(found, wear_name=row.wear_name, wear=row.wear)
+    return config.read(tomllib.loads(config.to_toml(found)), models, set=row.sets, worn=WORN)
 
 
 def run(
@@ -169,6 +154,7 @@ def run(
     column: str | None,
     watch: Callable[[dict[str, str], int, int], None],
     say: Callable[[str], None],
+    given: Mapping[str, Any] | None = None,
 ) -> dict:
     """Run what is missing of a bench, then write its table, report and figure.
 
@@ -176,49 +162,52 @@ def run(
         name: one of BENCHES.
         base: what all rows share.
         values: grid instead of the paper's; [] for the paper's.
-        seeds: runs a row; of `threads`, repeats.
+        seeds: runs a row; of `threads`, repeats; `aqcl-tsne` takes the first.
         out: the bench's folder.
         jobs: processes at a time; `threads` times one after another.
         column: which of the paper's data sets stands beside ours; "" all, None the one that the data are named after.
         watch: shown about once a second: what each running cell does, cells done, cells in all.
         say: prints one line.
+        given: settings of what AQCL's rows wear, by name, beside what the base run wears.
 
     Returns:
         what bench.json holds.
 
     Raises:
         ValueError: an unknown bench; a value that cannot be; a folder that holds something else or cannot be written;
-            data that have changed since the bench began.
+            data, or settings of a row, that have changed since the bench began.
     """
     from hyperctr.data import folder, sources
     from hyperctr.models import MODELS
 
     bench = find(name)
-    if base.model_name != "hyperctr":
-        raise ValueError(f"a bench studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
     where = sources.find(base.data.path)
-    grid, notes = _grid(bench, values)
     dataset = folder.read(where, modalities=base.data.modalities or None)
-    plan = rows(bench, base, grid, dataset.items.modalities, MODELS)
-    numbers = [base.train.seed + k for k in range(seeds)]
+    bare, grid, plan, notes = _planned(bench, base, values, dataset, given or {})
+    numbers = [base.train.seed + k for k in range(1 if name == "aqcl-tsne" else seeds)]
     cells = {
-        _cell(row.name, seed): (row, seed, run_of(base, row, seed, MODELS))
+        _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS))
         for seed in numbers
         for row in plan
         if row.model in MODELS
     }
     pool.claim(out, base, f"the bench {name}")
+    theirs = published_aqcl if name in aqcl.BENCHES else published
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
         "rows": [[row.name, row.model if row.model in MODELS else ""] for row in plan],
         "axis": bench.axis, "log": bench.log,
-        "paper": published.column(dataset.name) if column is None else column,
+        "paper": theirs.column(dataset.name) if column is None else column,
         "notes": notes, "config": _digest(base), "commit": _commit(), "cores": os.cpu_count(),
         "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
     }  # fmt: skip
-    results = out / "results.csv"
-    good = {_cell(row["row"], row["seed"]) for row in _results(out) if row["status"] == "ok"} & set(cells)
+    if name in aqcl.BENCHES:
+        facts |= aqcl.facts(base, plan)
+    done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
+    if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
+        raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
+    good, results = set(done) & set(cells), out / "results.csv"
     missing = {cell: what for cell, what in cells.items() if cell not in good}
     _remember(out, facts, bool(missing))
     if good:
@@ -227,9 +216,9 @@ def run(
     def ended(cell: str, got: dict | BaseException) -> None:
         row, seed, what = missing[cell]
         line = report.result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
-        test = {} if isinstance(got, BaseException) else got["test"]
-        line["positive_auc"] = test.get("positive_auc", float("nan"))
-        report.append_result(results, line, COLUMNS)
+        test, columns = {} if isinstance(got, BaseException) else got["test"], _columns(name)
+        line |= {column: test.get(column, float("nan")) for column in columns if column not in line}
+        report.append_result(results, line, columns)
         done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
         if name == "threads":
             done = f"{line['seconds']:.2f} s an epoch"
@@ -249,6 +238,8 @@ def run(
         raise
     if name == "curve":
         _keep_curves(out, cells)
+    if name == "aqcl-tsne" and (missing or not (out / "tsne.json").exists()):
+        aqcl.keep_points(*(out / "runs" / cell for cell in cells), out)
     return redraw(out)
 
 
@@ -262,8 +253,9 @@ def redraw(out: Path) -> dict:
     if facts is None:
         raise ValueError(f"{out} does not hold a bench: there is no bench.json")
     wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
-    last = {_cell(row["row"], row["seed"]): row for row in _results(out)}
-    return verdicts.write(facts, [row for cell, row in last.items() if cell in wanted], out)
+    last = {_cell(row["row"], row["seed"]): row for row in _results(out, facts["bench"])}
+    write = verdicts_aqcl.write if facts["bench"] in aqcl.BENCHES else verdicts.write
+    return write(facts, [row for cell, row in last.items() if cell in wanted], out)
 
 
 def time_epoch(run_toml: str, folder: str) -> dict:
@@ -292,6 +284,24 @@ def digest_of(path: Path) -> str:
             while block := content.read(1 << 22):
                 found.update(block)
     return found.hexdigest()[:16]
+
+
+def _planned(
+    bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
+) -> tuple[config.Run, list[str], list[Row], list[str]]:
+    """The run that rows change, the values in order, the rows, and what must be said about them."""
+    from hyperctr.models import MODELS
+
+    if bench.name in aqcl.BENCHES:
+        given = ({base.wear_name: base.wear} if base.wear else {}) | given
+        grid = aqcl.grid(bench, values)
+        return replace(base, wear_name="", wear=None), grid, aqcl.rows(bench, base, grid, given), []
+    if base.model_name != "hyperctr":
+        raise ValueError(f"{bench.name} studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
+    if given:
+        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.BENCHES)}), not for {bench.name}")
+    grid, notes = _grid(bench, values)
+    return base, grid, rows(bench, base, grid, dataset.items.modalities, MODELS), notes
 
 
 def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
@@ -353,9 +363,13 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
     report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
 
 
-def _results(out: Path) -> list[dict]:
+def _columns(name: str) -> dict[str, type]:
+    return COLUMNS | (aqcl.COLUMNS if name in aqcl.BENCHES else {})
+
+
+def _results(out: Path, name: str) -> list[dict]:
     path = out / "results.csv"
-    return report.read_results(path, COLUMNS) if path.exists() else []
+    return report.read_results(path, _columns(name)) if path.exists() else []
 
 
 def _keep_curves(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:

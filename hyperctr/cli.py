@@ -493,23 +493,37 @@ def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) 
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="table3, table4, layers, granularity, dim, neighbors, threads or curve.")],
+    name: Annotated[str, typer.Argument(help="One of the studies below.")],
     data: Annotated[str | None, typer.Option(help="Data set or folder.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="temporal, or paper: its random split, stamped leaky. Default: the run's.")
+        str | None,
+        typer.Option(
+            help="temporal, or paper: HyperCTR's random one, AQCL's last click or day of each user, stamped leaky. "
+            "Default: the run's."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs a row; a verdict needs three. Of threads: repeats.", min=1)] = 3,
     out: Annotated[Path | None, typer.Option(help="The bench's folder; default: bench/NAME.")] = None,
     values: Annotated[str | None, typer.Option(help="Grid instead of the paper's, e.g. 1d,7d or 16,32.")] = None,
     paper: Annotated[
-        str | None, typer.Option(help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; default: by name.")
+        str | None,
+        typer.Option(
+            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all. "
+            "Default: by name."
+        ),
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="A run's TOML file that all rows share.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="A run's TOML file that all rows share; default: of HyperCTR, for AQCL of DIN.")
+    ] = None,
+    wear: Annotated[
+        list[Path] | None,
+        typer.Option(help="AQCL: a run's TOML file whose table wear a row takes, as a search's best.toml; repeatable."),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Run one table or figure of the paper's experiments: ours beside the paper's, never merged, with a verdict.
+    """Run one table or figure of a paper's experiments: ours beside the paper's, never merged, with a verdict.
 
     \b
     table3       HyperCTR, other models, popularity, static MF
@@ -520,6 +534,13 @@ def bench(
     neighbors    Figure 6: 5 to 40 sampled neighbours
     threads      Figure 7: speed-up of one epoch
     curve        Figure 8: validation AUC while it learns
+    aqcl-table2  AQCL's Table 2: what a model wears: DropoutNet, DeepMCP, DMR, ICL, QCL, AQCL
+    aqcl-table3  AQCL's Table 3: AQCL on Wide & Deep, DeepFM, DIN, HyperCTR
+    aqcl-alpha   AQCL's Figure 5: alpha by activity, or 0, .3, .6, 1 for all
+    aqcl-dz      AQCL's Figure 7: width of z 8 to 128
+    aqcl-w       AQCL's Figure 7: weight of the loss .01 to .5
+    aqcl-k       AQCL's Figure 7: 1 to 20 positive interests
+    aqcl-tsne    AQCL's Figure 6: hidden vectors of test clicks; one seed
 
     Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
     missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
@@ -527,17 +548,24 @@ def bench(
         hyperctr bench table4 --data ml-1m --seeds 5
         hyperctr bench granularity --data ml-100k --values 1d,7d,30d
         hyperctr bench layers --data ml-100k --split paper --out leaky
+        hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
     """
     from hyperctr import bench as benches
 
     benches.find(name)
-    column = None if paper is None else benches.column_of(paper)
-    sets = [*(sets or ()), *benches.split_of(split)]
+    column = None if paper is None else benches.column_of(paper, name)
     grid = _listed(values, "--values") if values is not None else []
-    described = _read_run(base, data, sets)
+    described = _read_run(base, data, sets, "din" if name.startswith("aqcl-") else "hyperctr")
+    described = benches.on_split(described, name, split)
+    given = {}
+    for path in wear or ():
+        run = _read_run(path, None, None)
+        if not run.wear_name:
+            raise ValueError(f"--wear takes a run that wears something; {path} has no [wear]")
+        given[run.wear_name] = run.wear
     out = out or Path("bench") / name
     with _cells(name) as watch:
-        found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note)
+        found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note, given)
     _print_json(found) if as_json else _reported(out)
     if found["failed"]:
         raise typer.Exit(1)
@@ -634,13 +662,13 @@ def demo(
 # --- shared --------------------------------------------------------------------------------------------------------
 
 
-def _read_run(path: Path | None, data: str | None, sets: list[str] | None) -> Any:
-    """A run from a file, or from nothing but its data set."""
+def _read_run(path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr") -> Any:
+    """A run from a file, or of a model from nothing but its data set."""
     import tomllib
 
     if path is None and data is None:
         raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
-    tables: dict[str, Any] = {"model": {"name": "hyperctr"}}
+    tables: dict[str, Any] = {"model": {"name": model}}
     if path is not None:
         try:
             tables = tomllib.loads(path.read_text())

@@ -66,7 +66,8 @@ def evaluate(
             none, whose item had none; NaN where such rows lack a label. With warm_rows, ..., and warm_share, ... of all
             rows. Only with `seen`.
         non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
-            `metrics.activity_groups`, and non_active_rows, .... Only with `activity`.
+            `metrics.activity_groups`, and non_active_rows, .... With non_active_clicks and slightly_active_clicks, the
+            most training clicks of their users. Only with `activity`.
         rows, positives: how many rows, and how many of them clicks.
 
     Raises:
@@ -105,7 +106,9 @@ def evaluate(
             report[f"{name}_share"] = count / len(label)
             report[f"{name}_rows"] = count
     if activity is not None:
-        group = np.searchsorted(metrics.activity_groups(activity), activity)[scored["user"]]
+        cuts = metrics.activity_groups(activity)
+        group = np.searchsorted(cuts, activity)[scored["user"]]
         for k, area in enumerate(metrics.group_auc(label, logit, group, len(ACTIVITY))):
             report |= {f"{ACTIVITY[k]}_auc": area, f"{ACTIVITY[k]}_rows": int((group == k).sum())}
+        report |= {f"{name}_clicks": cut for name, cut in zip(ACTIVITY, cuts, strict=False)}
     return report

@@ -1,4 +1,4 @@
-"""The look that the figures of a sweep and of a bench share, and a bench's four kinds of figure.
+"""The look that the figures of a sweep and of a bench share, and a bench's kinds of figure.
 
 matplotlib is imported inside the functions; a figure is made without pyplot and its global state. A score is anything
 with `mean` and `half`, the half-width of its 95 % interval (NaN where it is unknown).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,11 +51,14 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid:
 
 def titles(axes: Axes, title: str, protocol: str, leaky: str = "") -> None:
     """Title, below it in grey the protocol and in red what makes it leaky: a figure alone must say what it shows."""
-    lines = [(text, ink) for text, ink in ((leaky, RED), (protocol, GREY)) if text]
-    axes.set_title(title, loc="left", fontsize=13, weight="bold", color=INK, pad=13 + 14 * len(lines))
-    for number, (text, ink) in enumerate(reversed(lines)):
-        line = axes.annotate(text, (0, 1), (0, 9 + 14 * number), xycoords="axes fraction", textcoords="offset points")
-        line.set(fontsize=9, color=ink, in_layout=False)  # a long line must not squeeze the axes
+    lines = [(text, {"color": ink, "fontsize": 9}) for text, ink in ((protocol, GREY), (leaky, RED)) if text]
+    pad = 13 + 14 * len(lines)
+    axes.set_title(" ", fontsize=13, pad=pad)  # a long line must not squeeze the axes, but the height counts
+    heights = [*range(9, pad - 13, 14), pad]
+    lines.append((title, {"color": INK, "fontsize": 13, "weight": "bold"}))
+    for height, (text, style) in zip(heights, lines, strict=True):
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "in_layout": False}
+        axes.annotate(text, (0, 1), (0, height), **place, **style)
 
 
 def lines(
@@ -87,6 +90,9 @@ def lines(
     for number, (name, value) in enumerate(across):
         dashes = DASHES[number % len(DASHES)]
         axes.axhline(value.mean, color=GREY, linewidth=1.4, linestyle=dashes, label=name, zorder=1)
+        if not math.isnan(value.half):
+            edges = value.mean - value.half, value.mean + value.half
+            axes.axhspan(*edges, color=GREY, alpha=0.08, linewidth=0, zorder=0)
     axes.set_ylabel("test AUC")
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.margins(y=0.08)
@@ -186,7 +192,93 @@ def draw_table(
     return figure, here
 
 
+def draw_gains(
+    panels: Mapping[str, Mapping[str, Value]],
+    paper: Mapping[str, Mapping[str, Mapping[str, float]]],
+    over: str,
+    ours: Collection[str],
+) -> tuple[Figure, Axes]:
+    """RelaImpr of each row with its interval, a panel a group of users; the paper's as hollow marks below ours.
+
+    Args:
+        panels: RelaImpr, a share, by group and row; NaN where it is unknown.
+        paper: the paper's by column, group and row.
+        over: what the gains are over.
+        ours: the rows to bring out.
+
+    Returns:
+        the figure, and the axes that take its title.
+    """
+    names = list(next(iter(panels.values())))
+    place = {name: len(names) - 1 - number for number, name in enumerate(names)}
+    figure, found = canvas(11.4, 2.1 + 0.42 * len(names), 1, len(panels), sharey=True)
+    for axes, (group, values) in zip(found, panels.items(), strict=True):
+        axes.axvline(0, color=GREY, linewidth=1.2, zorder=1)
+        for name, value in values.items():
+            if math.isnan(value.mean):
+                continue
+            colour, half = ORANGE if name in ours else BLUE, 0.0 if math.isnan(value.half) else 100 * value.half
+            dot = {"color": colour, "markersize": 6.5, "capsize": 3, "linewidth": 1.5, "markeredgecolor": "white"}
+            axes.errorbar(100 * value.mean, place[name], xerr=half, fmt="o", **dot)
+            above = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": colour}
+            above["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # the line at 0 runs behind it
+            axes.annotate(f"{100 * value.mean:+.1f}", (100 * value.mean, place[name]), (0, 6), **above)
+        for number, (column, groups) in enumerate(paper.items()):
+            known = {name: x for name, x in groups.get(group, {}).items() if not math.isnan(x)}
+            style = {"marker": "DsP"[number % 3], "s": 22, "facecolors": "none", "edgecolors": GREY, "linewidths": 1.2}
+            height = [place[name] - 0.28 for name in known]
+            axes.scatter([100 * x for x in known.values()], height, label=f"the paper: {column}", **style)
+        axes.set_xlabel(f"{group}\nRelaImpr over {over}, %")
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.15)
+        axes.locator_params(axis="x", nbins=4)
+    found[0].set_yticks(list(place.values()), list(place))
+    found[0].set_ylim(-0.7, len(names) - 0.3)
+    for label in found[0].get_yticklabels():
+        if label.get_text() in ours:
+            label.set(weight="bold", color=ORANGE)
+    if paper:
+        below = {"loc": "outside lower right", "ncols": len(paper), "frameon": False, "labelcolor": GREY, "fontsize": 9}
+        figure.legend(*found[0].get_legend_handles_labels(), **below)
+    return figure, found[0]
+
+
+def draw_points(
+    places: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    notes: Mapping[str, str],
+    code: Sequence[int],
+    shown: Sequence[int],
+) -> tuple[Figure, Axes]:
+    """Points in two dimensions, a panel a row, in the colours of the most frequent codes; the others are grey.
+
+    Args:
+        places: x and y of every point by row. notes: what stands below each panel.
+        code: of every point.
+        shown: the codes that have a colour, at most nine.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+
+    figure, found = canvas(11.4, 5.2, 1, len(places))
+    colours, code = colormaps["tab10"]([0, 1, 2, 3, 4, 5, 6, 8, 9]), np.asarray(code)
+    for axes, (name, (x, y)) in zip(np.ravel(found), places.items(), strict=True):
+        x, y, others = np.asarray(x), np.asarray(y), ~np.isin(code, shown)
+        axes.scatter(x[others], y[others], s=5, color=EDGE, linewidths=0, alpha=0.5)
+        for colour, one in zip(colours, shown, strict=False):
+            some = code == one
+            axes.scatter(x[some], y[some], s=10, color=colour, linewidths=0)
+            axes.scatter([], [], s=40, color=colour, linewidths=0, label=f"{one} ({some.sum():,} clicks)")
+        axes.scatter([], [], s=40, color=EDGE, linewidths=0, label=f"others ({others.sum():,} clicks)")
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim", xlabel=f"{name}: {notes[name]}")
+        axes.spines[:].set(visible=True, color=FAINT)
+    legend(np.ravel(found)[-1], "interest")
+    return figure, np.ravel(found)[0]
+
+
 def draw_line(
+    ours: str,
     points: Mapping[str, tuple[float, Value | None]],
     each: Mapping[str, Sequence[float]],
     across: Sequence[tuple[str, Value]],
@@ -198,6 +290,7 @@ def draw_line(
     """AUC against one setting with a band over seeds and the baselines across; below it what the paper says in words.
 
     Args:
+        ours: what the line is.
         points: x and score by name.
         each: the AUC of every seed by name.
         across: baselines.
@@ -207,7 +300,7 @@ def draw_line(
         claims: the paper's claims.
     """
     figure, axes = canvas(7.8, 4.6)
-    lines(axes, [("HyperCTR", list(points.values()))], across, "", BLUE)
+    lines(axes, [(ours, list(points.values()))], across, "", BLUE)
     seeds = [(x, auc) for name, (x, _) in points.items() for auc in each.get(name, ())]
     if len(seeds) > len(points):
         dots = {"color": BLUE, "alpha": 0.45, "markersize": 3.5, "markeredgewidth": 0, "linestyle": "none"}

@@ -284,6 +284,23 @@ def relaimpr(auc: float, base: float) -> float:
     return (auc - 0.5) / (base - 0.5) - 1
 
 
+def relaimpr_interval(auc: ArrayLike, base: ArrayLike) -> tuple[float, float]:
+    """Return RelaImpr of the mean AUCs and the half-width of its 95 % t interval, for runs that share a seed.
+
+    The interval is that of a ratio of paired means (delta method). One run has a half-width of NaN; where the mean base
+    is not better than chance both numbers are NaN.
+
+    Raises:
+        ValueError: the lists differ in length, are empty, or hold what is not finite.
+    """
+    gain, above = np.asarray(auc, dtype=np.float64) - 0.5, np.asarray(base, dtype=np.float64) - 0.5
+    paired_interval(gain, above)
+    if not above.mean() > 0:
+        return float("nan"), float("nan")
+    ratio = gain.mean() / above.mean()
+    return float(ratio - 1), paired_interval(gain, ratio * above)[1] / float(above.mean())
+
+
 def closed(auc: float, floor: float, ceiling: float) -> float:
     """Return the share of the way from floor to ceiling: 0 at the floor, 1 at the ceiling, negative below the floor.
 

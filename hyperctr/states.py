@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -131,6 +132,14 @@ class Carried:
         return z
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from this seed, and afterwards go on as if nothing had been drawn."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
 def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergraph]]:
     """Leave out the nodes that no hyperedge of any of the hypergraphs holds, on which Eq. (5) has nothing to say.
 
@@ -233,7 +242,7 @@ class States(nn.Module):
 
     def _begin(self) -> None:
         """Forget what belongs to the round of training or evaluation before."""
-        self.step, self._rounds, self._held = 0, {}, None
+        self.step, self._rounds, self._held, self._noise = 0, {}, None, 0
 
     def use(self, slices) -> None:
         """Take other hypergraphs on the same nodes."""
@@ -295,7 +304,8 @@ class States(nn.Module):
         """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
 
         Batches that share a propagation read the states held since the first of them. What each says about those states
-        adds up, and goes through the propagation with the last: at fixed weights, the sum of all their gradients.
+        adds up, and goes through the propagation with the last, which drops out what the first did: at fixed weights,
+        the sum of all their gradients.
 
         Args:
             now: slices of the batch's rows, [B].
@@ -313,17 +323,17 @@ class States(nn.Module):
         own = (batch, now) if alone else None
         if not (batch.last or alone) and (self._held is not None or not batch.view):
             if self._held is None:
-                with torch.no_grad():
+                self._noise = int(torch.randint(2**62, ()))
+                with torch.no_grad(), _seeded(self._noise):
                     self._held = [self._propagate(kind, chosen, inputs) for kind in self.kinds]
                 for live in chain(*self._held):
                     live.state.requires_grad_()
             return self._held, 0.0, {}
-        fresh = [self._propagate(kind, chosen, inputs, own, batch.view) for kind in self.kinds]
-        if batch.view:
-            return fresh, 0.0, {}
+        if self._held is None or batch.view:
+            return [self._propagate(kind, chosen, inputs, own, batch.view) for kind in self.kinds], 0.0, {}
         held, self._held = self._held, None
-        if held is None:
-            return fresh, 0.0, {}
+        with _seeded(self._noise):
+            fresh = [self._propagate(kind, chosen, inputs) for kind in self.kinds]
         penalty, moved, length = 0.0, 0.0, 0.0
         for new, old in zip(chain(*fresh), chain(*held), strict=True):
             if old.state.grad is not None:

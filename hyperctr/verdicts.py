@@ -13,10 +13,13 @@ import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyperctr import figures, published, report
 from hyperctr.report import Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCORES = ("auc", "user_auc", "positive_auc", "logloss_1to1")
 HEADS = {"auc": "AUC", "user_auc": "user AUC", "positive_auc": "per-positive AUC", "logloss_1to1": "log loss 1:1"}
@@ -35,19 +38,40 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs = {name: [r for r in rows if r["row"] == name and r["status"] == "ok"] for name, _ in facts["rows"]}
+    runs, threads = finished(facts, rows), facts["bench"] == "threads"
     found = {
         "facts": facts,
-        "rows": _speeds(runs) if facts["bench"] == "threads" else _rows(facts, runs),
-        "claims": _speed_claim(facts, runs) if facts["bench"] == "threads" else _claims(facts, runs),
+        "rows": _speeds(runs) if threads else _rows(facts, runs),
+        "claims": _speed_claim(facts, runs) if threads else _claims(facts, runs),
         "warnings": _warnings(facts, runs),
-        "failed": [f"{r['row']}, seed {r['seed']}: {r['status']}" for r in rows if r["status"] != "ok"],
+        "failed": failed(rows),
     }
+    return keep(found, _speed_table(found) if threads else _score_table(found), _draw(found, runs, out), out)
+
+
+def finished(facts: Mapping, rows: list[dict]) -> Runs:
+    """The runs of each row that are ok."""
+    return {name: [r for r in rows if r["row"] == name and r["status"] == "ok"] for name, _ in facts["rows"]}
+
+
+def failed(rows: list[dict]) -> list[str]:
+    """What is said of runs that failed, a line each."""
+    return [f"{r['row']}, seed {r['seed']}: {r['status']}" for r in rows if r["status"] != "ok"]
+
+
+def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
+    """Write what was found as table.csv, report.md and bench.json, and the figure; gives what bench.json holds.
+
+    Args:
+        found: facts, rows, claims, warnings, failed.
+        table: the rows as Markdown.
+        figure: None where there is nothing to draw.
+        out: the bench's folder.
+    """
     _write_table(found, out / "table.csv")
-    drawn = _draw(found, runs, out)
-    if drawn:
-        figures.save(drawn, out / f"{facts['bench']}.png")
-    report.put(out / "report.md", _markdown(found, drawn is not None))
+    if figure:
+        figures.save(figure, out / f"{found['facts']['bench']}.png")
+    report.put(out / "report.md", _markdown(found, table, figure is not None))
     found = _without_nan(found)
     report.put(out / "bench.json", json.dumps(found, indent=1))
     return found
@@ -214,7 +238,7 @@ def _write_table(found: Mapping, path: Path) -> None:
     report.put(path, text.getvalue())
 
 
-def _markdown(found: Mapping, drawn: bool) -> str:
+def _markdown(found: Mapping, table: str, drawn: bool) -> str:
     facts = found["facts"]
     parts = [f"# {facts['title']}, on {facts['data']}", _protocol(facts)]
     if facts["leaky"]:
@@ -223,7 +247,7 @@ def _markdown(found: Mapping, drawn: bool) -> str:
             "These scores are not comparable with those of a temporal split.**"
         )
     parts += ["## Verdicts", _verdicts(found)]
-    parts += ["## Table", _speed_table(found) if facts["bench"] == "threads" else _score_table(found)]
+    parts += ["## Table", table]
     if drawn:
         parts += ["## Figure", f"![{facts['title']}]({facts['bench']}.png)"]
     for title, lines in (("Before comparing with the paper", found["warnings"]), ("Runs that failed", found["failed"])):
@@ -253,7 +277,7 @@ def _verdicts(found: Mapping) -> str:
     lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
     if len(lines) == 1:
         return "None: these rows test nothing that the paper claims."
-    quoted = "" if found["facts"]["bench"] in ("table3", "table4") else (
+    quoted = "" if "table" in found["facts"]["bench"] else (
         "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
     )  # fmt: skip
     return report.table(lines) + quoted
@@ -307,7 +331,7 @@ def _speed_table(found: Mapping) -> str:
     return report.table(lines)
 
 
-def _draw(found: Mapping, runs: Runs, out: Path) -> Any:
+def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, rows = found["facts"], found["rows"]
     bench, claims = facts["bench"], [claim["claim"] for claim in found["claims"]]
@@ -346,7 +370,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Any:
         across = [(name, scores[name]) for name in SIMPLE if scores[name]]
         top = best(runs, tuple(points))
         each = {name: [r["auc"] for r in runs[name]] for name in points}
-        figure, axes = figures.draw_line(points, each, across, facts["axis"], facts["log"], top, claims)
+        figure, axes = figures.draw_line("HyperCTR", points, each, across, facts["axis"], facts["log"], top, claims)
     protocol = f"HyperCTR on {facts['data']}, {facts['split']} split; {marks}"
     figures.titles(axes, facts["title"], protocol, report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure

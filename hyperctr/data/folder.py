@@ -154,12 +154,17 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
         columns["time"] = seconds(table[log["time"]], f"{where}, column {log['time']!r}")
         if table.schema[log["time"]] == pl.String or getattr(table.schema[log["time"]], "time_zone", "") is None:
             notes.append("Times without a zone are read as UTC.")
+    elif log.get("order") is False:
+        columns["time"] = _drawn(columns["user"])
+        notes.append("There are no times and no order: each user's events were put in a random one, always the same.")
     elif "order" in log:
         columns["time"] = _numbers(table[log["order"]], f"{where}, column {log['order']!r}").floor().cast(pl.Int64)
         notes.append(f"There are no times: {log['order']} is taken as the order of events, of all users alike.")
     else:
         columns["time"] = pl.Series(np.arange(len(table)))
         notes.append("There are no times: the order of the rows is taken as the order of events, of all users alike.")
+        if len(columns["user"].rle()) == columns["user"].n_unique() < len(table):
+            notes.append("But rows are grouped by user: if that order is none, say order = false in dataset.toml.")
     if "click" in log:
         columns["label"] = _labels(table[log["click"]], log.get("click_at_least"), f"{where}, column {log['click']!r}")
 
@@ -229,6 +234,13 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
         users=Users(len(ids["user"]), ids["user"], user_fields, user_sizes),
         notes=(*notes, *said),
     )
+
+
+def _drawn(user: pl.Series) -> pl.Series:
+    """Places 0, 1, .. of each user's rows in an order drawn at random, the same at every call."""
+    draw = np.random.default_rng(0).permutation(len(user))
+    table = pl.DataFrame({"user": user, "draw": draw})
+    return table.select(pl.col("draw").rank("ordinal").over("user").cast(pl.Int64) - 1)["draw"]
 
 
 def _ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Series:

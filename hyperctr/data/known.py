@@ -77,8 +77,8 @@ KNOWN: dict[str, Roles] = {
         "modalities": {"subclass": {"columns": ["product_subclass"]}},
     },
     "tiktok": {
-        "note": "The source's own split (column split) is not used.",
-        "interactions": {"user": ["user_id"], "item": ["item_id"]},
+        "note": "The source's own split (column split) is not used, and its rows are sorted by user and item.",
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "order": False},
     },
     "microlens-50k": {
         "interactions": {"user": ["user_id"], "item": ["item_id"], "order": "position"},

@@ -8,7 +8,7 @@ Every function here passes roles around in the one shape that the file has:
     user = "user_id"                # or a list of columns that together name the user
     item = "item_id"                # or a list
     time = "timestamp"              # unix seconds, ISO text or a date column
-    order = "position"              # instead of time, when there are no times
+    order = "position"              # instead of time, when there are no times; false: rows stand in no order at all
     click = "rating"                # left out: every row is a click
     click_at_least = 4              # left out: the column holds 0 and 1
     non_clicks = "unobserved"       # or "logged": label-0 rows were shown and not clicked
@@ -46,7 +46,7 @@ _KEYS: dict[str, dict[str, tuple[type, ...]]] = {
         "interactions": (dict,), "items": (dict,), "users": (dict,), "modalities": (dict,),
     },
     "interactions": {
-        "user": (str, list), "item": (str, list), "time": (str,), "order": (str,), "click": (str,),
+        "user": (str, list), "item": (str, list), "time": (str,), "order": (str, bool), "click": (str,),
         "click_at_least": (int, float), "non_clicks": (str,), "conversion": (str,), "type": (str,), "context": (list,),
     },
     "items": {"id": (str, list), "title": (str,), "fields": (list,)},
@@ -108,6 +108,8 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
             raise ValueError(f'{where}: [interactions] must name the column of the {role}, e.g. {role} = "{role}_id"')
     if "time" in log and "order" in log:
         raise ValueError(f"{where}: [interactions] names both time and order; order is for data without times")
+    if log.get("order") is True:
+        raise ValueError(f"{where}: order is a column, or false where rows stand in no order, got true")
     if log.get("non_clicks", "logged") not in ("logged", "unobserved"):
         raise ValueError(f'{where}: non_clicks must be "logged" or "unobserved", got {log["non_clicks"]!r}')
     if "click" not in log and ("click_at_least" in log or log.get("non_clicks") == "logged"):
@@ -181,7 +183,7 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
     log = roles["interactions"]
     asked: dict[str, list[tuple[str, str]]] = {"interactions": [], "items": [], "users": []}
     for role in ("user", "item", "time", "order", "click", "conversion", "type", "context"):
-        value = log.get(role, [])
+        value = log.get(role) or []  # order may be false
         asked["interactions"] += [(role, column) for column in ([value] if isinstance(value, str) else value)]
     for table, role in (("items", "item"), ("users", "user")):
         chosen = roles.get(table, {})

@@ -19,7 +19,7 @@ WINDOWS = (2, 3, 4)  # words that a filter sees at a time
 
 
 @dataclass(frozen=True)
-class Distinct:
+class BatchItems:
     """The items of a batch, each once a snapshot of the statistics: what depends on an item alone is computed once.
 
     Attributes:
@@ -36,7 +36,7 @@ class Distinct:
     click: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> Distinct:
+    def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> BatchItems:
         """The items of a batch whose rows read these snapshots, [B]; a history reads that of its query."""
         past = batch.past
         own = snapshot[batch.first][:, None].expand_as(past.item)[past.mask]
@@ -95,9 +95,9 @@ class Modalities(nn.Module):
         """The snapshot of the statistics that a row of this time reads; 0 for all where no statistics are read."""
         return torch.bucketize(time, self.starts, right=True)
 
-    def distinct(self, batch: Batch) -> Distinct:
+    def distinct(self, batch: Batch) -> BatchItems:
         """The items of a batch, each once a snapshot."""
-        return Distinct.of(batch, self.snapshot(batch.time), self.num_items)
+        return BatchItems.of(batch, self.snapshot(batch.time), self.num_items)
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
         """Embed items [U], statistics as of the snapshots [U].

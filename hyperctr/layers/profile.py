@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Tables
-from hyperctr.layers.embed import Table, context_table, fields_table
+from hyperctr.layers.embed import Table, context_table, context_vectors, fields_table
 
 
 class Profile(nn.Module):
@@ -36,11 +36,5 @@ class Profile(nn.Module):
         if self.user_fields is not None:
             parts.append(self.user_fields(self.user_codes[batch.user]).flatten(1))
         if self.context is not None:
-            width = len(self.context_first) * self.context.embedding_dim
-            missing = batch.context is None
-            parts.append(
-                parts[0].new_zeros(len(batch), width)
-                if missing
-                else self.context(batch.context + self.context_first).flatten(1)
-            )
+            parts.append(context_vectors(self.context, self.context_first, batch).flatten(1))
         return torch.cat(parts, 1)

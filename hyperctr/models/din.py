@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.blocks import blockwise
+from hyperctr.batch import Batch, Output, Tables, spread
+from hyperctr.layers.blocks import CACHED, blockwise
 from hyperctr.layers.embed import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
 from hyperctr.layers.ranges import check_shares, check_sizes
@@ -98,9 +98,14 @@ class DIN(nn.Module):
         mask = batch.past.mask
 
         def pool(item: Tensor, query: Tensor) -> Tensor:
-            return self.pool(item, history.index_select(0, query), mask[query])
+            return self.pool(item, spread(history, query), spread(mask, query))
 
-        pooled = blockwise(pool, self.held * mask.shape[1], item, batch.query)
+        numbers = self.held * mask.shape[1]
+        if torch.is_grad_enabled() and not isinstance(self.activation.act, Dice):  # which needs all rows at once
+            clicks = batch.spread(history), batch.spread(mask)
+            pooled = blockwise(self.pool, numbers, item, *clicks, training=CACHED)
+        else:
+            pooled = blockwise(pool, numbers, item, batch.query)
         return self.top(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ from hyperctr.layers.behaviour import Property
 from hyperctr.layers.blocks import blockwise
 from hyperctr.layers.clicks import LastState
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.modal import FIELD, Distinct, Maps, Modalities
+from hyperctr.layers.modal import FIELD, BatchItems, Maps, Modalities
 from hyperctr.layers.profile import Profile
 from hyperctr.layers.ranges import check_shares, check_sizes
 from hyperctr.layers.relevance import Relevance
@@ -250,7 +250,7 @@ class MARN(nn.Module):
     def _learns(self, batch: Batch) -> bool:
         return self.training and self.config.adversary != "none" and not batch.view
 
-    def _penalty(self, parts: Parts, items: Distinct) -> tuple[Tensor, dict[str, float]]:
+    def _penalty(self, parts: Parts, items: BatchItems) -> tuple[Tensor, dict[str, float]]:
         """lambda L_Ds + L_D0 - lambda L_ADV, and what is logged of them; a step forward for lambda."""
         share = self.config.weight * ramp(int(self.step) / max(self.steps, 1))
         self.step += 1

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
-from hyperctr.batch import Batch, History, Output, Tables
+from hyperctr.batch import Batch, History, Output, Tables, spread
 from hyperctr.layers.blocks import blockwise
 from hyperctr.layers.embed import Embed, Table
 from hyperctr.layers.mlp import mlp
@@ -103,9 +103,9 @@ class Groups:
     """The four groups of a batch, embedded: Eq. (1)-(2).
 
     Attributes:
-        item: the candidate's parts side by side, [B, P f].
+        item: the candidates' parts side by side, [B, P f].
         clicks: the same of the clicks, latest first, zero where the mask is False, [Q, T, P f]. mask: [Q, T].
-        query: of each row, [B]; None where every row is its own.
+        query: of each row, [B].
         user: id and fields, [B, J, f].
         context: [B, K, f].
     """
@@ -113,13 +113,9 @@ class Groups:
     item: Tensor
     clicks: Tensor
     mask: Tensor
-    query: Tensor | None
+    query: Tensor
     user: Tensor
     context: Tensor
-
-    def spread(self, x: Tensor) -> Tensor:
-        """What is known of the queries, [Q, ...], for each row, [B, ...]."""
-        return x if self.query is None else x.index_select(0, self.query)
 
 
 class Encoder(nn.Module):
@@ -218,14 +214,13 @@ class FieldAttention(nn.Module):
         own = self.of_keys(keys)
         if query is None:
             weight = self.weigh(item, own, mask)
-            found = torch.bmm(weight[:, None], keys).squeeze(1)
-        else:
-            weight = self.weigh(item, own[query], None if mask is None else mask[query])
+            return torch.cat([item, torch.bmm(weight[:, None], keys).squeeze(1)], 1), weight
+        weight = self.weigh(item, spread(own, query), None if mask is None else spread(mask, query))
 
-            def pool(weight: Tensor, query: Tensor) -> Tensor:
-                return torch.bmm(weight[:, None], keys.index_select(0, query)).squeeze(1)
+        def pool(weight: Tensor, query: Tensor) -> Tensor:
+            return torch.bmm(weight[:, None], spread(keys, query)).squeeze(1)
 
-            found = blockwise(pool, max(1, keys.shape[1] * keys.shape[2]), weight, query)
+        found = blockwise(pool, keys.shape[1] * keys.shape[2], weight, query)
         return torch.cat([item, found], 1), weight
 
 
@@ -328,10 +323,7 @@ class MIAN(nn.Module):
         past = latest(batch.past, self.config.history)
         item, clicks, user, moments = self.embed.groups(replace(batch, past=past))
         user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
-        query = batch.query
-        if len(past.mask) == len(query) and torch.equal(query, torch.arange(len(query), device=query.device)):
-            query = None
-        return Groups(item.flatten(1), clicks.flatten(2), past.mask, query, user, context)
+        return Groups(item, clicks, past.mask, batch.query, user, context)
 
     def read(self, groups: Groups) -> tuple[Tensor, Tensor]:
         """Eq. (3)-(5): the clicks behind the block [Q, T, d], and their mean in front of it [Q, d], zero of none."""
@@ -347,7 +339,7 @@ class MIAN(nn.Module):
         """
         item = self.widen(groups.item)
         states, mean = self.read(groups)  # (3)-(5)
-        parts = {"e_i": item, "e_b": groups.spread(mean), "e_u": groups.user.flatten(1)}
+        parts = {"e_i": item, "e_b": spread(mean, groups.query), "e_u": groups.user.flatten(1)}
         parts["e_c"], weights = groups.context.flatten(1), {}
         if self.ibim is not None:
             parts["R_ibim"], weights["clicks"] = self.ibim(item, states, groups.mask, groups.query)  # (6)-(9)
@@ -372,7 +364,7 @@ class MIAN(nn.Module):
             dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
         if self.config.l2_embedding:
             own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
-            clicks = groups.spread(groups.clicks[..., :own].square().sum((1, 2)))
+            clicks = spread(groups.clicks[..., :own].square().sum((1, 2)), groups.query)
             of_row = groups.item[:, :own], groups.user, groups.context
             rows = (sum(x.square().sum() for x in of_row) + clicks.sum()) / len(groups.item)
         return (self.config.l2_dense * dense + self.config.l2_embedding * rows) / 2

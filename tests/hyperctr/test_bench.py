@@ -468,7 +468,7 @@ def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
     [
         (["layer"], "unknown bench 'layer', did you mean layers?"),
         (["zzz"], "unknown bench 'zzz', known: table3, table4, layers"),
-        (["layers", "--data", "x", "--split", "random"], "--split takes temporal or paper, got 'random'"),
+        (["layers", "--data", ".", "--split", "random"], "--split takes temporal or paper, got 'random'"),
         (["layers", "--data", "x", "--paper", "ml"], "--paper takes one of kuaishou, mv1.7m, movielens, all, got 'ml'"),
         (["layers"], "name a run's TOML file or --data"),
     ],

@@ -129,6 +129,7 @@ def test_groups_by_activity_by_hand(scored):
     assert [report[f"{name}_rows"] for name in names] == [5, 3, 0]
     assert report["non_active_auc"] == pytest.approx(4 / 6) and report["slightly_active_auc"] == 0.75
     assert math.isnan(report["highly_active_auc"])
+    assert (report["non_active_clicks"], report["slightly_active_clicks"]) == (1, 7)
     assert "non_active_auc" not in evaluate(scored)
 
 

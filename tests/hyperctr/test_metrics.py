@@ -241,6 +241,18 @@ def test_paired_interval_is_that_of_the_differences():
         metrics.paired_interval([1, 2], [1])
 
 
+def test_interval_of_relaimpr_by_hand():
+    mean, half = metrics.relaimpr_interval([0.70, 0.72, 0.71], [0.6, 0.6, 0.6])
+    assert mean == pytest.approx(1.1)  # (.71 - .5) / .1 - 1, from the mean AUCs
+    assert half == pytest.approx(4.302653 * 0.01 / math.sqrt(3) / 0.1, rel=1e-6)  # misses -.01, .01, 0 over .1
+    assert metrics.relaimpr_interval([0.7, 0.8], [0.6, 0.7])[0] == pytest.approx(0.25 / 0.15 - 1)  # not .75, their mean
+    # each seed gains as much as the mean does: what the seeds do to the base is no uncertainty of the ratio
+    assert metrics.relaimpr_interval([0.7, 0.8], [0.6, 0.65]) == pytest.approx((1.0, 0.0))
+    mean, half = metrics.relaimpr_interval([0.7], [0.6])
+    assert mean == pytest.approx(1.0) and math.isnan(half)
+    assert all(map(math.isnan, metrics.relaimpr_interval([0.7, 0.7], [0.6, 0.4])))
+
+
 @pytest.mark.parametrize("metric", [metrics.auc, metrics.auc_interval, metrics.balanced_logloss])
 def test_one_class_is_an_error_never_nan(metric):
     with pytest.raises(ValueError, match="needs both classes, got 2 positives and 0 negatives"):

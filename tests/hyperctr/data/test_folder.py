@@ -117,6 +117,26 @@ def test_without_times_a_position_or_the_row_is_the_order(shop, header, values, 
     assert "There are no times" in notes_of(path)
 
 
+def test_rows_in_no_order_get_a_random_place_among_their_users_always_the_same(shop):
+    rows = [f"{user},{item}" for user in (1, 2) for item in range(50)]  # sorted by user and item, as matrices come
+    toml = '[interactions]\nuser = "user"\nitem = "item"\norder = false\n'
+    path = shop(interactions__csv="\n".join(["user,item", *rows]), dataset__toml=toml)
+    first, again = log_of(path), log_of(path)
+    assert np.array_equal(first.item, again.item) and np.array_equal(first.user, again.user)
+    for user in (0, 1):
+        assert first.time[first.user == user].tolist() == list(range(50))
+        assert abs(np.corrcoef(first.item[first.user == user], np.arange(50))[0, 1]) < 0.4
+    assert not np.array_equal(first.item[first.user == 0], first.item[first.user == 1])
+    assert not first.has_time
+    assert "each user's events were put in a random one" in notes_of(path)
+
+
+@pytest.mark.parametrize(("users", "grouped"), [("1122", True), ("1212", False), ("1234", False)])
+def test_rows_grouped_by_user_are_no_order_of_events_and_the_note_says_so(shop, users, grouped):
+    path = shop(interactions__csv="\n".join(["user,item", *(f"{user},{k}" for k, user in enumerate(users))]))
+    assert ("But rows are grouped by user" in notes_of(path)) == grouped
+
+
 def test_times_of_every_kind_are_the_same_seconds(monkeypatch):
     monkeypatch.setenv("TZ", "America/Lima")  # what the machine takes for local time must not matter
     time.tzset()

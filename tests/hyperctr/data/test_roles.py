@@ -70,6 +70,8 @@ def test_parsing_leaves_the_given_tables_alone():
         ({"interactions": {**LOG, "context": "tab"}}, "context must be a list of text, got 'tab'"),
         ({"interactions": "u"}, "interactions must be a table"),
         ({"interactions": {**LOG, "time": "t", "order": "o"}}, "names both time and order"),
+        ({"interactions": {**LOG, "order": True}}, "order is a column, or false .*, got true"),
+        ({"interactions": {**LOG, "order": 3}}, "order must be text or true or false, got 3"),
         ({"interactions": {**LOG, "click": "c", "non_clicks": "no"}}, 'must be "logged" or "unobserved", got \'no\''),
         ({"interactions": {**LOG, "click_at_least": 4}}, "need a click column"),
         ({"interactions": {**LOG, "non_clicks": "logged"}}, "need a click column"),

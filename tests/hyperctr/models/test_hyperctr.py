@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphs import HGCN, TimeGrid
+from graphs.dropout import Dropout
 from hyperctr.batch import Tables
 from hyperctr.config import Interest, Train
 from hyperctr.data.interactions import Interactions
@@ -571,6 +572,38 @@ def test_batches_that_share_a_propagation_have_the_sum_of_their_exact_gradients(
     assert [set(x) for x in measured] == [set()] * (count - 1) + [{"staleness"} if count > 1 else set()]
     if count > 1:
         assert measured[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
+
+
+def test_batches_that_share_a_propagation_share_what_it_drops_out(monkeypatch):
+    log = random_log()
+    batches = run_of(log, 4, 3)
+
+    def noisy():
+        model = exact(log)
+        for module in model.states.convs.modules():
+            if isinstance(module, Dropout):
+                module.p = 0.5
+        torch.manual_seed(3)
+        model.refresh()
+        return model
+
+    model = noisy()
+    shared, _, measured = summed(model, batches)
+    assert measured[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
+
+    model, memo = noisy(), {}
+    torch.manual_seed(int(torch.randint(2**62, ())))  # what the run draws from
+    propagate = model.states._propagate
+
+    def once(kind, *rest):
+        if kind.number not in memo:
+            memo[kind.number] = propagate(kind, *rest)
+        return memo[kind.number]
+
+    monkeypatch.setattr(model.states, "_propagate", once)
+    model.zero_grad()
+    sum(loss_of(model(batch), batch) for batch in [replace(batch, last=True) for batch in batches]).backward()
+    assert_same_gradients(shared, gradients(model))
 
 
 def test_older_slices_may_be_renewed_within_a_run():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import LEVELS, Statistics
-from hyperctr.layers.modal import Distinct, Maps
+from hyperctr.layers.modal import BatchItems, Maps
 from hyperctr.layers.relevance import Relevance, masked_softmax
 from hyperctr.models.marn import APGRU, MARN, ramp, reversed_gradient
 
@@ -255,7 +255,7 @@ def test_snapshots_are_those_of_the_slices_that_have_begun(whole):
 def test_items_are_encoded_once_and_spread_where_they_stand(make):
     batch = make(lengths=(6, 0, 7, 4), rows=3, padding=2)
     snapshot = torch.tensor([0, 3, 3, 1])[batch.query]
-    items = Distinct.of(batch, snapshot, 30)
+    items = BatchItems.of(batch, snapshot, 30)
     pairs = list(zip(items.item.tolist(), items.snapshot.tolist(), strict=True))
     assert len(set(pairs)) == len(pairs)
     asked = list(zip(batch.item.tolist(), snapshot.tolist(), strict=True))
@@ -284,7 +284,7 @@ def test_encoding_once_is_encoding_as_often_as_items_stand_there(whole, make):
             own = at[batch.first][:, None].expand_as(batch.past.item)[batch.past.mask]
             place = torch.zeros_like(click)
             place[batch.past.mask] = torch.arange(len(batch), len(item))
-            items = Distinct(item, torch.cat([at, own]), torch.ones_like(item), row, place)
+            items = BatchItems(item, torch.cat([at, own]), torch.ones_like(item), row, place)
         model.modalities.distinct = lambda batch, items=items: items
         out = model(batch)
         loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty

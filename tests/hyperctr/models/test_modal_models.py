@@ -139,6 +139,18 @@ def test_what_is_missing_adds_nothing(whole, make, name):
     close(model(batch).logit, without)
 
 
+def test_a_column_that_is_unknown_adds_nothing_and_the_others_stay(whole, make):
+    """As where a request knows the hour and not the tab: -1, each column in the place of its own."""
+    model, batch = built("marn", whole), make()
+    tab, hour = batch.context.T
+    known = model.profile(replace(batch, context=torch.stack([torch.full_like(tab, -1), hour], 1)))
+    expected = model.profile(batch).clone()
+    expected[:, -2 * model.profile.context.embedding_dim : -model.profile.context.embedding_dim] = 0.0
+    close(known, expected)
+    neither = model.profile(replace(batch, context=torch.full_like(batch.context, -1)))
+    close(neither, model.profile(replace(batch, context=None)))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_ids_are_one_to_the_model_and_are_not_trained(ids, make, name):
     # users 18 and 19 and items 27 to 29 have no training row; 20 and 30 stand for any id that is not even listed
