@@ -32,7 +32,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import config, modalities, pool, report, runs, vectors, verdicts
+from hyperctr import config, figures, modalities, pool, report, runs, vectors, verdicts
 from hyperctr.data import synthetic
 from hyperctr.evaluation import score
 from hyperctr.metrics import mean_interval, popularity_auc, unseen_recall
@@ -253,8 +253,8 @@ def draw(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> None:
     folder = cells["MARN", 0][1] if ("MARN", 0) in cells else None
     if folder is not None and (folder / "report.json").exists():
         opened = runs.open_run(folder)
-        heat(opened).draw().savefig(out / "attention.png", dpi=150)
-        modalities.space(opened.model).draw(("visual", "textual")).savefig(out / "space.png", dpi=150)
+        figures.save(heat(opened).draw(), out / "attention.png")
+        figures.save(modalities.space(opened.model).draw(("visual", "textual")), out / "space.png")
 
 
 def markdown(chosen: dict[str, Study], found: Results, failed: list[str]) -> str:

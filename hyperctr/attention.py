@@ -29,6 +29,7 @@ from hyperctr.serve import request
 
 if TYPE_CHECKING:
     import polars as pl
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DAY = 86_400
@@ -112,7 +113,14 @@ class Reading:
         Raises:
             ValueError: the model has no global attention.
         """
-        return _draw_heat(self)
+        from hyperctr.figures import titles
+
+        heat, about = self.heat(), self.frame.group_by("case", maintain_order=True).first()
+        figure, axes = draw_heat(self.parts, heat, about["probability"].to_list())
+        own = [part.startswith("R_") for part in self.parts]
+        said = f"interactions get {heat[own].sum(0).mean():.2f} of it in the mean, {sum(own)} of {len(own)} parts"
+        titles(axes, "Global attention", said + "; the colours end where tanh ends")
+        return figure
 
     def draw_case(self, case: int = 0, most: int = 10) -> Figure:
         """Bars of a case's weights, and beside them of the effects; the latest clicks, at most so many."""
@@ -283,25 +291,33 @@ def _named(what: str, ids: np.ndarray, number: int) -> str:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def _draw_heat(found: Reading) -> Figure:
+def draw_heat(
+    parts: Sequence[str], heat: Sequence[Sequence[float]], probability: Sequence[float]
+) -> tuple[Figure, Axes]:
+    """Figure 6: the weight of each part in each case, from the least to the most that tanh allows; white is 1 / L.
+
+    Args:
+        parts: their names, [L]. heat: [L, cases]. probability: of a click, of each case.
+
+    Returns:
+        the figure, and the axes that take its title.
+    """
     from matplotlib.colors import TwoSlopeNorm
 
-    from hyperctr.figures import FAINT, GREY, INK, canvas, luminance, titles
+    from hyperctr.figures import FAINT, GREY, INK, canvas, luminance
 
-    heat, (low, high) = found.heat(), bounds(len(found.parts))
+    heat, (low, high) = np.asarray(heat), bounds(len(parts))
     even, count = 1 / len(heat), heat.shape[1]
-    about = found.frame.group_by("case", maintain_order=True).first()
     figure, axes = canvas(3.6 + 0.5 * count, 1.9 + 0.36 * len(heat))
     image = axes.imshow(heat, cmap="RdBu_r", norm=TwoSlopeNorm(even, low, high), aspect="auto")
-    axes.set_yticks(range(len(heat)), [f"{WORDS[part]}  {_letters(part)}" for part in found.parts])
-    axes.set_xticks(range(count), [f"{p:.2f}" for p in about["probability"]], fontsize=8)
+    axes.set_yticks(range(len(heat)), [f"{WORDS[part]}  {_letters(part)}" for part in parts])
+    axes.set_xticks(range(count), [f"{p:.2f}" for p in probability], fontsize=8)
     axes.set_xlabel("cases, each with its click probability")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for edge in range(1, count):
         axes.axvline(edge - 0.5, color="white", linewidth=1.2)
-    raw = sum(part.startswith("e_") for part in found.parts)
-    axes.axhline(raw - 0.5, color="white", linewidth=4)
+    axes.axhline(sum(part.startswith("e_") for part in parts) - 0.5, color="white", linewidth=4)
     for (part, k), weight in np.ndenumerate(heat):
         ink = INK if luminance(image.to_rgba(weight)) > 0.3 else "white"
         axes.text(k, part, f"{weight:.2f}"[1:], ha="center", va="center", fontsize=7.5, color=ink)
@@ -309,10 +325,7 @@ def _draw_heat(found: Reading) -> Figure:
     bar.ax.set_yticklabels([f"{low:.3f}", f"1/{len(heat)}", f"{high:.3f}"], fontsize=8)
     bar.ax.axhline(even, color=GREY, linewidth=1.2)
     bar.outline.set_edgecolor(FAINT)
-    share = heat[raw:].sum(0).mean()
-    said = f"interactions get {share:.2f} of it in the mean, {len(heat) - raw} of {len(heat)} parts"
-    titles(axes, "Global attention", said + "; the colours end where tanh ends")
-    return figure
+    return figure, axes
 
 
 def _draw_case(frame: pl.DataFrame, most: int) -> Figure:

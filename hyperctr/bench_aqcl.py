@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, report
+from hyperctr import config, published_aqcl, report
+from hyperctr.data.folder import Dataset
 from hyperctr.published_aqcl import GROUPS
-from hyperctr.study import Bench, Row
+from hyperctr.study import TITLES, Bench, Row, carried
 
 BENCHES = {
     bench.name: bench
@@ -31,7 +32,7 @@ BENCHES = {
               "weight w of the loss (log scale)", True),
         Bench("aqcl-k", "AQCL, Figure 7c: positive interests", "positives", ("1", "5", "10", "20"),
               "interests that attract a row, K"),
-        Bench("aqcl-tsne", "AQCL, Figure 6: hidden vectors of test clicks"),
+        Bench("aqcl-tsne", "AQCL, Figure 6: hidden vectors of test clicks", single=True),
     )
 }  # fmt: skip
 COLUMNS = {
@@ -40,14 +41,25 @@ COLUMNS = {
     for what in ("auc", "rows", "clicks")[: 2 if column.startswith("highly") else 3]
 }
 """Columns of results.csv beyond those of every bench: AUC and rows of the groups by activity, and their most clicks."""
-TITLES = {
-    "din": "DIN", "wide_deep": "W&D", "deepfm": "DeepFM", "hyperctr": "HyperCTR", "lr": "LR", "fm": "FM", "dcn": "DCN",
-    "xdeepfm": "xDeepFM", "dien": "DIEN", "gru4rec": "GRU4Rec", "aqcl": "AQCL", "qcl": "QCL", "icl": "ICL",
-    "dropoutnet": "DropoutNet", "deepmcp": "DeepMCP", "dmr": "DMR",
-}  # fmt: skip
 TABLE2 = ("dropoutnet", "deepmcp", "dmr", "icl", "qcl", "aqcl")
 TABLE3 = ("wide_deep", "deepfm", "din", "hyperctr")
+MODEL = "din"
+"""The model of a run that names none."""
 CLICKS, INTERESTS = 3000, 8  # most test clicks of Figure 6, and interests that have a colour
+
+
+def split_of(data: str) -> str:
+    """The paper's split of a data set: baskets have a day, no hour."""
+    return "leave-last-day-out" if published_aqcl.column(data) == "Ta Feng" else "leave-last-out"
+
+
+def planned(
+    bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
+) -> tuple[config.Run, list[str], list[Row], list[str]]:
+    """The run that rows change, the values in order, the rows, and what must be said about them."""
+    given = ({base.wear_name: base.wear} if base.wear else {}) | given
+    found = grid(bench, values)
+    return replace(base, wear_name="", wear=None), found, rows(bench, base, found, given), []
 
 
 def plain(base: config.Run) -> str:
@@ -92,7 +104,7 @@ def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, 
         raise ValueError(f"{bench.name} needs a model with a hidden vector ({fit}), the run names {base.model_name}")
 
     def worn(name: str, title: str, model: str = base.model_name, over: str = plain(base), **changes: Any) -> Row:
-        sets = () if model == base.model_name else _carried(base, MODELS[model].Config)
+        sets = () if model == base.model_name else carried(base, MODELS[model].Config)
         return Row(title, model, sets, name, replace(settings(name, given), **changes), over)
 
     popularity, bare = Row("popularity", "popularity", over=plain(base)), Row(plain(base), base.model_name)
@@ -133,7 +145,7 @@ def settings(name: str, given: Mapping[str, Any]) -> Any:
     return kind(**{key: value for key, value in vars(given["aqcl"]).items() if key in shared})
 
 
-def facts(base: config.Run, plan: list[Row]) -> dict[str, Any]:
+def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> dict[str, Any]:
     """What bench.json must hold of these studies, beside what it holds of every bench."""
     return {
         "base": plain(base),
@@ -141,6 +153,12 @@ def facts(base: config.Run, plan: list[Row]) -> dict[str, Any]:
         "over": {row.name: row.over for row in plan if row.over},
         "settings": {row.name: {"wears": row.wear_name, **vars(row.wear)} for row in plan if row.wear_name},
     }
+
+
+def keep(bench: Bench, cells: Mapping[str, Row], out: Path, anew: bool) -> None:
+    """Keep what the figure is drawn from beyond scores; `anew` where a run is new."""
+    if bench.name == "aqcl-tsne" and (anew or not (out / "tsne.json").exists()):
+        keep_points(*(out / "runs" / cell for cell in cells), out)
 
 
 def keep_points(bare: Path, worn: Path, out: Path) -> None:
@@ -237,14 +255,6 @@ def _favourite(ready: Any, category: np.ndarray) -> np.ndarray:
     user, first = np.unique(pair[0, order], return_index=True)
     found[user] = pair[1, order][first]
     return found
-
-
-def _carried(base: config.Run, kind: type) -> tuple[str, ...]:
-    """What the base run changes in its model's settings, for another model that has them: `--set` words."""
-    known = {f.name for f in fields(kind)}
-    changed = {f.name: getattr(base.model, f.name) for f in fields(base.model)}
-    changed = {name: x for name, x in changed.items() if name in known and x != getattr(type(base.model)(), name)}
-    return tuple(f"model.{name}={json.dumps(x)}" for name, x in changed.items())
 
 
 def _parser(bench: Bench) -> type:

@@ -498,7 +498,7 @@ def bench(
     split: Annotated[
         str | None,
         typer.Option(
-            help="temporal, or paper: HyperCTR's random one, AQCL's last click or day of each user, stamped leaky. "
+            help="temporal, or paper: HyperCTR's random one, the others' last click (or day) of each user, leaky. "
             "Default: the run's."
         ),
     ] = None,
@@ -508,12 +508,13 @@ def bench(
     paper: Annotated[
         str | None,
         typer.Option(
-            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all. "
-            "Default: by name."
+            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all; "
+            "MIAN's: books, electronics, commercial, all; MARN's: electro, clothe, taobao, all. Default: by name."
         ),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="A run's TOML file that all rows share; default: of HyperCTR, for AQCL of DIN.")
+        Path | None,
+        typer.Option(help="A run's TOML file that all rows share; default: of the paper's model, for AQCL of DIN."),
     ] = None,
     wear: Annotated[
         list[Path] | None,
@@ -541,6 +542,18 @@ def bench(
     aqcl-w       AQCL's Figure 7: weight of the loss .01 to .5
     aqcl-k       AQCL's Figure 7: 1 to 20 positive interests
     aqcl-tsne    AQCL's Figure 6: hidden vectors of test clicks; one seed
+    mian-table2  MIAN's Table 2: LR, W&D, DCN, DeepFM, xDeepFM, DIN, DIEN, MIAN
+    mian-table3  MIAN's Table 3: without each of its modules, and DIEN
+    mian-table4  MIAN's Table 4: Pre-LN Transformer, Transformer, neither
+    mian-efficiency  MIAN's section 4.5: seconds of an epoch of DIN, MIAN, DIEN
+    mian-fig6    MIAN's Figure 6: weights of the global attention
+    marn-table2  MARN's Table 2: LR, FM, YoutubeNet, xDeepFM, DUPN, DIEN, DMF, MMSS, NAML, MARN
+    marn-table3  MARN's Table 3: from ids alone to MARN
+    marn-table4  MARN's Table 4: AUC by the popularity of items
+    marn-table5  MARN's Table 5: recall of unseen items
+    marn-fig4    MARN's Figure 4: attention to each modality by category
+    marn-fig5    MARN's Figure 5: t-SNE of specific and invariant features, with probes
+    marn-fig6    MARN's Figure 6: losses, and lambda_0 .01 to 1.8
 
     Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
     missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
@@ -555,7 +568,7 @@ def bench(
     benches.find(name)
     column = None if paper is None else benches.column_of(paper, name)
     grid = _listed(values, "--values") if values is not None else []
-    described = _read_run(base, data, sets, "din" if name.startswith("aqcl-") else "hyperctr")
+    described = _read_run(base, data, sets, benches.model_of(name))
     described = benches.on_split(described, name, split)
     given = {}
     for path in wear or ():

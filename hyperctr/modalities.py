@@ -47,23 +47,13 @@ class Attention:
 
     def draw(self, relative: bool = False) -> Figure:
         """The heat map, of the strength or of `relative`."""
-        from matplotlib import pyplot as plt
+        from hyperctr import figures
 
         shown = self.relative() if relative else self.strength
-        size = (2.2 + 0.9 * len(self.modalities), 1.4 + 0.4 * len(self.categories))
-        fig, ax = plt.subplots(figsize=size, layout="constrained")
-        image = ax.imshow(shown, cmap="viridis", aspect="auto")
-        ax.set_xticks(range(len(self.modalities)), self.modalities)
-        ax.set_yticks(range(len(self.categories)), self.categories)
-        for c, m in np.argwhere(~np.isnan(shown)):
-            light = shown[c, m] < (np.nanmin(shown) + np.nanmax(shown)) / 2
-            colour = "white" if light else "black"
-            ax.text(m, c, f"{shown[c, m]:.2f}", ha="center", va="center", color=colour, fontsize="small")
-        what = "against the mean over categories" if relative else "mean length of the attention vector"
-        ax.set_title(f"Attention to each modality, {what}", fontsize="small")
-        fig.colorbar(image, shrink=0.8)
-        plt.close(fig)  # whoever asked shows it
-        return fig
+        what = "strength over its mean over categories" if relative else "mean length of the attention vector"
+        figure, axes = figures.draw_strength(shown, self.categories, self.modalities, what)
+        figures.titles(axes, "Attention to each modality", f"{self.items.sum():,} items")
+        return figure
 
 
 def attention(
@@ -138,29 +128,31 @@ class Space:
         every = np.ones(int(both.sum()), bool)
         return {title: (names, x, probe(x, [every] * len(x))) for title, (names, x) in groups.items()}
 
-    def draw(self, pair: tuple[str, str], most: int = 500, seed: int = 0) -> Figure:
-        """Figure 5: t-SNE of each panel, over at most so many items, and the probe beside its title."""
-        from matplotlib import pyplot as plt
+    def flat(self, pair: tuple[str, str], most: int = 500, seed: int = 0) -> dict[str, tuple[list[str], list, float]]:
+        """The panels in two dimensions (t-SNE), over at most so many items: title -> names, [n, 2] each, probe."""
         from sklearn.manifold import TSNE
 
-        from graphs.draw import COLOURS
+        found = {}
+        for title, (names, groups, told) in self.panels(pair).items():
+            some = [group[:most] for group in groups]
+            near = min(30, (sum(map(len, some)) - 1) / 3)  # t-SNE's perplexity must lie below the number of points
+            place = TSNE(perplexity=near, init="pca", max_iter=500, random_state=seed).fit_transform(
+                np.concatenate(some)
+            )
+            found[title] = names, np.split(place.astype(float), np.cumsum([len(x) for x in some])[:-1]), told
+        return found
 
-        fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-        for ax, (title, (names, groups, told)) in zip(axes, self.panels(pair).items(), strict=True):
-            x = np.concatenate([group[:most] for group in groups])
-            flat = TSNE(
-                perplexity=min(30, (len(x) - 1) / 3), init="pca", max_iter=500, random_state=seed
-            ).fit_transform(x)
-            start = 0
-            for name, group, colour in zip(names, groups, COLOURS, strict=False):
-                points = flat[start : start + len(group[:most])]
-                ax.scatter(points[:, 0], points[:, 1], s=3, color=colour, label=name, rasterized=True)
-                start += len(points)
-            ax.set_title(f"{title}: probe {told:.2f}, chance {1 / len(groups):.2f}", fontsize="small")
-            ax.set_xticks([]), ax.set_yticks([])
-            ax.legend(fontsize="x-small", markerscale=3)
-        plt.close(fig)
-        return fig
+    def draw(self, pair: tuple[str, str], most: int = 500, seed: int = 0) -> Figure:
+        """Figure 5: the panels of `flat`, and what a probe tells below each."""
+        from hyperctr import figures
+
+        panels = [
+            {"title": title, "groups": names, "points": points, "probe": told}
+            for title, (names, points, told) in self.flat(pair, most, seed).items()
+        ]
+        figure, axes = figures.draw_groups(panels)
+        figures.titles(axes, f"{pair[0]} and {pair[1]}", "t-SNE is a picture, the probe is the test")
+        return figure
 
 
 def space(

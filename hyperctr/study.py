@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
+
+from hyperctr import config
+
+TITLES = {
+    "lr": "LR", "fm": "FM", "wide_deep": "W&D", "dcn": "DCN", "deepfm": "DeepFM", "xdeepfm": "xDeepFM", "din": "DIN",
+    "dien": "DIEN", "gru4rec": "GRU4Rec", "hyperctr": "HyperCTR", "mian": "MIAN", "marn": "MARN",
+    "youtubenet": "YoutubeNet", "dupn": "DUPN", "dmf": "DMF", "mmss": "MMSS", "naml": "NAML", "aqcl": "AQCL",
+    "qcl": "QCL", "icl": "ICL", "dropoutnet": "DropoutNet", "deepmcp": "DeepMCP", "dmr": "DMR",
+}  # fmt: skip
+"""What papers call the models, and what they wear."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,10 @@ class Bench:
     """What the values are."""
     log: bool = False
     """Whether they are drawn on a log axis."""
+    single: bool = False
+    """Whether one seed is all that it shows."""
+    timed: bool = False
+    """Whether it times one epoch of each row, in a process of its own, and trains no further."""
 
 
 @dataclass(frozen=True)
@@ -38,3 +54,20 @@ class Row:
     """The Config of that."""
     over: str = ""
     """The row that its gain is over, where that does not follow from the study."""
+
+
+def carried(base: config.Run, kind: type) -> tuple[str, ...]:
+    """What the base run changes in its model's settings, for another model that has them: `--set` words."""
+    known = {f.name for f in fields(kind)}
+    changed = {f.name: getattr(base.model, f.name) for f in fields(base.model)}
+    changed = {name: x for name, x in changed.items() if name in known and x != getattr(type(base.model)(), name)}
+    return tuple(f"model.{name}={json.dumps(x)}" for name, x in changed.items())
+
+
+def timed(values: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """`--set` words of a run whose one epoch is timed: next to nothing is scored."""
+    few = {
+        "train.epochs": 1, "train.eval_every": 1, "evaluate.negatives": 10, "evaluate.max_positives": 200,
+        "evaluate.valid_negatives": 10, "evaluate.valid_positives": 200,
+    }  # fmt: skip
+    return tuple(f"{key}={value}" for key, value in ((values or {}) | few).items())

@@ -102,7 +102,7 @@ def judge(claim: published.Claim, runs: Runs) -> tuple[str, str]:
     chosen = f"{ours}, chosen by validation" if len(claim.ours) > 1 else ours
     if claim.interior and (top := best(runs, (*claim.ours, *claim.others))) in claim.others:
         return f"{top}, chosen by validation, lies at the edge of the grid: the best may lie beyond", "inconclusive"
-    gains = {name: report.difference(runs[ours], runs[name]) for name in ran}
+    gains = {name: report.difference(runs[ours], runs[name], claim.column) for name in ran}
     texts = [f"{report.signed(gain)} over {name}" for name, gain in gains.items()]
     shifted = [gain and Score(gain.mean + claim.margin, gain.half, gain.num) for gain in gains.values()]
     seeds = min(gain.num if gain else 0 for gain in gains.values())

@@ -112,7 +112,7 @@ def test_the_pictures_say_what_the_numbers_say(tables):
     found = modalities.space(model)
     axes = found.draw(("visual", "textual")).axes
     for ax, (title, (_, groups, told)) in zip(axes, found.panels(("visual", "textual")).items(), strict=True):
-        assert ax.get_title() == f"{title}: probe {told:.2f}, chance {1 / len(groups):.2f}"
+        assert ax.get_xlabel() == f"{title}\nprobe {told:.2f}, chance {1 / len(groups):.2f}"
 
 
 def test_models_without_the_parts_are_refused(tables):
