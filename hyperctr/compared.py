@@ -189,9 +189,10 @@ def warnings(facts: Mapping, runs: Runs) -> list[str]:
     return [*facts["notes"], *(f"row {row} is not above popularity: it has not learned" for row in low)]
 
 
-def about(facts: Mapping, model: str) -> str:
-    """What a figure says below its title."""
-    seeds = "bars: 95 % over seeds" if len(facts["seeds"]) > 1 else "one seed; bars: 95 % from the scored rows"
+def about(facts: Mapping, model: str, score: str = "auc") -> str:
+    """What a figure says below its title; of a single seed, only the AUC over all rows has an interval."""
+    alone = "bars: 95 % from the scored rows" if score == "auc" else "no intervals"
+    seeds = "bars and bands: 95 % over seeds" if len(facts["seeds"]) > 1 else f"one seed; {alone}"
     return f"{model} on {facts['data']}, {facts['split']} split; {seeds}"
 
 

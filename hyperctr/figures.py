@@ -381,6 +381,7 @@ def draw_adversary(
     if curves:
         left.legend(frameon=False, labelcolor=INK)
     lines(right, [("MARN", list(points.values()))], [], "", BLUE)
+    right.set_ylabel("test AUC, mean over users")
     right.get_legend().remove()
     for name, values in each.items():
         right.plot([points[name][0]] * len(values), values, "o", color=BLUE, alpha=0.45, markersize=3.5)

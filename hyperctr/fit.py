@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hyperctr import memory
 from hyperctr.batch import Batch
 from hyperctr.config import Train
 from hyperctr.optim import clip, coalesce, decay, optimisers, release, settle
@@ -60,6 +61,7 @@ def fit(
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
     """
+    memory.keep()
     model.eval()
     adams = optimisers(model, config.lr)
     progress, best = Progress(), {}

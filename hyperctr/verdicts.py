@@ -277,7 +277,7 @@ def _verdicts(found: Mapping) -> str:
     lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
     if len(lines) == 1:
         return "None: these rows test nothing that the paper claims."
-    quoted = "" if "table" in found["facts"]["bench"] else (
+    quoted = "" if "Figure" not in found["facts"]["title"] else (
         "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
     )  # fmt: skip
     return report.table(lines) + quoted

@@ -220,7 +220,7 @@ def _recalls(told: Measured) -> dict[str, list[list[float]]]:
 def _draw(found: Mapping, runs: Runs, told: Measured) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, ours = found["facts"], told.get("MARN", [])
-    bench, protocol, picture = facts["bench"], compared.about(facts, "MARN"), None
+    bench, protocol, picture = facts["bench"], compared.about(facts, "MARN", AUC), None
     if bench in ("marn-table2", "marn-table3"):
         picture = compared.picture(found["rows"], AUC, "MARN", _paper(facts))
     elif bench == "marn-table4" and ours:

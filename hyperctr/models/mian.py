@@ -37,11 +37,10 @@ from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables, spread
 from hyperctr.layers.blocks import blockwise
 from hyperctr.layers.embed import Embed, Table
+from hyperctr.layers.heads import attend
 from hyperctr.layers.mlp import mlp
 from hyperctr.layers.ranges import check_shares, check_sizes
 
-BLOCK = 64  # queries whose self-attention fits into a CPU's cache: a quarter faster than all at once
-HIDDEN = -1e30  # score of what is no click; finite, so that a history without any gives no NaN
 PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
 """What Eq. (14) puts together, in its order: candidate, context, behaviours and user as they are, then each
 interaction of the candidate."""
@@ -148,18 +147,7 @@ class Encoder(nn.Module):
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
         """Eq. (4): every click reads the real ones."""
-        some = BLOCK if x.device.type == "cpu" else max(1, len(x))
-        parts = zip(self.project(x).split(some), mask.split(some), strict=True)
-        return self.joined(torch.cat([self._heads(part, real) for part, real in parts]))
-
-    def _heads(self, projected: Tensor, mask: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d / heads)) V of each head: [n, T, 3 d] -> [n, T, d]."""
-        n, length, heads = *mask.shape, self.heads
-        width = projected.shape[2] // 3 // heads
-        query, key, value = projected.view(n, length, 3, heads, width).permute(2, 0, 3, 1, 4).flatten(1, 2)
-        hidden = projected.new_zeros(mask.shape).masked_fill_(~mask, HIDDEN).repeat_interleave(heads, 0)[:, None]
-        share = torch.baddbmm(hidden, query, key.transpose(1, 2), alpha=width**-0.5).softmax(2)
-        return torch.bmm(share, value).view(n, heads, length, width).transpose(1, 2).reshape(n, length, heads * width)
+        return self.joined(attend(self.project(x), mask, self.heads))
 
     def feed(self, x: Tensor) -> Tensor:
         """Eq. (5)."""
@@ -364,9 +352,9 @@ class MIAN(nn.Module):
             dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
         if self.config.l2_embedding:
             own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
-            clicks = spread(groups.clicks[..., :own].square().sum((1, 2)), groups.query)
-            of_row = groups.item[:, :own], groups.user, groups.context
-            rows = (sum(x.square().sum() for x in of_row) + clicks.sum()) / len(groups.item)
+            item, clicks = (x[..., :own] if self.embed.modalities else x for x in (groups.item, groups.clicks))
+            of_click = spread((clicks * clicks).sum((1, 2)), groups.query)
+            rows = (sum((x * x).sum() for x in (item, groups.user, groups.context)) + of_click.sum()) / len(item)
         return (self.config.l2_dense * dense + self.config.l2_embedding * rows) / 2
 
 

@@ -184,7 +184,7 @@ def test_histories_are_attended_to_in_blocks_of_any_size(block, monkeypatch):
     encoder, x, mask = Encoder(8, 2, True, 0.0), torch.randn(7, 5, 8), torch.rand(7, 5) < 0.7
     mask[2] = False
     expected = torch.cat([encoder(x[k : k + 1], mask[k : k + 1]) for k in range(7)])
-    monkeypatch.setattr(mian, "BLOCK", block)
+    monkeypatch.setattr("hyperctr.layers.heads.BLOCK", block)
     close(encoder(x, mask), expected)
     assert encoder(x[:0], mask[:0]).shape == (0, 5, 8)
 
