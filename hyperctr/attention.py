@@ -37,6 +37,7 @@ GROUPS = {"parts": "parts of the global attention", "clicks": "clicks, the lates
           "context": "context"}  # fmt: skip
 WORDS = {"e_i": "candidate", "e_c": "context", "e_b": "clicks", "e_u": "user", "R_ibim": "candidate and clicks",
          "R_iuim": "candidate and user", "R_icim": "candidate and context"}  # fmt: skip
+NOTE = "a weight is a share of the attention of its group, bounded by tanh, and no effect"
 LEAST = 3  # things that a rank correlation is taken over
 
 

@@ -414,7 +414,7 @@ def _audited(found: Any) -> None:
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR or MIAN.")],
     user: Annotated[str, typer.Option(help="A user, by the data's own id.")],
     item: Annotated[str, typer.Option(help="An item, by the data's own id.")],
     at: Annotated[
@@ -426,17 +426,21 @@ def explain(
 ) -> None:
     """Say which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out in turn.
 
+    Of a run of MIAN: parts, clicks, fields of the user and context, each with its weight beside its effect.
+
     hyperctr explain runs/first --user 42 --item 7 --out why.png
     hyperctr explain runs/first --user 42 --item 7 --at 1998-03-01 --json
     """
     import polars as pl
 
-    from hyperctr import runs
+    from hyperctr import attention, runs
     from hyperctr.data.folder import seconds
     from hyperctr.explain import explain as explain_row
 
-    time = None if at is None else int(seconds(pl.Series([at]), "--at")[0])
-    found = explain_row(runs.open_run(run), user, item, time, top)
+    time, opened = None if at is None else int(seconds(pl.Series([at]), "--at")[0]), runs.open_run(run)
+    if opened.prepared.run.model_name == "mian":
+        return _attended(attention.read(opened, attention.case(opened, user, item, time)), out, top, as_json)
+    found = explain_row(opened, user, item, time, top)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -448,6 +452,26 @@ def explain(
 
         matplotlib.use("Agg")  # no display is needed
         found.save(out)
+        _note(f"picture: {out}")
+
+
+def _attended(found: Any, out: Path | None, top: int, as_json: bool) -> None:
+    """Print what one prediction of MIAN attends to; as a picture too."""
+    from hyperctr import attention, figures
+
+    first = found.frame.row(0, named=True)
+    if as_json:
+        _print_json(found.frame.to_dicts())
+    else:
+        rows = [
+            [f"{x['group']}: {x['name']} {x['value']}".rstrip(), f"{x['weight']:.3f}", f"{x['effect']:+.3f}"]
+            for x in found.frame.to_dicts() if x["group"] != "clicks" or x["place"] <= top
+        ]  # fmt: skip
+        title = f"{first['user']}, {first['item']}: click probability {first['probability']:.3f}"
+        _table(title, ["", "weight", "effect on the logit"], rows)
+        print(f"note: {attention.NOTE}")
+    if out is not None:
+        figures.save(found.draw_case(most=top), out)
         _note(f"picture: {out}")
 
 

@@ -128,9 +128,15 @@ def luminance(colour: tuple[float, float, float, float]) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG beside its name, then move it there."""
-    beside = path.with_name(path.name + ".part")
-    figure.savefig(beside, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    """Write a figure beside its name, then move it there.
+
+    Raises:
+        ValueError: the file is no .png, .svg or .pdf.
+    """
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
+    beside, about = path.with_name(path.name + ".part"), {"Software": None} if path.suffix == ".png" else None
+    figure.savefig(beside, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
     os.replace(beside, path)
 
 

@@ -1,5 +1,6 @@
 """Reading MIAN's attention: weights by name, effects of what is left out, their rank correlation, and the pictures."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -267,3 +268,23 @@ def test_other_models_are_refused(world):
     opened = opened_of(world, "din")
     with pytest.raises(ValueError, match="attention is read of MIAN, this run's model is din"):
         attention.read(opened, attention.cases(opened, 3))
+
+
+def test_the_command_reads_a_prediction(tmp_path, hyperctr):
+    path = synthetic.write("fields", tmp_path / "world", scale=0.03)
+    tables = {
+        "data": {"path": str(path), "history": 9}, "model": {"name": "mian", "dim": 4, "hidden": [6]},
+        "train": {"epochs": 1, "threads": 1},
+    }  # fmt: skip
+    runs.train(config.read(tables, MODELS), tmp_path / "run")
+    words = ["explain", tmp_path / "run", "--user", "3", "--item", "11", "--top", "2"]
+    code, out, err = hyperctr(*words, "--out", tmp_path / "why.svg")
+    assert code == 0, err
+    assert "user 3, item 11: click probability" in out and "parts: R_iuim" in out and "user: gender" in out
+    assert out.count("clicks: ") == 2 and "no effect" in out and (tmp_path / "why.svg").read_text().startswith("<?xml")
+    code, out, err = hyperctr(*words, "--json")
+    opened = runs.open_run(tmp_path / "run")
+    found = attention.read(opened, attention.case(opened, 3, 11)).frame
+    assert [line["effect"] for line in json.loads(out)] == pytest.approx(found["effect"].to_list())
+    code, out, err = hyperctr(*words, "--out", tmp_path / "why.txt")
+    assert code == 2 and "a picture is a .png, .svg or .pdf file" in err

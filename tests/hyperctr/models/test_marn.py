@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import nn
 from hyperctr.batch import LEVELS, Statistics
 from hyperctr.layers.modal import BatchItems, Maps
 from hyperctr.layers.relevance import Relevance, masked_softmax
+from hyperctr.modalities import probe
 from hyperctr.models.marn import APGRU, MARN, ramp, reversed_gradient
 
 GROUPS = {"modalities": "E", "specific": "S", "weigh": "W", "invariant": "I", "first": "D0", "second": "D1"}
@@ -405,6 +407,8 @@ def test_of_modalities_that_are_the_same_no_discriminator_tells_anything(ids, ma
         adam.step()
     assert found["adversarial"].item() == pytest.approx(0.5 * torch.tensor(2.0).log().item(), abs=0.01)
     assert found["first"].item() == pytest.approx(torch.tensor(2.0).log().item(), abs=0.01)
+    parts, every = model.encode(torch.arange(30), torch.zeros(30, dtype=torch.long)), np.ones(30, bool)
+    assert probe(list(parts.invariant.detach().numpy()), [every, every]) == pytest.approx(0.5)  # chance
 
 
 @pytest.mark.parametrize(
