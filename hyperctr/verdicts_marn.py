@@ -169,6 +169,10 @@ def _puzzles(facts: Mapping, runs: Runs) -> list[str]:
             found.append(f"the paper tests each user's last click; here the split is {facts['split']}")
         if facts["split"].startswith("leave-last"):
             found.append("a user has one tested click here, so a user's AUC is that click against drawn negatives")
+    if facts["bench"] == "marn-table2":
+        found.append(
+            "the paper's LR and FM read ids alone, here features too; xDeepFM and DIEN read no title and no statistic"
+        )
     if facts["bench"] == "marn-fig4" and facts["field"]:
         found.append(f"categories are the largest values of the field {facts['field']}, by number")
     return found
