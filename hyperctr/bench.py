@@ -224,6 +224,7 @@ def run(
     where = sources.find(base.data.path)
     dataset = folder.read(where, modalities=base.data.modalities or None)
     bare, grid, plan, notes = _planned(bench, base, values, dataset, given or {})
+    notes = [*notes, *(_noisy() if bench.timed else ())]
     numbers = [base.train.seed + k for k in range(1 if bench.single else seeds)]
     cells = {
         _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS))
@@ -360,12 +361,20 @@ def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
     found = sorted(found, key=int)
     if bench.name != "threads":
         return found, notes
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
     if over := [value for value in found if int(value) > cores]:
         notes.append(f"this machine has {cores} cores: {', '.join(over)} threads were left out")
-    if load > 0.25 * cores:
-        notes.append(f"noisy: other work was running when this began (load {load:.1f} on {cores} cores)")
     return list(dict.fromkeys(["1", *(value for value in found if 0 < int(value) <= cores)])), notes
+
+
+def _noisy() -> list[str]:
+    """What must be said of seconds where other work is running."""
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return (
+        [f"noisy: other work was running when this began (load {load:.1f} on {cores} cores)"]
+        if load > 0.25 * cores
+        else []
+    )
 
 
 def _sets(key: str, value: str) -> tuple[str, ...]:

@@ -267,7 +267,7 @@ def _protocol(facts: Mapping) -> str:
         f"config {facts['config']}, data files {facts['files']}, commit {facts['commit'] or 'unknown'}, "
         f"{facts['cores']} cores, {versions}.",
     ]
-    if facts["bench"] == "threads":
+    if facts["bench"] in ("threads", "mian-efficiency"):
         lines[:2] = [f"One epoch a process, one process at a time, {len(facts['seeds'])} repeats, median."]
     return "\n".join(lines)
 

@@ -149,7 +149,7 @@ def scored(*aucs, **columns):
 
 
 def claims(name, found, read=()):
-    facts = {"bench": name, "rows": [[row, "mian"] for row in found]}
+    facts = {"bench": name, "rows": [[row, "mian"] for row in found], "notes": []}
     return {one["claim"]: one["verdict"] for one in verdicts_mian._claims(facts, found, list(read))}
 
 
@@ -198,6 +198,9 @@ def test_an_epoch_must_take_less_time_than_diens_repeat_by_repeat(times, verdict
     found = {"MIAN": scored(*[0.7] * len(times), seconds=[10.0] * len(times)),
              "DIEN": scored(*[0.7] * len(times), seconds=[10 * x for x in times])}  # fmt: skip
     assert list(claims("mian-efficiency", found).values()) == [verdict]
+    facts = {"bench": "mian-efficiency", "rows": [], "notes": ["noisy: other work was running"]}
+    (one,) = verdicts_mian._claims(facts, found, [])
+    assert one["verdict"] == "inconclusive" and one["here"].endswith("the machine was noisy, so no verdict")
 
 
 def test_interactions_must_weigh_more_than_their_share_of_the_parts():
@@ -231,14 +234,15 @@ def reported(run, folder_):
 
 
 @pytest.mark.parametrize("name", STUDIES[:4])
-def test_every_study_leaves_its_files(world, tmp_path, stand_in, name):
+def test_every_study_leaves_its_files(world, tmp_path, stand_in, name, monkeypatch):
     stand_in(reported)
+    monkeypatch.setattr(bench, "_noisy", lambda: [])
     found, _ = run(name, world, tmp_path)
     assert {"base.toml", "bench.json", "results.csv", "table.csv", "report.md", f"{name}.png"} <= {
         path.name for path in tmp_path.iterdir()
     }
     assert found["failed"] == [] and found["claims"]
-    assert {claim["verdict"] for claim in found["claims"]} <= {"reproduced", "shown"}
+    assert {claim["verdict"] for claim in found["claims"]} <= {"reproduced", "shown"}, found["claims"]
     json.loads((tmp_path / "bench.json").read_text(), parse_constant=pytest.fail)
     assert bench.redraw(tmp_path) == found
 
@@ -261,7 +265,8 @@ def test_time_is_told_against_din(world, tmp_path, stand_in):
     lines = {row["row"]: row for row in found["rows"]}
     assert [lines[name]["over DIN"] for name in ("DIN", "MIAN", "DIEN")] == pytest.approx([1.0, 4 / 3, 5 / 3])
     assert lines["MIAN"]["the paper: over DIN"] == pytest.approx(1.177, abs=1e-3)
-    assert "1.67 (1.67 to 1.67)" in (tmp_path / "report.md").read_text()
+    text = (tmp_path / "report.md").read_text()
+    assert "1.67 (1.67 to 1.67)" in text and "One epoch a process, one process at a time, 2 repeats, median." in text
 
 
 # --- real runs -----------------------------------------------------------------------------------------------------
