@@ -49,6 +49,9 @@ def test_each_module_must_be_worth_a_hundredth(mian, gain, verdict):
     found = {"MIAN": [row(s, 0.8) for s in range(3)], "w/o GIM": [row(s, 0.8 - gain + noise[s]) for s in range(3)]}
     assert mian.CLAIMS["w/o GIM"][1](found)[1] == verdict
     assert mian.CLAIMS["w/o IBIM"][1](found)[1] == "not tested"
+    full = {"MIAN": [row(s, 0.8, context=0.9 + noise[s]) for s in range(3)]}  # of ICIM, where the context is asked for
+    own = full | {"w/o ICIM": [row(s, 0.9, context=0.9 - gain) for s in range(3)]}
+    assert mian.CLAIMS["w/o ICIM"][1](own)[1] == verdict
 
 
 def test_what_is_lost_must_be_lost_where_its_signal_is(mian):
