@@ -214,7 +214,7 @@ def speed(
 
 # --- what each module is worth ---------------------------------------------------------------------------------------
 
-SCALE, NEEDED = 0.25, 0.01
+SCALE, NEEDED = 0.33, 0.01
 """Thousands of users; and AUC that each module must be worth. With twice the users the network on top learns the gate
 between the groups by itself, and GIM is worth nothing."""
 KINDS = ("user", "context", "latest click")
