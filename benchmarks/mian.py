@@ -215,7 +215,7 @@ def speed(
 # --- what each module is worth ---------------------------------------------------------------------------------------
 
 SCALE, NEEDED = 0.33, 0.01
-"""Thousands of users; and AUC that each module must be worth. With a quarter the latest click is not learned; with a half
+"""Thousands of users; and AUC that each module must be worth. Of a quarter the latest click goes unlearned; with a half
 the network on top learns the gate between the groups by itself, and GIM is worth nothing."""
 KINDS = ("user", "context", "latest click")
 BASE = {
