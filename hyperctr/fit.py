@@ -20,7 +20,7 @@ from torch import nn
 
 from hyperctr.batch import Batch
 from hyperctr.config import Train
-from hyperctr.optim import clip, coalesce, decay, optimisers, release, settle
+from hyperctr.optim import clip, coalesce, decay, optimisers
 
 
 @dataclass
@@ -69,7 +69,6 @@ def fit(
     def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
         nonlocal progress, best
         model.eval()
-        settle(adams)
         score, at = valid(), round(at, 6)
         if score > progress.best_auc:
             best = {name: x.clone() for name, x in model.state_dict().items()}
@@ -115,7 +114,6 @@ def fit(
             validate(epoch, sums)
             if folder is not None:
                 _save_checkpoint(folder, model, adams, progress, best)
-    release(adams)
     model.load_state_dict(best)
     model.eval()
     return progress
