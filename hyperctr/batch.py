@@ -128,8 +128,9 @@ class Batch:
         return None if self.past.type is None else self.past.type[self.query]
 
     def spread(self, x: Tensor) -> Tensor:
-        """What is known of the queries, [Q, ...], for each row, [B, ...]."""
-        return spread(x, self.query)
+        """What is known of the queries, [Q, ...], for each row, [B, ...]; x itself where every row is its own query."""
+        alone = len(x) == len(self) and torch.equal(self.query, torch.arange(len(x), device=x.device))
+        return x if alone else x.index_select(0, self.query)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
@@ -152,12 +153,6 @@ class Output:
     penalty: Tensor | float = 0.0
     measured: Mapping[str, float] = field(default_factory=dict)
     hidden: Tensor | None = None
-
-
-def spread(x: Tensor, query: Tensor) -> Tensor:
-    """x[query], [Q, ...] and [B] -> [B, ...]; x itself where every row is a query of its own."""
-    alone = len(query) == len(x) and torch.equal(query, torch.arange(len(x), device=query.device))
-    return x if alone else x.index_select(0, query)
 
 
 def _moved(held: Any, device: torch.device | str) -> Any:

@@ -273,6 +273,7 @@ def train(
     ] = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where a step's time goes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and test one run. A folder that holds its checkpoint is continued.
@@ -288,15 +289,20 @@ def train(
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr import plan as plans
     from hyperctr import runs
+    from hyperctr.clock import Clock
 
+    clock = Clock() if profile else None
     dataset = runs.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())
     with _bars() as bars:
-        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars)
+        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars, clock=clock)
     if as_json:
-        return _print_json(report)
+        return _print_json(report | ({"profile": clock.table()} if clock else {}))
     _scores(report)
+    if clock:
+        rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
+        _table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
 

@@ -19,6 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ from torch import nn
 from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Batch, Tables
+from hyperctr.clock import Clock
 from hyperctr.data import folder, sources
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
@@ -225,6 +227,7 @@ def train(
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
     progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -234,6 +237,7 @@ def train(
         dataset: if it has been read already.
         log: called once an epoch.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
+        clock: measures where the time of the training goes.
 
     Returns:
         the report, as in report.json.
@@ -253,7 +257,8 @@ def train(
 
     def batches(epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.split.train) // run.train.batch_size)
-        return progress(ready.train_batches(epoch), f"epoch {epoch}", steps)
+        made = ready.train_batches(epoch)
+        return progress(made if clock is None else clock.batches(made), f"epoch {epoch}", steps)
 
     def keep(row: dict) -> None:
         if out is not None:
@@ -264,7 +269,9 @@ def train(
         scored = score(model, ready.evaluation_batches("valid"))
         return auc(scored["label"], scored["logit"])
 
-    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep)
+    if clock is not None:
+        clock.watch(worn)
+    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep, clock or nullcontext)
     report = _report(ready, model, done)
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
