@@ -22,6 +22,8 @@ class Tables:
         seen_user: True for users with a training row, [num_users]; others have no trained embedding.
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
+        item_log_odds: log odds of a click on each item less those on an average one, by the training rows, smoothed,
+            [num_items]; None: zero.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
         interests: the learned interests (`hyperctr.interests.Interests`) that a model starts from, None without.
     """
@@ -33,6 +35,7 @@ class Tables:
     seen_user: Tensor
     seen_item: Tensor
     click_rate: float = 0.5
+    item_log_odds: Tensor | None = None
     slices: Any = None
     interests: Any = None
 

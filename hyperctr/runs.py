@@ -146,6 +146,7 @@ def prepare(
         seen_user=torch.from_numpy(seen[0]),
         seen_item=torch.from_numpy(seen[1]),
         click_rate=float(log.label[parts.train].mean()),
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
     codes = None
     if MODELS[run.model_name].reads_slices:
@@ -153,6 +154,20 @@ def prepare(
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
     return _reading(Prepared(run, dataset, parts, grid, None, tables, codes))
+
+
+def _log_odds(log: Interactions, prior: float = 10.0) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one; every item is given some average rows in advance.
+
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks.
+    """
+    clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
+    if not log.logged_non_clicks:
+        return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean()
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    odds = (clicks + prior * rate) / (rows - clicks + prior * (1 - rate))
+    return np.log(odds * (1 - rate) / rate).astype(np.float32)
 
 
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
