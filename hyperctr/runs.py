@@ -168,6 +168,7 @@ def prepare(
         item_sizes=dict(dataset.items.sizes),
         # drawn negatives have no context: no model may tell clicks by it
         context_sizes=dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {},
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
     codes = None
     if MODELS[run.model_name].reads_slices:
@@ -186,6 +187,20 @@ def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
         shown[code[seen]] = True
         found[name] = torch.from_numpy(np.append(np.where(shown[code], code, size), size))
     return found
+
+
+def _log_odds(log: Interactions, prior: float = 10.0) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one; every item is given some average rows in advance.
+
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks.
+    """
+    clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
+    if not log.logged_non_clicks:
+        return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean()
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    odds = (clicks + prior * rate) / (rows - clicks + prior * (1 - rate))
+    return np.log(odds * (1 - rate) / rate).astype(np.float32)
 
 
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
