@@ -99,20 +99,24 @@ class DIN(nn.Module):
         fields, item, history = self.embed(batch)
         mask = batch.past.mask
 
-        numbers = self.held * mask.shape[1]
+        order = mask.sum(1)[batch.query].argsort(stable=True)  # rows of a block are as long as its longest history
+        query, numbers = batch.query[order], self.held * mask.shape[1]
         if torch.is_grad_enabled():  # all spread at once: every gradient through `query` is as large as all histories
-            clicks = batch.spread(history), batch.spread(mask)
-            pooled = blockwise(self.pool, numbers, item, *clicks, training=self.block)
+            clicks = history.index_select(0, query)
+            pooled = blockwise(self.pool, numbers, item[order], clicks, mask[query], training=self.block)
         else:
 
             def pool(item: Tensor, query: Tensor) -> Tensor:
                 return self.pool(item, history.index_select(0, query), mask[query])
 
-            pooled = blockwise(pool, numbers, item, batch.query)
+            pooled = blockwise(pool, numbers, item[order], query)
+        pooled = pooled.index_select(0, order.argsort())
         return self.top(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
+        longest = max(1, int(mask.sum(1).max()))
+        clicks, mask = clicks[:, :longest], mask[:, :longest]
         weight = self.activation(item, clicks, mask)
         if self.softmax:
             weight = weight.masked_fill(~mask, torch.finfo(weight.dtype).min).softmax(1) * mask
