@@ -42,6 +42,8 @@ class Tables:
         seen_user: True for users with a training row, [num_users]; others have no trained embedding.
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
+        item_log_odds: log odds of a click on each item less those on an average one, by the training rows, smoothed,
+            [num_items]; None: zero.
         clicks_per_user: mean number of training clicks of the users that have a training row.
         user_fields: name to a category of each user, [num_users + 1]; number `user_sizes[name]` itself stands for any
             unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
@@ -66,6 +68,7 @@ class Tables:
     seen_user: Tensor
     seen_item: Tensor
     click_rate: float = 0.5
+    item_log_odds: Tensor | None = None
     clicks_per_user: float = 1.0
     user_fields: Mapping[str, Tensor] = field(default_factory=dict)
     user_sizes: Mapping[str, int] = field(default_factory=dict)

@@ -273,6 +273,7 @@ def train(
     ] = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where a step's time goes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and test one run. A folder that holds its checkpoint is continued.
@@ -288,17 +289,77 @@ def train(
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr import plan as plans
     from hyperctr import runs
+    from hyperctr.clock import Clock
 
+    clock = Clock() if profile else None
     dataset = runs.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())
     with _bars() as bars:
-        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars)
+        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars, clock=clock)
     if as_json:
-        return _print_json(report)
+        return _print_json(report | ({"profile": clock.table()} if clock else {}))
     _scores(report)
+    if clock:
+        rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
+        _table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
+
+
+@app.command()
+def search(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file; default: DIN.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=LOW:HIGH",
+            help="A key of [wear] and its bounds, or KEY=A,B,C: values to choose from; "
+            "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Points to try, those of a killed search among them.", min=1)] = 30,
+    epochs: Annotated[int, typer.Option(help="Most passes of a trial over the training rows.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Of the points; all trials train with the run's own.", min=0)] = 0,
+    objective: Annotated[str, typer.Option(help="What a trial is judged by: logloss or auc.")] = "logloss",
+    out: Annotated[Path, typer.Option(help="The search's folder; a killed search in it goes on.")] = Path("search"),
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Search what a model wears by rows held out of the training rows; validation and test rows are never read.
+
+    Leaves best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`, and trials.csv.
+
+        hyperctr search --data amazon-beauty-5core --set wear.name=aqcl --out search
+        hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
+    """
+    described = _read_run(run, data, sets, "din")
+    if objective not in ("logloss", "auc"):
+        raise ValueError(f"--objective is logloss or auc, got {objective!r}")
+    space = dict(_space(word) for word in over) if over else None
+    from hyperctr import tune
+
+    best = tune.search(described, out, trials, epochs, seed, objective, space, say=_note)
+    if as_json:
+        return _print_json(vars(best.wear))
+    names = tune.SPACE if space is None else space
+    found = ", ".join(f"{key} = {getattr(best.wear, key):.4g}" for key in names)
+    print(f"best: {found}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")
+
+
+def _space(word: str) -> tuple[str, tuple[float, float] | list]:
+    """What a word of --over says: `w1=0.02:5`, bounds on a log scale, or `positives=1,5,10`, values."""
+    key, _, text = word.partition("=")
+    try:
+        if ":" not in text:
+            return key, [json.loads(value) for value in _listed(text, "--over")]
+        low, high = (float(value) for value in text.split(":"))
+        if 0 < low < high:
+            return key, (low, high)
+    except ValueError:
+        pass
+    raise ValueError(f"--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got {word!r}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ from torch import nn
 from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Batch, Tables
+from hyperctr.clock import Clock
 from hyperctr.data import folder, sources, statistics
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
@@ -173,6 +175,7 @@ def prepare(
         of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
         num_types=log.num_types,
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
     codes = edges = None
     if getattr(MODELS[run.model_name], "reads_titles", False) and dataset.items.titles is not None:
@@ -219,6 +222,20 @@ def _context(run: config.Run, log: Interactions) -> dict[str, int]:
     return found
 
 
+def _log_odds(log: Interactions, prior: float = 10.0) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one; every item is given some average rows in advance.
+
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks.
+    """
+    clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
+    if not log.logged_non_clicks:
+        return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean()
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    odds = (clicks + prior * rate) / (rows - clicks + prior * (1 - rate))
+    return np.log(odds * (1 - rate) / rate).astype(np.float32)
+
+
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
     """What decides which modalities a click counts for: learned interests, those that train with the model, or None."""
     clicks, path = log.take(log.clicks()), out and out / "interests.safetensors"
@@ -260,6 +277,7 @@ def train(
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
     progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -269,6 +287,7 @@ def train(
         dataset: if it has been read already.
         log: called once an epoch.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
+        clock: measures where the time of the training goes.
 
     Returns:
         the report, as in report.json.
@@ -288,7 +307,8 @@ def train(
 
     def batches(epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.split.train) // run.train.batch_size)
-        return progress(ready.train_batches(epoch), f"epoch {epoch}", steps)
+        made = ready.train_batches(epoch)
+        return progress(made if clock is None else clock.batches(made), f"epoch {epoch}", steps)
 
     def keep(row: dict) -> None:
         if out is not None:
@@ -299,7 +319,9 @@ def train(
         scored = score(model, ready.evaluation_batches("valid"))
         return auc(scored["label"], scored["logit"])
 
-    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep)
+    if clock is not None:
+        clock.watch(worn)
+    done = fit(worn, batches, valid, run.train, len(ready.split.train), out, keep, clock or nullcontext)
     report = _report(ready, model, done)
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:

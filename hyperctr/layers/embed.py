@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Tables
-from hyperctr.layers.distinct import Distinct, distinct, means, taken
 
-LARGE = 2**15  # rows above which a table is trained row by row, to the same end
+LARGE = 200_000  # rows above which a table is trained row by row
 STD = 0.01  # of every entry of a table, and of a modality's map, at the start
 
 
@@ -33,29 +32,25 @@ class Table(nn.Embedding):
 
     def forward(self, index: Tensor) -> Tensor:
         """Look up [...], in [0, count], as [..., dim]."""
-        return _Rows.apply(self.weight, index, self.sparse)
+        return super().forward(index) if self.sparse else _Rows.apply(self.weight, index)
 
 
 class _Rows(torch.autograd.Function):
     """What F.embedding gives, with a gradient that takes half the time on a CPU."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, index: Tensor, sparse: bool) -> Tensor:
+    def forward(ctx, weight: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        ctx.shape, ctx.sparse = weight.shape, sparse
+        ctx.shape = weight.shape
         return weight.index_select(0, index.flatten()).view(*index.shape, weight.shape[1])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        index, unknown = ctx.saved_tensors[0].flatten(), ctx.shape[0] - 1
-        each = gradient.reshape(len(index), ctx.shape[1])
-        if ctx.sparse:
-            if (index == unknown).any():
-                index, each = index[index != unknown], each[index != unknown]
-            return torch.sparse_coo_tensor(index[None], each, ctx.shape, check_invariants=False), None, None
-        total = each.new_zeros(ctx.shape).index_add_(0, index, each)
-        total[unknown] = 0.0
-        return total, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        each = gradient.reshape(index.numel(), ctx.shape[1])
+        total = each.new_zeros(ctx.shape).index_add_(0, index.flatten(), each)
+        total[-1] = 0.0
+        return total, None
 
 
 class Embed(nn.Module):
@@ -101,9 +96,9 @@ class Embed(nn.Module):
             fields [B, F, d], those of the item first; the item as one vector [B, d], the sum of its fields; and the
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
-        found, parts = self._batch(batch)
-        item, history = taken(_summed(parts), found).split([len(batch), batch.past.item.numel()])
-        return self._rows(batch, parts, found.number), item, history.view(*batch.past.item.shape, self.dim)
+        item, clicks = self._batch(batch)
+        fields = torch.cat([item, self._users(batch.user), self._moments(batch)], 1)
+        return fields, _summed(item), _summed(clicks).view(*batch.past.item.shape, self.dim)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed the rows and the histories, every field apart.
@@ -112,49 +107,44 @@ class Embed(nn.Module):
             the items' parts side by side [B, P d]: id, fields, modalities; the same of the clicks [Q, T, P d], zero
             where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
-        found, parts = self._batch(batch)
-        item, history = taken(parts.flatten(1), found).split([len(batch), batch.past.item.numel()])
-        return item, history.view(*batch.past.item.shape, -1), self._users(batch.user), self._moments(batch)
+        item, clicks = self._batch(batch)
+        clicks = clicks.reshape(*batch.past.item.shape, -1)
+        return item.flatten(1), clicks, self._users(batch.user), self._moments(batch)
 
     def fields(self, batch: Batch) -> Tensor:
         """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
 
         An empty history is zero.
         """
-        found = distinct(torch.cat([batch.item, batch.past.item[batch.past.mask]]))
-        parts = self.parts(found.rows)
-        mean = means(_summed(parts), found.number[len(batch) :], batch.past.mask.sum(1))  # [Q, d]
-        return torch.cat([self._rows(batch, parts, found.number), batch.spread(mean)[:, None]], 1)
+        fields, _, history = self(batch)
+        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(share[:, None], history)  # [Q, 1, d]
+        return torch.cat([fields, batch.spread(mean)], 1)
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
-        found = distinct(item.flatten())
-        return taken(_summed(self.parts(found.rows)), found).view(*item.shape, self.dim)
+        return _summed(self._items(item.flatten())).view(*item.shape, self.dim)
 
-    def parts(self, item: Tensor) -> Tensor:
-        """Embed items, id, fields and modalities apart: [n] -> [n, item_parts, d]."""
+    def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The candidates' parts [B, item_parts, d] and the clicks' [Q T, item_parts, d], zero where there is none."""
+        past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
+        parts = self._items(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
+        return parts.split([len(batch), past.numel()])
+
+    def _items(self, item: Tensor) -> Tensor:
+        """[n] -> [n, item_parts, d]."""
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
             parts.append(self.item_fields(self.item_codes[item]))
         if self.modalities:
-            row = item.clamp(max=len(self.seen_item) - 2)
+            distinct, at = item.unique(return_inverse=True)
+            row = distinct.clamp(max=len(self.seen_item) - 2)
             for m, linear in enumerate(self.project):
-                present = getattr(self, f"present_{m}")[item][:, None]
+                present = getattr(self, f"present_{m}")[distinct][:, None]
                 vector = linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present
-                parts.append(vector[:, None])
+                parts.append(F.embedding(at, vector)[:, None])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-
-    def _batch(self, batch: Batch) -> tuple[Distinct, Tensor]:
-        """The candidates and then the clicks of a batch, each once, and their parts [U, item_parts, d]."""
-        past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
-        found = distinct(torch.cat([batch.item, past.flatten()]))
-        return found, self.parts(found.rows)
-
-    def _rows(self, batch: Batch, parts: Tensor, number: Tensor) -> Tensor:
-        """The fields of the rows, from those of distinct items: [U, item_parts, d] -> [B, F, d]."""
-        item = parts.flatten(1).index_select(0, number[: len(batch)]).view(len(batch), *parts.shape[1:])
-        return torch.cat([item, self._users(batch.user), self._moments(batch)], 1)
 
     def _users(self, user: Tensor) -> Tensor:
         """[n] -> [n, 1 + J, d]."""
