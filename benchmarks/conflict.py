@@ -47,7 +47,7 @@ ROWS = {  # what each row's model is
     "random masks": TICKET | {"shuffle": True},
 }
 WORLDS = {"conflict": list(ROWS), "agree": ["s-weight"]}
-SCORES = ("auc", "cvr_mse", "valid_auc", "valid_mse", "jaccard", "ratio", "floor", "seconds")
+SCORES = ("auc", "cvr_mse", "valid_auc", "valid_cvr_mse", "jaccard", "ratio", "floor", "seconds")
 
 log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
@@ -115,7 +115,7 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
         masks = got["overlap"][-1] if "overlap" in got else {}
         rows.append(
             {"world": preset, "row": row, "seed": seed, "auc": got["test"]["auc"], "cvr_mse": got["test"]["cvr_mse"],
-             "valid_auc": got["valid"]["auc"], "valid_mse": got["valid"]["cvr_mse"], "floor": floors[preset, seed],
+             "valid_auc": got["valid"]["auc"], "valid_cvr_mse": got["valid"]["cvr_mse"], "floor": floors[preset, seed],
              "seconds": got["seconds"]} | {name: masks.get(name, math.nan) for name in ("jaccard", "ratio")}
         )  # fmt: skip
     return rows
@@ -130,8 +130,8 @@ def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
         found.append(("the error of conversions is below that of " + hard[1], gain(rows, hard, ticket, "cvr_mse")))
     overlap = gain(rows, ("agree", "s-weight"), ticket, "jaccard")
     found.append(("tasks that pull apart share less of their masks (Jaccard) than tasks that agree", overlap))
-    for column, (better, worse) in (("valid_mse", (random, ticket)), ("valid_auc", (ticket, random))):
-        what = "error of conversions" if column == "valid_mse" else "AUC of clicks"
+    for column, (better, worse) in (("valid_cvr_mse", (random, ticket)), ("valid_auc", (ticket, random))):
+        what = "error of conversions" if column == "valid_cvr_mse" else "AUC of clicks"
         found.append((f"tickets beat as many weights drawn at random in each layer ({what}, validation rows)",
                       gain(rows, better, worse, column)))  # fmt: skip
     return [(text, f"{report.signed(x)}, n={x.num}" if x else "not run", report.judged([x])) for text, x in found]

@@ -1,21 +1,22 @@
-"""Training speed of DIN and DeepFM: against the same model with frozen tables, and against other libraries.
+"""Training speed of DIN and DeepFM: against frozen tables, large ones, AQCL, and other libraries.
 
-    python benchmarks/training.py                            60 thousand users and items, 61,440 rows; a few minutes
-    python benchmarks/training.py --only large               1.7 million items, a log of 5 million rows
+    python benchmarks/training.py                            frozen tables, other sizes, AQCL; some minutes
     python benchmarks/peers/environments.py --out envs       once: an environment for each other library
-    python benchmarks/training.py --only peers --envs envs   the same rows and sizes in those; half an hour
+    python benchmarks/training.py --only peers --envs envs   the same rows and sizes in those
+    python benchmarks/training.py --only large --envs envs   the same with 1.7 million items
 
-Batch 1,024, history 30, vectors of 16, attention 64, network 256-128, no dropout, no weight decay, no clipping, Adam at
-1e-3; the last two as a run has them by default in a row of their own. What is timed is an epoch of `hyperctr.fit` on
-batches of `hyperctr.data.loader`: histories are looked up in the log, shuffled anew, as in any run. The other libraries
-are handed finished histories and use their own loop, loader and, unless told otherwise, activations. Everything is
-interleaved (A B C A B C ...), and ratios are medians over repeats. Where a bar is missed it ends with 1.
+60 thousand users and items, batch 1,024, history 30, vectors of 16, attention 64, network 256-128, no dropout, no
+weight decay, no clipping, Adam at 1e-3. What is timed is an epoch of `hyperctr.fit` on batches of
+`hyperctr.data.loader`: histories are looked up in the log, shuffled anew, as in any run. The other libraries are handed
+finished histories and use their own loop, loader and, unless told otherwise, activations. Everything is interleaved
+(A B C A B C ...), and ratios are medians over repeats. Where a bar is missed it ends with 1.
 
 "Frozen" tables need no gradient; "not updated" ones get theirs, which is thrown away: the difference between these two
 is what backpropagation to the vectors costs, which no way to store or update a table can save.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -41,8 +42,8 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.evaluation import score
 from hyperctr.fit import fit
-from hyperctr.metrics import auc
-from hyperctr.models import MODELS
+from hyperctr.metrics import auc, auc_interval
+from hyperctr.models import MODELS, WORN
 
 HISTORY, BATCH, CLUSTERS, TEST = 30, 1024, 50, 20_480
 SIZES = {
@@ -50,10 +51,13 @@ SIZES = {
     "deepfm": {"dim": 16, "hidden": (256, 128), "dropout": 0.0},
 }
 BARE = Train(epochs=1, batch_size=BATCH, l2=0.0, clip=0.0)
-# What the project promises: times the samples a second of each peer, and the share of those with frozen tables.
-TIMES_PEERS, OF_FROZEN = 2.0, 0.9
+# What the project promises: the share of the samples a second with frozen tables; times those of each peer, and with
+# 1.7 million items; times the step of other sizes; times the step with AQCL.
+OF_FROZEN, TIMES_PEERS, TIMES_LARGE, STEP_OF_SIZE, STEP_OF_AQCL = 0.9, 2.0, 10.0, 1.3, 2.2
+LARGE = 1_700_000  # items
 PEERS = ("fuxictr", "deepctr-torch", "torch-rechub")
-PARTS = ("ours", "large", "peers")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+PARTS = ("frozen", "sizes", "aqcl", "peers", "large")
 
 log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
@@ -70,6 +74,7 @@ class World:
     loader: Loader
     train: np.ndarray
     test: np.ndarray
+    clock: Callable[[], float] = time.perf_counter
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         return self.loader.batches(self.train, BATCH, seed=(0, epoch), shuffle=True)
@@ -79,7 +84,7 @@ class World:
         return Tables(self.log.num_users, self.log.num_items, {}, {}, *seen)
 
 
-def world(users: int, items: int, clicks: int, rows: int, seed: int = 0) -> World:
+def world(users: int, items: int, clicks: int, rows: int, clock: Callable[[], float], seed: int = 0) -> World:
     """Make a log: `clicks` clicks of every user, and behind them the rows to train and test on.
 
     Items are power-law with ids in random order and belong to clusters; a user clicks items of the own cluster mostly,
@@ -109,7 +114,7 @@ def world(users: int, items: int, clicks: int, rows: int, seed: int = 0) -> Worl
         num_items=items,
     )
     last = np.arange(len(made) - late, len(made))
-    return World(made, Loader(made, HISTORY), last[:rows], last[rows:])
+    return World(made, Loader(made, HISTORY), last[:rows], last[rows:], clock)
 
 
 def save_rows(found: World, path: Path) -> None:
@@ -146,16 +151,18 @@ def forget(weight: torch.Tensor) -> None:
     weight.grad = None
 
 
-def samples_a_second(model: nn.Module, found: World, config: Train) -> list[float]:
-    """Train, and give the samples a second of every epoch, validation apart."""
+def samples_a_second(
+    model: nn.Module, found: World, config: Train = BARE, test: Callable[[], float] = lambda: 0.5
+) -> list[float]:
+    """Train, and give the samples a second of every epoch, what `test` does after it apart."""
     speeds: list[float] = []
 
     def train(epoch: int) -> Iterator[Batch]:
-        began = time.perf_counter()
+        began = found.clock()
         yield from found.batches(epoch)
-        speeds.append(len(found.train) / (time.perf_counter() - began))
+        speeds.append(len(found.train) / (found.clock() - began))
 
-    fit(model, train, lambda: float(len(speeds)), config)
+    fit(model, train, test, config)
     return speeds
 
 
@@ -174,10 +181,19 @@ def ratio(speeds: dict[str, list[float]], name: str, other: str) -> float:
     return statistics.median(a / b for a, b in zip(speeds[name], speeds[other], strict=True))
 
 
-def judged(number: float, text: str, bar: float | None) -> tuple[str, bool]:
-    """The text with its bar, and whether that was reached."""
-    reached = bar is None or number >= bar
-    return (text if bar is None else f"{text} (bar {bar:g}{'' if reached else ', MISSED'})"), reached
+class Verdict:
+    """Writes a figure with its bar, and remembers whether all bars were reached."""
+
+    def __init__(self) -> None:
+        self.good = True
+
+    def __call__(self, number: float, text: str, least: float = -math.inf, most: float = math.inf) -> str:
+        if math.isinf(least) and math.isinf(most):
+            return text
+        reached = least <= number <= most
+        self.good &= reached
+        bar = f"at least {least:.3g}" if math.isinf(most) else f"at most {most:.3g}"
+        return f"{text} ({bar}{'' if reached else ': MISSED'})"
 
 
 # --- the parts -------------------------------------------------------------------------------------------------------
@@ -190,7 +206,7 @@ ROWS = {  # of a table: name -> tables, and what else of the run is not bare
 }
 
 
-def ours(found: World, models: list[str], repeats: int) -> tuple[list[str], bool]:
+def frozen(found: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
     """Samples a second of each model and of the same one with frozen tables."""
     runs = {}
     for name in models:
@@ -198,24 +214,56 @@ def ours(found: World, models: list[str], repeats: int) -> tuple[list[str], bool
             model = built(name, found, tables)
             runs[name + row] = lambda model=model, config=config: samples_a_second(model, found, config)[0]
     speeds = interleaved(runs, repeats)
-    size = f"{found.log.num_users:,} users, {found.log.num_items:,} items, a log of {len(found.log):,} rows"
-    lines = [f"| {size} | samples a second | fastest | of not updated | of frozen |", "|---|---|---|---|---|"]
-    reached = True
+    lines = ["| tables of 60 thousand | samples a second | of not updated | of frozen |", "|---|---|---|---|"]
     for name, got in speeds.items():
-        still, frozen = (ratio(speeds, name, f"{name.split(',')[0]}, tables {x}") for x in ("not updated", "frozen"))
-        text, good = judged(frozen, f"{frozen:.0%}", OF_FROZEN if name in models else None)
-        reached &= good
-        lines.append(f"| {name} | {statistics.median(got):,.0f} | {max(got):,.0f} | {still:.0%} | {text} |")
-    return lines, reached
+        still, ice = (ratio(speeds, name, f"{name.split(',')[0]}, tables {x}") for x in ("not updated", "frozen"))
+        least = OF_FROZEN if name in models else -math.inf
+        lines.append(f"| {name} | {statistics.median(got):,.0f} | {still:.0%} | {say(ice, f'{ice:.0%}', least)} |")
+    return lines
+
+
+def sizes(worlds: dict[str, World], models: list[str], repeats: int, say: Verdict) -> list[str]:
+    """What a step costs with other tables and logs, in steps of the first."""
+    runs = {}
+    for name in models:
+        for size, found in worlds.items():
+            model = built(name, found)
+            runs[f"{name}, {size}"] = lambda model=model, found=found: samples_a_second(model, found)[0]
+    speeds, first = interleaved(runs, repeats), next(iter(worlds))
+    lines = ["| | samples a second | a step, in steps of the first |", "|---|---|---|"]
+    for name, got in speeds.items():
+        times = ratio(speeds, f"{name.split(',')[0]}, {first}", name)
+        most = math.inf if name.endswith(first) else STEP_OF_SIZE
+        lines.append(f"| {name} | {statistics.median(got):,.0f} | {say(times, f'{times:.2f}', most=most)} |")
+    return lines
+
+
+def aqcl(found: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
+    """What a step costs while the model wears AQCL, in steps without."""
+    runs = {}
+    for name in models:
+        for kind, changed in (("", {}), (" of default sizes", vars(MODELS[name].Config()))):
+            bare, base = (built(name, found, **changed) for _ in range(2))
+            worn = WORN["aqcl"](base, WORN["aqcl"].Config(), found.tables())
+            for row, model in (("", bare), (", AQCL", worn)):
+                runs[name + kind + row] = lambda model=model: samples_a_second(model, found)[0]
+    speeds = interleaved(runs, repeats)
+    lines = ["| | samples a second | a step, in steps without |", "|---|---|---|"]
+    for name, got in speeds.items():
+        times = ratio(speeds, name.split(",")[0], name)
+        most = STEP_OF_AQCL if name.endswith("AQCL") else math.inf
+        lines.append(f"| {name} | {statistics.median(got):,.0f} | {say(times, f'{times:.2f}', most=most)} |")
+    return lines
 
 
 def peers(
-    found: World, models: list[str], repeats: int, envs: Path, threads: int, epochs: int, activation: str
-) -> tuple[list[str], bool]:
-    """Samples a second and test AUC of the same model in other libraries, a process each."""
+    found: World, models: list[str], repeats: int, say: Verdict,
+    envs: Path, threads: int, epochs: int, activation: str, clock: str, least: float,
+) -> list[str]:  # fmt: skip
+    """Samples a second, the first epoch apart, and best test AUC of an epoch, in other libraries, a process each."""
     here = {name: envs / name / "bin" / "python" for name in PEERS}
-    lines = ["| | version | samples a second | fastest | ours, times theirs | test AUC |", "|---|---|---|---|---|---|"]
-    reached, own = True, "prelu" if activation == "own" else activation
+    lines = ["| | version | samples a second | ours, times theirs | test AUC |", "|---|---|---|---|---|"]
+    config = Train(epochs=epochs, batch_size=BATCH, l2=0.0, clip=0.0, patience=epochs)
     with tempfile.TemporaryDirectory() as home:
         rows = Path(home) / "rows.npz"
         save_rows(found, rows)
@@ -223,14 +271,21 @@ def peers(
             reports: dict[str, dict] = {}
 
             def our_run(model: str = model, reports: dict = reports) -> float:
-                trained = built(model, found, **({"activation": own} if model == "din" else {}))
-                speeds = samples_a_second(trained, found, Train(epochs=epochs, batch_size=BATCH, l2=0.0, clip=0.0))
-                scored = score(trained, found.loader.batches(found.test, 8 * BATCH))
-                reports["ours"] = {"version": "", "auc": auc(scored["label"], scored["logit"])}
+                own = {"activation": "prelu" if activation == "own" else activation} if model == "din" else {}
+                trained, aucs = built(model, found, **own), []
+
+                def test() -> float:
+                    scored = score(trained, found.loader.batches(found.test, 8 * BATCH))
+                    aucs.append((auc(scored["label"], scored["logit"]), auc_interval(scored["label"], scored["logit"])))
+                    return aucs[-1][0]
+
+                speeds = samples_a_second(trained, found, config, test)
+                reports["ours"] = {"version": "", "auc": [x for x, _ in aucs], "error": max(aucs)[1] / 1.96}
                 return max(speeds[1:] or speeds)
 
             def their_run(peer: str, model: str = model, reports: dict = reports) -> float:
-                words = [peer, model, rows, "--threads", threads, "--epochs", epochs, "--activation", activation]
+                words = [peer, model, rows, "--threads", threads, "--epochs", epochs]
+                words += ["--activation", activation, "--clock", clock]
                 command = [here[peer], Path(__file__).parent / "peers" / "train.py", *words]
                 done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
                 if done.returncode:
@@ -245,19 +300,22 @@ def peers(
                 else:
                     log.print(f"  {peer}: not measured, there is no {here[peer]}")
             speeds = interleaved(runs, repeats)
+            best = {name: max(report["auc"]) for name, report in reports.items()}
+            lowest = max([best[name] for name in runs if name != "ours"], default=0.0) - 2 * reports["ours"]["error"]
             for name, got in speeds.items():
                 times = ratio(speeds, "ours", name)
-                text, good = judged(times, f"{times:.2f}", TIMES_PEERS) if name != "ours" else ("", True)
-                reached &= good
-                about = f"| {model}, {name} | {reports[name]['version']} | {statistics.median(got):,.0f} "
-                lines.append(about + f"| {max(got):,.0f} | {text} | {reports[name]['auc']:.4f} |")
-            lines += [f"| {model}, {peer} | not installed | | | | |" for peer in PEERS if peer not in runs]
-    return lines, reached
+                line = f"| {model}, {name} | {reports[name]['version']} | {statistics.median(got):,.0f} | "
+                if name == "ours":
+                    lines.append(f"{line}| {say(best[name], f'{best[name]:.4f}', lowest)} |")
+                else:
+                    lines.append(f"{line}{say(times, f'{times:.2f}', least)} | {best[name]:.4f} |")
+            lines += [f"| {model}, {peer} | not installed | | | |" for peer in PEERS if peer not in runs]
+    return lines
 
 
 @app.command(help=__doc__)
 def main(
-    only: Annotated[str, typer.Option(help="Which parts, by comma: " + ", ".join(PARTS))] = "ours",
+    only: Annotated[str, typer.Option(help="Which parts, by comma: " + ", ".join(PARTS))] = "frozen,sizes,aqcl",
     models: Annotated[str, typer.Option(help="Which models, by comma.")] = "din,deepfm",
     rows: Annotated[int, typer.Option(help="Rows of an epoch", min=1)] = 61_440,
     scale: Annotated[float, typer.Option(help="Times the users and items", min=1e-4)] = 1.0,
@@ -265,6 +323,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of torch", min=1)] = 2,
     epochs: Annotated[int, typer.Option(help="Epochs of a training beside peers; the first warms up", min=1)] = 3,
     activation: Annotated[str, typer.Option(help="Of DIN beside peers: prelu or dice in all, or each its own")] = "own",
+    clock: Annotated[str, typer.Option(help="wall, or cpu: what the process itself took, on a busy machine")] = "wall",
     envs: Annotated[Path, typer.Option(help="Folder that peers/environments.py has made")] = Path("envs"),
     out: Annotated[Path | None, typer.Option(help="Write the tables here as well")] = None,
 ) -> None:
@@ -272,32 +331,41 @@ def main(
         raise SystemExit(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if unknown := set(models.split(",")) - set(SIZES):
         raise SystemExit(f"unknown model {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
+    if clock not in CLOCKS or (clock == "cpu" and threads > 1):
+        raise SystemExit("--clock is wall, or cpu with --threads 1")
     torch.set_num_threads(threads)
-    users, small, large, names = (
-        round(60_000 * scale),
-        round(60_000 * scale),
-        round(1_700_000 * scale),
-        models.split(","),
-    )
+    users, names, say, tables = round(60_000 * scale), models.split(","), Verdict(), []
+
+    def made(items: int = 60_000, clicks: int = HISTORY) -> World:
+        return world(users, round(items * scale), clicks, rows, CLOCKS[clock])
+
+    other = (envs, threads, epochs, activation, clock)
     run = {
-        "ours": lambda: ours(world(users, small, HISTORY, rows), names, repeats),
-        "large": lambda: ours(world(users, large, 83, rows), names, repeats),
-        "peers": lambda: peers(
-            world(users, small, HISTORY, rows), names, repeats, envs, threads, epochs, activation
+        "frozen": lambda: frozen(made(), names, repeats, say),
+        "sizes": lambda: sizes(
+            {
+                "60 thousand items": made(),
+                "a log of 5 million rows": made(clicks=83),
+                "1.7 million items": made(LARGE),
+                "5 million items": made(5_000_000),
+            }, names, repeats, say,
         ),
+        "aqcl": lambda: aqcl(made(), names, repeats, say),
+        "peers": lambda: peers(made(), names, repeats, say, *other, TIMES_PEERS),
+        "large": lambda: peers(made(LARGE), names, repeats, say, *other, TIMES_LARGE),
     }  # fmt: skip
-    tables, reached = [], True
     for part in only.split(","):
         log.print(f"{part}:")
-        lines, good = run[part]()
-        tables.append("\n".join(lines))
-        reached &= good
+        tables.append("\n".join(run[part]()))
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    text = "\n\n".join(tables) + f"\n\ntorch {torch.__version__}, {threads} threads, load at the end {load}."
+    text = (
+        "\n\n".join(tables)
+        + f"\n\ntorch {torch.__version__}, {threads} threads, {clock} clock, load at the end {load}."
+    )
     print(text)
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
-    if not reached:
+    if not say.good:
         log.print("[red]a bar was missed[/red]")
         raise typer.Exit(1)
 

@@ -9,6 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LEVELS = 100  # of equal frequency that a number is cut into; level // 10 cuts it into ten
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the log says of each item at the start of each time slice, from the events strictly before that moment.
+
+    Attributes:
+        names: of the K statistics.
+        edges: between the levels of each, [K, LEVELS - 1].
+        starts: first second of the S slices, [S].
+        level: number of edges below the value, LEVELS itself without history, uint8 [S + 1, num_items + 1, K]. Snapshot
+            0 is before all slices, and the last item any unknown one: both know nothing.
+    """
+
+    names: tuple[str, ...]
+    edges: Tensor
+    starts: Tensor
+    level: Tensor
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -22,11 +42,21 @@ class Tables:
         seen_user: True for users with a training row, [num_users]; others have no trained embedding.
         seen_item: True for items with a training row, [num_items].
         click_rate: share of training rows that were clicked, drawn negatives not counted.
+        item_log_odds: log odds of a click on each item less those on an average one, by the training rows, smoothed,
+            [num_items]; None: zero.
         clicks_per_user: mean number of training clicks of the users that have a training row.
         user_fields: name to a category of each user, [num_users + 1]; number `user_sizes[name]` itself stands for any
             unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
         item_fields, item_sizes: the same of items, [num_items + 1].
         context_sizes: number of categories of each column of `Batch.context`.
+        of_user: names of those columns that tell what the user has done so far.
+        statistics: of every item at the start of every slice, None for models that read none.
+        titles: numbers of the words of each item's title, int [num_items + 1, L], and `num_words` itself for padding;
+            None without titles, or for models that read none.
+        num_words: known words.
+        num_types: behaviour types of clicks; 0 where the log has none.
+        ages: edges between levels of the age of a click, seconds, [LEVELS - 1]; empty for models that read none.
+        steps: training steps that are planned; 0 where nobody knows.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
         interests: the learned interests (`hyperctr.interests.Interests`) that a model starts from, None without.
     """
@@ -38,12 +68,20 @@ class Tables:
     seen_user: Tensor
     seen_item: Tensor
     click_rate: float = 0.5
+    item_log_odds: Tensor | None = None
     clicks_per_user: float = 1.0
     user_fields: Mapping[str, Tensor] = field(default_factory=dict)
     user_sizes: Mapping[str, int] = field(default_factory=dict)
     item_fields: Mapping[str, Tensor] = field(default_factory=dict)
     item_sizes: Mapping[str, int] = field(default_factory=dict)
     context_sizes: Mapping[str, int] = field(default_factory=dict)
+    of_user: tuple[str, ...] = ()
+    statistics: Statistics | None = None
+    titles: Tensor | None = None
+    num_words: int = 0
+    num_types: int = 0
+    ages: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    steps: int = 0
     slices: Any = None
     interests: Any = None
 
@@ -84,7 +122,8 @@ class Batch:
         clicks_before: clicks of the candidate strictly before the row, by anyone, float [B].
         shows_before: logged impressions of the candidate strictly before the row, float [B]; None where non-clicks were
             not logged.
-        context: categorical context columns, [B, K]; None where the log has none or the row was drawn.
+        context: categorical context columns, [B, K]: what was logged, then what is derived from user and time; -1 where
+            unknown. None where nothing is derived and the log has none or the row was drawn.
         label: 1 clicked, 0 not, float [B].
         conversion: what followed the click, in [0, 1] and NaN where unknown, [B]; None where the log has none.
         task: which task a training batch is for, one of `hyperctr.layers.tasks.TASKS`; None: all of them.

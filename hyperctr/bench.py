@@ -6,7 +6,8 @@ DIR/
     results.csv    a line a run, as each ends
     runs/          a folder a run; called again, only what is missing runs, and a killed run goes on
     table.csv, report.md, NAME.png
-    curve.csv, tsne.json, masks.csv, rounds.csv, replay.csv   what is drawn or told, where that is more than scores
+    curve.csv, tsne.json, measures.json, masks.csv, rounds.csv, replay.csv
+                   what is drawn or told, where that is more than scores
 """
 
 from __future__ import annotations
@@ -24,24 +25,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from hyperctr import bench_aqcl as aqcl
-from hyperctr import bench_lt4rec as lt4rec
 from hyperctr import (
+    bench_aqcl,
+    bench_lt4rec,
+    bench_marn,
+    bench_mian,
     config,
     pool,
     published,
     published_aqcl,
     published_lt4rec,
+    published_marn,
+    published_mian,
     report,
     speed_lt4rec,
+    study,
     verdicts,
     verdicts_aqcl,
     verdicts_lt4rec,
+    verdicts_marn,
+    verdicts_mian,
 )
 from hyperctr.data.folder import Dataset
-from hyperctr.study import Bench, Row
+from hyperctr.study import Bench, Row, timed
 from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
@@ -65,10 +74,43 @@ BENCHES = {
         Bench("neighbors", "Figure 6, bottom row: sampled neighbours", "model.neighbors",
               ("5", "10", "15", "20", "25", "30", "40"), "members kept of a hyperedge, hyperedges kept of a node"),
         Bench("threads", "Figure 7: speed-up of an epoch with threads", "train.threads",
-              ("1", "2", "4", "8", "16", "24"), "threads"),
+              ("1", "2", "4", "8", "16", "24"), "threads", timed=True),
         Bench("curve", "Figure 8: the learning curve", "train.eval_every", ("0.05",)),
     )
-} | aqcl.BENCHES | lt4rec.BENCHES | {speed_lt4rec.BENCH.name: speed_lt4rec.BENCH}  # fmt: skip
+}  # fmt: skip
+
+
+class Paper(NamedTuple):
+    """The studies of another paper than HyperCTR's: rows, published numbers, and what is written of them."""
+
+    study: ModuleType
+    published: ModuleType
+    verdicts: ModuleType
+
+
+PAPERS = {
+    "aqcl": Paper(bench_aqcl, published_aqcl, verdicts_aqcl),
+    "mian": Paper(bench_mian, published_mian, verdicts_mian),
+    "marn": Paper(bench_marn, published_marn, verdicts_marn),
+    "lt4rec": Paper(bench_lt4rec, published_lt4rec, verdicts_lt4rec),
+}
+"""By the first word of a bench's name; HyperCTR's own have one word."""
+UNTRAINED = {speed_lt4rec.BENCH.name: speed_lt4rec}
+"""Benches that need no data and train nothing, with a `run` and a `redraw` of their own."""
+for paper in PAPERS.values():
+    BENCHES |= paper.study.BENCHES
+BENCHES |= {name: module.BENCH for name, module in UNTRAINED.items()}
+
+
+def paper_of(name: str) -> Paper | None:
+    """The paper of a bench; None for HyperCTR's."""
+    return PAPERS.get(name.partition("-")[0])
+
+
+def model_of(name: str) -> str:
+    """The model of a bench's run that names none."""
+    paper = paper_of(name)
+    return paper.study.MODEL if paper else "hyperctr"
 
 
 def find(name: str) -> Bench:
@@ -85,12 +127,10 @@ def find(name: str) -> Bench:
 
 
 def column_of(text: str, name: str) -> str:
-    """The paper's data set that `--paper` names: of HyperCTR's "" for all, of AQCL's all named."""
-    known = {column.lower(): column for column in published.COLUMNS} | {"all": ""}
-    if name in aqcl.BENCHES:
-        known = published_aqcl.COLUMNS | {"all": ", ".join(published_aqcl.COLUMNS.values())}
-    if name in lt4rec.BENCHES:
-        known = published_lt4rec.COLUMNS
+    """The paper's data set that `--paper` names: of HyperCTR's "" for all, of others' all named."""
+    paper, known = paper_of(name), {column.lower(): column for column in published.COLUMNS} | {"all": ""}
+    if paper:
+        known = paper.published.COLUMNS | {"all": ", ".join(paper.published.COLUMNS.values())}
     if text.lower() not in known:
         raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
     return known[text.lower()]
@@ -98,11 +138,9 @@ def column_of(text: str, name: str) -> str:
 
 def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
     """The run on the split that `--split` names: temporal, or the one of the bench's paper."""
-    papers = "random"
-    if name in aqcl.BENCHES:
-        by_day = published_aqcl.column(Path(base.data.path).name) == "Ta Feng"  # its baskets have a day, no hour
-        papers = "leave-last-day-out" if by_day else "leave-last-out"
-    known = {None: base.split.kind, "temporal": "temporal", "paper": "temporal" if name in lt4rec.BENCHES else papers}
+    paper = paper_of(name)
+    own = paper.study.split_of(Path(base.data.path).name) if paper else "random"
+    known = {None: base.split.kind, "temporal": "temporal", "paper": own}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
     return replace(base, split=replace(base.split, kind=known[text]))
@@ -134,9 +172,7 @@ def rows(
         last = [Row("GCN, no hypergraph", sets=("model.conv=gcn",)), Row("no graph", sets=("model.depth=0",))]
         return [*simple, Row("all modalities"), *single, *last]
     if bench.name == "threads":
-        few = ("train.epochs=1", "train.eval_every=1", "evaluate.negatives=10", "evaluate.max_positives=200",
-               "evaluate.valid_negatives=10", "evaluate.valid_positives=200")  # fmt: skip
-        return [Row(value, sets=(f"train.threads={value}", *few)) for value in values]
+        return [Row(value, sets=timed({"train.threads": value})) for value in values]
     if bench.name == "curve":
         (share,) = values
         patience = round(base.train.patience / float(share))  # validations are that much closer
@@ -177,7 +213,7 @@ def run(
         name: one of BENCHES.
         base: what all rows share.
         values: grid instead of the paper's; [] for the paper's.
-        seeds: runs a row; of `threads`, repeats; `aqcl-tsne` takes the first.
+        seeds: runs a row; of what is timed, repeats; a study of a single seed takes the first.
         out: the bench's folder.
         jobs: processes at a time; `threads` times one after another.
         column: which of the paper's data sets stands beside ours; "" all, None the one that the data are named after.
@@ -195,12 +231,12 @@ def run(
     from hyperctr.data import folder, sources
     from hyperctr.models import MODELS
 
-    bench = find(name)
+    bench, paper = find(name), paper_of(name)
     where = sources.find(base.data.path)
     dataset = folder.read(where, modalities=base.data.modalities or None)
     bare, grid, plan, notes = _planned(bench, base, values, dataset, given or {})
-    theirs = published_aqcl if name in aqcl.BENCHES else published_lt4rec if name in lt4rec.BENCHES else published
-    numbers = [base.train.seed + k for k in range(1 if name == "aqcl-tsne" else seeds)]
+    notes = [*notes, *(study.noisy() if bench.timed else ())]
+    numbers = [base.train.seed + k for k in range(1 if bench.single else seeds)]
     cells = {
         _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS, out))
         for seed in numbers
@@ -208,6 +244,7 @@ def run(
         if row.model in MODELS
     }
     pool.claim(out, base, f"the bench {name}")
+    theirs = paper.published if paper else published
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
@@ -217,10 +254,8 @@ def run(
         "notes": notes, "config": _digest(base), "commit": _commit(), "cores": os.cpu_count(),
         "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
     }  # fmt: skip
-    if name in aqcl.BENCHES:
-        facts |= aqcl.facts(base, plan)
-    if name in lt4rec.BENCHES:
-        facts |= lt4rec.facts(base)
+    if paper:
+        facts |= paper.study.facts(bench, base, plan, dataset)
     done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
     if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
         raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
@@ -233,42 +268,38 @@ def run(
     def ended(cell: str, got: dict | BaseException) -> None:
         row, seed, what = missing[cell]
         line = report.result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
-        found, columns = {"test": {}, "valid": {}} if isinstance(got, BaseException) else got, _columns(name)
-        if name in lt4rec.BENCHES:
-            line |= lt4rec.scores(found)
-        line |= {column: found["test"].get(column, float("nan")) for column in columns if column not in line}
+        columns, scores = _columns(name), {}
+        if not isinstance(got, BaseException):
+            scores = got["test"] | {f"valid_{column}": score for column, score in got["valid"].items()}
+        line |= {column: scores.get(column, float("nan")) for column in columns if column not in line}
         report.append_result(results, line, columns)
         done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
-        if name == "threads":
+        if bench.timed:
             done = f"{line['seconds']:.2f} s an epoch"
         say(f"{cell}: {done if line['status'] == 'ok' else line['status']}")
 
-    timed = {"work": time_epoch, "fresh": True} if name == "threads" else {}
+    alone = {"work": time_epoch, "fresh": True} if bench.timed else {}
     try:
-        begun = len(good)
+        over = len(good)
         for later in (False, True):  # those that train the tickets of another row come behind all others
-            wave = {cell: what for cell, what in missing.items() if bool(what[0].tickets) == later}
+            wave = {cell: what for cell, (row, _, what) in missing.items() if bool(row.tickets) == later}
             if later and not wave:
                 break
             pool.run_all(
-                {cell: (what, out / "runs" / cell) for cell, (_, _, what) in wave.items()},
-                1 if timed else jobs,
-                lambda doing, new, before=begun: watch(doing, before + new, len(cells)),
+                {cell: (what, out / "runs" / cell) for cell, what in wave.items()},
+                1 if alone else jobs,
+                lambda doing, new, over=over: watch(doing, over + new, len(cells)),
                 ended,
-                **timed,
+                **alone,
             )
-            begun += len(wave)
+            over += len(wave)
     except KeyboardInterrupt:
         say("stopped; the same command continues")
         raise
     if name == "curve":
         _keep_curves(out, cells)
-    if name in lt4rec.BENCHES:
-        lt4rec.gather(out, cells)
-    if name == "lt4rec-replay" and (missing or not (out / "replay.csv").exists()):
-        lt4rec.keep_ranks(out, cells)
-    if name == "aqcl-tsne" and (missing or not (out / "tsne.json").exists()):
-        aqcl.keep_points(*(out / "runs" / cell for cell in cells), out)
+    if paper:
+        paper.study.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
     return redraw(out)
 
 
@@ -281,13 +312,12 @@ def redraw(out: Path) -> dict:
     facts = _facts(out)
     if facts is None:
         raise ValueError(f"{out} does not hold a bench: there is no bench.json")
-    if facts["bench"] == speed_lt4rec.BENCH.name:
-        return speed_lt4rec.redraw(out)
+    if facts["bench"] in UNTRAINED:
+        return UNTRAINED[facts["bench"]].redraw(out)
     wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
     last = {_cell(row["row"], row["seed"]): row for row in _results(out, facts["bench"])}
-    write = verdicts_aqcl.write if facts["bench"] in aqcl.BENCHES else verdicts.write
-    if facts["bench"] in lt4rec.BENCHES:
-        write = verdicts_lt4rec.write
+    paper = paper_of(facts["bench"])
+    write = paper.verdicts.write if paper else verdicts.write
     return write(facts, [row for cell, row in last.items() if cell in wanted], out)
 
 
@@ -325,43 +355,32 @@ def _planned(
     """The run that rows change, the values in order, the rows, and what must be said about them."""
     from hyperctr.models import MODELS
 
-    if bench.name in lt4rec.BENCHES:
-        grid = lt4rec.grid(bench, values)
-        lt4rec.check(bench, base, dataset)
-        return base, grid, lt4rec.rows(bench, base, grid), []
-    if bench.name in aqcl.BENCHES:
-        given = ({base.wear_name: base.wear} if base.wear else {}) | given
-        grid = aqcl.grid(bench, values)
-        return replace(base, wear_name="", wear=None), grid, aqcl.rows(bench, base, grid, given), []
+    paper, aqcl = paper_of(bench.name), PAPERS["aqcl"]
+    if given and paper != aqcl:
+        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.study.BENCHES)}), not for {bench.name}")
+    if paper:
+        return paper.study.planned(bench, base, values, dataset, given)
     if base.model_name != "hyperctr":
         raise ValueError(f"{bench.name} studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
-    if given:
-        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.BENCHES)}), not for {bench.name}")
     grid, notes = _grid(bench, values)
     return base, grid, rows(bench, base, grid, dataset.items.modalities, MODELS), notes
 
 
 def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
     """The values in order, and what must be said about them."""
-    found, notes = values or list(bench.values), []
-    if values and not bench.values:
-        raise ValueError(f"the rows of {bench.name} are fixed, it takes no --values")
-    if bench.name == "curve" and (len(found) != 1 or not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", found[0])):
-        raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
+    found = values or list(bench.values)
+    if bench.name == "curve":
+        if len(found) != 1 or not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", found[0]):
+            raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
+        return found, []
     if bench.name == "granularity":
-        return sorted(found, key=report.breadth), notes
-    if bench.name in ("table3", "table4", "curve"):
-        return found, notes
-    if wrong := [value for value in found if not value.isdigit()]:
-        raise ValueError(f"--values of {bench.name} are whole numbers separated by commas, got {wrong[0]!r}")
-    found = sorted(found, key=int)
+        return sorted(found, key=report.breadth), []
+    found, notes = study.grid(bench, values, "whole numbers", int, lambda number: number >= 0), []
     if bench.name != "threads":
         return found, notes
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
     if over := [value for value in found if int(value) > cores]:
         notes.append(f"this machine has {cores} cores: {', '.join(over)} threads were left out")
-    if load > 0.25 * cores:
-        notes.append(f"noisy: other work was running when this began (load {load:.1f} on {cores} cores)")
     return list(dict.fromkeys(["1", *(value for value in found if 0 < int(value) <= cores)])), notes
 
 
@@ -401,8 +420,8 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
 
 
 def _columns(name: str) -> dict[str, type]:
-    more = aqcl.COLUMNS if name in aqcl.BENCHES else lt4rec.COLUMNS if name in lt4rec.BENCHES else {}
-    return COLUMNS | more
+    paper = paper_of(name)
+    return COLUMNS | (paper.study.COLUMNS if paper else {})
 
 
 def _results(out: Path, name: str) -> list[dict]:

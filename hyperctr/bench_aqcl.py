@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, report
+from hyperctr import config, published_aqcl, report
+from hyperctr.data.folder import Dataset
 from hyperctr.published_aqcl import GROUPS
-from hyperctr.study import Bench, Row, carried
+from hyperctr.study import TITLES, Bench, Row, carried, grid
 
 BENCHES = {
     bench.name: bench
@@ -31,7 +32,7 @@ BENCHES = {
               "weight w of the loss (log scale)", True),
         Bench("aqcl-k", "AQCL, Figure 7c: positive interests", "positives", ("1", "5", "10", "20"),
               "interests that attract a row, K"),
-        Bench("aqcl-tsne", "AQCL, Figure 6: hidden vectors of test clicks"),
+        Bench("aqcl-tsne", "AQCL, Figure 6: hidden vectors of test clicks", single=True),
     )
 }  # fmt: skip
 COLUMNS = {
@@ -40,37 +41,30 @@ COLUMNS = {
     for what in ("auc", "rows", "clicks")[: 2 if column.startswith("highly") else 3]
 }
 """Columns of results.csv beyond those of every bench: AUC and rows of the groups by activity, and their most clicks."""
-TITLES = {
-    "din": "DIN", "wide_deep": "W&D", "deepfm": "DeepFM", "hyperctr": "HyperCTR", "lr": "LR", "fm": "FM", "dcn": "DCN",
-    "xdeepfm": "xDeepFM", "dien": "DIEN", "gru4rec": "GRU4Rec", "aqcl": "AQCL", "qcl": "QCL", "icl": "ICL",
-    "dropoutnet": "DropoutNet", "deepmcp": "DeepMCP", "dmr": "DMR",
-}  # fmt: skip
 TABLE2 = ("dropoutnet", "deepmcp", "dmr", "icl", "qcl", "aqcl")
 TABLE3 = ("wide_deep", "deepfm", "din", "hyperctr")
+MODEL = "din"
+"""The model of a run that names none."""
 CLICKS, INTERESTS = 3000, 8  # most test clicks of Figure 6, and interests that have a colour
+
+
+def split_of(data: str) -> str:
+    """The paper's split of a data set: baskets have a day, no hour."""
+    return "leave-last-day-out" if published_aqcl.column(data) == "Ta Feng" else "leave-last-out"
+
+
+def planned(
+    bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
+) -> tuple[config.Run, list[str], list[Row], list[str]]:
+    """The run that rows change, the values in order, the rows, and what must be said about them."""
+    given = ({base.wear_name: base.wear} if base.wear else {}) | given
+    found = grid(bench, values, "whole numbers" if _kind(bench) is int else "numbers", _kind(bench))
+    return replace(base, wear_name="", wear=None), found, rows(bench, base, found, given), []
 
 
 def plain(base: config.Run) -> str:
     """Name of the row of the base run's model, wearing nothing."""
     return TITLES.get(base.model_name, base.model_name)
-
-
-def grid(bench: Bench, values: list[str]) -> list[str]:
-    """The values in order.
-
-    Raises:
-        ValueError: one is no number of its kind, or the study has none.
-    """
-    if values and not bench.values:
-        raise ValueError(f"the rows of {bench.name} are fixed, it takes no --values")
-    parse = _parser(bench)
-    for value in values:
-        try:
-            parse(value)
-        except ValueError:
-            kind = "whole numbers" if parse is int else "numbers"
-            raise ValueError(f"--values of {bench.name} are {kind} separated by commas, got {value!r}") from None
-    return sorted(values or bench.values, key=parse)
 
 
 def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, Any]) -> list[Row]:
@@ -113,8 +107,8 @@ def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, 
         adaptive, searched = worn("aqcl", "adaptive", **weights), worn("aqcl", "adaptive, searched")
         found = [popularity, bare, worn("icl", "ICL"), *const, adaptive]
         return [*found, searched] if searched.wear != adaptive.wear else found
-    parse = _parser(bench)
-    return [popularity, bare, *(worn("aqcl", value, **{bench.varies: parse(value)}) for value in values)]
+    kind = _kind(bench)
+    return [popularity, bare, *(worn("aqcl", value, **{bench.varies: kind(value)}) for value in values)]
 
 
 def settings(name: str, given: Mapping[str, Any]) -> Any:
@@ -133,7 +127,7 @@ def settings(name: str, given: Mapping[str, Any]) -> Any:
     return kind(**{key: value for key, value in vars(given["aqcl"]).items() if key in shared})
 
 
-def facts(base: config.Run, plan: list[Row]) -> dict[str, Any]:
+def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> dict[str, Any]:
     """What bench.json must hold of these studies, beside what it holds of every bench."""
     return {
         "base": plain(base),
@@ -141,6 +135,12 @@ def facts(base: config.Run, plan: list[Row]) -> dict[str, Any]:
         "over": {row.name: row.over for row in plan if row.over},
         "settings": {row.name: {"wears": row.wear_name, **vars(row.wear)} for row in plan if row.wear_name},
     }
+
+
+def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bool) -> None:
+    """Keep what the figure is drawn from beyond scores; `anew` where a run is new."""
+    if bench.name == "aqcl-tsne" and (anew or not (out / "tsne.json").exists()):
+        keep_points(*(out / "runs" / cell for cell in cells), out)
 
 
 def keep_points(bare: Path, worn: Path, out: Path) -> None:
@@ -239,5 +239,5 @@ def _favourite(ready: Any, category: np.ndarray) -> np.ndarray:
     return found
 
 
-def _parser(bench: Bench) -> type:
+def _kind(bench: Bench) -> type:
     return int if bench.varies in ("dim", "positives") else float

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, metrics, report
+from hyperctr import compared, config, metrics, report
 from hyperctr.data.folder import Dataset
 from hyperctr.evaluation import score
 from hyperctr.layers.tasks import TASKS
-from hyperctr.study import Bench, Row, carried
+from hyperctr.study import TITLES, Bench, Row, carried, grid
 
+MODEL = "lt4rec"
+"""The model of a run that names none."""
 BENCHES = {
     bench.name: bench
     for bench in (
@@ -31,8 +33,8 @@ BENCHES = {
         Bench("lt4rec-replay", "LT4REC, Table 3: time watched of what is ranked first, in replay"),
     )
 }
-COLUMNS = dict.fromkeys(("cvr_mse", "cvr_auc", "ctcvr_auc", "cvr_variance", "valid_mse"), float)
-"""Columns of results.csv beyond those of every bench; valid_mse is of validation rows, the others of test rows."""
+COLUMNS = dict.fromkeys(("cvr_mse", "cvr_auc", "ctcvr_auc", "cvr_variance", "valid_cvr_mse"), float)
+"""Columns of results.csv beyond those of every bench."""
 SINGLE = ("base_ctr", "base_cvr")
 KAPPA, EXTRA = 5.0, 8  # of gradient conflict (the authors' code) and of multiview (the paper)
 TOPS = (1, 3, 5)
@@ -46,22 +48,24 @@ RANKED = {
 """Rows of Table 3: whose pCTR and whose pCVR."""
 
 
-def grid(bench: Bench, values: list[str]) -> list[str]:
-    """The weights b of the conversion loss in order.
+def split_of(data: str) -> str:
+    """The paper's split of its log: by time."""
+    return "temporal"
+
+
+def planned(
+    bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
+) -> tuple[config.Run, list[str], list[Row], list[str]]:
+    """The run that rows change, the weights b in order, the rows, and nothing that must be said about them.
 
     Raises:
-        ValueError: one is no number above 0, or the study has none.
+        ValueError: the run is of another model or wears something; a value is no number above 0; the data do not say
+            what follows a click, or, for a replay, what was not clicked or how long items take.
     """
-    if values and not bench.values:
-        raise ValueError(f"the rows of {bench.name} are fixed, it takes no --values")
-    for value in values:
-        try:
-            right = 0 < float(value) < math.inf
-        except ValueError:
-            right = False
-        if not right:
-            raise ValueError(f"--values of {bench.name} are numbers above 0 separated by commas, got {value!r}")
-    return sorted(values or bench.values, key=float)
+    compared.check(bench, base, MODEL)
+    _check(bench, base, dataset)
+    found = grid(bench, values, "numbers above 0", right=lambda b: 0 < b < math.inf)
+    return base, found, rows(bench, base, found), []
 
 
 def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
@@ -71,37 +75,32 @@ def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
         bench: what is studied.
         base: what all rows share; its model is lt4rec.
         values: weights b of taskbalance and tuning.
-
-    Raises:
-        ValueError: the base run is of another model.
     """
     from hyperctr.models import MODELS
 
-    if base.model_name != "lt4rec":
-        raise ValueError(f"{bench.name} studies lt4rec, the run names {base.model_name}; use model.name = lt4rec")
     c = base.model
 
     def rival(name: str, model: str, *sets: str) -> Row:
         return Row(name, model, (*carried(base, MODELS[model].Config), *sets))
 
     def own(name: str, *sets: str) -> Row:
-        return Row(name, "lt4rec", ('model.masks=""', *sets))
+        return Row(name, MODEL, ('model.masks=""', *sets))
 
     def again(name: str, *sets: str) -> Row:
-        return Row(name, "lt4rec", sets, tickets="" if c.masks else found.name)
+        return Row(name, MODEL, sets, tickets="" if c.masks else found.name)
 
-    found, kept = Row("s-weight", "lt4rec"), at(base)
+    found, kept = Row("s-weight", MODEL), at(base)
     alone = [rival(name, "shared_bottom", f'model.tasks="{task}"') for name, task in zip(SINGLE, TASKS, strict=True)]
     hard = rival("hard_sharing", "shared_bottom")
     if bench.name == "lt4rec-replay":
         return [*alone, hard, found]
     if bench.name == "lt4rec-fig4":
         few = ("train.epochs=1",)  # the rounds are what it is about
-        return [Row("s-weight", "lt4rec", few), again("random masks", *few, "model.shuffle=true")]
+        return [Row("s-weight", MODEL, few), again("random masks", *few, "model.shuffle=true")]
     last, conflict = f"model.round={c.rounds}", f"model.kappa={KAPPA}"
     joint = 'model.steps="joint"'
     return [
-        Row("popularity", "popularity"), *alone, hard, rival("ESMM", "esmm"), rival("MMoE", "mmoe"), found,
+        Row("popularity", "popularity"), *alone, hard, *(rival(TITLES[name], name) for name in ("esmm", "mmoe")), found,
         again(f"s-weight, {kept}", last), again(f"random masks, {kept}", last, "model.shuffle=true"),
         own("s-neuron", 'model.granularity="neuron"'), again("s-weight, joint steps", joint),
         *(again(f"s-weight-taskbalance, b = {b}", joint, f"model.b={b}") for b in values),
@@ -111,12 +110,8 @@ def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
     ]  # fmt: skip
 
 
-def check(bench: Bench, base: config.Run, dataset: Dataset) -> None:
-    """Refuse data that a bench cannot use before anything is trained.
-
-    Raises:
-        ValueError: they do not say what follows a click, or, for a replay, what was not clicked or how long items take.
-    """
+def _check(bench: Bench, base: config.Run, dataset: Dataset) -> None:
+    """Refuse data that a bench cannot use before anything is trained."""
     log = dataset.interactions
     if log.conversion is None and base.data.conversion is None:
         raise ValueError(
@@ -136,24 +131,25 @@ def at(base: config.Run) -> str:
     return f"{100 * base.model.keep:g} %"
 
 
-def facts(base: config.Run) -> dict[str, Any]:
+def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> dict[str, Any]:
     """What bench.json must hold of these studies, beside what it holds of every bench."""
     c = base.model
     return {"at": at(base), "rounds": c.rounds, "conversion": base.data.conversion or "as the data's roles name it"}
 
 
-def scores(got: Mapping[str, Any]) -> dict[str, float]:
-    """The values of COLUMNS of a finished run, from its report."""
-    found = {column: got["test"].get(column, math.nan) for column in COLUMNS}
-    return found | {"valid_mse": got["valid"].get("cvr_mse", math.nan)}
+def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bool) -> None:
+    """Keep what the runs say of masks, and what a replay ranks; `anew` where a run is new."""
+    gather(out, cells)
+    if bench.name == "lt4rec-replay" and (anew or not (out / "replay.csv").exists()):
+        keep_ranks(out, cells)
 
 
-def gather(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
+def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     """Write masks.csv, how the tasks share each layer, and rounds.csv, the score of every mask: a line each."""
     masks, rounds = [], []
-    for cell, (row, seed, _) in cells.items():
+    for cell, (row, seed) in cells.items():
         path = out / "runs" / cell / "report.json"
-        if row.model != "lt4rec" or not path.exists():
+        if row.model != MODEL or not path.exists():
             continue
         got, here = json.loads(path.read_text()), {"row": row.name, "seed": seed}
         masks += [here | layer for layer in got["overlap"]]
@@ -174,17 +170,16 @@ def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         report.put(path, text.getvalue())
 
 
-def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
+def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     """Write replay.csv: mean time watched of the test impressions ranked first among those of a user and (UTC) day.
 
     A line for each row of RANKED, for the length alone and for all impressions of groups that are large enough; a seed
     of which a run is missing has none.
-
     """
     from hyperctr import runs
 
     paths: dict[int, dict[str, Path]] = {}
-    for cell, (row, seed, _) in cells.items():
+    for cell, (row, seed) in cells.items():
         paths.setdefault(seed, {})[row.name] = out / "runs" / cell
     lines = []
     for seed, folders in paths.items():

@@ -74,7 +74,7 @@ def data_get(
     name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
     preset: Annotated[
-        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart or noise.")
+        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart, categories, fields or noise.")
     ] = "drift",
     seed: Seed = 0,
 ) -> None:
@@ -277,6 +277,7 @@ def train(
     masks: Masks = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where a step's time goes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and test one run. A folder that holds its checkpoint is continued.
@@ -293,17 +294,77 @@ def train(
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr import plan as plans
     from hyperctr import runs
+    from hyperctr.clock import Clock
 
+    clock = Clock() if profile else None
     dataset = runs.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())
     with _bars() as bars:
-        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars)
+        report = runs.train(described, out, dataset, log=_say_epoch, progress=bars, clock=clock)
     if as_json:
-        return _print_json(report)
+        return _print_json(report | ({"profile": clock.table()} if clock else {}))
     _scores(report)
+    if clock:
+        rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
+        _table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
+
+
+@app.command()
+def search(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file; default: DIN.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=LOW:HIGH",
+            help="A key of [wear] and its bounds, or KEY=A,B,C: values to choose from; "
+            "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Points to try, those of a killed search among them.", min=1)] = 30,
+    epochs: Annotated[int, typer.Option(help="Most passes of a trial over the training rows.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Of the points; all trials train with the run's own.", min=0)] = 0,
+    objective: Annotated[str, typer.Option(help="What a trial is judged by: logloss or auc.")] = "logloss",
+    out: Annotated[Path, typer.Option(help="The search's folder; a killed search in it goes on.")] = Path("search"),
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Search what a model wears by rows held out of the training rows; validation and test rows are never read.
+
+    Leaves best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`, and trials.csv.
+
+        hyperctr search --data amazon-beauty-5core --set wear.name=aqcl --out search
+        hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
+    """
+    described = _read_run(run, data, sets, "din")
+    if objective not in ("logloss", "auc"):
+        raise ValueError(f"--objective is logloss or auc, got {objective!r}")
+    space = dict(_space(word) for word in over) if over else None
+    from hyperctr import tune
+
+    best = tune.search(described, out, trials, epochs, seed, objective, space, say=_note)
+    if as_json:
+        return _print_json(vars(best.wear))
+    names = tune.SPACE if space is None else space
+    found = ", ".join(f"{key} = {getattr(best.wear, key):.4g}" for key in names)
+    print(f"best: {found}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")
+
+
+def _space(word: str) -> tuple[str, tuple[float, float] | list]:
+    """What a word of --over says: `w1=0.02:5`, bounds on a log scale, or `positives=1,5,10`, values."""
+    key, _, text = word.partition("=")
+    try:
+        if ":" not in text:
+            return key, [json.loads(value) for value in _listed(text, "--over")]
+        low, high = (float(value) for value in text.split(":"))
+        if 0 < low < high:
+            return key, (low, high)
+    except ValueError:
+        pass
+    raise ValueError(f"--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got {word!r}")
 
 
 @app.command()
@@ -448,7 +509,7 @@ def _audited(found: Any) -> None:
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR or MIAN.")],
     user: Annotated[str, typer.Option(help="A user, by the data's own id.")],
     item: Annotated[str, typer.Option(help="An item, by the data's own id.")],
     at: Annotated[
@@ -460,17 +521,21 @@ def explain(
 ) -> None:
     """Say which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out in turn.
 
+    Of a run of MIAN: parts, clicks, fields of the user and context, each with its weight beside its effect.
+
     hyperctr explain runs/first --user 42 --item 7 --out why.png
     hyperctr explain runs/first --user 42 --item 7 --at 1998-03-01 --json
     """
     import polars as pl
 
-    from hyperctr import runs
+    from hyperctr import attention, runs
     from hyperctr.data.folder import seconds
     from hyperctr.explain import explain as explain_row
 
-    time = None if at is None else int(seconds(pl.Series([at]), "--at")[0])
-    found = explain_row(runs.open_run(run), user, item, time, top)
+    time, opened = None if at is None else int(seconds(pl.Series([at]), "--at")[0]), runs.open_run(run)
+    if opened.prepared.run.model_name == "mian":
+        return _attended(attention.read(opened, attention.case(opened, user, item, time)), out, top, as_json)
+    found = explain_row(opened, user, item, time, top)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -482,6 +547,26 @@ def explain(
 
         matplotlib.use("Agg")  # no display is needed
         found.save(out)
+        _note(f"picture: {out}")
+
+
+def _attended(found: Any, out: Path | None, top: int, as_json: bool) -> None:
+    """Print what one prediction of MIAN attends to; as a picture too."""
+    from hyperctr import attention, figures
+
+    first = found.frame.row(0, named=True)
+    if as_json:
+        _print_json(found.frame.to_dicts())
+    else:
+        rows = [
+            [f"{x['group']}: {x['name']} {x['value']}".rstrip(), f"{x['weight']:.3f}", f"{x['effect']:+.3f}"]
+            for x in found.frame.to_dicts() if x["group"] != "clicks" or x["place"] <= top
+        ]  # fmt: skip
+        title = f"{first['user']}, {first['item']}: click probability {first['probability']:.3f}"
+        _table(title, ["", "weight", "effect on the logit"], rows)
+        print(f"note: {attention.NOTE}")
+    if out is not None:
+        figures.save(found.draw_case(most=top), out)
         _note(f"picture: {out}")
 
 
@@ -532,8 +617,8 @@ def bench(
     split: Annotated[
         str | None,
         typer.Option(
-            help="temporal, or paper: HyperCTR's random one, AQCL's last click or day of each user, both leaky. "
-            "Default: the run's."
+            help="temporal, or paper: HyperCTR's random one, LT4REC's by time, the others' last click (or day) of each "
+            "user; the random and the last ones are leaky. Default: the run's."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs a row; a verdict needs three. Of threads: repeats.", min=1)] = 3,
@@ -542,12 +627,14 @@ def bench(
     paper: Annotated[
         str | None,
         typer.Option(
-            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all. "
+            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all; "
+            "MIAN's: books, electronics, commercial, all; MARN's: electro, clothe, taobao, all; LT4REC's: tencent. "
             "Default: by name."
         ),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="A run's TOML file that all rows share; default: HyperCTR's, for AQCL of DIN.")
+        Path | None,
+        typer.Option(help="A run's TOML file that all rows share; default: of the paper's model, for AQCL of DIN."),
     ] = None,
     wear: Annotated[
         list[Path] | None,
@@ -576,10 +663,22 @@ def bench(
     aqcl-w       AQCL's Figure 7: weight of the loss .01 to .5
     aqcl-k       AQCL's Figure 7: 1 to 20 positive interests
     aqcl-tsne    AQCL's Figure 6: hidden vectors of test clicks; one seed
-    lt4rec-table2    LT4REC's Table 2: clicks and conversions on one network, and other models of both
-    lt4rec-fig4      LT4REC's Figure 4: masks by round of pruning, against random ones
-    lt4rec-replay    LT4REC's Table 3, in replay of the log: what is ranked first
-    lt4rec-speed     LT4REC's section 2.2: time and size of a pruned network; needs no data
+    mian-table2  MIAN's Table 2: LR, W&D, DCN, DeepFM, xDeepFM, DIN, DIEN, MIAN
+    mian-table3  MIAN's Table 3: without each of its modules, and DIEN
+    mian-table4  MIAN's Table 4: Pre-LN Transformer, Transformer, neither
+    mian-efficiency  MIAN's section 4.5: seconds of an epoch of DIN, MIAN, DIEN
+    mian-fig6    MIAN's Figure 6: weights of the global attention
+    marn-table2  MARN's Table 2: LR, FM, YoutubeNet, xDeepFM, DUPN, DIEN, DMF, MMSS, NAML, MARN
+    marn-table3  MARN's Table 3: from ids alone to MARN
+    marn-table4  MARN's Table 4: AUC by the popularity of items
+    marn-table5  MARN's Table 5: recall of unseen items
+    marn-fig4    MARN's Figure 4: attention to each modality by category
+    marn-fig5    MARN's Figure 5: t-SNE of specific and invariant features, with probes
+    marn-fig6    MARN's Figure 6: losses, and lambda_0 .01 to 1.8
+    lt4rec-table2  LT4REC's Table 2: clicks and conversions on one network, and other models of both
+    lt4rec-fig4  LT4REC's Figure 4: masks by round of pruning, against random ones
+    lt4rec-replay  LT4REC's Table 3, in replay of the log: what is ranked first
+    lt4rec-speed  LT4REC's section 2.2: time and size of a pruned network; needs no data
 
     Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
     missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
@@ -596,15 +695,13 @@ def bench(
     out = out or Path("bench") / name
     column = None if paper is None else benches.column_of(paper, name)
     grid = _listed(values, "--values") if values is not None else []
-    if name == "lt4rec-speed":
+    if name in benches.UNTRAINED:
         if data or base or sets or split:
-            raise ValueError("lt4rec-speed needs no data and no run to train: --masks names a finished one to time")
-        from hyperctr import speed_lt4rec
-
-        found = speed_lt4rec.run(grid, seeds, out, masks, _note)
+            raise ValueError(f"{name} needs no data and no run to train: --masks names a finished one to time")
+        found = benches.UNTRAINED[name].run(grid, seeds, out, masks, _note)
         return _print_json(found) if as_json else _reported(out)
-    usual = "din" if name.startswith("aqcl-") else "lt4rec" if name.startswith("lt4rec-") else "hyperctr"
-    described = _wearing(benches.on_split(_read_run(base, data, sets, usual), name, split), masks)
+    described = benches.on_split(_read_run(base, data, sets, benches.model_of(name)), name, split)
+    described = _wearing(described, masks)
     given = {}
     for path in wear or ():
         run = _read_run(path, None, None)
@@ -786,8 +883,8 @@ def _note(text: str) -> None:
 
 def _say_epoch(row: dict) -> None:
     valid = f"valid AUC {row['valid_auc']:.4f}"
-    if not math.isnan(row.get("valid_mse", math.nan)):
-        valid += f", error of conversions {row['valid_mse']:.4f}"
+    if not math.isnan(row.get("valid_cvr_mse", math.nan)):
+        valid += f", error of conversions {row['valid_cvr_mse']:.4f}"
     if "round" in row:
         err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
     err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")

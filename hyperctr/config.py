@@ -19,6 +19,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from hyperctr.data.moments import SIZES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -37,6 +39,9 @@ class Data:
     ties: Literal["order"] | None = None
     """What becomes of a user's events of one time, as in logs of days: left out, none is history to another; "order":
     they follow each other as they stand in the file, a second apart (`Interactions.in_order`)."""
+    derive: tuple[str, ...] | None = None
+    """Context that is computed from the time of a row and the user's clicks before it: hour, weekday, season, clicks,
+    since_last, since_first; see `hyperctr.data.moments`."""
 
     def __post_init__(self):
         _check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")
@@ -44,6 +49,9 @@ class Data:
         _check(self.history >= 1, "data.history", self.history, "at least 1")
         distinct = len(set(self.modalities)) == len(self.modalities) and all(self.modalities)
         _check(distinct, "data.modalities", self.modalities, "distinct names, or empty for all")
+        derive = self.derive or ()
+        known = len(set(derive)) == len(derive) and set(derive) <= set(SIZES)
+        _check(known, "data.derive", derive, f"distinct names of {', '.join(SIZES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,9 +128,15 @@ def luminance(colour: tuple[float, float, float, float]) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG beside its name, then move it there."""
-    beside = path.with_name(path.name + ".part")
-    figure.savefig(beside, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    """Write a figure beside its name, then move it there.
+
+    Raises:
+        ValueError: the file is no .png, .svg or .pdf.
+    """
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
+    beside, about = path.with_name(path.name + ".part"), {"Software": None} if path.suffix == ".png" else None
+    figure.savefig(beside, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
     os.replace(beside, path)
 
 
@@ -138,14 +144,18 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def draw_table(
-    rows: Sequence[tuple[str, Value | None, str]], paper: Mapping[str, Mapping[str, float]], ours: str
+    rows: Sequence[tuple[str, Value | None, str]],
+    paper: Mapping[str, Mapping[str, float]],
+    ours: str,
+    what: str = "AUC",
 ) -> tuple[Figure, Axes]:
-    """AUC of each row with its interval, and in a panel of its own, with an axis of its own, the paper's.
+    """A score of each row with its interval, and in a panel of its own, with an axis of its own, the paper's.
 
     Args:
         rows: name, our score or None, and what to write where there is none.
-        paper: the paper's AUC by column ("MovieLens") and row; empty: one panel.
+        paper: the paper's by column ("MovieLens") and row; empty: one panel.
         ours: the row to bring out.
+        what: the score.
 
     Returns:
         the figure, and the axes that take its title.
@@ -166,7 +176,7 @@ def draw_table(
         here.errorbar(value.mean, place[name], xerr=half, fmt="o", **dot)
         here.annotate(f"{value.mean:.4f}", (value.mean, place[name]), (0, 7), textcoords="offset points", ha="center",
                       fontsize=8, color=colour)  # fmt: skip
-    here.set_xlabel("here: test AUC")
+    here.set_xlabel(f"here: test {what}" if "AUC" in what else f"here: {what}")
     here.set_yticks(list(place.values()), list(place))
     here.set_ylim(-0.7, len(rows) - 0.3)
     here.margins(x=0.12)
@@ -185,7 +195,8 @@ def draw_table(
             where = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": GREY}
             there.annotate(f"{auc:.4f}", (auc, place[name]), (0, 7), **where)
     if paper:
-        there.set_xlabel("the paper: AUC on " + (" / ".join(paper) if len(paper) == 1 else "its data sets"))
+        said = "the paper: AUC on " if "AUC" in what else "the paper, on "
+        there.set_xlabel(said + (next(iter(paper)) if len(paper) == 1 else "its data sets"))
         there.margins(x=0.15)
         if len(paper) > 1:
             legend(there)
@@ -275,6 +286,119 @@ def draw_points(
         axes.spines[:].set(visible=True, color=FAINT)
     legend(np.ravel(found)[-1], "interest")
     return figure, np.ravel(found)[0]
+
+
+def draw_series(
+    here: Mapping[str, Sequence[tuple[float, Value]]],
+    paper: Mapping[str, Mapping[str, Sequence[tuple[float, Value]]]],
+    axis: str,
+    what: str,
+    log: bool = False,
+) -> tuple[Figure, Axes]:
+    """A score against a number, a line a row with its band; the paper's in panels of their own.
+
+    Args:
+        here: x and score by row.
+        paper: the same by data set.
+        axis: what x is. what: what the score is.
+        log: whether x is drawn on a log axis.
+    """
+    import numpy as np
+
+    figure, found = canvas(5.6 + 4.2 * len(paper), 4.4, 1, 1 + len(paper))
+    panels = {"here": here} | {f"the paper: {name}": rows for name, rows in paper.items()}
+    for axes, (name, rows) in zip(np.ravel(found), panels.items(), strict=True):
+        lines(axes, list(rows.items()), [], "")
+        axes.get_legend().remove()
+        axes.set(xlabel=f"{axis}\n{name}", ylabel=what, xscale="log" if log else "linear")
+    legend(np.ravel(found)[-1])
+    return figure, np.ravel(found)[0]
+
+
+def draw_strength(
+    values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], what: str
+) -> tuple[Figure, Axes]:
+    """A heat map with its numbers; white where there is none.
+
+    Args:
+        values: [rows][columns]. what: what they are.
+    """
+    import numpy as np
+
+    values = np.asarray(values, dtype=float)
+    figure, axes = canvas(3.4 + 0.95 * len(columns), 1.9 + 0.36 * len(rows))
+    image = axes.imshow(values, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for row, column in np.argwhere(~np.isnan(values)):
+        ink = INK if luminance(image.to_rgba(values[row, column])) > 0.3 else "white"
+        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8, color=ink)
+    bar = figure.colorbar(image, ax=axes, pad=0.02, label=what)
+    bar.outline.set_edgecolor(FAINT)
+    return figure, axes
+
+
+def draw_groups(panels: Sequence[Mapping[str, Any]]) -> tuple[Figure, Axes]:
+    """Groups of points in two dimensions, a panel each.
+
+    Args:
+        panels: `title`, `groups` (their names), `points` ([n][2] of each), and `probe`, the accuracy of naming a group.
+    """
+    import numpy as np
+
+    figure, found = canvas(3.9 * len(panels), 4.6, 1, len(panels))
+    colours = (RED, BLUE, "#2f8f4e")
+    for axes, panel in zip(np.ravel(found), panels, strict=True):
+        for name, points, colour in zip(panel["groups"], panel["points"], colours, strict=False):
+            x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
+            axes.scatter(x, y, s=7, color=colour, linewidths=0, alpha=0.7, label=name)
+        said = "unknown" if math.isnan(panel["probe"]) else f"{panel['probe']:.2f}"
+        note = f"{panel['title']}\nprobe {said}, chance {1 / len(panel['groups']):.2f}"
+        axes.set(xticks=[], yticks=[], xlabel=note)
+        axes.spines[:].set(visible=True, color=FAINT)
+        axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=INK, markerscale=2, handletextpad=0.1)
+    return figure, np.ravel(found)[0]
+
+
+def draw_adversary(
+    curves: Mapping[int, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    weight: str,
+    points: Mapping[str, tuple[float, Value | None]],
+    each: Mapping[str, Sequence[float]],
+    axis: str,
+    chosen: str,
+) -> tuple[Figure, Axes]:
+    """Total and adversarial loss while training goes on, a line a seed; and AUC against the weight of the adversary.
+
+    Args:
+        curves: passes over the rows, total and adversarial loss by seed, under one weight.
+        weight: that weight.
+        points: x and score by weight. each: the scores of every seed. axis: what x is.
+        chosen: the weight chosen by validation, ringed.
+    """
+    figure, (left, right) = canvas(10.8, 4.4, 1, 2)
+    for number, (epoch, loss, adversarial) in enumerate(curves.values()):
+        for y, colour, name in ((loss, BLUE, "total"), (adversarial, ORANGE, "adversarial, $-L_{ADV}$")):
+            left.plot(epoch, y, "o-", color=colour, markersize=3.5, linewidth=1.6, label="" if number else name)
+    left.set(xlabel=f"passes over the training rows, $\\lambda_0$ = {weight}", ylabel="training loss")
+    left.grid(axis="y", color=FAINT, linewidth=0.8)
+    if curves:
+        left.legend(frameon=False, labelcolor=INK)
+    lines(right, [("MARN", list(points.values()))], [], "", BLUE)
+    right.set_ylabel("test AUC, mean over users")
+    right.get_legend().remove()
+    for name, values in each.items():
+        right.plot([points[name][0]] * len(values), values, "o", color=BLUE, alpha=0.45, markersize=3.5)
+    if chosen:
+        x, value = points[chosen]
+        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": ORANGE, "markeredgewidth": 1.8}
+        right.plot([x], [value.mean], "o", **ring, linestyle="none", label="chosen by validation")
+        right.legend(frameon=False, labelcolor=INK)
+    log_ticks(right, {name: x for name, (x, _) in points.items()})
+    right.set_xlabel(axis)
+    return figure, left
 
 
 def draw_line(

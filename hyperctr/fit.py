@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hyperctr import memory
 from hyperctr.batch import Batch
 from hyperctr.config import Train
-from hyperctr.optim import clip, coalesce, decay, optimisers, release, settle
+from hyperctr.optim import clip, coalesce, decay, optimisers
 
 
 @dataclass
@@ -45,6 +47,7 @@ def fit(
     rows: int = 0,
     folder: Path | None = None,
     log: Callable[[dict], None] = lambda row: None,
+    clock: Callable[[str], AbstractContextManager] = nullcontext,
 ) -> Progress:
     """Train with Adam until the validation AUC stops rising; the model ends with the weights of its best validation.
 
@@ -56,10 +59,12 @@ def fit(
         rows: training rows of an epoch, of which `config.eval_every` is a share.
         folder: keeps a checkpoint an epoch; a training that finds one continues, to the same result as an unbroken one.
         log: called at every validation with epoch, loss, valid_auc, best_epoch and what the model measured.
+        clock: `with clock("forward"):` and so on surrounds each part, see `hyperctr.clock`.
 
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
     """
+    memory.keep()
     model.eval()
     adams = optimisers(model, config.lr)
     progress, best = Progress(), {}
@@ -69,8 +74,8 @@ def fit(
     def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
         nonlocal progress, best
         model.eval()
-        settle(adams)
-        score, at = valid(), round(at, 6)
+        with clock("validation"):
+            score, at = valid(), round(at, 6)
         if score > progress.best_auc:
             best = {name: x.clone() for name, x in model.state_dict().items()}
             progress = replace(progress, best_epoch=at, best_auc=score, waited=-1)
@@ -90,20 +95,23 @@ def fit(
         model.train()
         seen, validated, sums = 0, 0.0, {}
         for step, batch in enumerate(train(epoch), 1):
-            out = model(batch)
-            loss = out.penalty + (
-                F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
-            )
+            with clock("forward"):
+                out = model(batch)
+                loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
+                loss = loss + out.penalty
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower train.lr")
-            for adam in adams:
-                adam.zero_grad()
-            loss.backward()
-            coalesce(model)
-            decay(model, config.l2)
-            clip(model, config.clip)
-            for adam in adams:
-                adam.step()
+            with clock("backward"):
+                for adam in adams:
+                    adam.zero_grad()
+                loss.backward()
+            with clock("gradients"):
+                coalesce(model)
+                decay(model, config.l2)
+                clip(model, config.clip)
+            with clock("optimiser"):
+                for adam in adams:
+                    adam.step()
             _add(sums, {"loss": (loss.item() * len(batch), len(batch))} | {n: (x, 1) for n, x in out.measured.items()})
             seen += len(batch.first)
             share = math.floor(seen / max(rows, 1) / config.eval_every + 1e-9) * config.eval_every
@@ -117,7 +125,6 @@ def fit(
             validate(epoch, sums)
             if folder is not None:
                 _save_checkpoint(folder, model, adams, progress, best)
-    release(adams)
     model.load_state_dict(best)
     model.eval()
     return progress

@@ -6,6 +6,8 @@ length n and returns floats.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -76,15 +78,19 @@ def positive_auc(label: ArrayLike, score: ArrayLike, query: ArrayLike) -> tuple[
     return float(share.mean()) if len(share) else float("nan"), float(error)
 
 
-def user_auc(label: ArrayLike, score: ArrayLike, user: ArrayLike) -> tuple[float, float, int, int]:
+def user_auc(
+    label: ArrayLike, score: ArrayLike, user: ArrayLike, strict: bool = False
+) -> tuple[float, float, int, int]:
     """Return the AUC inside each user: weighted by the user's rows (gAUC), plain mean, users counted, users skipped.
 
-    Users whose rows are all positive or all negative have no AUC and are skipped. If all are, both means are NaN.
+    Users whose rows are all positive or all negative have no AUC and are skipped. If all are, both means are NaN. The
+    plain mean is Eq. (11) of MARN (arXiv 2003.07162), but for ties.
 
     Args:
         label: 0 or 1, [n].
         score: any monotone score, [n].
         user: any sortable id, [n].
+        strict: a tie counts nothing, as Eq. (11) is printed, instead of one half; a constant score then has 0.
 
     Raises:
         ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
@@ -98,8 +104,9 @@ def user_auc(label: ArrayLike, score: ArrayLike, user: ArrayLike) -> tuple[float
     if not counted:
         return float("nan"), float("nan"), 0, skipped
     key = user * len(score) + np.unique(score, return_inverse=True)[1]  # sorted, a user's rows lie together by score
-    wins = _twice_below(key[positive], key[~positive])  # negatives of users before count twice, and are taken off
+    wins = _twice_below(key[positive], key[~positive], strict)
     user = np.sort(user[positive])
+    # negatives of users before count twice, and are taken off
     wins = np.bincount(user, wins - 2 * (num_neg.cumsum() - num_neg)[user], minlength=users)
     each = wins[both] / (2 * num_pos[both] * num_neg[both])
     return float(np.average(each, weights=(num_pos + num_neg)[both])), float(each.mean()), counted, skipped
@@ -227,6 +234,71 @@ def replay(score: ArrayLike, value: ArrayLike, group: ArrayLike, tops: tuple[int
         chosen = value[order][(place < top) & (large >= top)]
         found[top] = float(chosen.mean()) if len(chosen) else float("nan")
     return found
+
+
+def popularity_levels(count: ArrayLike, levels: int = 10) -> np.ndarray:
+    """Return the level of each item by how often it was met, 0 the least: as many items a level as ties allow.
+
+    MARN (arXiv 2003.07162), section 4.6.1. Items that were met equally often stay together, where their middle lies.
+
+    Args:
+        count: how often each item was met, [n].
+        levels: how many there are.
+    """
+    count = np.asarray(count)
+    ordered = np.sort(count)
+    middle = (np.searchsorted(ordered, count, "left") + np.searchsorted(ordered, count, "right")) / 2
+    return np.floor(levels * middle / max(len(count), 1)).astype(np.int64)
+
+
+def popularity_auc(
+    label: ArrayLike, score: ArrayLike, item: ArrayLike, count: ArrayLike, levels: int = 10
+) -> list[float]:
+    """Return the AUC over the rows of each popularity level of their items, the least popular first; Table 4 of MARN.
+
+    Args:
+        label: 0 or 1, [n].
+        score: any monotone score, [n].
+        item: number of the item of each row, [n].
+        count: how often each item was met before, [num_items]; only items with a row are divided into levels.
+        levels: how many there are.
+
+    Raises:
+        ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
+    """
+    found, place = np.unique(np.asarray(item), return_inverse=True)
+    return group_auc(label, score, popularity_levels(np.asarray(count)[found], levels)[place], levels)
+
+
+def unseen_recall(user: ArrayLike, clicked: ArrayLike, pool: ArrayLike, at: Sequence[int]) -> list[float]:
+    """Return the share of clicks whose item is among the N of the pool that are nearest to the user, by cosine.
+
+    Table 5 of MARN (arXiv 2003.07162), where the pool are the items without a training row. A tie counts half a place.
+
+    Args:
+        user: a vector for each click, [n, d].
+        clicked: row of the pool that was clicked, [n].
+        pool: vectors of the items, [P, d]; a zero vector is as near to everybody as one at a right angle.
+        at: the numbers N.
+
+    Raises:
+        ValueError: there is no click, or one is not in the pool.
+    """
+    user, clicked, pool = (np.asarray(x) for x in (user, clicked, pool))
+    if not len(clicked):
+        raise ValueError("unseen_recall needs at least one click, got none")
+    if clicked.min() < 0 or clicked.max() >= len(pool):
+        raise ValueError(
+            f"clicked items must be rows of the pool, [0, {len(pool)}), got {clicked.min()} to {clicked.max()}"
+        )
+    user, pool = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (user, pool))
+    places = []
+    for start in range(0, len(user), 1024):
+        near = user[start : start + 1024] @ pool.T
+        own = np.take_along_axis(near, clicked[start : start + 1024, None], 1)
+        places.append((near > own).sum(1) + ((near == own).sum(1) - 1) / 2)
+    place = np.concatenate(places)
+    return [float((place < n).mean()) for n in at]
 
 
 def logloss(label: ArrayLike, logit: ArrayLike) -> float:
@@ -366,10 +438,13 @@ def _two_classes(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndar
     return positive, score
 
 
-def _twice_below(score: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return twice the number of others below each score, a tie counting one, in ascending order of score; int64."""
+def _twice_below(score: np.ndarray, others: np.ndarray, strict: bool = False) -> np.ndarray:
+    """Return twice the number of others below each score, in ascending order of score; int64.
+
+    A tie counts one, or nothing if `strict`.
+    """
     score, others = np.sort(score), np.sort(others)
-    return np.searchsorted(others, score, "left") + np.searchsorted(others, score, "right")
+    return np.searchsorted(others, score, "left") + np.searchsorted(others, score, "left" if strict else "right")
 
 
 def _ascending(rank: np.ndarray) -> int:

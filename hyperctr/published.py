@@ -67,6 +67,8 @@ class Claim:
     """Rows that it must be above, each of them."""
     margin: float = 0.0
     """How far it may lie below and still hold: 0.01 for "more does not help"."""
+    column: str = "auc"
+    """The score that is compared."""
     interior: bool = False
     """Whether nothing is decided where the best on validation rows is one of `others`: it may lie beyond the grid."""
 

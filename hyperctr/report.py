@@ -226,19 +226,20 @@ def score(rows: list[dict], column: str = "auc") -> Score:
     return Score(row[column], (row["auc_high"] - row["auc_low"]) / 2 if column == "auc" else math.nan, 1)
 
 
-def difference(rows: list[dict], base: list[dict]) -> Score | None:
-    """AUC of a cell over that of another, paired by seed; None where they share no seed.
+def difference(rows: list[dict], base: list[dict], column: str = "auc") -> Score | None:
+    """A score of a cell over that of another, paired by seed; None where they share no seed that has it.
 
     With one shared seed the interval is that of two independent AUCs (DeLong). Both score the same rows, so it is too
     wide rather than too narrow; it knows nothing of what another seed would give.
     """
-    ours, theirs = ({row["seed"]: row for row in side} for side in (rows, base))
+    ours, theirs = ({row["seed"]: row for row in side if not math.isnan(row[column])} for side in (rows, base))
     seeds = sorted(set(ours) & set(theirs))
     if len(seeds) >= 2:
-        return Score(*paired_interval([ours[s]["auc"] for s in seeds], [theirs[s]["auc"] for s in seeds]), len(seeds))
+        pairs = ([side[s][column] for s in seeds] for side in (ours, theirs))
+        return Score(*paired_interval(*pairs), len(seeds))
     if not seeds:
         return None
-    one, other = score([ours[seeds[0]]]), score([theirs[seeds[0]]])
+    one, other = score([ours[seeds[0]]], column), score([theirs[seeds[0]]], column)
     return Score(one.mean - other.mean, math.hypot(one.half, other.half), 1)
 
 

@@ -20,6 +20,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -35,13 +36,16 @@ from torch import nn
 from graphs import TimeGrid
 from hyperctr import config, lottery
 from hyperctr.batch import Batch, Tables
-from hyperctr.data import folder, sources
+from hyperctr.clock import Clock
+from hyperctr.data import folder, sources, statistics
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
+from hyperctr.data.moments import OF_USER, SIZES
 from hyperctr.data.reduce import features
 from hyperctr.data.split import Split, split
+from hyperctr.data.titles import tokens
 from hyperctr.evaluation import conversions, evaluate, quality, score
 from hyperctr.fit import Progress, fit
 from hyperctr.hypergraphs import cluster_codes, slice_hypergraphs, time_grid
@@ -66,6 +70,8 @@ class Prepared:
     tables: Tables
     codes: dict[str, np.ndarray] | None = None
     """Cluster of each item in each modality, where S2-cluster asks for it."""
+    edges: np.ndarray | None = None
+    """Edges between the levels of the items' statistics, where the model reads these."""
 
     @property
     def negatives(self) -> int:
@@ -73,7 +79,8 @@ class Prepared:
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """The shuffled batches of an epoch; for a model that reads slices, each within one time slice.
+        """The shuffled batches of an epoch; for a model that reads slices or statistics, each within one time
+        slice.
 
         Where tasks take steps in turn, batches for each of them, one after the other.
         """
@@ -149,7 +156,8 @@ class Prepared:
 
     @property
     def _sliced(self) -> bool:
-        return MODELS[self.run.model_name].reads_slices
+        model = MODELS[self.run.model_name]
+        return model.reads_slices or getattr(model, "reads_statistics", False)
 
 
 def read_dataset(run: config.Run) -> Dataset:
@@ -212,17 +220,28 @@ def prepare(
         user_sizes=dict(dataset.users.sizes),
         item_fields=_fields(dataset.items, seen[1]),
         item_sizes=dict(dataset.items.sizes),
-        # drawn negatives have no context: no model may tell clicks by it
-        context_sizes=dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {},
+        context_sizes=_context(run, log),
+        of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
+        num_types=log.num_types,
+        steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
-    codes = None
+    codes = edges = None
+    if getattr(MODELS[run.model_name], "reads_titles", False) and dataset.items.titles is not None:
+        titles, num_words = tokens(dataset.items.titles, seen[1])
+        tables = replace(tables, titles=titles, num_words=num_words)
+    if getattr(MODELS[run.model_name], "reads_statistics", False):
+        edges = statistics.fit(log.take(parts.train), grid)
     if MODELS[run.model_name].reads_slices:
         tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
-    ready = Prepared(run, dataset, parts, grid, None, tables, codes)
+    ready = Prepared(run, dataset, parts, grid, None, tables, codes, edges)
     _check_conversions(ready)
-    return _reading(ready)
+    ready = _reading(ready)
+    if edges is None:
+        return ready
+    return replace(ready, tables=replace(ready.tables, ages=statistics.ages(ready.loader, parts.train)))
 
 
 def _check_conversions(ready: Prepared) -> None:
@@ -256,6 +275,38 @@ def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
     return found
 
 
+def _context(run: config.Run, log: Interactions) -> dict[str, int]:
+    """Number of categories of each column of context, those that are derived last.
+
+    Drawn negatives have no logged context: no model may tell clicks by it.
+
+    Raises:
+        ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
+    """
+    found = dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {}
+    for name in run.data.derive or ():
+        if not log.has_time and name != "clicks":
+            raise ValueError(f"data.derive={name} needs times, the data has only an order; clicks needs none")
+        if name in found:
+            raise ValueError(f"data.derive={name}: the data has a context column of this name; leave one of them out")
+        found[name] = SIZES[name]
+    return found
+
+
+def _log_odds(log: Interactions, prior: float = 10.0) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one; every item is given some average rows in advance.
+
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks.
+    """
+    clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
+    if not log.logged_non_clicks:
+        return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean()
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    odds = (clicks + prior * rate) / (rows - clicks + prior * (1 - rate))
+    return np.log(odds * (1 - rate) / rate).astype(np.float32)
+
+
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
     """What decides which modalities a click counts for: learned interests, those that train with the model, or None."""
     clicks, path = log.take(log.clicks()), out and out / "interests.safetensors"
@@ -272,11 +323,13 @@ def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | N
 
 
 def _reading(ready: Prepared, until: int = 0) -> Prepared:
-    """With the hypergraphs and the loader of its log; slices close by the clock, at the log's end or `until`."""
-    run, log, parts, slices = ready.run, ready.dataset.interactions, ready.split, None
+    """With the hypergraphs, statistics and loader of its log; slices close by the clock, at its end or `until`."""
+    run, log, parts, slices, levels = ready.run, ready.dataset.interactions, ready.split, None, None
     known = log if not parts.leaky else log.take(parts.train)
+    upto = int(log.time.max(initial=until)) + 1
+    if ready.edges is not None:
+        levels = statistics.snapshots(known, ready.grid, upto, ready.edges)
     if MODELS[run.model_name].reads_slices:
-        upto = int(log.time.max(initial=until)) + 1
         entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
         build = partial(
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
@@ -285,8 +338,8 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
         )  # fmt: skip
         slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
     before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
-    loader = Loader(log, run.data.history, known=before if parts.leaky else None)
-    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices))
+    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
+    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
 
 
 def train(
@@ -295,6 +348,7 @@ def train(
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
     progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -304,6 +358,7 @@ def train(
         dataset: if it has been read already.
         log: called once an epoch.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
+        clock: measures where the time of the training goes.
 
     Returns:
         the report, as in report.json.
@@ -325,7 +380,8 @@ def train(
 
     def batches(epoch: int) -> Iterable[Batch]:
         steps = -(-ready.train_rows // run.train.batch_size)
-        return progress(ready.train_batches(epoch), f"epoch {epoch}", steps)
+        made = ready.train_batches(epoch)
+        return progress(made if clock is None else clock.batches(made), f"epoch {epoch}", steps)
 
     def keep(row: dict) -> None:
         row = row | measured
@@ -337,11 +393,13 @@ def train(
         scored = score(model, ready.evaluation_batches("valid"))
         measured["valid_auc"] = auc(scored["label"], scored["logit"])
         if "conversion" in scored:
-            measured["valid_mse"] = conversions(scored)["cvr_mse"]
+            measured["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
         return quality(scored, tasks)
 
     tickets = _tickets(ready, model, valid, out, keep, progress) if ready.sharing is not None else None
-    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep)
+    if clock is not None:
+        clock.watch(worn)
+    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, clock or nullcontext)
     report = _report(ready, model, done)
     if tickets is not None:
         report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}

@@ -380,10 +380,10 @@ class Halves:
         request = torch.cat([user, torch.bmm(share[:, None], clicks)], 1)  # [Q, 2 + J, d]
         moments = embed.moment_vectors(batch)
         spread = batch.spread(request)
-        every = torch.cat([item, spread[:, :-1], *moments, spread[:, -1:]], 1)
+        every = torch.cat([item, spread[:, :-1], moments, spread[:, -1:]], 1)
         products = torch.bmm(every, every.transpose(1, 2))
         i, j = self._pairs[:, self._mixed]
-        rest = torch.cat([*(x.flatten(1) for x in moments), products[:, i, j]], 1)
+        rest = torch.cat([moments.flatten(1), products[:, i, j]], 1)
         features, logit = self._features(request), {}
         for task in TASKS:
             slope, (of_request, of_row) = self._first[task]

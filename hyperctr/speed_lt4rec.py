@@ -30,7 +30,7 @@ from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
 from hyperctr.serving import MODES, Network, Step, clock, compact, export
-from hyperctr.study import Bench
+from hyperctr.study import Bench, grid, noisy
 
 BENCH = Bench("lt4rec-speed", "LT4REC, section 2.2: how long a pruned network takes", "density",
               ("1", "0.67", "0.45", "0.3", "0.2", "0.1", "0.05"), "weights left")  # fmt: skip
@@ -44,22 +44,6 @@ COLUMNS: dict[str, type] = {
     "p95": float, "multiply_adds": int, "bytes": int, "apart": float,
 }  # fmt: skip
 """Columns of results.csv; times in milliseconds, apart: largest difference to the dense answer, of its size."""
-
-
-def grid(values: list[str]) -> list[float]:
-    """The densities, the dense network first.
-
-    Raises:
-        ValueError: one is no share.
-    """
-    for value in values:
-        try:
-            right = 0 < float(value) <= 1
-        except ValueError:
-            right = False
-        if not right:
-            raise ValueError(f"--values of {BENCH.name} are shares in (0, 1] separated by commas, got {value!r}")
-    return sorted({float(value) for value in values or BENCH.values}, reverse=True)
 
 
 def run(
@@ -79,16 +63,18 @@ def run(
     """
     if masks and values:
         raise ValueError("a run's networks have the densities that they have: give --masks or --values")
+    shares = grid(BENCH, values, "shares in (0, 1]", right=lambda share: 0 < share <= 1)
+    densities = sorted({float(share) for share in shares}, reverse=True)  # the dense network first
     facts = {
-        "bench": BENCH.name, "title": BENCH.title, "masks": str(masks) if masks else "", "densities": grid(values),
-        "repeats": repeats, "cores": os.cpu_count(), "load": os.getloadavg()[0], "torch": torch.__version__,
+        "bench": BENCH.name, "title": BENCH.title, "masks": str(masks) if masks else "", "densities": densities,
+        "repeats": repeats, "notes": noisy(), "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     held = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
     if (held.get("bench"), held.get("masks")) != (BENCH.name, facts["masks"]):
         raise ValueError(f"{out} holds another bench, or one of other masks; choose another --out")
     report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
-    made = _of_run(masks) if masks else _made(facts["densities"])
+    made = _of_run(masks) if masks else _made(densities)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -191,7 +177,7 @@ def redraw(out: Path) -> dict:
     """Write table, report and figure again from bench.json and results.csv; gives what bench.json holds."""
     facts, lines = json.loads((out / "bench.json").read_text())["facts"], _results(out)
     rows = summed(lines)
-    found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": _warnings(facts), "failed": []}
+    found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
     from hyperctr.bench_lt4rec import put_csv
 
     put_csv(out / "table.csv", rows)
@@ -252,13 +238,6 @@ def _claims(rows: list[dict]) -> list[dict]:
             "verdict": "reproduced" if share <= FILE else "contradicted",
         })  # fmt: skip
     return found
-
-
-def _warnings(facts: dict) -> list[str]:
-    if facts["load"] > 0.25 * (facts["cores"] or 1):
-        return [f"other work was running when this began (load {facts['load']:.1f} on {facts['cores']} cores); "
-                "times are of the core alone, but the caches were shared"]  # fmt: skip
-    return []
 
 
 def _table(rows: list[dict]) -> str:

@@ -102,7 +102,7 @@ def judge(claim: published.Claim, runs: Runs) -> tuple[str, str]:
     chosen = f"{ours}, chosen by validation" if len(claim.ours) > 1 else ours
     if claim.interior and (top := best(runs, (*claim.ours, *claim.others))) in claim.others:
         return f"{top}, chosen by validation, lies at the edge of the grid: the best may lie beyond", "inconclusive"
-    gains = {name: report.difference(runs[ours], runs[name]) for name in ran}
+    gains = {name: report.difference(runs[ours], runs[name], claim.column) for name in ran}
     texts = [f"{report.signed(gain)} over {name}" for name, gain in gains.items()]
     shifted = [gain and Score(gain.mean + claim.margin, gain.half, gain.num) for gain in gains.values()]
     seeds = min(gain.num if gain else 0 for gain in gains.values())
@@ -267,7 +267,7 @@ def _protocol(facts: Mapping) -> str:
         f"config {facts['config']}, data files {facts['files']}, commit {facts['commit'] or 'unknown'}, "
         f"{facts['cores']} cores, {versions}.",
     ]
-    if facts["bench"] == "threads":
+    if facts["bench"] in ("threads", "mian-efficiency"):
         lines[:2] = [f"One epoch a process, one process at a time, {len(facts['seeds'])} repeats, median."]
     return "\n".join(lines)
 
@@ -277,7 +277,7 @@ def _verdicts(found: Mapping) -> str:
     lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
     if len(lines) == 1:
         return "None: these rows test nothing that the paper claims."
-    quoted = "" if "table" in found["facts"]["bench"] or found["facts"]["bench"] == "lt4rec-replay" else (
+    quoted = "" if "Figure" not in found["facts"]["title"] else (
         "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
     )  # fmt: skip
     return report.table(lines) + quoted

@@ -58,10 +58,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
 
 def gain(runs: Runs, row: str, over: str, column: str = "auc") -> Score | None:
     """How far a row lies above another, paired by seed; None where they share no seed with this score."""
-    ours, theirs = _paired(runs, row, over, column)
-    if len(ours) == 1 and column == "auc":
-        return report.difference(runs[row], runs[over])
-    return Score(*metrics.paired_interval(ours, theirs), len(ours)) if ours else None
+    return report.difference(runs.get(row, []), runs.get(over, []), column)
 
 
 def relaimpr(runs: Runs, row: str, over: str, column: str = "auc") -> Score:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, figures_lt4rec, metrics, report, verdicts
+from hyperctr import compared, figures, figures_lt4rec, metrics, report, verdicts
 from hyperctr import published_lt4rec as published
 from hyperctr.bench_lt4rec import RANKED, SINGLE, TOPS
 from hyperctr.layers.tasks import TASKS
@@ -60,20 +60,17 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
 
 def gain(runs: Runs, row: str, over: str, column: str = "auc") -> Score:
     """How far a row's score lies above another's, paired by seed; of an error, column `..._mse`, as a share of it."""
-    ours, theirs = (
-        {r["seed"]: r[column] for r in runs.get(name, ()) if not math.isnan(r[column])} for name in (row, over)
-    )
-    seeds = sorted(ours.keys() & theirs.keys())
-    return paired([ours[s] for s in seeds], [theirs[s] for s in seeds], column.endswith("mse"))
+    ours, theirs = runs.get(row, []), runs.get(over, [])
+    if not column.endswith("mse"):
+        return report.difference(ours, theirs, column) or UNKNOWN
+    return change(*({r["seed"]: r[column] for r in some} for some in (ours, theirs)))
 
 
-def paired(ours: Sequence[float], theirs: Sequence[float], share: bool = False) -> Score:
-    """Mean difference over seeds with its 95 % interval; with `share`, of the ratios less 1."""
-    if not ours:
-        return UNKNOWN
-    if share:
-        return Score(*metrics.mean_interval([a / b - 1 for a, b in zip(ours, theirs, strict=True)]), len(ours))
-    return Score(*metrics.paired_interval(ours, theirs), len(ours))
+def change(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Score:
+    """How far values by seed lie above others, as a share of these; NaN counts as none."""
+    ratios = [ours[seed] / theirs[seed] - 1 for seed in sorted(ours.keys() & theirs.keys())]
+    ratios = [ratio for ratio in ratios if not math.isnan(ratio)]
+    return Score(*metrics.mean_interval(ratios), len(ratios)) if ratios else UNKNOWN
 
 
 def not_below(value: Score, band: float) -> str:
@@ -104,7 +101,7 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
     for name, model in facts["rows"]:
         some = runs[name]
         entry: dict[str, Any] = {"row": name, "model": model, "n": len(some)}
-        for column in ("auc", "cvr_mse", "cvr_auc", "ctcvr_auc", "valid_auc", "valid_mse"):
+        for column in ("auc", "cvr_mse", "cvr_auc", "ctcvr_auc", "valid_auc", "valid_cvr_mse"):
             value = report.score(some, column) if some else UNKNOWN
             entry |= {column: value.mean, f"{column}_half": value.half}
         if some and all(run["auc"] == 0.5 for run in some):  # it answers nothing about clicks
@@ -124,10 +121,9 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
 def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) -> list[dict]:
     if facts["bench"] == "lt4rec-fig4":
         return [
-            *({"claim": text, "here": _course(rounds, task), "verdict": "shown"}
-              for task, text in published.FIGURE4.items()),
+            *(compared.claim(text, (_course(rounds, task), "shown")) for task, text in published.FIGURE4.items()),
             *(_tickets_at_last(facts, rounds, task) for task in TASKS),
-        ]  # fmt: skip
+        ]
     if facts["bench"] == "lt4rec-replay":
         return _replay_claims(replay)
     last, names = f"s-weight, {facts['at']}", [name for name, _ in facts["rows"]]
@@ -136,7 +132,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
     def ask(claim: str, row: str, over: str, column: str, rule: Rule, amount: float) -> None:
         value = gain(runs, row, over, column)
         value = turned(value) if column.endswith("mse") else value
-        found.append({"claim": claim, "here": _said(value, column), "verdict": _verdict(value, rule, amount)})
+        found.append(compared.claim(claim, (_said(value, column), _verdict(value, rule, amount))))
 
     click, conversion = SINGLE
     few = f"with {facts['at']} of the weights s-weight"
@@ -147,15 +143,13 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
     ask(f"s-weight's error is {ERROR_GAIN:.2%} below {conversion}'s", "s-weight", conversion, "cvr_mse", reaches,
         ERROR_GAIN)  # fmt: skip
     value = gain(runs, "s-neuron", "s-weight", "cvr_mse")
-    found.append({
-        "claim": f"s-neuron's error is not below s-weight's by more than {ERROR_BAND:.1%} (+2.31 % in the paper)",
-        "here": _said(value, "cvr_mse", "more"), "verdict": _verdict(value, not_below, ERROR_BAND),
-    })  # fmt: skip
+    text = f"s-neuron's error is not below s-weight's by more than {ERROR_BAND:.1%} (+2.31 % in the paper)"
+    found.append(compared.claim(text, (_said(value, "cvr_mse", "more"), _verdict(value, not_below, ERROR_BAND))))
     for row in (name for name in names if name.startswith(("s-weight-taskbalance", "s-weight-gradientconflict"))):
         ask(f"{row} has an error at most {ERROR_BAND:.1%} above s-weight's", row, "s-weight", "cvr_mse", not_below,
             ERROR_BAND)  # fmt: skip
         ask(f"{row} costs at most {TUNED_BAND} of s-weight's AUC", row, "s-weight", "auc", not_below, TUNED_BAND)
-    for column, what in (("valid_auc", "AUC of clicks"), ("valid_mse", "error of conversions")):
+    for column, what in (("valid_auc", "AUC of clicks"), ("valid_cvr_mse", "error of conversions")):
         ask(f"tickets beat as many weights drawn at random in each layer ({what} on validation rows)", last,
             f"random masks, {facts['at']}", column, not_below, 0.0)  # fmt: skip
     return found
@@ -245,12 +239,11 @@ def _course(rounds: list[dict], task: str) -> str:
 def _tickets_at_last(facts: Mapping, rounds: list[dict], task: str) -> dict:
     """The claim that tickets are better than random masks when all rounds are done."""
     last = [r for r in rounds if r["task"] == task and r["round"] == facts["rounds"]]
-    ours, theirs = ({r["seed"]: r["score"] for r in last if r["row"] == name} for name in ("s-weight", "random masks"))
-    seeds = sorted(ours.keys() & theirs.keys())
-    value = paired([ours[s] for s in seeds], [theirs[s] for s in seeds])
+    ours, theirs = ([r for r in last if r["row"] == name] for name in ("s-weight", "random masks"))
+    value = report.difference(ours, theirs, "score") or UNKNOWN
     what = "AUC of clicks" if task == "click" else "error of conversions, less"
     claim = f"at {facts['at']} tickets beat as many weights drawn at random in each layer ({what}; validation rows)"
-    return {"claim": claim, "here": _said(value, "auc"), "verdict": _verdict(value, not_below, 0.0)}
+    return compared.claim(claim, (_said(value, "auc"), _verdict(value, not_below, 0.0)))
 
 
 def _replay_claims(lines: list[dict]) -> list[dict]:
@@ -259,16 +252,13 @@ def _replay_claims(lines: list[dict]) -> list[dict]:
     at = {name: {line["seed"]: line[f"top {MOST}"] for line in lines if line["row"] == name} for name in names}
     found = []
     for name in names[1:]:
-        seeds = sorted(at[name].keys() & at[names[0]].keys())
-        value = paired([at[name][s] for s in seeds], [at[names[0]][s] for s in seeds], share=True)
-        change = theirs[name] / theirs[names[0]] - 1
-        kept = value if change > 0 else turned(value)
-        found.append({
-            "claim": f"{name} changes the time watched by {change:+.2%} against {names[0]} (online); here its sign, "
-                     f"first of each user and day, {metrics.REPLAY}",
-            "here": _said(value, "mse", "more") if value.num else "the rows that it compares were not run",
-            "verdict": _verdict(kept, not_below, 0.0),
-        })  # fmt: skip
+        value, papers = change(at[name], at[names[0]]), theirs[name] / theirs[names[0]] - 1
+        kept = value if papers > 0 else turned(value)
+        text = (
+            f"{name} changes the time watched by {papers:+.2%} against {names[0]} (online); here its sign, "
+            f"first of each user and day, {metrics.REPLAY}"
+        )
+        found.append(compared.claim(text, (_said(value, "mse", "more"), _verdict(kept, not_below, 0.0))))
     return found
 
 
@@ -382,20 +372,13 @@ def _draw(found: Mapping) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, rows = found["facts"], found["rows"]
     if facts["bench"] == "lt4rec-fig4":
-        if not found["rounds"]:
-            return None
-        figure, axes = figures_lt4rec.draw_rounds(found["rounds"], published.FIGURE4)
+        drawn = figures_lt4rec.draw_rounds(found["rounds"], published.FIGURE4) if found["rounds"] else None
     elif facts["bench"] == "lt4rec-replay":
-        if not any(row["n"] for row in rows):
-            return None
-        figure, axes = figures_lt4rec.draw_replay(rows, TOPS)
+        drawn = figures_lt4rec.draw_replay(rows, TOPS) if any(row["n"] for row in rows) else None
     else:
         shown = [row for row in rows if row["n"] and row["row"] not in ("popularity", *SINGLE)]
-        if not shown:
-            return None
-        figure, axes = figures_lt4rec.draw_tasks(shown, SINGLE)
-    figures.titles(axes, facts["title"], _about(facts), report.leaky_line(facts["split"]) if facts["leaky"] else "")
-    return figure
+        drawn = figures_lt4rec.draw_tasks(shown, SINGLE) if shown else None
+    return compared.titled(drawn, facts, _about(facts))
 
 
 def _pictures(found: Mapping, out: Path) -> dict[str, str]:

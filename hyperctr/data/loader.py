@@ -15,6 +15,7 @@ import torch
 
 from hyperctr.batch import Batch, History
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.moments import moments
 
 Draw = Literal["uniform", "popularity"]
 
@@ -85,17 +86,24 @@ class Loader:
         history: how many of a user's last clicks a row carries, T.
         known: of a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
             Negatives then are items that the user never met in all of `log`, later events included, as in the papers.
+        derive: columns of `hyperctr.data.moments` that stand behind those of the context.
 
     Raises:
         ValueError: a history shorter than one.
     """
 
-    def __init__(self, log: Interactions, history: int = 100, known: Interactions | None = None):
+    def __init__(
+        self,
+        log: Interactions,
+        history: int = 100,
+        known: Interactions | None = None,
+        derive: tuple[str, ...] = (),
+    ):
         if history < 1:
             raise ValueError(f"history must be at least one click long, got {history}")
         leaky = known is not None
         known = known if leaky else log
-        self.log, self.history = log, history
+        self.log, self.history, self.derive = log, history, derive
         clicks = known.take(known.clicks())
         self._clicks_of_user = Before(clicks.user, clicks.time, log.num_users)
         columns = {"item": clicks.item, "time": clicks.time, "type": clicks.type}
@@ -228,6 +236,12 @@ class Loader:
         mask = place < end[:, None]
         place = np.where(mask, place, len(self._clicks["time"]) - 1)
         history = {name: None if x is None else torch.from_numpy(x[place]) for name, x in self._clicks.items()}
+        if self.derive:
+            logged = self.log.logged_non_clicks and self.log.context is not None  # unknown here where none is given
+            known = np.full((len(item), len(self.log.context_names)), -1) if context is None else context
+            last, earliest = (self._clicks["time"][place] for place in (end - 1, first))  # anything without a click
+            found = moments(self.derive, time, end - first, last, earliest)
+            context = np.concatenate([known, found[query]], 1) if logged else found[query]
         item_first, item_end = self._rows_of_item.first(item), self._rows_of_item.end(item, time[query])
         shows = item_end - item_first
         clicks = self._clicks_up_to[item_end] - self._clicks_up_to[item_first]

@@ -1,6 +1,6 @@
 """Worlds whose answer is known: every row's true click probability stands beside the row.
 
-Eight presets, each written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+Each preset is written as an ordinary folder by `hyperctr data get planted --preset NAME`:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
   modality; the interests of a user wander with a known half-life. Features show the clusters.
@@ -17,6 +17,12 @@ Eight presets, each written as an ordinary folder by `hyperctr data get planted 
 - `coldstart`: few users click much and most click seldom. A user's taste is a mix of one that an interest group of
   users shares and one of the user's own, and the more active the user, the more of it is own: who else clicked alike
   tells what a newcomer likes, and misleads about the active.
+- `categories`: in each of six categories one modality alone tells what users like, and shows nothing of use in the
+  others; what category an item is of can be seen in every modality, and so can a factor that all of them share. Half of
+  the items live a fortnight, so that many are without a training row when it counts.
+- `fields`: a third of the categories of items ask for one field of the user each, such as the age, a third for one
+  column of the context, and a third for the topic of the user's latest click: half of the values of what is asked for
+  speak for a click and half against it, and nothing else about the user, the moment or older clicks matters.
 - `conflict`: clicks are watched, more or less. What makes a user click, a catchy cover and a topic of taste, is what
   makes the user stop watching soon; what a video is worth is seen in the watching alone. `agree`: the share watched
   depends on the row just as the click does.
@@ -29,6 +35,7 @@ ceiling: the best AUC that any model can reach on a set of rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +48,13 @@ from hyperctr.metrics import auc
 DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
-PRESETS = ("drift", "multihop", "group", "fashion", "coldstart", "noise", "conflict", "agree")
+PRESETS = (
+    "drift", "multihop", "group", "fashion", "coldstart", "categories", "fields", "conflict", "agree", "noise",
+)  # fmt: skip
 COMMUNITIES = 6
+USER = {"gender": 2, "age": 6, "occupation": 12, "region": 8, "income": 5, "education": 4}
+MOMENT = {"hour": 24, "weekday": 7, "device": 4, "weather": 6, "place": 5, "network": 3}
+"""Fields of the world `fields` and how many values each has."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,9 @@ class World:
         half_life: days after which half of a user's interest is forgotten (inf: never).
         turnover: days after which half of the items are about something else (inf: never).
         shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
+        useful: number of the modality that tells what users like, of each category, [C]; None where all do.
+        asked: what each category asks for, [C]: 0 for fields of the user, 1 for the context, 2 for the latest click;
+            None where there is no such thing.
         conversion: true mean of a row's conversion, were it clicked, [n]; None where nothing follows a click.
     """
 
@@ -69,6 +84,8 @@ class World:
     half_life: float = np.inf
     turnover: float = np.inf
     shared: np.ndarray | None = None
+    useful: np.ndarray | None = None
+    asked: np.ndarray | None = None
     conversion: np.ndarray | None = None
 
     def floor(self, rows: np.ndarray) -> float:
@@ -127,10 +144,17 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
     if round(1000 * scale) < 10:
         raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
-    make = {"multihop": _multihop, "group": _group, "fashion": _fashion, "coldstart": _coldstart}.get(preset)
-    if preset in ("conflict", "agree"):
-        return _two_tasks(rng, seed, scale, preset)
-    return make(rng, seed, scale) if make else _drift(rng, seed, scale, noise=preset == "noise")
+    make = {
+        "multihop": _multihop,
+        "group": _group,
+        "fashion": _fashion,
+        "coldstart": _coldstart,
+        "categories": _categories,
+        "fields": _fields,
+        "conflict": partial(_two_tasks, preset="conflict"),
+        "agree": partial(_two_tasks, preset="agree"),
+    }.get(preset, partial(_drift, noise=preset == "noise"))
+    return make(rng, seed, scale)
 
 
 def write(preset: str, path: str | Path, seed: int = 0, scale: float = 1.0) -> Path:
@@ -257,6 +281,82 @@ def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
                   prior=strength**2 / len(MODALITIES), shared=shared)  # fmt: skip
 
 
+def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Categories in which one modality each tells, a factor that all modalities show, and items that come and go."""
+    users, items, clusters, days, life, strength = round(1000 * scale), 720, 4, 60, 14, 2.5
+    useful = np.repeat(np.arange(len(MODALITIES)), 2)  # of each category
+    category, factor = rng.integers(len(useful), size=items), rng.integers(clusters, size=items)
+    cluster = rng.integers(clusters, size=(items, len(MODALITIES)))
+    told = useful[category] * clusters + cluster[np.arange(items), useful[category]]  # what users like or not
+    mine = rng.integers(8, size=users)  # tastes come in groups of like-minded users
+    taste, liking = (
+        0.9 * rng.standard_normal((8, size))[mine] + 0.4 * rng.standard_normal((users, size))
+        for size in (len(MODALITIES) * clusters, clusters)
+    )
+    lasting, birth = np.arange(items) < items // 2, rng.integers(-life, days, size=items)
+    popularity = 0.5 * rng.standard_normal(items)
+    rows = []
+    for day in range(days):
+        alive = np.flatnonzero(lasting | ((birth <= day) & (day < birth + life)))
+        share = np.exp(popularity[alive]) / np.exp(popularity[alive]).sum()
+        item, time = rng.choice(alive, size=users, p=share), day * DAY + rng.integers(DAY, size=users)
+        rows.append((rng.integers(users, size=users), item, time))
+    user, item, time = _in_order(rows)
+    offset = popularity[item] - 0.5
+    logit = offset + strength * taste[user, told[item]] + 0.5 * strength * liking[user, factor[item]]
+
+    features = {}
+    for m, modality in enumerate(MODALITIES):
+        shown, own, shared = (rng.standard_normal((size, 16)) for size in (len(useful), clusters, clusters))
+        x = shown[category] + own[cluster[:, m]] + 0.5 * shared[factor]
+        features[modality] = (x + 0.3 * rng.standard_normal((items, 16))).astype(np.float32)
+    made = Items(items, fields={"category": category + 1}, sizes={"category": len(useful) + 1}, modalities=features)
+    seen = np.stack([told, factor], 1)[item]
+    return _world("categories", rng, seed, user, item, time, offset, logit, seen, None, users, made,
+                  prior=0.6 * strength**2, useful=useful)  # fmt: skip
+
+
+def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Categories that ask for a field of the user, a column of the context, or the topic of the latest click."""
+    users, items, topics, days, strength = round(1000 * scale), 360, 8, 75, 2.5
+    asked, which = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)  # of each category
+    category, topic = rng.integers(len(asked), size=items), rng.integers(topics, size=items)
+    who = {name: rng.integers(size, size=users) for name, size in USER.items()}
+
+    def spoken(size: int) -> np.ndarray:
+        """Half of the values of something speak for a click, half against it."""
+        return rng.permutation(np.arange(size) % 2) * 2.0 - 1.0
+
+    of_user = np.stack([spoken(size)[who[name]] for name, size in USER.items()], 1)
+    says, of_topic = [spoken(size) for size in MOMENT.values()], spoken(topics)
+    popularity = 0.3 * rng.standard_normal(items)
+    share = np.exp(popularity) / np.exp(popularity).sum()
+    user, latest, rows = np.arange(users), rng.integers(topics, size=users), []
+    for day in range(days):
+        item, time = rng.choice(items, size=users, p=share), day * DAY + rng.integers(DAY, size=users)
+        now = np.stack([rng.integers(size, size=users) for size in MOMENT.values()], 1)
+        of_now = np.stack([said[now[:, k]] for k, said in enumerate(says)], 1)
+        every = np.stack([of_user, of_now, np.repeat(of_topic[latest][:, None], 6, 1)])  # [3, U, 6]
+        wanted = every[asked[category[item]], user, which[category[item]]]
+        logit = popularity[item] - 0.3 + strength * wanted
+        clicked = rng.random(users) < 1 / (1 + np.exp(-logit))
+        latest = np.where(clicked, topic[item], latest)
+        rows.append((user, item, time, logit, clicked, *now.T))
+    user, item, time, logit, clicked, *now = _in_order(rows)
+    made = Items(
+        items, fields={"category": category + 1, "topic": topic + 1},
+        sizes={"category": len(asked) + 1, "topic": topics + 1},
+    )  # fmt: skip
+    seen = np.stack([category, topic], 1)[item]
+    world = _world("fields", rng, seed, user, item, time, popularity[item] - 0.3, logit, seen, None, users, made,
+                   prior=strength**2, asked=asked)  # fmt: skip
+    log = replace(world.dataset.interactions, label=clicked.astype(np.float32), context=np.stack(now, 1),
+                  context_names=tuple(MOMENT), context_sizes=tuple(MOMENT.values()))  # fmt: skip
+    known = Users(users, fields={name: x + 1 for name, x in who.items()}, sizes={n: k + 1 for n, k in USER.items()})
+    dataset = replace(world.dataset, interactions=log, users=known)
+    return replace(world, dataset=dataset)
+
+
 def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -> World:
     """Groups of users who like topics, items with a topic, a cover and a worth; what is clicked is watched in part."""
     users, items, groups, topics, covers, worths, days = round(1000 * scale), 400, 8, 8, 6, 6, 60
@@ -320,8 +420,8 @@ def _communities(name, rng, seed, user, item, time, cluster, match, users, shows
     return _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, prior=4.0, **known)
 
 
-def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, **known) -> World:
-    """Draw the clicks and the features, and put the pieces together.
+def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, items=None, **known) -> World:
+    """Draw the clicks, and the features where the items have not been made, and put the pieces together.
 
     Features of an item lie around the centre of the cluster that it shows, [num_items, num_modalities]; items that show
     none (-1) have one centre together.
@@ -329,7 +429,7 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(len(user)) < probability).astype(np.float32)
     modalities = {}
-    for m, modality in enumerate(MODALITIES):
+    for m, modality in enumerate(MODALITIES if items is None else ()):
         hidden = shows[:, m] < 0
         centre = rng.standard_normal((cluster[:, m].max() + 1, 16))
         x = centre[shows[:, m]] + 0.5 * rng.standard_normal((len(shows), 16))
@@ -337,12 +437,12 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
         modalities[modality] = x.astype(np.float32)
     log = Interactions(
         user=user.astype(np.int64), item=item.astype(np.int64), time=START + time.astype(np.int64), label=label,
-        num_users=users, num_items=len(shows), logged_non_clicks=True,
+        num_users=users, num_items=len(shows if items is None else items), logged_non_clicks=True,
     )  # fmt: skip
     dataset = Dataset(
         name=f"planted-{name}",
         interactions=log,
-        items=Items(len(shows), modalities=modalities),
+        items=Items(len(shows), modalities=modalities) if items is None else items,
         users=Users(users),
         notes=(f"planted world {name!r}, seed {seed}: nothing in it is real",),
     )

@@ -12,9 +12,7 @@ NUMBERS = 2**23  # that a row by row computation may hold at a time, 32 MB
 CACHED = 3 * 2**18  # of which a core's second-level cache holds most
 
 
-def blockwise(
-    compute: Callable[..., Tensor], numbers: int, *inputs: Tensor, training: int = sys.maxsize
-) -> Tensor:
+def blockwise(compute: Callable[..., Tensor], numbers: int, *inputs: Tensor, training: int = sys.maxsize) -> Tensor:
     """`compute(*inputs)` on as many rows at a time as fit.
 
     An evaluation scores a thousand candidates a click, far more rows than a training step.

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Tables
-from hyperctr.layers.distinct import distinct, means, taken
 
-LARGE = 2**15  # rows above which a table is trained row by row, to the same end
+LARGE = 200_000  # rows above which a table is trained row by row
 STD = 0.01  # of every entry of a table, and of a modality's map, at the start
 
 
@@ -33,29 +32,25 @@ class Table(nn.Embedding):
 
     def forward(self, index: Tensor) -> Tensor:
         """Look up [...], in [0, count], as [..., dim]."""
-        return _Rows.apply(self.weight, index, self.sparse)
+        return super().forward(index) if self.sparse else _Rows.apply(self.weight, index)
 
 
 class _Rows(torch.autograd.Function):
     """What F.embedding gives, with a gradient that takes half the time on a CPU."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, index: Tensor, sparse: bool) -> Tensor:
+    def forward(ctx, weight: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        ctx.shape, ctx.sparse = weight.shape, sparse
+        ctx.shape = weight.shape
         return weight.index_select(0, index.flatten()).view(*index.shape, weight.shape[1])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        index, unknown = ctx.saved_tensors[0].flatten(), ctx.shape[0] - 1
-        each = gradient.reshape(len(index), ctx.shape[1])
-        if ctx.sparse:
-            if (index == unknown).any():
-                index, each = index[index != unknown], each[index != unknown]
-            return torch.sparse_coo_tensor(index[None], each, ctx.shape, check_invariants=False), None, None
-        total = each.new_zeros(ctx.shape).index_add_(0, index, each)
-        total[unknown] = 0.0
-        return total, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        each = gradient.reshape(index.numel(), ctx.shape[1])
+        total = each.new_zeros(ctx.shape).index_add_(0, index.flatten(), each)
+        total[-1] = 0.0
+        return total, None
 
 
 class Embed(nn.Module):
@@ -77,11 +72,11 @@ class Embed(nn.Module):
         self.user, self.item = Table(tables.num_users, dim), Table(tables.num_items, dim)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        self.user_fields, users = _fields(tables.user_fields, tables.user_sizes, dim)
-        self.item_fields, items = _fields(tables.item_fields, tables.item_sizes, dim)
+        self.user_fields, users = fields_table(tables.user_fields, tables.user_sizes, dim)
+        self.item_fields, items = fields_table(tables.item_fields, tables.item_sizes, dim)
         self.register_buffer("user_codes", users, persistent=False)  # [num_users + 1, J]
         self.register_buffer("item_codes", items, persistent=False)  # [num_items + 1, J]
-        self.context, first = _context(tables.context_sizes, dim)
+        self.context, first = context_table(tables.context_sizes, dim)
         self.register_buffer("context_first", first, persistent=False)  # [K]
         self.modalities = list(tables.modalities)
         self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.values())
@@ -101,31 +96,40 @@ class Embed(nn.Module):
             fields [B, F, d], those of the item first; the item as one vector [B, d], the sum of its fields; and the
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
-        past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
-        found = distinct(torch.cat([batch.item, past.flatten()]))
-        parts = self.item_vectors(found.rows)
-        item, history = taken(_summed(parts), found).split([len(batch), past.numel()])
-        return self._rows(batch, parts, found.number), item, history.view(*past.shape, self.dim)
+        item, clicks = self._batch(batch)
+        fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
+        return fields, _summed(item), _summed(clicks).view(*batch.past.item.shape, self.dim)
+
+    def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embed the rows and the histories, every field apart.
+
+        Returns:
+            the items' parts side by side [B, P d]: id, fields, modalities; the same of the clicks [Q, T, P d], zero
+            where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
+        """
+        item, clicks = self._batch(batch)
+        clicks = clicks.reshape(*batch.past.item.shape, -1)
+        return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
         """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
 
         An empty history is zero.
         """
-        found = distinct(torch.cat([batch.item, batch.past.item[batch.past.mask]]))
-        parts = self.item_vectors(found.rows)
-        mean = means(_summed(parts), found.number[len(batch) :], batch.past.mask.sum(1))  # [Q, d]
-        return torch.cat([self._rows(batch, parts, found.number), batch.spread(mean)[:, None]], 1)
+        fields, _, history = self(batch)
+        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(share[:, None], history)  # [Q, 1, d]
+        return torch.cat([fields, batch.spread(mean)], 1)
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
-        found = distinct(item.flatten())
-        return taken(_summed(self.item_vectors(found.rows)), found).view(*item.shape, self.dim)
+        return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
-    def _rows(self, batch: Batch, parts: Tensor, number: Tensor) -> Tensor:
-        """The fields of the rows, from those of distinct items: [U, item_parts, d] -> [B, F, d]."""
-        item = parts.flatten(1).index_select(0, number[: len(batch)]).view(len(batch), *parts.shape[1:])
-        return torch.cat([item, self.user_vectors(batch.user), *self.moment_vectors(batch)], 1)
+    def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The candidates' parts [B, item_parts, d] and the clicks' [Q T, item_parts, d], zero where there is none."""
+        past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
+        parts = self.item_vectors(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
+        return parts.split([len(batch), past.numel()])
 
     def item_vectors(self, item: Tensor) -> Tensor:
         """The fields of any items: [n] -> [n, item_parts, d]."""
@@ -134,11 +138,12 @@ class Embed(nn.Module):
         if self.item_fields is not None:
             parts.append(self.item_fields(self.item_codes[item]))
         if self.modalities:
-            row = item.clamp(max=len(self.seen_item) - 2)
+            distinct, at = item.unique(return_inverse=True)
+            row = distinct.clamp(max=len(self.seen_item) - 2)
             for m, linear in enumerate(self.project):
-                present = getattr(self, f"present_{m}")[item][:, None]
-                vector = linear(getattr(self, f"feature_{m}")[row].float()) * present
-                parts.append(vector[:, None])
+                present = getattr(self, f"present_{m}")[distinct][:, None]
+                vector = linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present
+                parts.append(F.embedding(at, vector)[:, None])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def user_vectors(self, user: Tensor) -> Tensor:
@@ -148,13 +153,11 @@ class Embed(nn.Module):
             return vector
         return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
 
-    def moment_vectors(self, batch: Batch) -> list[Tensor]:
-        """The context as [B, K, d], in a list that is empty where the data have none."""
+    def moment_vectors(self, batch: Batch) -> Tensor:
+        """The context as [B, K, d]."""
         if self.context is None:
-            return []
-        if batch.context is None:
-            return [self.context.weight.new_zeros(len(batch), len(self.context_first), self.dim)]
-        return [self.context(batch.context + self.context_first)]
+            return self.item.weight.new_zeros(len(batch), 0, self.dim)
+        return context_vectors(self.context, self.context_first, batch)
 
 
 def _summed(parts: Tensor) -> Tensor:
@@ -162,7 +165,7 @@ def _summed(parts: Tensor) -> Tensor:
     return parts.sum(1) if parts.shape[1] > 1 else parts.squeeze(1)
 
 
-def _fields(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
     """One table of all fields, and the row of it for each field of everyone; all unknown ones have the last row."""
     if not sizes:
         return None, torch.empty(0, 0, dtype=torch.long)
@@ -172,10 +175,17 @@ def _fields(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> 
     return Table(count, dim), torch.stack(columns, 1)
 
 
-def _context(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+def context_table(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
     """One table of all context columns, and where each begins in it."""
     first = torch.tensor(list(_starts(sizes).values()), dtype=torch.long)
     return (Table(sum(sizes.values()), dim) if sizes else None), first
+
+
+def context_vectors(table: Table, first: Tensor, batch: Batch) -> Tensor:
+    """The context of the rows by what `context_table` gave, [B, K, d]; zero where it is unknown."""
+    if batch.context is None:
+        return table.weight.new_zeros(len(batch), len(first), table.embedding_dim)
+    return table((batch.context + first).where(batch.context >= 0, table.num_embeddings - 1))
 
 
 def _starts(sizes: Mapping[str, int]) -> dict[str, int]:

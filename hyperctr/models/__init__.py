@@ -10,20 +10,27 @@ from hyperctr.models.deepfm import DeepFM
 from hyperctr.models.deepmcp import DeepMCP
 from hyperctr.models.dien import DIEN
 from hyperctr.models.din import DIN
+from hyperctr.models.dmf import DMF
 from hyperctr.models.dmr import DMR
 from hyperctr.models.dropoutnet import DropoutNet
+from hyperctr.models.dupn import DUPN
 from hyperctr.models.esmm import ESMM
 from hyperctr.models.fm import FM
 from hyperctr.models.gru4rec import GRU4Rec
 from hyperctr.models.hyperctr import HyperCTR
 from hyperctr.models.lr import LR
 from hyperctr.models.lt4rec import LT4REC, SparseSharing
+from hyperctr.models.marn import MARN
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
+from hyperctr.models.mian import MIAN
 from hyperctr.models.mmoe import MMoE
+from hyperctr.models.mmss import MMSS
+from hyperctr.models.naml import NAML
 from hyperctr.models.popularity import Popularity
 from hyperctr.models.shared_bottom import SharedBottom
 from hyperctr.models.wide_deep import WideDeep
 from hyperctr.models.xdeepfm import XDeepFM
+from hyperctr.models.youtubenet import YoutubeNet
 
 MODELS = {
     "hyperctr": HyperCTR,
@@ -38,6 +45,13 @@ MODELS = {
     "din": DIN,
     "dien": DIEN,
     "gru4rec": GRU4Rec,
+    "mian": MIAN,
+    "marn": MARN,
+    "youtubenet": YoutubeNet,
+    "dupn": DUPN,
+    "dmf": DMF,
+    "mmss": MMSS,
+    "naml": NAML,
     "lt4rec": LT4REC,
     "shared_bottom": SharedBottom,
     "esmm": ESMM,

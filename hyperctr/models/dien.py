@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables, spread
+from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.blocks import blockwise
 from hyperctr.layers.embed import Embed
 from hyperctr.layers.mlp import Linear, mlp
@@ -64,8 +64,8 @@ class Evolution(nn.Module):
 
         An empty history gives zero.
         """
-        d, real = item.shape[1], spread(mask, query)
-        clicks = spread(interests, query)
+        d, real = item.shape[1], mask[query]
+        clicks = interests.index_select(0, query)
         score = torch.bmm(clicks, self.attention(item)[:, :, None]).squeeze(2)
         weight = score.masked_fill(~real, torch.finfo(score.dtype).min).softmax(1) * real  # (8)
         # W i + b of all steps, once a query; step by step in memory, gates apart from new states

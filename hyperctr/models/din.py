@@ -10,6 +10,7 @@ Where we differ from the paper, and why:
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables, spread
+from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.blocks import CACHED, blockwise
 from hyperctr.layers.embed import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
@@ -83,6 +84,7 @@ class DIN(nn.Module):
         self.embed = Embed(tables, config.dim)
         self.activation = Activation(config.dim, config.attention, config.activation)
         self.held = 2 * config.dim + sum(config.attention)  # numbers a click and candidate in the activation unit
+        self.block = sys.maxsize if config.activation == "dice" else CACHED  # Dice needs all rows at once
         width = (self.embed.num_fields + 2) * config.dim
         self.top = mlp(width, config.hidden, config.dropout, config.activation)
         self.out = Linear(config.hidden[-1], 1)
@@ -101,15 +103,18 @@ class DIN(nn.Module):
         fields, item, history = self.embed(batch)
         mask = batch.past.mask
 
-        def pool(item: Tensor, query: Tensor) -> Tensor:
-            return self.pool(item, spread(history, query), spread(mask, query))
-
-        numbers = self.held * mask.shape[1]
-        if torch.is_grad_enabled() and not isinstance(self.activation.act, Dice):  # which needs all rows at once
-            clicks = batch.spread(history), batch.spread(mask)
-            pooled = blockwise(self.pool, numbers, item, *clicks, training=CACHED)
+        order = mask.sum(1)[batch.query].argsort(stable=True)  # rows of a block are as long as its longest history
+        query, numbers = batch.query[order], self.held * mask.shape[1]
+        if torch.is_grad_enabled():  # all spread at once: every gradient through `query` is as large as all histories
+            clicks = history.index_select(0, query)
+            pooled = blockwise(self.pool, numbers, item[order], clicks, mask[query], training=self.block)
         else:
-            pooled = blockwise(pool, numbers, item, batch.query)
+
+            def pool(item: Tensor, query: Tensor) -> Tensor:
+                return self.pool(item, history.index_select(0, query), mask[query])
+
+            pooled = blockwise(pool, numbers, item[order], query)
+        pooled = pooled.index_select(0, order.argsort())
         return torch.cat([fields.flatten(1), pooled, pooled * item], 1), 0.0, {}
 
     def take_tower(self) -> nn.Sequential:
@@ -119,6 +124,8 @@ class DIN(nn.Module):
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
+        longest = max(1, int(mask.sum(1).max()))
+        clicks, mask = clicks[:, :longest], mask[:, :longest]
         weight = self.activation(item, clicks, mask)
         if self.softmax:
             weight = weight.masked_fill(~mask, torch.finfo(weight.dtype).min).softmax(1) * mask

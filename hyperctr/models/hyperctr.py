@@ -12,7 +12,8 @@ Where we differ from the paper, and why:
   vectors drown in the modality vectors, and the planted world is learned half as well.
 - Eq. 7 also sees the product T_U * e_i, in the network and beside it: a network on the two side by side needs far more
   data to find it. Biases b_u + b_i are added to its logit: where non-clicks are logged, who clicks much and what is
-  clicked much say more than all else, and vectors learn that only by learning too much.
+  clicked much say more than all else, and vectors learn that only by learning too much. b_i starts at the log odds of
+  the item's training rows, which Adam would need tens of epochs to reach.
 - E_g is read from the user's own vector too, as e_i is from the item's.
 - What Eq. 5 gives is added to its input X^(0) before it is read: a node that no hyperedge holds, for which Eq. 5 gives
   zero, is its input, as everything is at depth 0.
@@ -439,6 +440,9 @@ class HyperCTR(nn.Module):
         self._interests = tables.interests
         self.interest = Interest(d) if hasattr(tables.interests, "loss") else None  # joint mode
         self.reset_parameters()
+        if tables.item_log_odds is not None:
+            with torch.no_grad():
+                self.item_bias.weight[:-1, 0] = tables.item_log_odds
         if weights := getattr(self._interests, "weights", None):
             self.load_state_dict(weights, strict=False)  # learned before: they are where training starts
 
@@ -465,8 +469,8 @@ class HyperCTR(nn.Module):
                 nn.init.zeros_(block.ffn[-1].weight)
         for module in (self.fusion, self.read_user, self.read_item):
             module.reset_parameters()
-        for table in (self.user_bias, self.item_bias):
-            nn.init.zeros_(table.weight)
+        nn.init.zeros_(self.user_bias.weight)
+        nn.init.zeros_(self.item_bias.weight)
 
     def represent(self, batch: Batch) -> Tensor:
         """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""

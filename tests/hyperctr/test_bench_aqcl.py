@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_aqcl, config, figures, pool, published_aqcl, verdicts_aqcl
+from hyperctr import bench, bench_aqcl, config, figures, pool, published_aqcl, study, verdicts_aqcl
 from hyperctr.data import synthetic
 from hyperctr.metrics import relaimpr
 from hyperctr.models import MODELS, WORN
@@ -73,7 +73,7 @@ def run(name, where, out, values=(), seeds=3, column=None, given=None, **tables)
 
 def rows(name, values=(), given=None, **tables):
     kind = bench.BENCHES[name]
-    return bench_aqcl.rows(kind, base(**tables), bench_aqcl.grid(kind, list(values)), given or {})
+    return bench_aqcl.rows(kind, base(**tables), study.grid(kind, list(values)), given or {})
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_lt4rec, config, figures, pool, published_lt4rec, verdicts_lt4rec
+from hyperctr import bench, bench_lt4rec, config, figures, pool, published_lt4rec, study, verdicts_lt4rec
 from hyperctr.data import synthetic
 from hyperctr.data.folder import read
 from hyperctr.metrics import rank_score
@@ -25,7 +25,7 @@ def base(path=".", model=SMALL, **tables):
 
 def rows(name, values=(), **tables):
     kind = bench.BENCHES[name]
-    return bench_lt4rec.rows(kind, base(**tables), bench_lt4rec.grid(kind, [*values]))
+    return bench_lt4rec.rows(kind, base(**tables), study.grid(kind, [*values]))
 
 
 def reported(run):
@@ -154,9 +154,9 @@ def test_masks_that_are_given_go_to_all_rows_that_can_wear_them():
         ("lt4rec-table2", ["-1"], "numbers above 0 separated by commas, got '-1'"),
     ],
 )
-def test_values_that_cannot_be_are_refused(name, values, says):
+def test_values_that_cannot_be_are_refused(world, tmp_path, name, values, says):
     with pytest.raises(ValueError, match=says):
-        rows(name, values)
+        run(name, world, tmp_path, values)
 
 
 def test_runs_and_data_that_do_not_fit_are_refused_before_anything_trains(trainer, tmp_path, world):

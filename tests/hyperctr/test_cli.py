@@ -260,6 +260,20 @@ def test_train_evaluate_predict_round_trip(hyperctr, tmp_path):
     assert "timestamp" in line
 
 
+def test_profile_tells_where_the_time_of_a_step_went(hyperctr, tmp_path, shop):
+    words = ["--data", shop, "--set", "model.name=din", "--set", "train.epochs=1", "--profile"]
+    code, out, err = hyperctr("train", *words, "--out", tmp_path / "a")
+    assert code == 0, err
+    printed = out[out.index("where the time of") :]
+    parts = ["batches", "forward", "  look-ups", "backward", "gradients", "optimiser", "validation"]
+    places = [printed.index(f"\n{part} ") for part in parts]
+    assert places == sorted(places)
+    code, out, _ = hyperctr("train", *words, "--out", tmp_path / "b", "--json")
+    assert code == 0
+    assert [row["part"] for row in json.loads(out)["profile"]] == [part.strip() for part in parts]
+    assert "profile" not in json.loads((tmp_path / "b" / "report.json").read_text())
+
+
 def test_killed_run_is_continued_by_its_folder(hyperctr, tmp_path, shop, monkeypatch):
     def stop(row):
         raise KeyboardInterrupt

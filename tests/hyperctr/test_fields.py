@@ -1,4 +1,4 @@
-"""Fields and context, from the data set to what a base model is built from, trained with and kept."""
+"""Fields, context, statistics and titles, from the data set to what a model is built from, trained with and kept."""
 
 import itertools
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hyperctr import config, runs
+from hyperctr.data import statistics
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
@@ -89,3 +90,81 @@ def test_a_field_alone_can_tell_clicks():
     batch = ready.loader.pairs(*(np.array(x) for x in ([11, 11], [9, 1], [61 * DAY] * 2, [0.0, 0.0], [0, 1])))
     new_of_good_kind, known_of_bad_kind = model(batch).logit.sigmoid().tolist()
     assert new_of_good_kind > 0.8 and known_of_bad_kind < 0.2
+
+
+MODAL = ["marn", "youtubenet", "dupn", "dmf", "mmss", "naml"]
+
+
+def titled(**columns):
+    """The same with titles, a modality, and two kinds of behaviour."""
+    world = dataset(**columns)
+    rng = np.random.default_rng(1)
+    titles = np.array(["red shoe", "red hat", "blue shoe", "blue hat", "", "red sock", "a shoe", "hat", "sock", ""])
+    items = replace(world.items, titles=titles, modalities={"visual": rng.standard_normal((ITEMS, 4))}, present={})
+    log = replace(world.interactions, type=rng.integers(1, 3, size=ROWS), num_types=3)
+    return replace(world, items=items, interactions=log)
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_marn_reads_stands_in_its_tables(logged):
+    world = titled(logged=logged)
+    ready = runs.prepare(run_of("marn", dim=4), world)
+    tables, log = ready.tables, world.interactions
+    assert tables.statistics.names == (
+        ("clicks", "recency", "shows", "click_rate") if logged else ("clicks", "recency")
+    )
+    assert tables.statistics.starts.tolist() == [ready.grid.start(0), ready.grid.start(1)]
+    train = log.take(ready.split.train)
+    assert np.array_equal(tables.statistics.edges, statistics.fit(train, ready.grid))
+    whole = statistics.snapshots(log, ready.grid, int(log.time[-1]) + 1, ready.edges)
+    assert torch.equal(tables.statistics.level, whole.level)
+    assert (tables.num_words, tables.titles.shape) == (4, (ITEMS + 1, 20))  # red, shoe, hat and blue
+    assert tables.num_types == 3 and tables.steps == 2 * -(-len(ready.split.train) // 64)
+    assert torch.equal(tables.ages, statistics.ages(ready.loader, ready.split.train)) and tables.ages[-1] > 0
+
+
+def test_models_that_read_none_of_it_are_given_none():
+    tables = runs.prepare(run_of("din"), titled()).tables
+    assert tables.statistics is None and tables.titles is None and len(tables.ages) == 0
+    assert runs.prepare(run_of("marn", dim=4), dataset()).tables.titles is None  # nor what the data lack
+
+
+def test_under_a_leaky_split_statistics_are_of_training_rows_alone():
+    run = run_of("naml")
+    ready = runs.prepare(replace(run, split=replace(run.split, kind="random")), titled())
+    log = ready.dataset.interactions
+    train = log.take(ready.split.train)
+    own = statistics.snapshots(train, ready.grid, int(log.time[-1]) + 1, ready.edges)
+    assert torch.equal(ready.tables.statistics.level, own.level)
+
+
+def test_batches_of_what_reads_statistics_stay_within_a_slice():
+    ready = runs.prepare(run_of("youtubenet"), titled())
+    slices = [set(ready.grid.slice_of(batch.time).tolist()) for batch in ready.train_batches(1)]
+    assert all(len(some) == 1 for some in slices) and set.union(*slices) == {0, 1}
+
+
+@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize("name", MODAL)
+def test_a_run_with_modalities_is_trained_and_scored(name, logged):
+    report = runs.train(run_of(name, hidden=[8]), dataset=titled(logged=logged))
+    assert 0 <= report["test"]["auc"] <= 1 and report["model"] == name
+
+
+def test_a_killed_training_of_marn_ends_as_an_unbroken_one(tmp_path):
+    """Lambda goes on where it was."""
+
+    def dying(batches, what, total):
+        if what == "epoch 2":
+            raise KeyboardInterrupt
+        return batches
+
+    run, world = run_of("marn", dim=4, hidden=[8], weight=1.0), titled()
+    report = runs.train(run, tmp_path / "unbroken", dataset=world)
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(run, tmp_path / "killed", dataset=world, progress=dying)
+    assert runs.train(run, tmp_path / "killed", dataset=world)["test"] == pytest.approx(
+        report["test"], nan_ok=True, abs=0
+    )
+    lines = [(tmp_path / name / "history.csv").read_text() for name in ("unbroken", "killed")]
+    assert lines[0] == lines[1] and "adversarial" in lines[0].splitlines()[0]

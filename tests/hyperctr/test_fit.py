@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import nn
 
 from hyperctr.batch import Batch, History, Output
+from hyperctr.clock import Clock
 from hyperctr.config import Train
 from hyperctr.fit import fit
 
@@ -337,3 +338,23 @@ def test_l2_leaves_an_item_without_rows_where_it_was():
         weights[l2] = model.table.weight.detach()[:, 0]
     assert weights[0.5][3].item() == 1.0
     assert weights[0.5][0].item() < weights[0.0][0].item()
+
+
+def test_a_clock_sees_every_part_of_every_step_and_changes_nothing():
+    config = Train(epochs=2, eval_every=0.5, patience=9, seed=3)
+
+    def trained(clock=None):
+        model = Toy(dropout=0.5, sparse=True)
+        watched = {} if clock is None else {"clock": clock}
+        if clock is not None:
+            clock.watch(model)
+        made = shuffled if clock is None else lambda epoch: clock.batches(shuffled(epoch))
+        fit(model, made, lambda: 0.5, config, len(ITEM), **watched)
+        return model.table.weight
+
+    clock = Clock()
+    assert torch.equal(trained(clock), trained())
+    assert clock.steps == 6
+    parts = [row["part"] for row in clock.table()]
+    assert parts == ["batches", "forward", "look-ups", "backward", "gradients", "optimiser", "validation"]
+    assert sum(row["share"] for row in clock.table() if not row["of"]) == pytest.approx(1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hyperctr import config, runs
+from hyperctr.data import statistics
 from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
@@ -18,6 +19,7 @@ HOUR, DAY = 3_600, 86_400
 START = 18_000 * DAY
 USERS, ITEMS, EVENTS, DAYS = 60, 40, 1500, 60
 HISTORY = 12
+MODAL = ("marn", "youtubenet", "dupn", "dmf", "mmss", "naml")  # read statistics of items
 
 
 def dataset():
@@ -40,6 +42,8 @@ def dataset():
 
 def run_of(name, kind="temporal"):
     small = {"dim": 8, "depth": 2, "heads": 2, "slices": 3, "clicks": 4, "hidden": [8, 4]} if name == "hyperctr" else {}
+    if name in MODAL:
+        small = {"dim": 4, "hidden": [8, 4]}
     tables = {
         "data": {"path": "random", "history": HISTORY},
         "split": {"kind": kind},
@@ -64,8 +68,11 @@ class Scorer:
     def logit(self, log, user, item, time, known=None):
         """The logit of (user, item, time) for whom `log` is all that ever happened."""
         tables, known_log = self.ready.tables, log if known is None else known
+        upto = max(int(known_log.time[-1]) + 1, time)
+        if tables.statistics is not None:
+            found = statistics.snapshots(known_log, self.grid, upto, self.ready.edges)
+            tables = replace(tables, statistics=found)
         if tables.slices is not None:
-            upto = max(int(known_log.time[-1]) + 1, time)
             slices = slice_hypergraphs(known_log, self.ready.dataset.items.present, self.grid, upto)
             tables = replace(tables, slices=slices)
         model = MODELS[self.name](self.ready.run.model, tables)
@@ -195,6 +202,22 @@ def test_an_earlier_click_of_the_user_moves_hyperctr(scorers):
     own = np.flatnonzero((log.user == row[0]) & (log.label == 1) & (log.time < row[2]))[-1:]
     changed = rewritten(log, own, item=(log.item[own] + 1) % ITEMS)
     assert not torch.equal(scorer.logit(log, *row), scorer.logit(changed, *row))
+
+
+@pytest.mark.parametrize("name", MODAL)
+def test_an_event_of_the_item_in_a_closed_slice_moves_what_reads_statistics(scorers, name):
+    scorer, log = scorers[name], scorers[name].log
+    k = int(scorer.ready.split.test[-1])
+    t = scorer.grid.start(int(scorer.grid.slice_of(log.time[k : k + 1])[0]))
+    row = int(log.user[k]), int(log.item[k]), int(log.time[k])
+    others = (log.item == row[1]) & (log.user != row[0])
+
+    def moved(rows):
+        changed = rewritten(log, rows, label=1 - log.label[rows])
+        return len(rows) and not torch.equal(scorer.logit(log, *row), scorer.logit(changed, *row))
+
+    assert moved(np.flatnonzero(others & (log.time < t))[-3:])
+    assert not moved(np.flatnonzero((log.user != row[0]) & (log.time >= t)))  # of its own slice nothing is known
 
 
 def test_an_earlier_click_on_the_item_moves_popularity(scorers):

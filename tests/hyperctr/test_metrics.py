@@ -306,3 +306,63 @@ def test_replay_is_the_mean_value_of_the_first_rows_of_each_group():
     assert metrics.replay([1, 1], [3, 4], [0, 0], tops=(1,)) == {1: 3.0}  # ties keep the order of the rows
     with pytest.raises(ValueError, match="one length, got 2, 1 and 2"):
         metrics.replay([1, 2], [1], [0, 0])
+
+
+def test_a_tie_inside_a_user_counts_nothing_where_equation_11_is_literal():
+    label, score, user = [1, 0, 0, 1, 0, 1], [2, 1, 2, 0, 0, 5], [4, 4, 4, 9, 9, 7]
+    # user 4: one pair won, one tied; user 9: one tied; user 7 has no negative
+    assert metrics.user_auc(label, score, user) == (pytest.approx((3 * 0.75 + 2 * 0.5) / 5), 0.625, 2, 1)
+    assert metrics.user_auc(label, score, user, strict=True) == (pytest.approx(3 * 0.5 / 5), 0.25, 2, 1)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_plain_mean_is_equation_11_as_a_loop(strict):
+    label, score, user = drawn(400, levels=3, users=30, seed=5)
+    each = []
+    for u in range(30):
+        mine = [(y, s) for y, s, w in zip(label, score, user, strict=True) if w == u]
+        clicked, not_clicked = [s for y, s in mine if y], [s for y, s in mine if not y]
+        if clicked and not_clicked:
+            won = sum((p > n) + (0 if strict else 0.5) * (p == n) for p in clicked for n in not_clicked)
+            each.append(won / (len(clicked) * len(not_clicked)))
+    assert metrics.user_auc(label, score, user, strict)[1] == pytest.approx(np.mean(each), abs=1e-12)
+
+
+def test_popularity_levels_hold_equally_many_items_and_keep_ties_together():
+    assert metrics.popularity_levels(np.arange(20)[::-1]).tolist() == [9 - k // 2 for k in range(20)]
+    assert metrics.popularity_levels([7, 0, 0, 0, 3], levels=5).tolist() == [4, 1, 1, 1, 3]
+    assert metrics.popularity_levels([5, 5, 5], levels=10).tolist() == [5, 5, 5]
+    assert metrics.popularity_levels([], 10).tolist() == []
+
+
+def test_popularity_auc_divides_the_items_of_the_rows_alone():
+    count = np.array([100, 1, 50, 2, 0, 0, 0, 0])  # items 4 to 7 have no row
+    item = [0, 0, 1, 1, 2, 2, 3, 3]
+    label, score = [1, 0] * 4, [2, 1, 1, 2, 3, 3, 5, 4]
+    assert metrics.popularity_auc(label, score, item, count, levels=4) == [0.0, 1.0, 0.5, 1.0]
+    assert metrics.popularity_auc(label, score, item, count, levels=2) == [0.5, 0.625]
+    assert np.isnan(metrics.popularity_auc([1, 1], [1, 2], [0, 1], count, levels=2)).all()
+
+
+def test_unseen_recall_by_hand():
+    pool = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [-1.0, 0.0], [0.0, 0.0]])
+    user = np.array([[3.0, 0.0], [0.0, 0.1]])
+    # nearest to the first: 0, then 2, then 1 and 4 together, then 3; to the second: 1, 2, then 0, 3 and 4 together
+    assert metrics.unseen_recall(user[:1], [2], pool, (1, 2, 5)) == [0.0, 1.0, 1.0]
+    assert metrics.unseen_recall(user[:1], [4], pool, (2, 3, 4)) == [0.0, 1.0, 1.0]  # places 2 and 3: 2.5
+    assert metrics.unseen_recall(user, [0, 3], pool, (1, 3, 4)) == [0.5, 0.5, 1.0]
+
+
+def test_unseen_recall_of_noise_is_the_share_asked_for():
+    rng = np.random.default_rng(0)
+    user, pool = rng.standard_normal((4000, 8)), rng.standard_normal((200, 8))
+    found = metrics.unseen_recall(user, rng.integers(200, size=4000), pool, (10, 50, 200))
+    for share, n in zip(found, (10, 50, 200), strict=True):
+        assert abs(share - n / 200) <= 3 * np.sqrt(n / 200 * (1 - n / 200) / 4000)
+
+
+def test_unseen_recall_refuses_nothing_and_strangers():
+    with pytest.raises(ValueError, match="at least one click, got none"):
+        metrics.unseen_recall(np.empty((0, 2)), [], np.ones((3, 2)), (1,))
+    with pytest.raises(ValueError, match=r"rows of the pool, \[0, 3\), got 0 to 3"):
+        metrics.unseen_recall(np.ones((2, 2)), [0, 3], np.ones((3, 2)), (1,))

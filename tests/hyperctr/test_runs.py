@@ -66,6 +66,32 @@ def test_run_leaves_exactly_these_files(finished):
     assert float(history[report["best_epoch"] - 1]["valid_auc"]) == report["valid"]["auc"]
 
 
+@pytest.mark.parametrize(
+    ("logged", "odds"),
+    [
+        (False, [(2 + 1) / 2, (1 + 1) / 2, 1 / 2]),  # 3 clicks on 3 items: on average 1, and 1 more for every item
+        (True, [(2 + 5) / (1 + 5), (1 + 5) / (2 + 5), 1]),  # half of 6 rows are clicks: 10 more rows, 5 of them clicks
+    ],
+)
+def test_log_odds_of_items_by_hand(logged, odds):
+    item, label = [0, 0, 0, 1, 1, 1], [1, 1, 0, 1, 0, 0]
+    log = Interactions(*map(np.array, ([0] * 6, item, range(6), label)), 1, 3, logged_non_clicks=logged)
+    np.testing.assert_allclose(runs._log_odds(log), np.log(odds), atol=1e-6)
+
+
+def test_log_odds_are_those_of_the_training_rows():
+    """What validation and test rows say changes nothing."""
+    ready = runs.prepare(settings(), world().dataset)
+    log, parts = ready.dataset.interactions, ready.split
+    np.testing.assert_array_equal(ready.tables.item_log_odds, runs._log_odds(log.take(parts.train)))
+    label = log.label.copy()
+    held = np.concatenate([parts.valid, parts.test])
+    label[held] = 1 - label[held]
+    other = replace(world().dataset, interactions=replace(log, label=label))
+    again = runs.prepare(settings(), other).tables.item_log_odds
+    np.testing.assert_array_equal(again, ready.tables.item_log_odds)
+
+
 def test_report_counts_the_rows_of_the_split(finished):
     report = finished[1]
     assert (report["model"], report["split"], report["leaky"]) == ("hyperctr", "temporal", False)

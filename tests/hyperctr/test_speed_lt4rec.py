@@ -82,9 +82,9 @@ def test_a_dense_file_is_counted_as_its_numbers():
 
 
 @pytest.mark.parametrize("value", ["0", "1.5", "x"])
-def test_densities_that_are_none_are_refused(value):
+def test_densities_that_are_none_are_refused(value, tmp_path):
     with pytest.raises(ValueError, match=rf"--values of lt4rec-speed are shares in \(0, 1\] .*, got '{value}'"):
-        speed_lt4rec.grid([value])
+        speed_lt4rec.run([value], 1, tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(quick, tmp_path):

@@ -1,6 +1,7 @@
 """The search of Eq. (7): it finds what was planted, repeats, goes on where it was killed, and never sees a test row."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 from functools import cache
@@ -234,3 +235,46 @@ def test_only_what_is_worn_can_be_searched(tmp_path):
 def test_the_chosen_run_trains(tmp_path):
     best = tune.search(settings(epochs=1), tmp_path, trials=1, epochs=1, dataset=world())
     assert runs.train(best, dataset=world())["wear"] == "aqcl"
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def words(tmp_path):
+    world = synthetic.write("drift", tmp_path / "world", scale=0.05)
+    sets = [
+        "model.dim=4",
+        "model.hidden=[8,6]",
+        "model.attention=[6]",
+        "wear.codes=12",
+        "wear.dim=8",
+        "train.threads=1",
+    ]
+    given = ["search", "--data", world, "--out", tmp_path / "found", "--trials", 2, "--epochs", 1]
+    return [*given, "--set", "wear.name=aqcl", *(word for key in sets for word in ("--set", key))]
+
+
+def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_path, words):
+    code, out, err = hyperctr(*words, "--over", "w=0.01:0.5", "--over", "positives=1,5", "--json")
+    assert code == 0, err
+    best = config.read(tmp_path / "found" / "best.toml", MODELS, worn=WORN)
+    assert json.loads(out) == vars(best.wear)
+    assert 0.01 <= best.wear.w <= 0.5 and best.wear.positives in (1, 5)
+    code, out, err = hyperctr("train", tmp_path / "found" / "best.toml", "--out", tmp_path / "run", "--json")
+    assert code == 0 and json.loads(out)["wear"] == "aqcl", err
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--over", "w=0:1"], "--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got 'w=0:1'"),
+        (["--over", "w=a,b"], "got 'w=a,b'"),
+        (["--over", "q=1:2"], "cannot search wear.q: aqcl has w"),
+        (["--objective", "loss"], "--objective is logloss or auc, got 'loss'"),
+        (["--set", "wear.name=aqlc"], "aqcl"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_one_line(hyperctr, words, more, says):
+    code, _, err = hyperctr(*words, *more)
+    assert code == 2 and says in err and len(err.strip().splitlines()) == 1

@@ -73,7 +73,7 @@ def test_a_run_of_lt4rec_leaves_its_tickets_and_reports_both_tasks(finished):
     assert [r["round"] for r in report["tickets"]["click"]["rounds"]] == [0, 1, 2]
     assert report["tickets"]["click"]["rounds"][2]["density"] == pytest.approx(0.2, abs=0.002)
     assert report["overlap"][-1]["layer"] == "all"
-    assert (folder / "history.csv").read_text().splitlines()[0].endswith("click_loss,conversion_loss,valid_mse")
+    assert (folder / "history.csv").read_text().splitlines()[0].endswith("click_loss,conversion_loss,valid_cvr_mse")
     opened = runs.open_run(folder)
     again = opened.prepared.scores(opened.model, "test")
     assert json.dumps(again) == json.dumps(report["test"])

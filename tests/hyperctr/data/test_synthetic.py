@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_world_and_another_does_not(preset):
         x, y = getattr(a.dataset.interactions, name), getattr(b.dataset.interactions, name)
         assert x.tolist() == y.tolist()
     assert a.probability.tolist() == b.probability.tolist()
-    for name in MODALITIES:
+    for name in a.dataset.items.modalities:
         assert (a.dataset.items.modalities[name] == b.dataset.items.modalities[name]).all()
         assert (a.dataset.items.present[name] == b.dataset.items.present[name]).all()
     assert a.dataset.interactions.item.tolist() != c.dataset.interactions.item.tolist()
@@ -256,13 +256,21 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
     assert data.interactions.num_users == w.dataset.interactions.num_users
     assert data.interactions.num_items == w.dataset.interactions.num_items
     assert data.interactions.logged_non_clicks
-    assert set(data.items.modalities) == set(MODALITIES)
-    for name in MODALITIES:
+    assert set(data.items.modalities) == set(() if preset == "fields" else MODALITIES)
+    for name in data.items.modalities:
         assert (data.items.modalities[name] == w.dataset.items.modalities[name]).all()
         assert data.items.present[name].tolist() == w.dataset.items.present[name].tolist()
     raw = pl.read_parquet(path / "interactions.parquet")
     assert raw["true_probability"].to_list() == w.probability.astype(np.float32).tolist()
-    assert data.interactions.context is None  # the extra column plays no role
+    if preset != "fields":
+        assert data.interactions.context is None  # the extra column plays no role
+        return
+    for kind in ("items", "users"):
+        found, made = getattr(data, kind), getattr(w.dataset, kind)
+        assert found.sizes == made.sizes and all((found.fields[name] == x).all() for name, x in made.fields.items())
+    assert (data.interactions.context == w.dataset.interactions.context).all()
+    for name in ("context_names", "context_sizes"):
+        assert getattr(data.interactions, name) == getattr(w.dataset.interactions, name)
 
 
 def test_the_cold_start_worlds_groups_tell_of_those_who_click_seldom_and_not_of_the_active():
@@ -303,3 +311,99 @@ def test_an_unknown_preset_is_refused_by_name():
 def test_a_world_of_almost_nobody_is_refused():
     with pytest.raises(ValueError, match="at least ten of 1000 users, got 0.001"):
         planted("drift", scale=0.001)
+
+
+def categories():
+    """Category and useful modality of every item, and what the logit of each row owes to user and item together."""
+    w = world("categories")
+    category = w.dataset.items.fields["category"] - 1
+    return w, category, w.useful[category]
+
+
+def nearest(x, of, count):
+    """Share of items whose features lie nearest to the mean of their own group."""
+    means = np.stack([x[of == g].mean(0) for g in range(count)])
+    return np.mean(np.square(x[:, None] - means).sum(2).argmin(1) == of)
+
+
+def test_every_modality_shows_the_category():
+    w, category, _ = categories()
+    assert w.useful.tolist() == [0, 0, 1, 1, 2, 2]
+    for name in MODALITIES:
+        assert nearest(w.dataset.items.modalities[name], category, 6) > 0.9
+
+
+def test_in_a_category_the_useful_modality_tells_what_is_liked_and_no_other_does():
+    w, category, useful = categories()
+    told = np.full(w.dataset.items.num_items, -1)
+    told[w.dataset.interactions.item] = w.cluster[:, 0]
+    shown = told >= 0
+    assert (told[shown] // 4 == useful[shown]).all()
+    for c in range(6):
+        for m, name in enumerate(MODALITIES):
+            of = (category == c) & shown
+            share = nearest(w.dataset.items.modalities[name][of], told[of] % 4, 4)
+            assert share > 0.95 if m == w.useful[c] else share < 0.7  # by chance 0.25; four means fit some of it
+
+
+def test_many_rows_of_the_end_are_of_items_without_training_rows():
+    w = planted("categories", scale=0.5)
+    log, parts = w.dataset.interactions, split(w.dataset.interactions)
+    cold = ~np.isin(log.item[parts.test], log.item[parts.train])
+    assert 0.08 < cold.mean() < 0.3
+
+
+def asked():
+    """The world `fields`; the category and topic of each row's item, and what the category asks for."""
+    w = world("fields")
+    category, topic = w.cluster.T
+    return w, category, topic, w.asked[category]
+
+
+def spread(probability, value, category):
+    """How far the mean probabilities of the values of something lie apart, the mean over categories."""
+    found = []
+    for c in np.unique(category):
+        means = [probability[(category == c) & (value == x)].mean() for x in np.unique(value[category == c])]
+        found.append(np.ptp(means))
+    return np.mean(found)
+
+
+def test_a_category_asks_for_one_field_and_no_other():
+    w, category, _, kind = asked()
+    log = w.dataset.interactions
+    fields = [x[log.user] for x in w.dataset.users.fields.values()]
+    for group, columns in ((0, fields), (1, [*log.context.T])):
+        for k, column in enumerate(columns):
+            mine = (kind == group) & (category % 6 == k)
+            others = kind == 2
+            few = column < np.quantile(column, 0.5)  # means over half of the values
+            assert spread(w.probability[mine], column[mine], category[mine]) > 0.7
+            assert spread(w.probability[others], few[others], category[others]) < 0.1
+
+
+def test_the_other_categories_ask_for_the_topic_of_the_latest_click():
+    w, category, topic, kind = asked()
+    log = w.dataset.interactions
+    latest, before = np.full(len(log), -1), {}
+    older, second = np.full(len(log), -1), {}
+    for row in range(len(log)):
+        user = log.user[row]
+        latest[row], older[row] = before.get(user, -1), second.get(user, -1)
+        if log.label[row]:
+            second[user], before[user] = before.get(user, -1), topic[row]
+    some = (kind == 2) & (older >= 0)
+    assert spread(w.probability[some], latest[some], category[some]) > 0.7
+    for first in range(8):  # the click before it says nothing more
+        mine = some & (latest == first)
+        means = [w.probability[mine & (older == x)].mean() for x in range(8)]
+        assert np.ptp(means) < 0.12
+    none = (kind < 2) & (latest >= 0)
+    assert spread(w.probability[none], latest[none] < 4, kind[none]) < 0.06
+
+
+def test_half_of_the_values_speak_for_a_click():
+    w, category, _, kind = asked()
+    for c in np.flatnonzero(w.asked < 2):
+        high = w.probability[category == c] > 0.5
+        assert 0.25 < high.mean() < 0.75

@@ -27,3 +27,10 @@ def test_rows_are_computed_at_once_where_gradients_are_wanted(monkeypatch):
     seen = []
     blockwise(lambda x: seen.append(len(x)) or x, 50, torch.randn(10))
     assert seen == [10]
+
+
+def test_rows_with_gradients_are_computed_in_blocks_where_that_is_asked_for():
+    seen, x = [], torch.randn(10, requires_grad=True)
+    blockwise(lambda x: seen.append(len(x)) or x * x, 25, x, training=100).sum().backward()
+    assert seen == [4, 4, 2]
+    torch.testing.assert_close(x.grad, 2 * x)

@@ -153,6 +153,12 @@ def test_history_is_spread_over_the_rows_of_its_query(vectors):
     assert vectors.fields(given)[:, -1, 0].tolist() == [5111, 104, 104, 5111]
 
 
+def test_as_many_queries_as_rows_in_another_order_are_spread_too():
+    given, x = batch([0, 1], [1, 0], [[0], [3]]), torch.tensor([[1.0], [2.0]])
+    assert given.spread(x) is x
+    assert replace(given, query=torch.tensor([1, 0])).spread(x).tolist() == [[2], [1]]
+
+
 def test_tables_of_ids_alone_have_two_fields():
     seen = torch.ones(3, dtype=torch.bool)
     made = Embed(Tables(num_users=3, num_items=3, modalities={}, present={}, seen_user=seen, seen_item=seen), 4)

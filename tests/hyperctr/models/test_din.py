@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyperctr.models import din
 from hyperctr.models.din import DIN, Activation
 
 
@@ -67,3 +68,17 @@ def test_clicks_on_unknown_items_are_no_clicks(ids, make):
     strangers = replace(batch, past=replace(batch.past, item=torch.full_like(batch.past.item, 28)))
     nobody = replace(batch, past=replace(batch.past, mask=torch.zeros_like(batch.past.mask)))
     torch.testing.assert_close(model(strangers).logit, model(nobody).logit)
+
+
+@pytest.mark.parametrize("activation", ["prelu", "dice"])
+def test_training_in_blocks_gives_what_all_rows_at_once_give(ids, make, monkeypatch, activation):
+    def trained(cached):
+        monkeypatch.setattr(din, "CACHED", cached)
+        torch.manual_seed(0)
+        model, batch = built(ids, activation=activation).train(), make()
+        logit = model(batch).logit
+        logit.square().sum().backward()
+        return [logit, *(p.grad for p in model.parameters())]
+
+    for a, b in zip(trained(1), trained(2**30), strict=True):
+        torch.testing.assert_close(a, b)

@@ -274,6 +274,18 @@ def test_candidates_of_one_query_score_as_in_queries_of_their_own():
         torch.testing.assert_close(model(shared).logit, own, rtol=1e-4, atol=1e-5)
 
 
+def test_items_start_from_their_log_odds():
+    log = random_log()
+    tables = replace(tables_of(log), item_log_odds=torch.linspace(-2, 2, ITEMS))
+    with_odds, without = (HyperCTR(Config(**SIZES), t) for t in (tables, tables_of(log)))
+    assert torch.equal(with_odds.item_bias.weight[:, 0], F.pad(tables.item_log_odds, (0, 1)))
+    with_odds.load_state_dict(without.state_dict() | {"item_bias.weight": with_odds.item_bias.weight})
+    batch = batch_of(log, 4)
+    seen = F.pad(tables.seen_item, (0, 1))[batch.item]
+    more = with_odds.eval()(batch).logit - without.eval()(batch).logit
+    torch.testing.assert_close(more, F.pad(tables.item_log_odds, (0, 1))[batch.item] * seen)
+
+
 def test_cold_users_are_alike_and_cold_items_differ_by_their_features():
     log = random_log()
     model = model_of(log)

@@ -1,0 +1,104 @@
+"""What the log says of every item at the start of each time slice, as levels of equal frequency; past events alone.
+
+A row reads the snapshot at the start of its own slice: events strictly before that moment, never those between it and
+the row. Numbers become levels, 0 to 99, whose edges are fitted on the training slices; level // 10 is the same cut into
+ten (MARN, WWW 2020, section 3.1.1). Level 100 is no history: an item without any event before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from graphs import TimeGrid
+from hyperctr.batch import LEVELS, Batch, Statistics
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.loader import Loader
+
+SAMPLE = 20_000  # training rows whose histories the edges of ages are fitted on, at most
+FITTED = 2**24  # numbers that the edges of a statistic are fitted on, at most
+
+
+def names(log: Interactions) -> tuple[str, ...]:
+    """The statistics that a log has: those of impressions only where they were logged."""
+    return ("clicks", "recency", *(("shows", "click_rate") if log.logged_non_clicks else ()))
+
+
+def numbers(log: Interactions, moments: np.ndarray) -> Iterator[np.ndarray]:
+    """Each statistic of every item from the events strictly before each moment.
+
+    Args:
+        log: the events.
+        moments: seconds, ascending.
+
+    Yields:
+        float64 [num_items, K] in the order of `names`: clicks; seconds since the last click; impressions; clicks an
+        impression. NaN where the item has none of the events that it is about.
+    """
+    clicks, shows, last = np.zeros(log.num_items), np.zeros(log.num_items), np.full(log.num_items, np.nan)
+    start = 0
+    for moment in moments:
+        end = max(start, int(np.searchsorted(log.time, moment, side="left")))
+        item, clicked = log.item[start:end], log.label[start:end] == 1
+        clicks += np.bincount(item[clicked], minlength=log.num_items)
+        shows += np.bincount(item, minlength=log.num_items)
+        np.fmax.at(last, item[clicked], log.time[start:end][clicked].astype(np.float64))
+        start = end
+        known = np.where((shows if log.logged_non_clicks else clicks) > 0, 1.0, np.nan)
+        columns = [clicks * known, moment - last]
+        if log.logged_non_clicks:
+            columns += [shows * known, clicks * known / np.maximum(shows, 1)]
+        yield np.stack(columns, 1)
+
+
+def edges(values: np.ndarray) -> np.ndarray:
+    """The 99 values that cut the others into 100 levels of equal frequency; level = number of edges below a value.
+
+    Equal values share a level. Without values all edges are 0.
+    """
+    values = np.sort(values[~np.isnan(values)])
+    if not len(values):
+        return np.zeros(LEVELS - 1)
+    return values[-(-np.arange(1, LEVELS) * len(values) // LEVELS) - 1]
+
+
+def fit(log: Interactions, grid: TimeGrid) -> np.ndarray:
+    """The edges of every statistic over the snapshots of the grid's slices, [K, 99]; give it training rows alone."""
+    step = max(1, len(grid) * log.num_items // FITTED)  # of a large catalogue every so many-th item
+    found = [x[::step] for x in numbers(log, grid.starts())]
+    return np.stack([edges(np.concatenate([x[:, k] for x in found])) for k in range(len(names(log)))])
+
+
+def snapshots(log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray) -> Statistics:
+    """The levels of every item at the start of each slice that begins no later than `upto`.
+
+    Args:
+        log: the events that may be known.
+        grid: the slices; those by `every` go on beyond its last one.
+        upto: seconds.
+        cuts: edges of the statistics, from `fit`.
+    """
+    count = len(grid) if grid.every is None else max(int(grid.slice_of([upto])[0]) + 1, 0)
+    starts = grid.starts(count)
+    level = np.full((count + 1, log.num_items + 1, len(cuts)), LEVELS, np.uint8)  # before all slices: no history
+    for n, found in enumerate(numbers(log, starts), 1):
+        for k, cut in enumerate(cuts):
+            known = ~np.isnan(found[:, k])
+            level[n, :-1, k][known] = np.searchsorted(cut, found[known, k], side="left")
+    return Statistics(names(log), torch.from_numpy(cuts), torch.from_numpy(starts), torch.from_numpy(level))
+
+
+def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:
+    """The edges of the ages of clicks, in seconds before the row, over the histories of training rows: int64 [99]."""
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+    found = [ages_of(loader.batch(rows[start : start + 1024])) for start in range(0, len(rows), 1024)]
+    return torch.from_numpy(edges(np.concatenate([np.empty(0), *found])).astype(np.int64))
+
+
+def ages_of(batch: Batch) -> np.ndarray:
+    """Seconds from each real click of the histories to its row."""
+    age = batch.time[batch.first][:, None] - batch.past.time
+    return age[batch.past.mask].numpy().astype(np.float64)

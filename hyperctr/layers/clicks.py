@@ -1,0 +1,25 @@
+"""The clicks of a user in order, read into one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LastState(nn.GRU):
+    """The state of a GRU behind the last real click: MARN's BaseModel, section 4.5.
+
+    Args:
+        dim: width of a click.
+        state: width of the state.
+    """
+
+    def __init__(self, dim: int, state: int):
+        super().__init__(dim, state, batch_first=True)
+
+    def forward(self, clicks: Tensor, mask: Tensor) -> Tensor:
+        """[Q, T, dim] and [Q, T] -> [Q, state]; zero for an empty history."""
+        states, _ = super().forward(clicks)
+        length = mask.sum(1)
+        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
+        return last * (length > 0)[:, None]

@@ -1,0 +1,99 @@
+"""DUPN, Deep User Perception Network (KDD 2018, arXiv 1805.10727): an LSTM whose gates read each click's property.
+
+Where we differ from the paper, and why:
+- There is no search query in a click log: the candidate stands in its place, in the attention.
+- One task, the click; the other four of the paper have no labels here.
+- Modalities are put side by side, as MARN's Table 2 has it; an absent one is zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.behaviour import Property
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.modal import FIELD, Modalities
+from hyperctr.layers.profile import Profile
+from hyperctr.layers.ranges import check_shares, check_sizes
+from hyperctr.layers.relevance import Relevance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of DUPN."""
+
+    modalities: tuple[str, ...] = ()
+    """Those to read: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    dim: int = 16
+    """Width of each modality's vector."""
+    state: int = 64
+    """Width of the LSTM's state."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths of the network on top."""
+    dropout: float = 0.0
+    """Share of activations dropped there."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "state", "hidden")
+        check_shares(self, "dropout")
+
+
+class PropertyLSTM(nn.Module):
+    """An LSTM whose input, forget and output gates read a click's property too; the new content does not.
+
+    Blocks stand in torch's order: input, forget, new content, output.
+    """
+
+    def __init__(self, dim: int, state: int, property: int):
+        super().__init__()
+        self.item, self.state = nn.Linear(dim, 4 * state), nn.Linear(state, 4 * state)
+        self.property = nn.Linear(property, 3 * state, bias=False)
+
+    def forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        """The states behind each click, [Q, T, d] and [Q, T, p] -> [Q, T, state]."""
+        width = self.state.in_features
+        gates = self.property.weight
+        of_property = torch.cat([gates[: 2 * width], torch.zeros_like(gates[:width]), gates[2 * width :]])
+        matrices = [torch.cat([self.item.weight, of_property], 1), self.state.weight, self.item.bias, self.state.bias]
+        start = clicks.new_zeros(1, len(clicks), width)
+        x = torch.cat([clicks, property], 2)
+        return torch.lstm(x, [start, start], matrices, True, 1, 0.0, self.training, False, True)[0]
+
+
+class DUPN(nn.Module):
+    """logit = w^T MLP[sum_t a_t h_t ; candidate ; profile] + b, with a from [h_t ; p_t] and the candidate."""
+
+    Config = Config
+    reads_slices = False
+    reads_statistics = True
+    reads_titles = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.modalities = Modalities(tables, config.modalities, config.dim)
+        width = len(self.modalities) * config.dim
+        self.property = Property(tables)
+        self.lstm = PropertyLSTM(width, config.state, Property.width)
+        self.relevance = Relevance(config.state + Property.width, width)
+        self.profile = Profile(tables, FIELD)
+        self.top = mlp(config.state + width + self.profile.width, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        items = self.modalities.distinct(batch)
+        vectors, _ = self.modalities(items.item, items.snapshot)
+        item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
+        property = self.property(batch)
+        states = self.lstm(clicks, property)
+        user = self.relevance(torch.cat([states, property], 2), item, batch.past.mask, batch.query, states)
+        return self.top(torch.cat([user, item, self.profile(batch)], 1))

@@ -1,0 +1,290 @@
+"""MARN, Multimodal Adversarial Representation Network (WWW 2020, arXiv 2003.07162): what each modality says alone.
+
+Every modality of an item is split into what it alone says (specific) and what all say (invariant). Specific parts are
+weighed by an attention that only they decide and added up; invariant parts are learned against a discriminator that
+must not tell their modality, and joined by their maximum. Two discriminators: D0 says how much a modality's invariant
+part still shows its modality, and its weight falls with it; D1 is the one to be confused, and tells specific parts
+apart. The clicks are read by a GRU whose update gate knows each one's kind and age (APGRU), and by an attention of the
+candidate.
+
+Four objectives (Eq. 10) have one backward pass; what each of them trains is decided by where the graph is cut:
+
+| objective       | trains                                         | is kept from                     |
+|-----------------|------------------------------------------------|----------------------------------|
+| L_CTR           | everything but the discriminators              | D0 (w is a constant), D1         |
+| lambda * L_Ds   | D1 and the specific projections S_m            | the embeddings E                 |
+| L_D0            | D0                                             | the invariant projection I, E    |
+| lambda * L_ADV  | D1, and I with the gradient reversed           | E, D0                            |
+
+Where we differ from the paper, and why:
+- Eq. (7) and (9) write log D1 without a class: it is that of the modality. Sums over modalities are means over the
+  present (item, modality) pairs, an item counting as often as it stands in the batch.
+- The degrees w multiply the likelihood, as Eq. (7) and its optimum (8) have it, not the features before D1, as the
+  sentence above it says; where the maximum is taken they multiply the features.
+- D_s, whose matrix the paper shares with D1, is D1. A discriminator is one linear map, S_m and I are one and a ReLU.
+- "CONC" adds the projected modalities up, as the paper says of it, whatever its name (`fusion="sum"`).
+- An absent modality takes no part in the sum, the maximum and the losses. Title vectors are learned: no data set here
+  brings pretrained words. Statistics are those at the start of the row's time slice, so an item's vector depends on the
+  item and the slice alone.
+- The network on top reads the user's id and fields and the context too, as the other models here do.
+- Adam, as all models here; the paper has AdaGrad with step size 0.1. Set `train.l2` to 0 for the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.behaviour import Property
+from hyperctr.layers.blocks import blockwise
+from hyperctr.layers.clicks import LastState
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.modal import FIELD, BatchItems, Maps, Modalities
+from hyperctr.layers.profile import Profile
+from hyperctr.layers.ranges import check_shares, check_sizes
+from hyperctr.layers.relevance import Relevance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of MARN, and the switches of its Table 3."""
+
+    modalities: tuple[str, ...] = ()
+    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    dim: int = 64
+    """Width of e, s, c, of an item's vector and of the GRU's state; the paper has 256."""
+    fusion: Literal["sum", "maf"] = "maf"
+    """Modalities added up (CONC), or their specific parts weighed by attention (MAF), Eq. (2)-(3)."""
+    adversary: Literal["none", "single", "double"] = "double"
+    """No invariant part; one learned against D1 alone (ADV); or with D0's degrees (DDMA). Needs MAF."""
+    behaviour: Literal["gru", "apgru"] = "apgru"
+    """The last state of a GRU (BaseModel), or a GRU that reads each click's property, and attention (APGRU)."""
+    weight: float = 0.05
+    """lambda_0, which lambda rises to; the paper's best of 0.01 to 1.8."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths of the network on top; the paper's for Amazon, (512, 256) for Taobao."""
+    dropout: float = 0.0
+    """Share of activations dropped there; the paper mentions none."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "hidden")
+        check_shares(self, "dropout")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"model.weight must be a number, at least 0, got {self.weight}")
+        if self.fusion == "sum" and self.adversary != "none":
+            raise ValueError('model.fusion="sum" has no invariant parts, use it with model.adversary="none"')
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.scale * gradient, None
+
+
+def reversed_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
+    """x itself, whose gradient is multiplied by -scale: the gradient reversal layer between I and D1."""
+    return _Reversed.apply(x, scale)
+
+
+def ramp(progress: float) -> float:
+    """lambda / lambda_0 = 2 / (1 + e^(-10 p)) - 1, from 0 at p = 0 to 1 at p = 1: section 4.1."""
+    return 2 / (1 + math.exp(-10 * min(progress, 1.0))) - 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What items are made of; M modalities, U items. None where the ablation has no such part.
+
+    Attributes:
+        present: whether the item has the modality, [M, U].
+        embedded: e^m, [M, U, d].
+        specific: s^m, [M, U, d]. attention: Eq. (3), in (-1, 1), [M, U, d].
+        invariant: c^m, [M, U, d]. degree: w^m, in [0, 1], [M, U].
+        own: s, the weighed sum, [U, d]. common: c, the maximum, [U, d].
+        vector: rep, [U, d].
+    """
+
+    present: Tensor
+    embedded: Tensor
+    specific: Tensor | None
+    attention: Tensor | None
+    invariant: Tensor | None
+    degree: Tensor | None
+    own: Tensor
+    common: Tensor | None
+    vector: Tensor
+
+
+class APGRU(nn.Module):
+    """A GRU whose update gate alone reads a click's property, section 3.4.1.
+
+    h_t = (1 - u) h_(t-1) + u n with u = sigma(W^u rep + P^u p + U^u h + b^u). torch's gate z is 1 - u: the same with
+    the signs of W^u, P^u, U^u and b^u turned. Blocks stand in torch's order: reset, z, new state.
+    """
+
+    def __init__(self, dim: int, property: int):
+        super().__init__()
+        self.item, self.state = nn.Linear(dim, 3 * dim), nn.Linear(dim, 3 * dim)
+        self.property = nn.Linear(property, dim, bias=False)
+        for linear in (self.item, self.state):
+            nn.init.zeros_(linear.bias)
+            for block in linear.weight.chunk(3):
+                nn.init.xavier_uniform_(block)
+        nn.init.xavier_uniform_(self.property.weight)
+
+    def forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        """The states behind each click, [Q, T, d] and [Q, T, p] -> [Q, T, d]."""
+        d = clicks.shape[2]
+        weight = torch.cat([self.item.weight, F.pad(self.property.weight, (0, 0, d, d))], 1)
+        matrices = [weight, self.state.weight, self.item.bias, self.state.bias]
+        x, start = torch.cat([clicks, property], 2), clicks.new_zeros(1, len(clicks), d)
+        return torch.gru(x, start, matrices, True, 1, 0.0, self.training, False, True)[0]
+
+
+class MARN(nn.Module):
+    """logit = w^T MLP[u ; rep ; profile] + b, with rep the candidate's vector and u the user's."""
+
+    Config = Config
+    reads_slices = False
+    reads_statistics = True
+    reads_titles = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        d, self.config, self.steps = config.dim, config, tables.steps
+        self.modalities = Modalities(tables, config.modalities, d)  # E
+        m = len(self.modalities)
+        if config.fusion == "maf":
+            self.specific, self.weigh = Maps(m, d, d), Maps(m, d, d)  # S_m; W_m of Eq. (3)
+        if config.adversary != "none":
+            self.invariant, self.second = _xavier(d, d), _xavier(d, m)  # I, D1 and D_s
+        if config.adversary == "double":
+            self.first = _xavier(d, m)  # D0
+        if config.behaviour == "apgru":
+            self.property, self.gru, self.relevance = Property(tables), APGRU(d, Property.width), Relevance(d, d)
+        else:
+            self.gru = LastState(d, d)
+        self.profile = Profile(tables, FIELD)
+        self.top = mlp(2 * d + self.profile.width, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))  # training steps so far
+
+    def forward(self, batch: Batch) -> Output:
+        items = self.modalities.distinct(batch)
+        if not self._learns(batch):
+            hidden = self.read(batch, *items.spread(self.vectors(items.item, items.snapshot)))
+            return Output(self.out(hidden).squeeze(1), hidden=hidden)
+        parts = self.encode(items.item, items.snapshot)
+        hidden = self.read(batch, *items.spread(parts.vector))
+        penalty, measured = self._penalty(parts, items)
+        return Output(self.out(hidden).squeeze(1), penalty, measured, hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        items = self.modalities.distinct(batch)
+        return self.read(batch, *items.spread(self.vectors(items.item, items.snapshot)))
+
+    # --- an item -----------------------------------------------------------------------------------------------------
+
+    def vectors(self, item: Tensor, snapshot: Tensor) -> Tensor:
+        """rep of items [U] as of snapshots [U] of the statistics: [U, d]."""
+
+        def encode(item: Tensor, snapshot: Tensor) -> Tensor:
+            return self.encode(item, snapshot).vector
+
+        return blockwise(encode, 8 * len(self.modalities) * self.config.dim, item, snapshot)
+
+    def encode(self, item: Tensor, snapshot: Tensor) -> Parts:
+        """Everything between the modalities of items [U] and their vectors."""
+        e, present = self.modalities(item, snapshot)
+        there = present[:, :, None]
+        if self.config.fusion == "sum":
+            vector = e.sum(0)  # absent ones are zero
+            return Parts(present, e, None, None, None, None, vector, None, vector)
+        s = self.specific(e).relu()
+        attention = self.weigh(s).tanh()  # (3)
+        own = (attention * s * there).sum(0)  # (2)
+        if self.config.adversary == "none":
+            return Parts(present, e, s, attention, None, None, own, None, own)
+        c = self.invariant(e).relu()
+        degree = self._degree(c)
+        common = (degree[:, :, None] * c * there).amax(0)  # none of it is below 0: what is absent never wins
+        return Parts(present, e, s, attention, c, degree, own, common, own + common)
+
+    def _degree(self, c: Tensor) -> Tensor:
+        """w^m = 1 - D0^m(c^m), a constant to all who read it: [M, U, d] -> [M, U]."""
+        if self.config.adversary == "single":
+            return c.new_ones(c.shape[:2])
+        return 1 - _of_own(self.first(c.detach()).softmax(2)).detach()
+
+    # --- the objectives ----------------------------------------------------------------------------------------------
+
+    def objectives(self, parts: Parts, count: Tensor) -> dict[str, Tensor]:
+        """L_Ds, L_D0 and -L_ADV of Eq. (10) without lambda, means over present modalities of items that count so often.
+
+        Args:
+            parts: of U items.
+            count: how often each stands in the batch, [U].
+        """
+        weight = parts.present * count
+        weight = weight / weight.sum().clamp(min=1)
+        e, found = parts.embedded.detach(), {}
+        found["specific"] = _told(self.second(self.specific(e).relu()), weight)
+        if self.config.adversary == "double":
+            found["first"] = _told(self.first(parts.invariant.detach()), weight)
+        found["adversarial"] = _told(self.second(reversed_gradient(self.invariant(e).relu())), weight * parts.degree)
+        return found
+
+    def _learns(self, batch: Batch) -> bool:
+        return self.training and self.config.adversary != "none" and not batch.view
+
+    def _penalty(self, parts: Parts, items: BatchItems) -> tuple[Tensor, dict[str, float]]:
+        """lambda L_Ds + L_D0 - lambda L_ADV, and what is logged of them; a step forward for lambda."""
+        share = self.config.weight * ramp(int(self.step) / max(self.steps, 1))
+        self.step += 1
+        found = self.objectives(parts, items.count)
+        penalty = share * (found["specific"] + found["adversarial"]) + found.get("first", 0.0)
+        return penalty, {name: x.item() for name, x in found.items()} | {"lambda": share}
+
+    # --- a user and a candidate --------------------------------------------------------------------------------------
+
+    def read(self, batch: Batch, item: Tensor, clicks: Tensor) -> Tensor:
+        """The last hidden vector for the vectors of candidates [B, d] and of clicks [Q, T, d], whoever made them."""
+        user = self.user(batch, item, clicks)
+        return self.top(torch.cat([user, item, self.profile(batch)], 1))
+
+    def user(self, batch: Batch, item: Tensor, clicks: Tensor) -> Tensor:
+        """The user's vector for each candidate, section 3.4.1: [B, d]; zero without a click."""
+        if self.config.behaviour == "gru":
+            return batch.spread(self.gru(clicks, batch.past.mask))
+        states = self.gru(clicks, self.property(batch))
+        return self.relevance(states, item, batch.past.mask, batch.query, states)
+
+
+def _xavier(dim: int, width: int) -> nn.Linear:
+    linear = nn.Linear(dim, width)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _of_own(x: Tensor) -> Tensor:
+    """What is said of each modality about itself: [M, U, M] -> [M, U]."""
+    return x.diagonal(dim1=0, dim2=2).T
+
+
+def _told(score: Tensor, weight: Tensor) -> Tensor:
+    """Cross entropy of telling each modality by its scores [M, U, M], weighed by [M, U] and added up."""
+    return -(_of_own(score.log_softmax(2)) * weight).sum()

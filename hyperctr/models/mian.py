@@ -1,0 +1,385 @@
+"""MIAN, Multi-Interactive Attention Network (WSDM 2021, arXiv 2012.06968): the candidate meets each group of fields.
+
+Four groups are embedded: the candidate, the clicks before it, the user and the context. A Transformer block reads the
+clicks; one rule of attention lets the candidate weigh clicks, user fields and context fields in turn; a last attention
+weighs the three results and the four groups as they were; a small network reads their sum.
+
+Where we differ from the paper, and why:
+- The block has residual connections and a second normalisation, over each click's own entries: Eq. (3)-(5) print
+  neither, but the works on Pre-LN Transformers that the paper follows mean both.
+- W_t, W_u^j and W_c^k, called matrices, are vectors, one an index: a softmax needs one number a key. The index of a
+  click counts from the latest, so that a short history is weighed by the same vectors as the end of a long one; nothing
+  else tells the model the order of clicks. With one vector for all (`weights="shared"`) tanh keeps the order of the
+  keys whoever the candidate is.
+- Eq. (15) adds seven parts that Eq. (14) leaves at seven widths: each has a linear map to one width first. e_b is the
+  mean of the clicks; P, the pooling of what is one vector already, changes nothing.
+- The softmax over two classes of Eq. (17) is the sigmoid of the difference of its two numbers: one number here.
+- Without clicks R_ibim is [e_i; 0]; a data set without context has no parts of it. A click on an unknown item is a
+  click whose vector is zero, and so is an unknown field.
+- "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows: on whole tables it would wipe
+  out rare ids, and on matrices (`l2_dense`) it keeps small data from being learned. `train.l2` comes on top.
+- The last bias starts at the log-odds of a click, not at zero: the first steps learn how rare clicks are and nothing
+  else, and would switch off some of the few units on top for good.
+- Heads must divide an item's width; where they do not, one map, shared by candidate and clicks, widens both.
+- Numbers (Eq. 2) are read in classes, as all fields here. A modality is one more part of an item's vector.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from graphs.dropout import Dropout
+from hyperctr.batch import Batch, History, Output, Tables, spread
+from hyperctr.layers.blocks import blockwise
+from hyperctr.layers.embed import Embed, Table
+from hyperctr.layers.heads import attend
+from hyperctr.layers.mlp import mlp
+from hyperctr.layers.ranges import check_shares, check_sizes
+
+PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
+"""What Eq. (14) puts together, in its order: candidate, context, behaviours and user as they are, then each
+interaction of the candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of MIAN, and what its ablations leave out."""
+
+    dim: int = 16
+    """Width of a field's vector; the paper does not say. An item is as many times wider as it has parts."""
+    history: int = 30
+    """Last clicks that are read, of those that the batch holds; each has its own attention vector."""
+    encoder: Literal["pre_ln", "post_ln", "none"] = "pre_ln"
+    """The block that reads the clicks, Table 4: normalised before each part, after it, or no block."""
+    heads: int = 8
+    """Subspaces of the self-attention."""
+    weights: Literal["per_index", "shared"] = "per_index"
+    """An attention vector for each index, as the subscripts say, or one for all."""
+    global_dim: int = 64
+    """Width to which the parts of the global attention are brought; the paper does not say."""
+    hidden: tuple[int, ...] = (32, 8)
+    """Widths of the network on top."""
+    std: float = 0.02
+    """Of every weight at the start, a normal cut at two of it. Small data learn sooner from 0.1."""
+    dropout: float = 0.2
+    """Share of activations dropped behind self-attention, feed-forward network and each layer on top."""
+    l2_embedding: float = 1e-3
+    """Penalty on half the squares of the table rows that a row of the batch looks up, a mean over rows."""
+    l2_dense: float = 0.0
+    """Penalty on half the squares of all matrices but the tables. With the paper's 0.001 small data are not learned:
+    the layers are many and their weights small, so that all shrink to zero before any of them sees a signal."""
+    ibim: bool = True
+    """Whether the candidate interacts with the clicks, Table 3; the block goes with it."""
+    iuim: bool = True
+    """Whether the candidate interacts with the user's fields."""
+    icim: bool = True
+    """Whether the candidate interacts with the context."""
+    gim: bool = True
+    """Whether the parts are weighed and added; if not, they stand side by side in front of the network."""
+    keep_raw: bool = True
+    """Whether a group whose interaction is left out stays as it is; the paper says both."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "history", "heads", "global_dim", "hidden")
+        check_shares(self, "dropout")
+        if not 0 < self.std < math.inf:
+            raise ValueError(f"model.std must be a number above 0, got {self.std}")
+        for name, value in (("encoder", ("pre_ln", "post_ln", "none")), ("weights", ("per_index", "shared"))):
+            if getattr(self, name) not in value:
+                raise ValueError(f"model.{name} must be one of {', '.join(value)}, got {getattr(self, name)}")
+        for name in ("l2_dense", "l2_embedding"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name} must be a number, at least 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The four groups of a batch, embedded: Eq. (1)-(2).
+
+    Attributes:
+        item: the candidates' parts side by side, [B, P f].
+        clicks: the same of the clicks, latest first, zero where the mask is False, [Q, T, P f]. mask: [Q, T].
+        query: of each row, [B].
+        user: id and fields, [B, J, f].
+        context: [B, K, f].
+    """
+
+    item: Tensor
+    clicks: Tensor
+    mask: Tensor
+    query: Tensor
+    user: Tensor
+    context: Tensor
+
+
+class Encoder(nn.Module):
+    """One Transformer block over the clicks: Eq. (3)-(5).
+
+    Args:
+        dim: width of a click, a multiple of `heads`.
+        heads: subspaces.
+        pre: whether each part reads normalised clicks (Pre-LN), or its sum with what it read is normalised (post-LN).
+        dropout: share dropped behind self-attention and feed-forward network.
+    """
+
+    def __init__(self, dim: int, heads: int, pre: bool, dropout: float):
+        super().__init__()
+        self.heads, self.pre = heads, pre
+        self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
+        self.project = nn.Linear(dim, 3 * dim, bias=False)  # W^Q, W^K, W^V of all heads
+        self.joined = nn.Linear(dim, dim, bias=False)  # W^O
+        self.wide, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)  # W_1, W_2
+        self.drop = Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[Q, T, d] and [Q, T] -> [Q, T, d]; what stands where the mask is False means nothing."""
+        first, second = self.norms  # (3)
+        if self.pre:
+            x = x + self.drop(self.attend(first(x), mask))
+            return x + self.drop(self.feed(second(x)))
+        x = first(x + self.drop(self.attend(x, mask)))
+        return second(x + self.drop(self.feed(x)))
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Eq. (4): every click reads the real ones."""
+        return self.joined(attend(self.project(x), mask, self.heads))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Eq. (5)."""
+        return self.narrow(self.wide(x).relu_())
+
+
+class FieldAttention(nn.Module):
+    """R = sum_k a_k V_k with a = softmax_k tanh(V_k w_k + b_k) and V_k = [e_i; z_k]: Eq. (6)-(9), (10)-(11), (12)-(13).
+
+    No V is ever built: V_k w_k = e_i w_k^item + z_k w_k^key, and as the weights add up to 1, R = [e_i; sum_k a_k z_k].
+
+    Args:
+        count: keys there are at most, each with a vector of its own; None: one vector for all.
+        item_dim, dim: widths of the candidate and of a key.
+    """
+
+    def __init__(self, count: int | None, item_dim: int, dim: int):
+        super().__init__()
+        self.of_item = nn.Parameter(torch.empty(count or 1, item_dim))
+        self.of_key = nn.Parameter(torch.empty(count or 1, dim))
+        self.bias = nn.Parameter(torch.zeros(count or 1))
+
+    def weigh(self, item: Tensor, own: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Eq. (7), (8): candidates [B, d] and what `of_keys` gives for them [B, n] -> [B, n].
+
+        Zero where the mask [B, n] is False, so a row without any key has no weight at all.
+        """
+        score = torch.tanh(item @ self.of_item[: own.shape[1]].T + own)
+        if mask is None:
+            return score.softmax(1)
+        return score.masked_fill(~mask, torch.finfo(score.dtype).min).softmax(1) * mask
+
+    def of_keys(self, keys: Tensor) -> Tensor:
+        """What a key itself adds to its score: [n, k, f] -> [n, k]."""
+        n = keys.shape[1]
+        return (keys * self.of_key[:n]).sum(2) + self.bias[:n]
+
+    def forward(
+        self, item: Tensor, keys: Tensor, mask: Tensor | None = None, query: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Weigh the keys by the candidate.
+
+        Args:
+            item: [B, d].
+            keys: [B, n, f]; or [Q, n, f], and the row of it that each candidate weighs.
+            mask: True for real keys, as many as there are; None: all are.
+            query: [B].
+
+        Returns:
+            R [B, d + f] and the weights [B, n]. Without a real key R = [e_i; 0].
+        """
+        own = self.of_keys(keys)
+        if query is None:
+            weight = self.weigh(item, own, mask)
+            return torch.cat([item, torch.bmm(weight[:, None], keys).squeeze(1)], 1), weight
+        weight = self.weigh(item, spread(own, query), None if mask is None else spread(mask, query))
+
+        def pool(weight: Tensor, query: Tensor) -> Tensor:
+            return torch.bmm(weight[:, None], spread(keys, query)).squeeze(1)
+
+        found = blockwise(pool, keys.shape[1] * keys.shape[2], weight, query)
+        return torch.cat([item, found], 1), weight
+
+
+class GIM(nn.Module):
+    """R_g = sum_l a_l q_l with a = softmax_l tanh(q_l w_l + b_l), q_l the part r_l brought to one width: Eq. (14)-(15).
+
+    As tanh lies in (-1, 1), no weight leaves `bounds`.
+
+    Args:
+        widths: of the parts.
+        dim: the one width.
+    """
+
+    def __init__(self, widths: list[int], dim: int):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(width, dim) for width in widths)
+        self.vector, self.bias = nn.Parameter(torch.empty(len(widths), dim)), nn.Parameter(torch.zeros(len(widths)))
+
+    def forward(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """L tensors [B, width] -> R_g [B, dim] and the weights [B, L]."""
+        q, score = self.score(parts)
+        weight = score.softmax(1)
+        return torch.bmm(weight[:, None], q).squeeze(1), weight
+
+    def score(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The parts at one width [B, L, dim] and their scores in front of the softmax [B, L]."""
+        q = torch.stack([linear(r) for linear, r in zip(self.maps, parts, strict=True)], 1)
+        return q, torch.tanh((q * self.vector).sum(2) + self.bias)
+
+
+class MIAN(nn.Module):
+    """logit = w^T MLP(R_g) + b, Eq. (14)-(17); `PARTS` says what R_g is made of, `parts` what is left of it."""
+
+    Config = Config
+    reads_slices = False
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.config = config
+        self.embed = embed = Embed(tables, config.dim)
+        columns = list(tables.context_sizes)
+        self.user_fields = ("user", *tables.user_sizes, *tables.of_user)  # names, in the order of the vectors
+        self.context_fields = tuple(name for name in columns if name not in tables.of_user)
+        self.user_at = [columns.index(name) for name in tables.of_user]  # columns of the context of either group
+        self.context_at = [columns.index(name) for name in self.context_fields]
+        dim, heads, raw = config.dim, config.heads, config.keep_raw
+        num_user, num_context = len(self.user_fields), len(self.context_fields)
+        width = embed.item_parts * dim
+        wide = -(-width // heads) * heads
+        self.widen = nn.Linear(width, wide, bias=False) if wide != width else nn.Identity()
+
+        def attention(keys: int, dim: int) -> FieldAttention:
+            return FieldAttention(None if config.weights == "shared" else keys, wide, dim)
+
+        blocks, icim = config.ibim and config.encoder != "none", config.icim and num_context > 0
+        self.encoder = Encoder(wide, heads, config.encoder == "pre_ln", config.dropout) if blocks else None
+        self.ibim = attention(config.history, wide) if config.ibim else None
+        self.iuim = attention(num_user, dim) if config.iuim else None
+        self.icim = attention(num_context, dim) if icim else None
+        widths = [
+            wide,
+            (config.icim or raw) * num_context * dim,
+            (config.ibim or raw) * wide,
+            (config.iuim or raw) * num_user * dim,
+            config.ibim * 2 * wide,
+            config.iuim * (wide + dim),
+            icim * (wide + dim),
+        ]  # 0: left out
+        self.widths = {part: width for part, width in zip(PARTS, widths, strict=True) if width}
+        self.parts = tuple(self.widths)
+        widths = [*self.widths.values()]
+        self.gim = GIM(widths, config.global_dim) if config.gim else None
+        self.top = mlp(config.global_dim if config.gim else sum(widths), config.hidden, config.dropout)
+        self.out = nn.Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+        _truncated(self, config.std)
+        if 0 < tables.click_rate < 1:
+            nn.init.constant_(self.out.bias, math.log(tables.click_rate / (1 - tables.click_rate)))
+
+    def forward(self, batch: Batch) -> Output:
+        groups = self.groups(batch)  # (1), (2)
+        parts, _ = self.interact(groups)  # (3)-(14)
+        hidden, _ = self.join(parts)  # (15), (16)
+        penalty = self.penalty(groups) if self.training and not batch.view else 0.0
+        return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)  # (17)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        return self.join(self.interact(self.groups(batch))[0])[0]
+
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """What each row attends to, a share of 1 of each: of "clicks" [B, T], latest first, all zero without a click;
+        of "user" fields [B, J]; of "context" [B, K]; of "parts" [B, L]. Without what the configuration leaves out."""
+        parts, weights = self.interact(self.groups(batch))
+        _, weight = self.join(parts)
+        return weights if weight is None else weights | {"parts": weight}
+
+    def groups(self, batch: Batch) -> Groups:
+        """Eq. (1)-(2): candidate, clicks, user and context of a batch."""
+        past = latest(batch.past, self.config.history)
+        item, clicks, user, moments = self.embed.groups(replace(batch, past=past))
+        user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
+        return Groups(item, clicks, past.mask, batch.query, user, context)
+
+    def read(self, groups: Groups) -> tuple[Tensor, Tensor]:
+        """Eq. (3)-(5): the clicks behind the block [Q, T, d], and their mean in front of it [Q, d], zero of none."""
+        clicks = self.widen(groups.clicks)
+        mean = clicks.sum(1) / groups.mask.sum(1, keepdim=True).clamp(min=1)
+        return clicks if self.encoder is None else self.encoder(clicks, groups.mask), mean
+
+    def interact(self, groups: Groups) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Eq. (3)-(14).
+
+        Returns:
+            what `parts` names, [B, width] each; and the weights of the clicks, the user's fields and the context.
+        """
+        item = self.widen(groups.item)
+        states, mean = self.read(groups)  # (3)-(5)
+        parts = {"e_i": item, "e_b": spread(mean, groups.query), "e_u": groups.user.flatten(1)}
+        parts["e_c"], weights = groups.context.flatten(1), {}
+        if self.ibim is not None:
+            parts["R_ibim"], weights["clicks"] = self.ibim(item, states, groups.mask, groups.query)  # (6)-(9)
+        if self.iuim is not None:
+            parts["R_iuim"], weights["user"] = self.iuim(item, groups.user)  # (10), (11)
+        if self.icim is not None:
+            parts["R_icim"], weights["context"] = self.icim(item, groups.context)  # (12), (13)
+        return [parts[part] for part in self.parts], weights  # (14)
+
+    def join(self, parts: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Eq. (15), (16): the last hidden vector [B, hidden[-1]], and the weights of the parts, None without GIM."""
+        if self.gim is None:
+            return self.top(torch.cat(parts, 1)), None
+        joined, weight = self.gim(parts)
+        return self.top(joined), weight
+
+    def penalty(self, groups: Groups) -> Tensor | float:
+        """Half the squares of what training keeps small: matrices, and the rows looked up; see `Config`."""
+        dense = rows = 0.0
+        if self.config.l2_dense:
+            tables = {id(m.weight) for m in self.modules() if isinstance(m, Table)}
+            dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
+        if self.config.l2_embedding:
+            own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
+            item, clicks = (x[..., :own] if self.embed.modalities else x for x in (groups.item, groups.clicks))
+            of_click = spread((clicks * clicks).sum((1, 2)), groups.query)
+            rows = (sum((x * x).sum() for x in (item, groups.user, groups.context)) + of_click.sum()) / len(item)
+        return (self.config.l2_dense * dense + self.config.l2_embedding * rows) / 2
+
+
+def bounds(count: int) -> tuple[float, float]:
+    """Least and largest weight that tanh allows a part of Eq. (15), of so many: 0.022 and 0.552 of seven."""
+    return 1 / (1 + (count - 1) * math.e**2), math.e**2 / (math.e**2 + count - 1)
+
+
+def latest(past: History, most: int) -> History:
+    """The last clicks of each query, `most` of them at most, the latest first."""
+    place = past.mask.sum(1, keepdim=True) - 1 - torch.arange(min(past.mask.shape[1], most), device=past.mask.device)
+
+    def column(x: Tensor) -> Tensor:
+        return x.gather(1, place.clamp(min=0))
+
+    return History(column(past.item), place >= 0, column(past.time))
+
+
+def _truncated(model: nn.Module, std: float) -> None:
+    """Start as the paper does: matrices normal, cut at two deviations, biases zero, unknown rows zero."""
+    for p in model.parameters():
+        if p.ndim == 2:
+            nn.init.trunc_normal_(p, std=std, a=-2 * std, b=2 * std)
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, Table):
+            nn.init.zeros_(module.weight[-1])

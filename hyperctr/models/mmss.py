@@ -1,0 +1,102 @@
+"""MMSS, modality attention and image filters (IJCAI 2018): pictures count as far as the words say they do.
+
+The paper summarises sentences that have a picture. A filter read off text and picture scales the picture's vector; an
+attention over the modalities then weighs all of them. Of it an item's vector is made here, for MARN's Table 2.
+
+Where we differ from the paper, and why:
+- Filtered are the data's features but for those of text: an item may have a sound besides a picture. The text is the
+  title, else a modality named textual or text, else the ids.
+- The filter reads one vector of each, not the states of an encoder and the last of a decoder: nothing is generated.
+- MARN does not say who reads the clicks: the GRU of its BaseModel does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.clicks import LastState
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.modal import FIELD, Modalities
+from hyperctr.layers.profile import Profile
+from hyperctr.layers.ranges import check_shares, check_sizes
+from hyperctr.layers.relevance import masked_softmax
+
+TEXT = ("title", "textual", "text", "ids")
+"""What may be the text, the first that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of MMSS."""
+
+    modalities: tuple[str, ...] = ()
+    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    dim: int = 64
+    """Width of a modality's vector, of an item's and of the GRU's state."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths of the network on top."""
+    dropout: float = 0.0
+    """Share of activations dropped there."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "hidden")
+        check_shares(self, "dropout")
+
+
+class FilteredAttention(nn.Module):
+    """Filter g = sigmoid(W [text ; image] + b) on each image; then sum_m softmax_m(v^T tanh(V x^m + b)) x^m.
+
+    Args:
+        names: of the modalities.
+        dim: width of their vectors.
+    """
+
+    def __init__(self, names: tuple[str, ...], dim: int):
+        super().__init__()
+        self.text = names.index(next((name for name in TEXT if name in names), names[0]))
+        self.images = [m for m, name in enumerate(names) if name not in (*TEXT, "statistic") and m != self.text]
+        self.filters = nn.ModuleList(nn.Linear(2 * dim, dim) for _ in self.images)
+        self.view, self.score = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """[M, U, d] and [M, U] -> [U, d]; zero where no modality is present."""
+        vectors = list(x)
+        for m, gate in zip(self.images, self.filters, strict=True):
+            vectors[m] = x[m] * gate(torch.cat([x[self.text], x[m]], 1)).sigmoid()
+        x = torch.stack(vectors)
+        weight = masked_softmax(self.score(self.view(x).tanh()).squeeze(2), present, 0)
+        return (x * weight[:, :, None]).sum(0)
+
+
+class MMSS(nn.Module):
+    """logit = w^T MLP[last state of a GRU ; candidate ; profile] + b."""
+
+    Config = Config
+    reads_slices = False
+    reads_statistics = True
+    reads_titles = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.modalities = Modalities(tables, config.modalities, config.dim)
+        self.fusion = FilteredAttention(self.modalities.names, config.dim)
+        self.gru = LastState(config.dim, config.dim)
+        self.profile = Profile(tables, FIELD)
+        self.top = mlp(2 * config.dim + self.profile.width, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        items = self.modalities.distinct(batch)
+        item, clicks = items.spread(self.fusion(*self.modalities(items.item, items.snapshot)))
+        user = batch.spread(self.gru(clicks, batch.past.mask))
+        return self.top(torch.cat([user, item, self.profile(batch)], 1))

@@ -1,0 +1,84 @@
+"""NAML, attentive multi-view learning (IJCAI 2019, arXiv 1907.05576): attention over an item's views, then over clicks.
+
+Where we differ from the paper, and why:
+- Its views are title, body, category and subcategory of news; here they are the modalities. An absent one has no
+  weight.
+- Its click score is the inner product of user and candidate; a network reads both here, as MARN fixes it for all rows
+  of its Table 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.modal import FIELD, Modalities
+from hyperctr.layers.profile import Profile
+from hyperctr.layers.ranges import check_shares, check_sizes
+from hyperctr.layers.relevance import masked_softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of NAML."""
+
+    modalities: tuple[str, ...] = ()
+    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    dim: int = 64
+    """Width of a view's vector, of an item's and of a user's."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths of the network on top."""
+    dropout: float = 0.0
+    """Share of activations dropped there."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "hidden")
+        check_shares(self, "dropout")
+
+
+class Additive(nn.Module):
+    """sum_k a_k x_k with a = softmax_k(q^T tanh(V x_k + v)): over an item's views, and over a user's clicks."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.view, self.query = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[n, K, d] and [n, K] -> [n, d]; zero where nothing is there."""
+        weight = masked_softmax(self.query(self.view(x).tanh()).squeeze(2), mask, 1)
+        return torch.bmm(weight[:, None], x).squeeze(1)
+
+
+class NAML(nn.Module):
+    """logit = w^T MLP[user ; candidate ; user * candidate ; profile] + b."""
+
+    Config = Config
+    reads_slices = False
+    reads_statistics = True
+    reads_titles = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.modalities = Modalities(tables, config.modalities, config.dim)
+        self.views, self.clicks = Additive(config.dim), Additive(config.dim)
+        self.profile = Profile(tables, FIELD)
+        self.top = mlp(3 * config.dim + self.profile.width, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        items = self.modalities.distinct(batch)
+        views, present = self.modalities(items.item, items.snapshot)
+        vector = self.views(views.relu().transpose(0, 1), present.T)
+        item, clicks = items.spread(vector)
+        user = batch.spread(self.clicks(clicks, batch.past.mask))
+        return self.top(torch.cat([user, item, user * item, self.profile(batch)], 1))

@@ -1,0 +1,67 @@
+"""YoutubeNet (RecSys 2016, "Deep neural networks for YouTube recommendations"): a user is the mean of the clicks.
+
+As MARN's Table 2 has it, to rank: the paper's own softmax over all videos retrieves, while here a row has one candidate
+and the loss is the cross entropy of the click. Modalities are put side by side; an absent one is zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.modal import FIELD, Modalities
+from hyperctr.layers.profile import Profile
+from hyperctr.layers.ranges import check_shares, check_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of YoutubeNet."""
+
+    modalities: tuple[str, ...] = ()
+    """Those to read: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    dim: int = 16
+    """Width of each modality's vector."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths of the network on top."""
+    dropout: float = 0.0
+    """Share of activations dropped there."""
+
+    def __post_init__(self):
+        check_sizes(self, "dim", "hidden")
+        check_shares(self, "dropout")
+
+
+class YoutubeNet(nn.Module):
+    """logit = w^T MLP[mean of the clicks ; candidate ; profile] + b."""
+
+    Config = Config
+    reads_slices = False
+    reads_statistics = True
+    reads_titles = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.modalities = Modalities(tables, config.modalities, config.dim)
+        self.profile = Profile(tables, FIELD)
+        width = 2 * len(self.modalities) * config.dim + self.profile.width
+        self.top = mlp(width, config.hidden, config.dropout)
+        self.out = Linear(config.hidden[-1], 1)
+        self.hidden_dim = config.hidden[-1]
+
+    def forward(self, batch: Batch) -> Output:
+        hidden = self.represent(batch)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The network's last hidden vector, [B, hidden[-1]]."""
+        items = self.modalities.distinct(batch)
+        vectors, _ = self.modalities(items.item, items.snapshot)
+        item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
+        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(share[:, None].to(clicks.dtype), clicks).squeeze(1)  # zero for an empty history
+        return self.top(torch.cat([batch.spread(mean), item, self.profile(batch)], 1))

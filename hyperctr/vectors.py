@@ -1,0 +1,159 @@
+"""Vectors of all items of a trained MARN as a table: made once a time slice, read by whoever scores or looks up.
+
+An item's vector depends on the item and on the statistics at the start of a slice, on nothing of the user or the
+request. So what serves a request reads the table for candidates and clicks and runs the user's side alone. A table
+knows its snapshot: another slice, other weights or another log make another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperctr.batch import Batch
+from hyperctr.models.marn import MARN
+from hyperctr.runs import Opened
+
+BLOCK = 2**14  # items encoded at a time
+LAST = 10  # clicks that a user's vector is the mean of, where items are looked up by it
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """The vectors of all items as of one slice.
+
+    Attributes:
+        ids: the data set's own ids, [num_items].
+        vector: float32 [num_items + 1, d]; the last row is that of any unknown item.
+        snapshot: 16 hexadecimal digits of what the vectors were made of: weights, and statistics of the slice.
+        number: of the snapshot of the statistics, 0 before all slices.
+    """
+
+    ids: np.ndarray
+    vector: Tensor
+    snapshot: str
+    number: int
+
+    @torch.no_grad()
+    def logit(self, model: MARN, batch: Batch) -> Tensor:
+        """The logits of a batch, items looked up: those of `model(batch)`, [B].
+
+        Raises:
+            ValueError: a row of the batch reads another snapshot than this one.
+        """
+        asked = model.modalities.snapshot(batch.time).unique().tolist()
+        if asked != [self.number]:
+            raise ValueError(
+                f"these vectors are of snapshot {self.number}, rows of the batch read {asked}; make others"
+            )
+        clicks = self.vector[batch.past.item]
+        return model.out(model.eval().read(batch, self.vector[batch.item], clicks)).squeeze(1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a .parquet table of item_id, snapshot and vector; the last row, without an id, is the unknown item.
+
+        Raises:
+            ValueError: another kind of file, or one that cannot be written.
+        """
+        import polars as pl
+
+        path = Path(path)
+        if path.suffix != ".parquet":
+            raise ValueError(f"a table of vectors is a .parquet file, got {path}")
+        number = self.ids.dtype.kind in "iu"
+        ids = pl.Series(self.ids) if number else pl.Series([str(x) for x in self.ids], dtype=pl.String)
+        table = pl.DataFrame(
+            {
+                "item_id": ids.extend(pl.Series([None], dtype=ids.dtype)),
+                "snapshot": pl.Series([f"{self.number}-{self.snapshot}"] * len(self.vector)),
+                "vector": pl.Series(self.vector.numpy(), dtype=pl.Array(pl.Float32, self.vector.shape[1])),
+            }
+        )
+        beside = path.with_name(path.name + ".part")
+        try:
+            table.write_parquet(beside, compression="zstd")
+            os.replace(beside, path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> ItemVectors:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is missing, or is not such a table.
+        """
+        import polars as pl
+
+        try:
+            table = pl.read_parquet(path)
+            number, snapshot = table["snapshot"][0].split("-")
+            vector = torch.from_numpy(table["vector"].to_numpy().copy())
+            return cls(table["item_id"][:-1].to_numpy(), vector, snapshot, int(number))
+        except (OSError, pl.exceptions.PolarsError, ValueError) as error:
+            raise ValueError(f"{path} is not a table of item vectors: {str(error).splitlines()[0]}") from None
+
+
+@torch.no_grad()
+def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
+    """Encode all items of a run's data set.
+
+    Args:
+        opened: a trained run of MARN.
+        at: seconds; statistics are those at the start of its slice. None: right after the last event of the log.
+
+    Raises:
+        ValueError: the run's model is another one.
+    """
+    model, ready = opened.model, opened.prepared
+    if not isinstance(model, MARN):
+        raise ValueError(f"item vectors are MARN's, this run's model is {ready.run.model_name}")
+    at = int(ready.dataset.interactions.time[-1]) + 1 if at is None else int(at)
+    number = int(model.modalities.snapshot(torch.tensor(at)))
+    item = torch.arange(ready.tables.num_items + 1)
+    parts = [model.eval().vectors(some, torch.full_like(some, number)) for some in item.split(BLOCK)]
+    return ItemVectors(ready.dataset.items.ids, torch.cat(parts), _digest(model, number), number)
+
+
+def unseen(opened: Opened, vectors: ItemVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `metrics.unseen_recall` asks for: the test clicks on items without a training row, Table 5 of MARN.
+
+    The paper does not say how candidates are found: a user is the mean vector of the last ten clicks, and the pool all
+    items without a training row. Clicks of users without an earlier one are left out.
+
+    Returns:
+        users [n, d], row of the pool that each clicked [n], and the pool's vectors [P, d].
+    """
+    ready = opened.prepared
+    log, cold = ready.dataset.interactions, ~ready.tables.seen_item.numpy()
+    rows = ready.split.test
+    rows = rows[(log.label[rows] == 1) & cold[log.item[rows]]]
+    place = np.cumsum(cold) - 1
+    users, clicked = [np.empty((0, vectors.vector.shape[1]), np.float32)], [np.empty(0, np.int64)]
+    for start in range(0, len(rows), 1024):
+        some = rows[start : start + 1024]
+        past = ready.loader.batch(some).past
+        late = past.mask & (past.mask.sum(1, keepdim=True) - torch.arange(past.mask.shape[1]) <= LAST)
+        total = (vectors.vector[past.item] * late[:, :, None]).sum(1)
+        any_click = late.any(1)
+        users.append((total / late.sum(1, keepdim=True).clamp(min=1))[any_click].numpy())
+        clicked.append(place[log.item[some]][any_click.numpy()])
+    return np.concatenate(users), np.concatenate(clicked), vectors.vector[:-1][cold].numpy()
+
+
+def _digest(model: MARN, number: int) -> str:
+    """16 hexadecimal digits of the weights and of the statistics of a snapshot."""
+    found = hashlib.sha256()
+    for name, x in sorted(model.state_dict().items()):
+        found.update(name.encode() + x.contiguous().numpy().tobytes())
+    for raw in model.modalities.raw:
+        if hasattr(raw, "level"):
+            found.update(raw.level[number].contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
