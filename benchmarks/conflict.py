@@ -27,7 +27,6 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import config, pool, report
-from hyperctr.bench_lt4rec import put_csv
 from hyperctr.data import synthetic
 from hyperctr.data.split import split
 from hyperctr.metrics import mean_interval, paired_interval
@@ -74,7 +73,7 @@ def main(
 
         pool.run_all(missing, jobs, lambda doing, done: None, ended)
     rows = read(cells, SCALE * scale)
-    put_csv(out / "results.csv", rows)
+    report.put_csv(out / "results.csv", rows)
     text = markdown(rows, failed)
     report.put(out / "report.md", text)
     print(text)

@@ -7,11 +7,9 @@ multiview and biggernet have layers or masks of another kind and look for their 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,18 +154,8 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
         for task, ticket in got["tickets"].items():
             rounds += [here | {"task": task} | each | {"best": each["round"] == ticket["best"]}
                        for each in ticket["rounds"]]  # fmt: skip
-    put_csv(out / "masks.csv", masks)
-    put_csv(out / "rounds.csv", rounds)
-
-
-def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines of equal keys; without lines, nothing."""
-    lines, text = [*lines], io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        report.put(path, text.getvalue())
+    report.put_csv(out / "masks.csv", masks)
+    report.put_csv(out / "rounds.csv", rounds)
 
 
 def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
@@ -193,7 +181,7 @@ def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
         ready = opened["s-weight"].prepared
         found = ranks(ready.dataset.interactions, ready.split.test, scored)
         lines += [{"row": name, "seed": seed} | each for name, each in found.items()]
-    put_csv(out / "replay.csv", lines)
+    report.put_csv(out / "replay.csv", lines)
 
 
 def ranks(log: Any, test: np.ndarray, scored: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:

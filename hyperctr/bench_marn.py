@@ -6,14 +6,13 @@ changes in the settings that it shares with MARN. Neural ones read all modalitie
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperctr import compared, config
+from hyperctr import compared, config, verdicts
 from hyperctr.data.folder import Dataset
 from hyperctr.published import modality
 from hyperctr.published_marn import AUC, NEAREST
@@ -204,8 +203,7 @@ def pair_of(names: tuple[str, ...]) -> tuple[str, str]:
 
 def losses(opened: Opened, folder: Path) -> dict[str, Any]:
     """The total and the adversarial loss at each validation: `epoch`, `loss`, `adversarial`."""
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = verdicts.read_csv(folder / "history.csv")
     return {name: [float(line[name]) for line in lines] for name in ("epoch", "loss", "adversarial")}
 
 

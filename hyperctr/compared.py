@@ -81,8 +81,8 @@ def judged(values: Sequence[float], needed: float, what: str) -> tuple[str, str]
         return "nothing that it compares was run", "not tested"
     score = Score(*report.mean_interval(values), len(values))
     here = f"{what} {score.mean:.3f}" + ("" if math.isnan(score.half) else f" ± {score.half:.3f}") + f", n={score.num}"
-    if score.num < 3:
-        here += "; one seed: an interval needs more" if score.num == 1 else "; 2 seeds: a verdict needs three"
+    if few := report.few(score.num):
+        here += f"; {few}"
     return here, report.judged([Score(score.mean - needed, score.half, score.num)])
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,13 +15,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from hyperctr import memory
 from hyperctr.batch import Batch
 from hyperctr.config import Train
 from hyperctr.optim import clip, coalesce, decay, optimisers
+from hyperctr.weights import save_tensors
 
 
 @dataclass
@@ -141,17 +141,14 @@ def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) 
 def _save_checkpoint(
     folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer], progress: Progress, best: dict
 ) -> None:
-    """Weights, best weights and Adam's moments in one file, written beside its name and moved into place."""
+    """Weights, best weights and Adam's moments in one file."""
     tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
     tensors |= {f"best.{name}": x for name, x in best.items()}
     for k, adam in enumerate(adams):
         for number, state in adam.state_dict()["state"].items():
             tensors |= {f"adam.{k}.{number}.{key}": x for key, x in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "checkpoint.safetensors.part"
-    tensors = {name: x.detach().contiguous().clone() for name, x in tensors.items()}
-    save_file(tensors, beside, metadata={"progress": json.dumps(vars(progress))})
-    os.replace(beside, folder / "checkpoint.safetensors")
+    tensors = {name: x.detach().clone() for name, x in tensors.items()}
+    save_tensors(folder / "checkpoint.safetensors", tensors, {"progress": json.dumps(vars(progress))})
 
 
 def _load_checkpoint(folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer]) -> tuple[Progress, dict]:

@@ -14,7 +14,6 @@ knows the planted clusters), and items that nobody clicked in training have a sc
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.special import expit
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from hyperctr.batch import Tables
 from hyperctr.hypergraphs import SlicedHypergraphs
 from hyperctr.models.hyperctr import Interest
 from hyperctr.optim import optimisers
+from hyperctr.weights import save_tensors
 
 BATCH = 1024  # clicks a step
 LR = 1e-3
@@ -180,16 +180,13 @@ class Interests:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, without the features."""
-        path = Path(path)
         own = {"seen_user": self.seen_user, "seen_item": self.seen_item, "losses": torch.tensor(self.losses).double()}
         for q, m in enumerate(self.features):
             own |= {
                 f"quantiles.{m}": torch.from_numpy(self.quantiles[q]),
                 f"variance.{m}": torch.tensor(self.variance[q]),
             }
-        beside = path.with_name(path.name + ".part")
-        save_file({name: x.contiguous() for name, x in (dict(self.weights) | own).items()}, beside)
-        os.replace(beside, path)
+        save_tensors(Path(path), dict(self.weights) | own)
 
     @classmethod
     def load(cls, path: str | Path, tables: Tables) -> Interests:

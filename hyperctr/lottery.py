@@ -9,7 +9,6 @@ RUN/tickets.safetensors     the tickets: masks of all rounds, bit by bit, and th
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hyperctr.batch import Batch
@@ -28,6 +26,7 @@ from hyperctr.config import Train
 from hyperctr.fit import fit
 from hyperctr.layers.tasks import TASKS
 from hyperctr.models.lt4rec import Masks, SparseSharing
+from hyperctr.weights import save_tensors
 
 
 @dataclass(frozen=True)
@@ -205,10 +204,7 @@ def save(path: Path, tickets: dict[str, Ticket], model: SparseSharing, start: di
         for i, masks in enumerate(ticket.masks):
             tensors |= {f"{task}.{i}.{n}": packed(mask) for n, mask in enumerate(masks)}
     scores = {task: ticket.scores for task, ticket in tickets.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    save_file({name: x.contiguous() for name, x in tensors.items()}, beside, metadata={"scores": json.dumps(scores)})
-    os.replace(beside, path)
+    save_tensors(path, tensors, {"scores": json.dumps(scores)})
 
 
 def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:

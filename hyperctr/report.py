@@ -406,6 +406,24 @@ def signed(value: Score | None) -> str:
     return "-" if value is None else ("+" if value.mean >= 0 else "") + plain(value)
 
 
+def percent(share: float, half: float = math.nan) -> str:
+    """A share in percent with its sign, and the half-width of its interval where there is one."""
+    if math.isnan(share):
+        return "-"
+    return f"{100 * share:+.2f} %" if math.isnan(half) else f"{100 * share:+.2f} ± {100 * half:.2f} %"
+
+
+def few(seeds: int) -> str:
+    """Why so few seeds decide nothing; "" from three on."""
+    return (
+        ""
+        if seeds >= 3
+        else "one seed: an interval needs more"
+        if seeds == 1
+        else f"{seeds} seeds: a verdict needs three"
+    )
+
+
 def _with_num(rows: list[dict] | None, empty: str = "none ok") -> str:
     return f"{plain(score(rows))}, n={len(rows)}" if rows else empty
 
@@ -432,6 +450,19 @@ def put(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
+
+
+def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines of equal keys as CSV, NaN as nothing; no file without a line."""
+    lines, text = [*lines], io.StringIO()
+    if not lines:
+        return
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: "" if isinstance(x, float) and math.isnan(x) else x for k, x in each.items()} for each in lines
+    )
+    put(path, text.getvalue())
 
 
 # --- figures -------------------------------------------------------------------------------------------------------

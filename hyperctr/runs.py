@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from graphs import TimeGrid
@@ -54,6 +54,7 @@ from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS, WORN
 from hyperctr.models.lt4rec import Sharing
+from hyperctr.weights import save_tensors
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 
@@ -406,9 +407,10 @@ def train(
         report["overlap"] = model.overlap()
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
-        _save(model.state_dict(), out / "weights.safetensors")
+        save_tensors(out / "weights.safetensors", model.state_dict())
         if worn is not model:
-            _save({k: x for k, x in worn.state_dict().items() if not k.startswith("base.")}, out / "worn.safetensors")
+            own = {name: x for name, x in worn.state_dict().items() if not name.startswith("base.")}
+            save_tensors(out / "worn.safetensors", own)
         _write(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return report
@@ -566,12 +568,6 @@ def _append(path: Path, row: dict) -> None:
     writer.writeheader()
     writer.writerows(rows)
     _write(path, text.getvalue())
-
-
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
-    save_file({name: x.contiguous() for name, x in tensors.items()}, beside)
-    os.replace(beside, path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-import os
 import threading
 import time
 import warnings
@@ -28,7 +27,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graphs import compiled
@@ -38,6 +36,7 @@ from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.tasks import TASKS
 from hyperctr.lottery import packed, unpacked
 from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
+from hyperctr.weights import save_tensors
 
 Mode = Literal["dense", "compact", "csr"]
 MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
@@ -86,7 +85,7 @@ class Network:
         return {"weights": nonzero, "multiply_adds": nonzero if self.mode == "csr" else full, "bytes": size}
 
     def save(self, path: Path) -> None:
-        """Write the nonzero weights and a bit for each place, beside the final name and moved there."""
+        """Write the nonzero weights and a bit for each place."""
         tensors = {} if self.inputs is None else {"inputs": self.inputs.int()}
         for n, step in enumerate(self.steps):
             there = step.weight != 0
@@ -97,9 +96,7 @@ class Network:
             "slopes": [step.slope for step in self.steps],
             "timings": self.timings,
         }
-        beside = path.with_name(path.name + ".part")
-        save_file(tensors, beside, metadata={"network": json.dumps(told)})
-        os.replace(beside, path)
+        save_tensors(path, tensors, {"network": json.dumps(told)})
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -167,7 +164,6 @@ def write(model: SparseSharing, out: Path, mode: Mode | Literal["auto"], batches
     found = {}
     for task in TASKS:
         network = export(model, task, mode, batches)
-        out.mkdir(parents=True, exist_ok=True)
         network.save(out / f"{task}.safetensors")
         full = sum(4 * (step.weight.numel() + len(step.bias)) for step in _steps(model, task))
         held = (out / f"{task}.safetensors").stat().st_size

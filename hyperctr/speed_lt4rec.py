@@ -178,9 +178,7 @@ def redraw(out: Path) -> dict:
     facts, lines = json.loads((out / "bench.json").read_text())["facts"], _results(out)
     rows = summed(lines)
     found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
-    from hyperctr.bench_lt4rec import put_csv
-
-    put_csv(out / "table.csv", rows)
+    report.put_csv(out / "table.csv", rows)
     figure, axes = figures_lt4rec.draw_speed(rows, TWICE)
     about = f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
     figures.titles(axes, facts["title"], about)

@@ -7,7 +7,6 @@ fewer than three seeds it is inconclusive, as where a row that the claim names w
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import statistics
@@ -68,7 +67,8 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
         figure: None where there is nothing to draw.
         out: the bench's folder.
     """
-    _write_table(found, out / "table.csv")
+    common = {name: found["facts"][name] for name in ("data", "split", "leaky")}
+    report.put_csv(out / "table.csv", [common | row for row in found["rows"]])
     if figure:
         figures.save(figure, out / f"{found['facts']['bench']}.png")
     report.put(out / "report.md", _markdown(found, table, figure is not None))
@@ -110,9 +110,8 @@ def judge(claim: published.Claim, runs: Runs) -> tuple[str, str]:
     notes = [f"not run: {', '.join(missing)}"] if missing else []
     if missing and verdict == "reproduced":
         verdict = "inconclusive"
-    if seeds < 3:
-        notes.append("one seed: an interval needs more" if seeds == 1 else f"{seeds} seeds: a verdict needs three")
-    return "; ".join([f"{chosen}: {', '.join(texts)}, n={seeds}", *notes]), verdict
+    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, report.few(seeds)]
+    return "; ".join(filter(None, said)), verdict
 
 
 def _rows(facts: Mapping, runs: Runs) -> list[dict]:
@@ -225,17 +224,6 @@ def _below_popularity(runs: Runs, row: str) -> bool:
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
-
-
-def _write_table(found: Mapping, path: Path) -> None:
-    """One line a row, ours and the paper's in columns of their own."""
-    facts, text = found["facts"], io.StringIO()
-    common = {name: facts[name] for name in ("data", "split", "leaky")}
-    lines = [common | row for row in found["rows"]]
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if _is_nan(v) else v for k, v in line.items()} for line in lines)
-    report.put(path, text.getvalue())
 
 
 def _markdown(found: Mapping, table: str, drawn: bool) -> str:

@@ -204,10 +204,8 @@ def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dic
     if value is None:
         return {"claim": claim, "here": "the rows that it compares were not run", "verdict": "not tested"}
     here = f"{report.signed(value)}, n={value.num}"
-    if value.num < 3:
-        here += (
-            "; one seed: an interval needs more" if value.num == 1 else f"; {value.num} seeds: a verdict needs three"
-        )
+    if few := report.few(value.num):
+        here += f"; {few}"
     elif rule is sign:
         here += f", p={p_value(value):.2g}"
     return {"claim": claim, "here": here, "verdict": rule(value)}
@@ -249,7 +247,7 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     value, found = relaimpr(runs, "AQCL", facts["base"]), []
     for column in _columns(facts):
         ours, base = (published_aqcl.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
-        found.append(f"{_percent(metrics.relaimpr(ours, base))} on {column}")
+        found.append(f"{report.percent(metrics.relaimpr(ours, base))} on {column}")
     outside = value.mean + value.half < SIZE[0] or value.mean - value.half > SIZE[1]
     verdict = "another size" if outside else "inconclusive"
     if SIZE[0] <= value.mean <= SIZE[1]:
@@ -257,8 +255,8 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     if value.num < 3:
         verdict = "inconclusive" if value.num else "not tested"
     claim = f"RelaImpr of AQCL over {facts['base']} ({', '.join(found) or 'no number in the paper'})"
-    claim += f"; {_percent(SIZE[0])} to {_percent(SIZE[1])} counts as the same size"
-    return {"claim": claim, "here": f"{_percent(value.mean, value.half)}, n={value.num}", "verdict": verdict}
+    claim += f"; {report.percent(SIZE[0])} to {report.percent(SIZE[1])} counts as the same size"
+    return {"claim": claim, "here": f"{report.percent(value.mean, value.half)}, n={value.num}", "verdict": verdict}
 
 
 def _planted(runs: Runs, base: str) -> list[dict]:
@@ -360,11 +358,11 @@ def _group_table(facts: Mapping, rows: Sequence[Mapping], group: str) -> str:
         )
         texts = [report.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no run is ok"]
         if row["n"] and row["over"]:
-            texts[1:] = [_percent(ratio.mean, ratio.half), report.signed(more), row[f"{group} verdict"]]
+            texts[1:] = [report.percent(ratio.mean, ratio.half), report.signed(more), row[f"{group} verdict"]]
         for column in columns:
             auc, theirs = (row[f"paper {column} {group} {what}"] for what in ("AUC", "RelaImpr"))
             text = "-" if math.isnan(auc) else f"{auc:.4f}"
-            texts.append(text if math.isnan(theirs) else f"{text} ({_percent(theirs)})")
+            texts.append(text if math.isnan(theirs) else f"{text} ({report.percent(theirs)})")
         lines.append([row["row"], str(row["n"]), *texts])
     return report.table(lines)
 
@@ -392,12 +390,6 @@ def _settings(facts: Mapping) -> list[str]:
         texts = [f"{key} {x}" for key, x in shared.items() if x is not None]
         lines.append(f"- {kind}: {', '.join(texts)}")
     return ["### What was worn", "\n".join(lines)] if lines else []
-
-
-def _percent(share: float, half: float = math.nan) -> str:
-    if math.isnan(share):
-        return "-"
-    return f"{100 * share:+.2f} %" if math.isnan(half) else f"{100 * share:+.2f} ± {100 * half:.2f} %"
 
 
 def _plain(number: float | None) -> str:

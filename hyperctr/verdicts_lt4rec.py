@@ -165,10 +165,8 @@ def _said(value: Score, column: str, better: str = "less") -> str:
         return "the rows that it compares were not run"
     text = report.signed(value)
     if column.endswith("mse"):
-        half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f}"
-        text = f"{100 * value.mean:+.2f}{half} % {better}"
-    few = {1: "; one seed: an interval needs more", 2: "; 2 seeds: a verdict needs three"}.get(value.num, "")
-    return f"{text}, n={value.num}{few}"
+        text = f"{report.percent(value.mean, value.half)} {better}"
+    return "; ".join(filter(None, (f"{text}, n={value.num}", report.few(value.num))))
 
 
 def _read(path: Path) -> list[dict]:
@@ -303,7 +301,7 @@ def _score_table(rows: list[dict]) -> str:
         "AUC of conversions", "AUC of both", "seconds", "the paper: AUC", "the paper: error (over base_cvr)",
     ]]  # fmt: skip
     columns = ("auc", "auc_gain", "cvr_mse", "cvr_mse_gain", "cvr_auc", "ctcvr_auc")
-    how = (report.plain, _signed, report.plain, _percent, report.plain, report.plain)
+    how = (report.plain, report.signed, report.plain, _percent, report.plain, report.plain)
     for row in rows:
         texts = ["no run is ok", *[""] * len(columns)]
         if row["n"]:
@@ -316,6 +314,10 @@ def _score_table(rows: list[dict]) -> str:
         "\n\nThe error is the mean squared one over clicked rows, the lower the better; AUC of both is that of click "
         "times conversion by pCTR pCVR."
     )
+
+
+def _percent(value: Score) -> str:
+    return report.percent(value.mean, value.half)
 
 
 def _round_table(rounds: list[dict]) -> str:
@@ -349,16 +351,6 @@ def _replay_table(rows: list[dict]) -> str:
         theirs = "-" if math.isnan(row["paper"]) else f"{row['paper']:.1f}"
         lines.append([row["row"], str(row["n"]), *texts, theirs])
     return report.table(lines) + f"\n\nMean time watched; {metrics.REPLAY}."
-
-
-def _signed(value: Score) -> str:
-    return "" if math.isnan(value.mean) else report.signed(value)
-
-
-def _percent(value: Score) -> str:
-    if math.isnan(value.mean):
-        return ""
-    return f"{100 * value.mean:+.2f}" + ("" if math.isnan(value.half) else f" ± {100 * value.half:.2f}") + " %"
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
