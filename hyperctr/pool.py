@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperctr import config
+from hyperctr.report import put
 
 Cells = Mapping[str, tuple[config.Run, Path]]
 """What to run by name: the run and its folder."""
@@ -100,9 +101,7 @@ def claim(out: Path, base: config.Run, what: str) -> None:
             if held.startswith("# ") and held != f"# {what}":
                 found = f"{held[2:]}, not {what}"
             raise ValueError(f"{out} holds {found}; choose another --out")
-        beside = out / "base.toml.part"
-        beside.write_text(text)
-        os.replace(beside, path)
+        put(path, text)
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -55,6 +54,7 @@ from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS, WORN
 from hyperctr.models.lt4rec import Sharing
+from hyperctr.report import put
 from hyperctr.weights import save_tensors
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
@@ -411,7 +411,7 @@ def train(
         if worn is not model:
             own = {name: x for name, x in worn.state_dict().items() if not name.startswith("base.")}
             save_tensors(out / "worn.safetensors", own)
-        _write(out / "report.json", json.dumps(report, indent=1))
+        put(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return report
 
@@ -537,7 +537,7 @@ def _claim(out: Path, run: config.Run) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS, worn=WORN)) != what(run):
             raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
-        _write(out / "run.toml", config.to_toml(run))
+        put(out / "run.toml", config.to_toml(run))
         if not (out / "checkpoint.safetensors").exists():
             (out / "history.csv").unlink(missing_ok=True)
     except OSError as error:
@@ -567,13 +567,7 @@ def _append(path: Path, row: dict) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)
+    put(path, text.getvalue())
 
 
 def _version(package: str) -> str:

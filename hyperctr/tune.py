@@ -13,8 +13,6 @@ DIR/
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -30,7 +28,7 @@ from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import score
 from hyperctr.fit import fit
 from hyperctr.models import MODELS, WORN
-from hyperctr.report import put
+from hyperctr.report import put, put_csv
 from hyperctr.runs import Prepared
 
 Space = Mapping[str, tuple[float, float] | list]
@@ -79,9 +77,12 @@ def search(
         the run with the best settings, as in best.toml.
 
     Raises:
-        ValueError: the run wears nothing, or nothing with such keys; the folder holds another search; too few rows.
+        ValueError: the run wears nothing, nothing with such keys, or LT4REC; the folder holds another search; too few
+            rows.
         ImportError: Optuna is not installed.
     """
+    if getattr(WORN.get(run.wear_name), "stays", False):
+        raise ValueError(f"cannot search {run.wear_name}: a search judges what a model has learned of clicks alone")
     space = SPACE if space is None else space
     known = vars(run.wear) if run.wear else {}
     if missing := [key for key in space if key not in known]:
@@ -97,7 +98,8 @@ def search(
         return _train(ready, settings, objective, report)
 
     def ended(found: list[Trial]) -> None:
-        _write_trials(found, out / "trials.csv")
+        lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
+        put_csv(out / "trials.csv", lines)
         last = found[-1]
         words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
         say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
@@ -231,11 +233,3 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
 
     fit(model, ready.train_batches, valid, run.train, len(ready.split.train), log=lambda row: report(losses[-1]))
     return min(losses)
-
-
-def _write_trials(trials: list[Trial], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*trials[0].settings, "loss", "pruned"])
-    writer.writerows([*trial.settings.values(), trial.loss, trial.pruned] for trial in trials)
-    put(path, text.getvalue())

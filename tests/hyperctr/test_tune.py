@@ -230,6 +230,9 @@ def test_only_what_is_worn_can_be_searched(tmp_path):
         tune.search(settings(wear=False), tmp_path)
     with pytest.raises(ValueError, match="cannot search wear.w3: aqcl has w, tau1"):
         tune.search(settings(), tmp_path, space={"w3": (1.0, 2.0)})
+    masked = replace(settings(), wear_name="lt4rec", wear=WORN["lt4rec"].Config())
+    with pytest.raises(ValueError, match="cannot search lt4rec: a search judges what a model has learned of clicks"):
+        tune.search(masked, tmp_path, space={"b": (1.0, 2.0)})
 
 
 def test_the_chosen_run_trains(tmp_path):
