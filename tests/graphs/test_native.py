@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphs import Hypergraph, ops
+from graphs import Hypergraph, compiled, ops
 from graphs.kernels import cpu, native, reference
 
 # (nodes, hyperedges, incidences): tiles have 10,240 rows in float32 and 12,288 in bfloat16
@@ -86,7 +86,7 @@ def test_threads_of_our_own_give_the_bits_of_torchs(shape, monkeypatch):
     h = hypergraph(shape, valued=True)
     x = torch.randn(h.num_nodes, 64)
     borrowed = call(h, x)
-    monkeypatch.setattr(native, "_team", lambda: None)
+    monkeypatch.setattr(compiled, "team", lambda: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert torch.equal(call(h, x), borrowed)
 
@@ -190,7 +190,8 @@ def test_gradients_through_the_compiled_kernels(monkeypatch, operator, random_hy
 
 
 def test_the_log_names_the_library(caplog):
-    native.ready.cache_clear()
+    native._library.cache_clear()
+    compiled.library.cache_clear()
     with caplog.at_level(logging.INFO, logger="graphs"):
         assert native.ready()
     assert "compiled kernels: " in caplog.text and ".so" in caplog.text
