@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.special import logit
 from torch import nn
 
 from graphs import TimeGrid
@@ -222,18 +223,17 @@ def _context(run: config.Run, log: Interactions) -> dict[str, int]:
     return found
 
 
-def _log_odds(log: Interactions, prior: float = 10.0) -> np.ndarray:
-    """Log odds of a click on each item less those on an average one; every item is given some average rows in advance.
+def _log_odds(log: Interactions) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one, [num_items].
 
-    Where negatives are drawn, every item is drawn equally often: the odds are the clicks.
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks, and one more for each item.
+    Else every item is given ten average rows in advance.
     """
     clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
     if not log.logged_non_clicks:
         return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
-    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean()
-    rate = np.clip(rate, 1e-6, 1 - 1e-6)
-    odds = (clicks + prior * rate) / (rows - clicks + prior * (1 - rate))
-    return np.log(odds * (1 - rate) / rate).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean().clip(1e-6, 1 - 1e-6)
+    return (logit((clicks + 10 * rate) / (rows + 10)) - logit(rate)).astype(np.float32)
 
 
 def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:

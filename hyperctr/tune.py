@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -31,6 +30,7 @@ from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import score
 from hyperctr.fit import fit
 from hyperctr.models import MODELS, WORN
+from hyperctr.report import put
 from hyperctr.runs import Prepared
 
 Space = Mapping[str, tuple[float, float] | list]
@@ -107,7 +107,7 @@ def search(
     found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
     best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
     chosen = replace(run, wear=replace(run.wear, **best.settings))
-    _write(out / "best.toml", config.to_toml(chosen))
+    put(out / "best.toml", config.to_toml(chosen))
     return chosen
 
 
@@ -238,10 +238,4 @@ def _write_trials(trials: list[Trial], path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*trials[0].settings, "loss", "pruned"])
     writer.writerows([*trial.settings.values(), trial.loss, trial.pruned] for trial in trials)
-    _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)
+    put(path, text.getvalue())

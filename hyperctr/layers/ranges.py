@@ -1,23 +1,31 @@
-"""What a model's Config refuses."""
+"""What the Config of a model, or of what it wears, refuses; `table` is where its keys stand in a run's file."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
-def check_sizes(config: Any, *names: str) -> None:
+def check_sizes(config: Any, *names: str, table: str = "model") -> None:
     """Refuse a size below 1, or a tuple of sizes that is empty or holds one."""
     for name in names:
         value = getattr(config, name)
         if isinstance(value, tuple):
             if not value or min(value) < 1:
-                raise ValueError(f"model.{name} must be widths of at least 1, got {list(value)}")
+                raise ValueError(f"{table}.{name} must be widths of at least 1, got {list(value)}")
         elif value < 1:
-            raise ValueError(f"model.{name} must be at least 1, got {value}")
+            raise ValueError(f"{table}.{name} must be at least 1, got {value}")
 
 
-def check_shares(config: Any, *names: str) -> None:
+def check_shares(config: Any, *names: str, table: str = "model") -> None:
     """Refuse what is not a share in [0, 1)."""
     for name in names:
         if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"model.{name} must lie in [0, 1), got {getattr(config, name)}")
+            raise ValueError(f"{table}.{name} must lie in [0, 1), got {getattr(config, name)}")
+
+
+def check_weights(config: Any, *names: str, table: str = "wear") -> None:
+    """Refuse the weight of a loss that is below 0 or not finite."""
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{table}.{name} must be at least 0, got {getattr(config, name)}")

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables
 from hyperctr.layers.draws import Draws
+from hyperctr.layers.ranges import check_shares, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,8 @@ class ICLConfig:
     """Whether other rows of the user are among them."""
 
     def __post_init__(self):
-        if not 0 <= self.w < math.inf:
-            raise ValueError(f"wear.w must be at least 0, got {self.w}")
-        for name in ("mask", "bits"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"wear.{name} must lie in [0, 1), got {getattr(self, name)}")
+        check_weights(self, "w")
+        check_shares(self, "mask", "bits", table="wear")
         _check_above_zero(self, "tau1", "dim")
 
 

@@ -11,7 +11,6 @@ Where we differ from the paper, and why:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.draws import Draws
+from hyperctr.layers.ranges import check_sizes, check_weights
 from hyperctr.layers.tables import id_table
 
 
@@ -39,14 +39,8 @@ class Config:
     """Widths of the matching subnet's layers, the last that of the vectors compared; also of the correlation's."""
 
     def __post_init__(self):
-        for name in ("match", "correlation"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"wear.{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("window", "negatives"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"wear.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"wear.hidden must be widths of at least 1, got {list(self.hidden)}")
+        check_weights(self, "match", "correlation")
+        check_sizes(self, "window", "negatives", "hidden", table="wear")
 
 
 class DeepMCP(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.draws import Draws
+from hyperctr.layers.ranges import check_sizes, check_weights
 from hyperctr.layers.tables import id_table
 
 
@@ -30,10 +31,8 @@ class Config:
     """Items drawn beside a last click."""
 
     def __post_init__(self):
-        if not 0 <= self.w < math.inf:
-            raise ValueError(f"wear.w must be at least 0, got {self.w}")
-        if self.negatives < 1:
-            raise ValueError(f"wear.negatives must be at least 1, got {self.negatives}")
+        check_weights(self, "w")
+        check_sizes(self, "negatives", table="wear")
 
 
 class DMR(nn.Module):

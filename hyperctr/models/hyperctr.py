@@ -469,8 +469,8 @@ class HyperCTR(nn.Module):
                 nn.init.zeros_(block.ffn[-1].weight)
         for module in (self.fusion, self.read_user, self.read_item):
             module.reset_parameters()
-        nn.init.zeros_(self.user_bias.weight)
-        nn.init.zeros_(self.item_bias.weight)
+        for table in (self.user_bias, self.item_bias):
+            nn.init.zeros_(table.weight)
 
     def represent(self, batch: Batch) -> Tensor:
         """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
