@@ -97,7 +97,7 @@ class Embed(nn.Module):
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
         item, clicks = self._batch(batch)
-        fields = torch.cat([item, self._users(batch.user), self._moments(batch)], 1)
+        fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
         return fields, _summed(item), _summed(clicks).view(*batch.past.item.shape, self.dim)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -109,7 +109,7 @@ class Embed(nn.Module):
         """
         item, clicks = self._batch(batch)
         clicks = clicks.reshape(*batch.past.item.shape, -1)
-        return item.flatten(1), clicks, self._users(batch.user), self._moments(batch)
+        return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
         """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
@@ -123,16 +123,16 @@ class Embed(nn.Module):
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
-        return _summed(self._items(item.flatten())).view(*item.shape, self.dim)
+        return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The candidates' parts [B, item_parts, d] and the clicks' [Q T, item_parts, d], zero where there is none."""
         past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
-        parts = self._items(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
+        parts = self.item_vectors(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
         return parts.split([len(batch), past.numel()])
 
-    def _items(self, item: Tensor) -> Tensor:
-        """[n] -> [n, item_parts, d]."""
+    def item_vectors(self, item: Tensor) -> Tensor:
+        """The fields of any items: [n] -> [n, item_parts, d]."""
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
@@ -146,14 +146,14 @@ class Embed(nn.Module):
                 parts.append(F.embedding(at, vector)[:, None])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
-    def _users(self, user: Tensor) -> Tensor:
-        """[n] -> [n, 1 + J, d]."""
+    def user_vectors(self, user: Tensor) -> Tensor:
+        """The fields of any users: [n] -> [n, 1 + J, d]."""
         vector = self.user(user.where(self.seen_user[user], len(self.seen_user) - 1))[:, None]
         if self.user_fields is None:
             return vector
         return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
 
-    def _moments(self, batch: Batch) -> Tensor:
+    def moment_vectors(self, batch: Batch) -> Tensor:
         """The context as [B, K, d]."""
         if self.context is None:
             return self.item.weight.new_zeros(len(batch), 0, self.dim)
