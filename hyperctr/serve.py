@@ -71,7 +71,7 @@ class Factored:
         self.table = torch.cat([self._rows(some) for some in item.split(BLOCK)])
 
     def _rows(self, item: Tensor) -> Tensor:
-        x = self.model.widen(self.model.embed.parts(item).flatten(1))
+        x = self.model.widen(self.model.embed.item_vectors(item).flatten(1))
         scores = [F.linear(x, attention.of_item.expand(count, -1)) for attention, count in self.interactions.values()]
         fronts = []
         for part in ("e_i", *self.interactions):
