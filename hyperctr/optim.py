@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from graphs import compiled
+
+FADES = 4096  # powers of beta_2 that are looked up, not computed
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -18,7 +25,8 @@ class RowAdam(torch.optim.Optimizer):
     until its next one. What changes meanwhile is its mean square, which fades by beta_2 a step; that is caught up with
     when the row is back. So the result is that of `torch.optim.Adam(betas=(0, beta_2))`, to rounding.
 
-    Memory is reserved for all mean squares, but the system hands it out only where a row has had a gradient.
+    On a CPU, memory is reserved for all mean squares, but the system hands it out only where a row has had a gradient;
+    and where there is a C compiler, optim.c takes the step: it asks for the memory of rows before it needs it.
 
     Args:
         params: tables [rows, dim], such as the weight of `nn.Embedding(..., sparse=True)`.
@@ -32,24 +40,67 @@ class RowAdam(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:
         """Take one step; a table without a gradient is left alone, and no time passes for it."""
         for group in self.param_groups:
-            lr, b2, eps = group["lr"], group["beta2"], group["eps"]
             for table in group["params"]:
                 if table.grad is None:
                     continue
                 state = self.state[table]
                 if not state:
                     state["step"] = torch.zeros((), dtype=torch.int64)
-                    state["last"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)  # step of a row
-                    state["square"] = torch.zeros_like(table)
+                    state["last"] = _zeros(table[:, 0], np.int32)  # step of a row's last gradient
+                    state["square"] = _zeros(table, np.float32)
                 state["step"] += 1
-                step, gradient = int(state["step"]), table.grad.coalesce()
-                rows, g = gradient.indices()[0], gradient.values()
-                fade = b2 ** (step - state["last"].index_select(0, rows)[:, None]).to(g.dtype)
-                square = state["square"].index_select(0, rows).mul_(fade).addcmul_(g, g, value=1 - b2)
-                state["last"].index_fill_(0, rows, step)
-                state["square"].index_copy_(0, rows, square)
-                deviation = square.div_(1 - b2**step).sqrt_().add_(eps)
-                table.index_copy_(0, rows, table.index_select(0, rows).addcdiv_(g, deviation, value=-lr))
+                gradient = table.grad.coalesce()
+                move = _compiled if table.device.type == "cpu" and _library() else _plain
+                move(table, gradient.indices()[0], gradient.values(), state["square"], state["last"],
+                     int(state["step"]), group["lr"], group["beta2"], group["eps"])  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take the state of another one; torch makes every number of it a float."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            state["last"] = state["last"].int()
+
+
+def _plain(
+    table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
+) -> None:
+    fade = (b2 ** (step - last.index_select(0, rows)[:, None]).double()).to(g.dtype)
+    v = square.index_select(0, rows).mul_(fade).addcmul_(g, g, value=1 - b2)
+    last.index_fill_(0, rows, step)
+    square.index_copy_(0, rows, v)
+    deviation = v.div_(1 - b2**step).sqrt_().add_(eps)
+    table.index_copy_(0, rows, table.index_select(0, rows).addcdiv_(g, deviation, value=-lr))
+
+
+def _compiled(
+    table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
+) -> None:
+    """The same for float32, without the memory that it waits for."""
+    rows, g, fades = rows.contiguous(), g.contiguous(), _powers(b2)
+    arrays = (x.data_ptr() for x in (rows, g, table, square, last))
+    _library().step(len(rows), table.shape[1], *arrays, step, lr, b2, eps, len(fades), fades.data_ptr())
+
+
+def _zeros(like: Tensor, dtype: type) -> Tensor:
+    """Zeros of this shape, whose memory a CPU's system hands out as they are written: numpy's are such, not torch's."""
+    return torch.from_numpy(np.zeros(tuple(like.shape), dtype)).to(like.device)
+
+
+@cache
+def _powers(base: float) -> Tensor:
+    """base^0, base^1, ...: [FADES]."""
+    return (base ** torch.arange(FADES, dtype=torch.float64)).float()
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    library = compiled.library(Path(__file__).with_suffix(".c"))
+    if library is not None:
+        number, real, array = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
+        beta2 = ctypes.c_double
+        library.step.argtypes = [number, number, *[array] * 5, ctypes.c_int32, real, beta2, real, number, array]
+        library.step.restype = None
+    return library
 
 
 def optimisers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:

@@ -1,13 +1,29 @@
 """Adam row by row: it is torch's without momentum, and leaves the rows of no gradient as they are."""
 
 import copy
+import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hyperctr import optim
 from hyperctr.optim import RowAdam, clip, coalesce, decay, optimisers
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def path(request, monkeypatch):
+    """Both ways to take a step: optim.c, and torch alone."""
+    if request.param == "compiled" and optim._library() is None:
+        pytest.skip("there is no C compiler here")
+    taken = getattr(optim, f"_{request.param}")
+    monkeypatch.setattr(optim, "_plain" if request.param == "compiled" else "_compiled", None)  # calling it fails
+    if request.param == "plain":
+        monkeypatch.setattr(optim, "_library", lambda: None)
+    return taken
 
 
 def sparse(rows, values, shape=(5, 2)):
@@ -20,7 +36,7 @@ def table(values=None, rows=5):
     return nn.Parameter(torch.randn(rows, 2) if values is None else torch.tensor(values))
 
 
-def test_rows_move_as_under_adam_without_momentum():
+def test_rows_move_as_under_adam_without_momentum(path):
     """Whatever rows a step names: the others do not move, and their mean squares fade meanwhile."""
     generator = torch.Generator().manual_seed(1)
     a = table()
@@ -37,7 +53,7 @@ def test_rows_move_as_under_adam_without_momentum():
     assert (mine.state[a]["last"] < 40).any()
 
 
-def test_rows_without_a_gradient_stay_bit_for_bit_and_so_does_what_is_kept_of_them():
+def test_rows_without_a_gradient_stay_bit_for_bit_and_so_does_what_is_kept_of_them(path):
     a = table()
     adam = RowAdam([a], lr=0.1)
     for rows in ([0, 1], [1, 3]):
@@ -52,7 +68,7 @@ def test_rows_without_a_gradient_stay_bit_for_bit_and_so_does_what_is_kept_of_th
     assert adam.state[a]["last"].tolist() == [1, 2, 0, 3, 0]
 
 
-def test_repeated_rows_are_one_row_with_the_sum_of_their_gradients():
+def test_repeated_rows_are_one_row_with_the_sum_of_their_gradients(path):
     a = table()
     b = nn.Parameter(a.detach().clone())
     for p, g in (
@@ -67,14 +83,66 @@ def test_repeated_rows_are_one_row_with_the_sum_of_their_gradients():
     assert torch.equal(a, b)
 
 
-def test_the_first_step_is_lr_against_the_sign_of_the_gradient():
+def test_many_rows_of_any_width_and_long_rests_are_the_same_both_ways():
+    """More rows than are asked for in advance, widths that fill no line, rests longer than the powers looked up."""
+    if optim._library() is None:
+        pytest.skip("there is no C compiler here")
+    generator = torch.Generator().manual_seed(3)
+    for dim in (1, 3, 16, 37):
+        one, other = torch.randn(2000, dim, generator=generator).repeat(2, 1, 1)
+        squares, lasts = torch.rand(2000, dim, generator=generator).repeat(2, 1, 1), torch.zeros(2, 2000).int()
+        for step in (1, 2, 3, optim.FADES + 5):
+            rows = torch.randperm(2000, generator=generator)[:300].sort().values
+            g = torch.randn(300, dim, generator=generator)
+            optim._plain(one, rows, g, squares[0], lasts[0], step, 0.1, 0.999, 1e-8)
+            optim._compiled(other, rows, g, squares[1], lasts[1], step, 0.1, 0.999, 1e-8)
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(squares[0], squares[1], rtol=1e-5, atol=1e-9)
+            assert torch.equal(lasts[0], lasts[1])
+
+
+def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(path):
+    a, b = table(), None
+    adam = RowAdam([a], lr=0.1)
+    gradients = [sparse(rows, torch.randn(2, 2).tolist()) for rows in ([0, 1], [1, 3], [0, 4], [1, 4])]
+    for k, gradient in enumerate(gradients):
+        if k == 2:
+            b = nn.Parameter(a.detach().clone())
+            again = RowAdam([b], lr=0.1)
+            again.load_state_dict(copy.deepcopy(adam.state_dict()))
+        a.grad = gradient
+        adam.step()
+        if b is not None:
+            b.grad = gradient
+            again.step()
+    assert torch.equal(a, b) and again.state[b]["last"].tolist() == [3, 4, 0, 2, 4]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_handed_out_for_rows_that_had_a_gradient_alone():
+    big = nn.Parameter(torch.empty(2_000_000, 32))  # 256 MB, of which nothing is written
+    adam = RowAdam([big], lr=0.1)
+    big.grad = torch.sparse_coo_tensor(
+        torch.tensor([[5, 1_999_999]]), torch.ones(2, 32), big.shape, check_invariants=True
+    )
+    before = resident()
+    adam.step()
+    assert resident() - before < 64e6
+
+
+def resident():
+    """Bytes of memory that the process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_first_step_is_lr_against_the_sign_of_the_gradient(path):
     a = table([[1.0, 1.0], [2.0, 2.0]])
     a.grad = sparse([1], [[30.0, -0.001]], (2, 2))
     RowAdam([a], lr=0.5).step()
     torch.testing.assert_close(a.detach(), torch.tensor([[1.0, 1.0], [1.5, 2.5]]), rtol=1e-4, atol=1e-4)
 
 
-def test_a_table_without_a_gradient_or_with_one_that_names_no_row_is_left_alone():
+def test_a_table_without_a_gradient_or_with_one_that_names_no_row_is_left_alone(path):
     a, b = table(), table()
     before = a.detach().clone(), b.detach().clone()
     b.grad = sparse([], [])
