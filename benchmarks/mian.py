@@ -48,7 +48,7 @@ from hyperctr.metrics import auc
 from hyperctr.models import MODELS
 from hyperctr.optim import clip, coalesce, decay, optimisers
 from hyperctr.published import Claim
-from hyperctr.serve import Factored
+from hyperctr.serving.factored import Factored
 
 log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)

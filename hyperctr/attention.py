@@ -25,7 +25,7 @@ from hyperctr.batch import Batch
 from hyperctr.data.interactions import day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
 from hyperctr.runs import Opened
-from hyperctr.serve import request
+from hyperctr.serving.factored import request
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,7 +140,7 @@ def cases(opened: Opened, count: int = 14, seed: int = 0) -> Batch:
 def case(
     opened: Opened, user: Any, item: Any, at: int | None = None, context: Mapping[str, int] | None = None
 ) -> Batch:
-    """One prediction, by the data set's own ids, also as text; see `serve.request`.
+    """One prediction, by the data set's own ids, also as text; see `serving.factored.request`.
 
     Raises:
         ValueError: the data has no such user or item, or the model reads no such context.

@@ -143,8 +143,8 @@ def of_unseen(opened: Opened, folder: Path) -> dict[str, Any]:
 
     Of N only those are asked that are fewer than the unseen items.
     """
-    from hyperctr import vectors
     from hyperctr.metrics import unseen_recall
+    from hyperctr.serving import vectors
 
     user, clicked, pool = vectors.unseen(opened, vectors.item_vectors(opened))
     found: dict[str, Any] = {"unseen": len(pool), "clicks": len(clicked), "recall": [], "random": []}

@@ -377,14 +377,15 @@ def export(
 ) -> None:
     """Write each task's network without its zeros: click.safetensors and conversion.safetensors.
 
-    They read what the embeddings give (`hyperctr.serving`).
+    They read what the embeddings give (`hyperctr.serving.sparse`).
 
         hyperctr export runs/lt4rec --mode auto --batches 1,64,1024
     """
-    from hyperctr import runs, serving
+    from hyperctr import runs
+    from hyperctr.serving import sparse
 
     sizes = tuple(_whole(size, "--batches") for size in _listed(batches, "--batches"))
-    found = serving.write(runs.open_run(run).model, out or run, mode, sizes)
+    found = sparse.write(runs.open_run(run).model, out or run, mode, sizes)
     if as_json:
         return _print_json(found)
     rows = []

@@ -29,7 +29,7 @@ from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
-from hyperctr.serving import MODES, Network, Step, clock, compact, export
+from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
 from hyperctr.study import Bench, grid, noisy
 
 BENCH = Bench("lt4rec-speed", "LT4REC, section 2.2: how long a pruned network takes", "density",

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_marn, config, figures, modalities, pool, published_marn, runs, vectors, verdicts_marn
+from hyperctr import bench, bench_marn, config, figures, modalities, pool, published_marn, runs, verdicts_marn
 from hyperctr.data import folder, synthetic
 from hyperctr.metrics import unseen_recall
 from hyperctr.models import MODELS, WORN
 from hyperctr.published_marn import AUC
 from hyperctr.report import Score
+from hyperctr.serving import vectors
 
 SMALL = {"name": "marn", "dim": 4, "hidden": [8, 6]}
 TINY = {"train": {"epochs": 2, "threads": 1, "batch_size": 256}, "slices": {"every": "20d"}}

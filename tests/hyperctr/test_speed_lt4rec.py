@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperctr import bench, figures, speed_lt4rec
-from hyperctr.serving import Network, Step
+from hyperctr.serving.sparse import Network, Step
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """LT4REC, arXiv 2008.09872: its equations and Algorithm 1 as slow loops, and what must hold of masks and tickets.
 
 The invariants of files and of a killed search stand in tests/hyperctr/test_lottery.py, those of what is exported in
-tests/hyperctr/test_serving.py.
+tests/hyperctr/serving/test_sparse.py.
 """
 
 import math

@@ -275,7 +275,7 @@ def _csr(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
 
 
 class _Layer(ctypes.Structure):
-    """As `Layer` in serving.c."""
+    """As `Layer` in sparse.c."""
 
     _fields_ = (
         ("inputs", ctypes.c_int64), ("outputs", ctypes.c_int64), ("tiles", ctypes.c_int64), ("begin", ctypes.c_void_p),
@@ -284,7 +284,7 @@ class _Layer(ctypes.Structure):
 
 
 class _Kernel:
-    """serving.c on one network; any number of threads may call it, each computes alone."""
+    """sparse.c on one network; any number of threads may call it, each computes alone."""
 
     def __init__(self, steps: tuple[Step, ...], matrices: list[Tensor], library: ctypes.CDLL):
         self._library, self._count, self._mine = library, len(steps), threading.local()

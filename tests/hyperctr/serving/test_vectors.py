@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 import torch
 
-from hyperctr import config, runs, vectors
+from hyperctr import config, runs
 from hyperctr.data import synthetic
 from hyperctr.data.folder import Dataset
 from hyperctr.metrics import unseen_recall
 from hyperctr.models import MODELS
+from hyperctr.serving import vectors
 
 
 @pytest.fixture(scope="module")

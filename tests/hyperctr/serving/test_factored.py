@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr import config, runs, serve
+from hyperctr import config, runs
 from hyperctr.data import synthetic
 from hyperctr.layers.embed import Table
 from hyperctr.models import MODELS
-from hyperctr.serve import Factored, Server, request
+from hyperctr.serving import factored
+from hyperctr.serving.factored import Factored, Server, request
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_context_that_does_not_exist_is_refused(opened, context, says):
 def test_blocks_of_items_give_the_same(opened, monkeypatch):
     whole, items = Factored(opened.model).table, [f"item-{k}" for k in range(60)]
     expected = Server(opened).probabilities(3, items)
-    monkeypatch.setattr(serve, "BLOCK", 37)
+    monkeypatch.setattr(factored, "BLOCK", 37)
     torch.testing.assert_close(Factored(opened.model).table, whole)
     np.testing.assert_allclose(Server(opened).probabilities(3, items), expected, rtol=1e-5)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr import serving
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.tasks import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config, SparseSharing
-from hyperctr.serving import MODES, Halves, Network, Step, clock, compact, export
+from hyperctr.serving import sparse
+from hyperctr.serving.sparse import MODES, Halves, Network, Step, clock, compact, export
 
 USERS, ITEMS = 9, 11
 SIZES = (1, 2, 3, 7, 16, 17, 33, 64, 65, 200)  # around what the kernel takes at a time
@@ -51,11 +51,11 @@ def answers(model, x, task):
 def kernel(request, monkeypatch):
     """The kernel that is built here, if it can be, and what stands in for it."""
     if request.param == "torch":
-        monkeypatch.setattr(serving, "_library", lambda: None)
-    elif serving._library() is None:
+        monkeypatch.setattr(sparse, "_library", lambda: None)
+    elif sparse._library() is None:
         pytest.skip("the compiled network was not checked: no C compiler")
     elif "tiles" in request.param:
-        monkeypatch.setattr(serving, "TILE", 8)
+        monkeypatch.setattr(sparse, "TILE", 8)
     return request.param
 
 
@@ -140,7 +140,7 @@ def test_auto_takes_the_fastest_and_remembers_the_times(monkeypatch, tmp_path):
         asked.append(tuple(x.shape))
         return {name: np.array([99.0, {"dense": 3.0, "compact": 1.0, "csr": 2.0}[name] * len(x)]) for name in forms}
 
-    monkeypatch.setattr(serving, "clock", slow)
+    monkeypatch.setattr(sparse, "clock", slow)
     network = export(model, "conversion", batches=(1, 8))
     assert network.mode == "compact" and network.timings["csr"] == {1: 2.0, 8: 16.0}
     assert asked == [(size, model.base.crossed.width) for size in (1, 8)]
