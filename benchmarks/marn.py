@@ -32,14 +32,15 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import config, figures, modalities, pool, report, runs, verdicts
+from hyperctr import config, figures, modalities, pool, report, runs
 from hyperctr.data import synthetic
 from hyperctr.evaluation import score
 from hyperctr.metrics import mean_interval, popularity_auc, unseen_recall
 from hyperctr.models import MODELS
-from hyperctr.published import Claim
 from hyperctr.report import Score
 from hyperctr.serving import vectors
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.published import Claim
 
 RECOVERED, PROBED, TOLERANCE = 0.8, 0.9, 0.002
 """Share of categories whose useful modality the heat map must show; what a probe must reach on specific parts; and how

@@ -40,15 +40,16 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import attention, config, figures, memory, pool, report, runs, verdicts
+from hyperctr import attention, config, figures, memory, pool, report, runs
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.data import synthetic
 from hyperctr.evaluation import score
 from hyperctr.metrics import auc
 from hyperctr.models import MODELS
 from hyperctr.optim import clip, coalesce, decay, optimisers
-from hyperctr.published import Claim
 from hyperctr.serving.factored import Factored
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.published import Claim
 
 log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)

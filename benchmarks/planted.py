@@ -30,13 +30,14 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import config, pool, report, verdicts
+from hyperctr import config, pool, report
 from hyperctr.data import synthetic
 from hyperctr.data.split import split
 from hyperctr.metrics import closed, mean_interval
 from hyperctr.models import MODELS
-from hyperctr.published import Claim
 from hyperctr.report import Score
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.published import Claim
 
 NEEDED = 0.85  # share of the way from popularity to the learnable ceiling
 FACTOR = 4.0  # how far the best slice width may lie from the planted half-life

@@ -690,7 +690,7 @@ def bench(
         hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
         hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
     """
-    from hyperctr import bench as benches
+    from hyperctr.studies import bench as benches
 
     benches.find(name)
     out = out or Path("bench") / name
@@ -724,8 +724,8 @@ def report(
 
     hyperctr report sweep
     """
-    from hyperctr import bench as benches
     from hyperctr import sweep as sweeps
+    from hyperctr.studies import bench as benches
 
     if not (folder / "results.csv").exists():
         raise ValueError(f"{folder} holds no sweep and no bench: there is no results.csv")

@@ -1,10 +1,10 @@
-"""The command line, called in this process, and what stands in for a bench's processes."""
+"""The command line, called in this process."""
 
 import sys
 
 import pytest
 
-from hyperctr import bench, cli, pool
+from hyperctr import cli
 
 
 @pytest.fixture
@@ -23,23 +23,3 @@ def hyperctr(monkeypatch, capsys):
         return code, got.out, got.err
 
     return call
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    """Put a function of run and folder in the place of a bench's processes; a report, or training in this process."""
-
-    def put(work):
-        done = []
-
-        def run_all(cells, jobs, watch, ended, **how):
-            done.clear()
-            for name, (run, folder) in cells.items():
-                done.append(name)
-                ended(name, work(run, folder))
-
-        monkeypatch.setattr(pool, "run_all", run_all)
-        monkeypatch.setattr(bench, "_commit", lambda: None)
-        return done
-
-    return put

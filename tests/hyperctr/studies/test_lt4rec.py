@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_lt4rec, config, figures, pool, published_lt4rec, study, verdicts_lt4rec
+from hyperctr import config, figures, pool
 from hyperctr.data import synthetic
 from hyperctr.data.folder import read
 from hyperctr.metrics import rank_score
 from hyperctr.models import MODELS, WORN
 from hyperctr.report import Score
+from hyperctr.studies import bench, lt4rec, study
 
 SMALL = {"name": "lt4rec", "dim": 4, "hidden": [8, 6], "rounds": 2, "least": 0.0}
 ERROR = {"shared_bottom": 0.20, "esmm": 0.21, "mmoe": 0.20, "lt4rec": 0.19}
@@ -25,7 +26,7 @@ def base(path=".", model=SMALL, **tables):
 
 def rows(name, values=(), **tables):
     kind = bench.BENCHES[name]
-    return bench_lt4rec.rows(kind, base(**tables), study.grid(kind, [*values]))
+    return lt4rec.rows.rows(kind, base(**tables), study.grid(kind, [*values]))
 
 
 def reported(run):
@@ -107,7 +108,7 @@ def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
         "random masks, 20 %", "s-neuron", "s-weight, joint steps", "s-weight-taskbalance, b = 3",
         "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet", "s-weight-tuning, b = 3",
     ]  # fmt: skip
-    assert {name for name in published_lt4rec._TABLE2} <= {name.partition(", b")[0] for name in names}
+    assert {name for name in lt4rec.published._TABLE2} <= {name.partition(", b")[0] for name in names}
     assert [row.name for row in rows("lt4rec-fig4")] == ["s-weight", "random masks"]
     assert [row.name for row in rows("lt4rec-replay")] == ["base_ctr", "base_cvr", "hard_sharing", "s-weight"]
     more = [row.name for row in rows("lt4rec-table2", ["5", "1.5"])]
@@ -120,7 +121,7 @@ def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
 def test_what_each_row_changes_in_the_run(tmp_path):
     start = base(model=SMALL | {"keep": 0.3, "b": 2.0})
     made = {row.name: bench.run_of(start, row, 4, MODELS, tmp_path) for row in
-            bench_lt4rec.rows(bench.BENCHES["lt4rec-table2"], start, ["3"])}  # fmt: skip
+            lt4rec.rows.rows(bench.BENCHES["lt4rec-table2"], start, ["3"])}  # fmt: skip
     c = {name: run.model for name, run in made.items()}
     assert all(run.train.seed == 4 for run in made.values())
     assert (c["base_ctr"].tasks, c["base_cvr"].tasks, c["hard_sharing"].tasks) == ("click", "conversion", "both")
@@ -181,11 +182,11 @@ def scored(column, *values):
 
 def test_gains_by_hand():
     runs = {"a": scored("auc", 0.71, 0.72, 0.73, math.nan), "b": scored("auc", 0.70, 0.70, 0.70, 0.7)}
-    value = verdicts_lt4rec.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
+    value = lt4rec.verdicts.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
     assert (value.mean, value.half, value.num) == (pytest.approx(0.02), pytest.approx(0.0248414, rel=1e-5), 3)
     runs = {"a": scored("cvr_mse", 0.11, 0.12), "b": scored("cvr_mse", 0.10, 0.10)}
-    assert verdicts_lt4rec.gain(runs, "a", "b", "cvr_mse").mean == pytest.approx(0.15)  # a share of the error
-    assert verdicts_lt4rec.gain(runs, "a", "none", "cvr_mse").num == 0
+    assert lt4rec.verdicts.gain(runs, "a", "b", "cvr_mse").mean == pytest.approx(0.15)  # a share of the error
+    assert lt4rec.verdicts.gain(runs, "a", "none", "cvr_mse").num == 0
 
 
 @pytest.mark.parametrize(
@@ -203,15 +204,15 @@ def test_gains_by_hand():
     ],
 )
 def test_verdicts_by_the_rules(rule, value, amount, verdict):
-    assert getattr(verdicts_lt4rec, rule)(value, amount) == verdict
+    assert getattr(lt4rec.verdicts, rule)(value, amount) == verdict
 
 
 def test_the_paper_s_numbers_stand_beside_its_own_rows_alone():
-    assert published_lt4rec.numbers("s-weight") == (0.78874, 0.13226)
-    assert published_lt4rec.numbers("s-weight-taskbalance, b = 1.5") == (0.78740, 0.13193)
-    assert published_lt4rec.numbers("s-weight, 20 %") == published_lt4rec.numbers("ESMM") == (None, None)
-    error = {row: published_lt4rec.numbers(row)[1] for row in ("base_cvr", "s-weight", "s-neuron")}
-    assert error["s-weight"] / error["base_cvr"] - 1 == pytest.approx(-verdicts_lt4rec.ERROR_GAIN, abs=1e-4)
+    assert lt4rec.published.numbers("s-weight") == (0.78874, 0.13226)
+    assert lt4rec.published.numbers("s-weight-taskbalance, b = 1.5") == (0.78740, 0.13193)
+    assert lt4rec.published.numbers("s-weight, 20 %") == lt4rec.published.numbers("ESMM") == (None, None)
+    error = {row: lt4rec.published.numbers(row)[1] for row in ("base_cvr", "s-weight", "s-neuron")}
+    assert error["s-weight"] / error["base_cvr"] - 1 == pytest.approx(-lt4rec.verdicts.ERROR_GAIN, abs=1e-4)
     assert error["s-neuron"] / error["s-weight"] - 1 == pytest.approx(0.0231, abs=1e-4)
 
 
@@ -278,11 +279,11 @@ def test_a_replay_ranks_the_impressions_of_each_user_and_day(world):
     test, rng = np.arange(len(log))[-120:], np.random.default_rng(0)
     logits = {name: {"logit": rng.normal(size=120), "conversion_logit": rng.normal(size=120)}
               for name in ("base_ctr", "base_cvr", "hard_sharing", "s-weight")}  # fmt: skip
-    found = bench_lt4rec.ranks(log, test, logits)
+    found = lt4rec.rows.ranks(log, test, logits)
     groups = {}
     for k, row in enumerate(test):
         groups.setdefault((log.user[row], log.time[row] // 86_400), []).append((k, row))
-    for name, (click, conversion) in bench_lt4rec.RANKED.items():
+    for name, (click, conversion) in lt4rec.rows.RANKED.items():
         for top in (1, 3, 5):
             seen = []
             for some in groups.values():
@@ -306,25 +307,25 @@ def test_impressions_whose_watching_is_not_known_are_left_out(world):
     test, flat = np.arange(len(log)), {"logit": np.zeros(len(log)), "conversion_logit": np.zeros(len(log))}
     logits = dict.fromkeys(("base_ctr", "base_cvr", "hard_sharing", "s-weight"), flat)
     unknown = np.where(np.arange(len(log)) % 3 == 0, np.nan, log.conversion)
-    without = bench_lt4rec.ranks(replace(log, conversion=unknown), test, logits)
+    without = lt4rec.rows.ranks(replace(log, conversion=unknown), test, logits)
     kept = test[~(np.isnan(unknown) & (log.label == 1))]
     fewer = {name: {key: x[kept] for key, x in each.items()} for name, each in logits.items()}
-    assert without == bench_lt4rec.ranks(log, kept, fewer)
+    assert without == lt4rec.rows.ranks(log, kept, fewer)
 
 
 def test_the_replay_is_judged_by_its_sign_and_says_that_it_is_biased(tmp_path):
     lines = [{"row": name, "seed": seed, "top 1": value + seed, "top 3": 1.0, "top 5": math.nan}
-             for name, value in zip(bench_lt4rec.RANKED, (100.0, 97.0, 100.1, 103.0), strict=True)
+             for name, value in zip(lt4rec.rows.RANKED, (100.0, 97.0, 100.1, 103.0), strict=True)
              for seed in range(3)]  # fmt: skip
-    hard, weight, both = verdicts_lt4rec._replay_claims(lines)
+    hard, weight, both = lt4rec.verdicts._replay_claims(lines)
     assert (hard["verdict"], weight["verdict"], both["verdict"]) == ("reproduced", "reproduced", "reproduced")
     assert "-1.97% against base_ctr * base_cvr * length" in hard["claim"] and "biased by the policy" in hard["claim"]
     assert hard["here"].startswith("-2.9")
     third = "base_ctr * s_weight_cvr * length"
     worse = [line | {"top 1": line["top 1"] - 5 * (line["row"] == third)} for line in lines]
-    assert verdicts_lt4rec._replay_claims(worse)[1]["verdict"] == "contradicted"
-    assert verdicts_lt4rec._replay_claims([])[0]["verdict"] == "not tested"
-    empty = verdicts_lt4rec._replayed([])
+    assert lt4rec.verdicts._replay_claims(worse)[1]["verdict"] == "contradicted"
+    assert lt4rec.verdicts._replay_claims([])[0]["verdict"] == "not tested"
+    empty = lt4rec.verdicts._replayed([])
     assert [row["n"] for row in empty] == [0] * 6 and empty[0]["paper"] == 491.312
 
 
@@ -337,7 +338,7 @@ def test_a_replay_runs_from_the_log_to_its_report(monkeypatch, world, tmp_path):
     monkeypatch.setattr(pool, "run_all", Trainer(work).run_all)
     monkeypatch.setattr(bench, "_commit", lambda: None)
     found, _ = run("lt4rec-replay", world, tmp_path, seeds=1, train={"epochs": 1})
-    assert [row["row"] for row in found["rows"]] == [*bench_lt4rec.RANKED, "length alone", "any order"]
+    assert [row["row"] for row in found["rows"]] == [*lt4rec.rows.RANKED, "length alone", "any order"]
     assert all(row["top 1"] > 0 for row in found["rows"])
     text = (tmp_path / "report.md").read_text()
     assert "biased by the policy" in text and "491.3" in text and "carries no numbers" not in text

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_marn, config, figures, modalities, pool, published_marn, runs, verdicts_marn
+from hyperctr import config, figures, modalities, pool, runs
 from hyperctr.data import folder, synthetic
 from hyperctr.metrics import unseen_recall
 from hyperctr.models import MODELS, WORN
-from hyperctr.published_marn import AUC
 from hyperctr.report import Score
 from hyperctr.serving import vectors
+from hyperctr.studies import bench, marn
+from hyperctr.studies.marn.published import AUC
 
 SMALL = {"name": "marn", "dim": 4, "hidden": [8, 6]}
 TINY = {"train": {"epochs": 2, "threads": 1, "batch_size": 256}, "slices": {"every": "20d"}}
@@ -30,7 +31,7 @@ def world(tmp_path_factory):
 
 
 def rows(name, values=(), image="visual", **tables):
-    return bench_marn.rows(bench.BENCHES[name], base(**tables), list(values or bench.BENCHES[name].values), image)
+    return marn.rows.rows(bench.BENCHES[name], base(**tables), list(values or bench.BENCHES[name].values), image)
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
@@ -45,7 +46,7 @@ def run(name, where, out, seeds=3, column=None, values=(), **tables):
 
 def test_rows_of_the_studies():
     names = {name: [row.name for row in rows(name)] for name in STUDIES}
-    assert tuple(bench_marn.BENCHES) == STUDIES
+    assert tuple(marn.rows.BENCHES) == STUDIES
     assert names == {
         "marn-table2": ["popularity", "LR", "FM", "YoutubeNet", "xDeepFM", "DUPN", "DIEN", "DMF", "MMSS", "NAML",
                         "MARN"],
@@ -79,7 +80,7 @@ def test_the_ladder_climbs_a_part_at_a_time():
 def test_a_weight_changes_lambda_alone():
     found = [bench.run_of(base(), row, 0, MODELS).model for row in rows("marn-fig6", ["0.1", "1"])[1:]]
     assert found == [replace(base().model, weight=x) for x in (0.1, 1.0)]
-    (without,) = [row for row in rows("marn-fig5") if row.name == verdicts_marn.NONE]
+    (without,) = [row for row in rows("marn-fig5") if row.name == marn.verdicts.NONE]
     assert bench.run_of(base(), without, 0, MODELS).model == replace(base().model, weight=0.0)
 
 
@@ -104,7 +105,7 @@ def test_what_the_data_lack_is_said(world):
 
     def planned(name, **items):
         some = replace(dataset, items=replace(dataset.items, **items))
-        return bench_marn.planned(bench.BENCHES[name], base(world), [], some, {})
+        return marn.rows.planned(bench.BENCHES[name], base(world), [], some, {})
 
     heard = {name: x for name, x in dataset.items.modalities.items() if name != "visual"}
     *_, plan, notes = planned("marn-table3", modalities=heard, present={})
@@ -124,22 +125,22 @@ def test_the_papers_gains_follow_from_its_numbers():
              ("Base+MAF", "Base+CONC", "marn-table3", (0.32, 0.35, 0.39)),
              ("Base+MAF+DDMA", "Base+MAF+ADV", "marn-table3", (0.39, 0.51, 0.52))]  # fmt: skip
     for row, other, table, points in gains:
-        for column, gain in zip(published_marn.COLUMNS.values(), points, strict=True):
-            ours, theirs = (published_marn.numbers(table, name, column) for name in (row, other))
+        for column, gain in zip(marn.published.COLUMNS.values(), points, strict=True):
+            ours, theirs = (marn.published.numbers(table, name, column) for name in (row, other))
             assert 100 * (ours - theirs) == pytest.approx(gain, abs=1e-6)
-    gaps = [round(100 * (b - a), 1) for a, b in zip(*published_marn.LEVELS.values(), strict=True)]
+    gaps = [round(100 * (b - a), 1) for a, b in zip(*marn.published.LEVELS.values(), strict=True)]
     assert gaps == [4.4, 2.5, 2.2, 2.1, 1.8, 1.3, 0.6, 0.2, 0.2, 0.1]
-    assert all(len(x) == len(published_marn.NEAREST) for x in published_marn.RECALL.values())
-    assert published_marn.numbers("marn-table2", "popularity", "Taobao") is None
+    assert all(len(x) == len(marn.published.NEAREST) for x in marn.published.RECALL.values())
+    assert marn.published.numbers("marn-table2", "popularity", "Taobao") is None
 
 
 def test_column_beside_ours_goes_by_name():
-    assert [published_marn.column(x) for x in ("amazon-electronics", "Clothing-5core", "kuairand")] == [
+    assert [marn.published.column(x) for x in ("amazon-electronics", "Clothing-5core", "kuairand")] == [
         "Amazon Electro", "Amazon Clothe", "",
     ]  # fmt: skip
-    assert published_marn.columns("marn-table3", "") == tuple(published_marn.COLUMNS.values())
-    assert published_marn.columns("marn-table3", "Taobao") == ("Taobao",)
-    assert published_marn.columns("marn-table4", "") == ()
+    assert marn.published.columns("marn-table3", "") == tuple(marn.published.COLUMNS.values())
+    assert marn.published.columns("marn-table3", "Taobao") == ("Taobao",)
+    assert marn.published.columns("marn-table4", "") == ()
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def around(auc, **columns):
 
 def claims(name, found, told=None, **more):
     facts = {"bench": name, "rows": [[row, "marn"] for row in found]} | more
-    return verdicts_marn._claims(facts, found, told or {})
+    return marn.verdicts._claims(facts, found, told or {})
 
 
 def test_tables_are_judged_by_the_mean_over_users():
@@ -195,7 +196,7 @@ def test_gains_must_be_largest_where_items_are_unpopular():
 
 def test_recall_is_compared_up_to_a_hundred_and_random_must_be_chance():
     ids = {"recall": [0.1] * 10 + [0.9]}
-    ours = {"recall": [0.2] * 10 + [0.3], "random": [n / 2000 for n in published_marn.NEAREST], "unseen": 2000,
+    ours = {"recall": [0.2] * 10 + [0.3], "random": [n / 2000 for n in marn.published.NEAREST], "unseen": 2000,
             "clicks": 500}  # fmt: skip
     more, random = claims("marn-table5", {}, told(MARN=[ours] * 3) | {"Base+IDs": told(x=[ids] * 3)["x"]})
     assert more["verdict"] == "reproduced" and "0.100" in more["here"] and random["verdict"] == "passed"
@@ -207,7 +208,7 @@ def test_recall_is_compared_up_to_a_hundred_and_random_must_be_chance():
 def test_probes_must_tell_specific_parts_and_invariant_ones_less_than_without_the_adversary():
     def measures(specific, invariant, without):
         ours = [{"specific": specific + x, "invariant": invariant + x, "chance": 0.25} for x in NOISE]
-        return told(MARN=ours) | {verdicts_marn.NONE: told(x=[{"invariant": without}] * 3)["x"]}
+        return told(MARN=ours) | {marn.verdicts.NONE: told(x=[{"invariant": without}] * 3)["x"]}
 
     assert [one["verdict"] for one in claims("marn-fig5", {}, measures(0.95, 0.3, 0.6))] == ["reproduced"] * 2
     assert [one["verdict"] for one in claims("marn-fig5", {}, measures(0.8, 0.7, 0.6))] == ["contradicted"] * 2
@@ -220,12 +221,12 @@ def test_the_adversarial_loss_must_rise_under_the_weight_nearest_to_the_papers()
                         values=["0.01", "0.1"])  # fmt: skip
     assert rise["verdict"] == "reproduced" and "lambda_0 = 0.1" in rise["here"]
     assert best["verdict"] == "shown" and best["here"].startswith("0.1 is best")
-    assert verdicts_marn._best_known({"values": ["0.01", "0.05", "0.1"]}) == "0.05"
+    assert marn.verdicts._best_known({"values": ["0.01", "0.05", "0.1"]}) == "0.05"
 
 
 def test_the_category_that_attends_most_is_named():
     ours = [{"categories": ["3", "7"], "modalities": ["ids", "visual"], "strength": [[1.0, None], [3.0, 2.0]]}]
-    assert verdicts_marn._favourites(ours) == "highest: ids in 7 (1.50 of its mean), visual in 7 (1.00 of its mean)"
+    assert marn.verdicts._favourites(ours) == "highest: ids in 7 (1.50 of its mean), visual in 7 (1.00 of its mean)"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -265,9 +266,9 @@ def test_a_table_leaves_its_files(world, tmp_path, stand_in, name):
 
 
 def test_the_pair_of_figure_5_is_the_image_and_the_title():
-    assert bench_marn.pair_of(("ids", "visual", "acoustic", "title", "statistic")) == ("visual", "title")
-    assert bench_marn.pair_of(("ids", "audio", "textual", "statistic")) == ("textual", "audio")
-    assert bench_marn.pair_of(("ids", "statistic")) == ("statistic", "ids")
+    assert marn.rows.pair_of(("ids", "visual", "acoustic", "title", "statistic")) == ("visual", "title")
+    assert marn.rows.pair_of(("ids", "audio", "textual", "statistic")) == ("textual", "audio")
+    assert marn.rows.pair_of(("ids", "statistic")) == ("statistic", "ids")
 
 
 def trained(run, folder_):
@@ -282,9 +283,9 @@ def opened(world, tmp_path_factory):
 
 
 def test_recall_is_asked_of_fewer_items_than_are_unseen(opened):
-    found = bench_marn.of_unseen(*opened)
+    found = marn.rows.of_unseen(*opened)
     user, clicked, pool_ = vectors.unseen(opened[0], vectors.item_vectors(opened[0]))
-    at = [n for n in published_marn.NEAREST if n < len(pool_)]
+    at = [n for n in marn.published.NEAREST if n < len(pool_)]
     assert (found["unseen"], found["clicks"]) == (len(pool_), len(clicked)) and 0 < len(at) < 11
     assert found["recall"] == unseen_recall(user, clicked, pool_, at) and len(found["random"]) == len(at)
     chance = np.array(at) / len(pool_)
@@ -293,19 +294,19 @@ def test_recall_is_asked_of_fewer_items_than_are_unseen(opened):
 
 def test_attention_is_of_the_largest_categories(opened, monkeypatch):
     run_, where = opened
-    every = bench_marn.by_category(run_, where)
+    every = marn.rows.by_category(run_, where)
     assert every["categories"] == ("1", "2", "3", "4", "5", "6")  # 0 would be "missing"
     category = run_.prepared.dataset.items.fields["category"]
     own = modalities.attention(run_.model, category)
     np.testing.assert_allclose(np.array(every["strength"], float), own.strength)
-    monkeypatch.setattr(bench_marn, "CATEGORIES", 2)
+    monkeypatch.setattr(marn.rows, "CATEGORIES", 2)
     count = np.bincount(category)
     largest = sorted(np.argsort(-count, kind="stable")[:2].tolist())
-    assert bench_marn.by_category(run_, where)["categories"] == tuple(map(str, largest))
+    assert marn.rows.by_category(run_, where)["categories"] == tuple(map(str, largest))
 
 
 def test_losses_are_those_of_the_history(opened):
-    found = bench_marn.losses(*opened)
+    found = marn.rows.losses(*opened)
     assert found["epoch"] == [1.0, 2.0] and all(map(math.isfinite, found["loss"] + found["adversarial"]))
 
 
@@ -325,7 +326,7 @@ def test_real_levels_recall_and_heat_are_drawn(world, tmp_path, stand_in, hyperc
 
 def test_real_features_and_losses_are_drawn(world, tmp_path, stand_in, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(bench_marn, "POINTS", 20)
+    monkeypatch.setattr(marn.rows, "POINTS", 20)
     found, _ = run("marn-fig5", world, tmp_path / "5", seeds=1, **TINY)
     told_ = json.loads((tmp_path / "5" / "measures.json").read_text())
     assert list(told_) == ["lambda_0 = 0", "MARN"] and len(found["claims"]) == 2

@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from hyperctr import figures, figures_lt4rec, report, verdicts
+from hyperctr import figures, report
 from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
 from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
-from hyperctr.study import Bench, grid, noisy
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.lt4rec.figures import draw_speed
+from hyperctr.studies.study import Bench, grid, noisy
 
 BENCH = Bench("lt4rec-speed", "LT4REC, section 2.2: how long a pruned network takes", "density",
               ("1", "0.67", "0.45", "0.3", "0.2", "0.1", "0.05"), "weights left")  # fmt: skip
@@ -179,7 +181,7 @@ def redraw(out: Path) -> dict:
     rows = summed(lines)
     found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
     report.put_csv(out / "table.csv", rows)
-    figure, axes = figures_lt4rec.draw_speed(rows, TWICE)
+    figure, axes = draw_speed(rows, TWICE)
     about = f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
     figures.titles(axes, facts["title"], about)
     figures.save(figure, out / f"{BENCH.name}.png")

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from hyperctr import attention, bench, bench_mian, compared, config, pool, published_mian, runs, study, verdicts_mian
+from hyperctr import attention, config, pool, runs
 from hyperctr.data import folder, synthetic
 from hyperctr.models import MODELS, WORN
+from hyperctr.studies import bench, compared, mian, study
 
 SMALL = {"name": "mian", "dim": 4, "hidden": [8, 6], "heads": 4}
 TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}}
@@ -23,7 +24,7 @@ def world(tmp_path_factory):
 
 
 def rows(name, **tables):
-    return bench_mian.rows(bench.BENCHES[name], base(**tables), 3)
+    return mian.rows.rows(bench.BENCHES[name], base(**tables), 3)
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
@@ -38,7 +39,7 @@ def run(name, where, out, seeds=3, column=None, values=(), **tables):
 
 def test_rows_of_the_studies():
     names = {name: [row.name for row in rows(name)] for name in STUDIES}
-    assert tuple(bench_mian.BENCHES) == STUDIES
+    assert tuple(mian.rows.BENCHES) == STUDIES
     assert names == {
         "mian-table2": ["popularity", "LR", "W&D", "DCN", "DeepFM", "xDeepFM", "DIN", "DIEN", "MIAN"],
         "mian-table3": ["popularity", "MIAN", "w/o IUIM", "w/o ICIM", "w/o IBIM", "w/o GIM", "w/o IUIM&ICIM", "DIEN"],
@@ -99,9 +100,9 @@ def test_what_cannot_be_compared_stops_before_anything_is_written(world, tmp_pat
 def test_what_the_data_lack_is_noted(tmp_path):
     where = synthetic.write("noise", tmp_path / "noise", scale=0.03)
     dataset, one = folder.read(where), bench.BENCHES["mian-table3"]
-    notes = bench_mian.planned(one, base(where), [], dataset, {})[3]
+    notes = mian.rows.planned(one, base(where), [], dataset, {})[3]
     assert len(notes) == 2 and "no fields of users" in notes[0] and "there is no ICIM" in notes[1]
-    notes = bench_mian.planned(one, base(where, data={"path": str(where), "derive": ["hour"]}), [], dataset, {})[3]
+    notes = mian.rows.planned(one, base(where, data={"path": str(where), "derive": ["hour"]}), [], dataset, {})[3]
     assert len(notes) == 1
 
 
@@ -112,28 +113,28 @@ def test_the_papers_gains_follow_from_its_numbers():
     """Table 2's last line: over DIEN, DIEN and DCN."""
     printed = {"Amazon Books": ("DIEN", 0.61), "Amazon Electronics": ("DIEN", 0.87), "commercial": ("DCN", 0.37)}
     for column, (best, percent) in printed.items():
-        ours, theirs = (published_mian.numbers("mian-table2", row, column)[0] for row in ("MIAN", best))
+        ours, theirs = (mian.published.numbers("mian-table2", row, column)[0] for row in ("MIAN", best))
         assert 100 * (ours / theirs - 1) == pytest.approx(percent, abs=0.016)
-        every = [published_mian.numbers("mian-table2", row, column)[0] for row in published_mian._TABLE2]
+        every = [mian.published.numbers("mian-table2", row, column)[0] for row in mian.published._TABLE2]
         assert sorted(every)[-2:] == [theirs, ours]
-    assert published_mian.numbers("mian-table3", "w/o IBIM", "Amazon Electronics") == (0.8843, 0.1214)
-    assert published_mian.numbers("mian-table3", "w/o IBIM", "commercial") is None
-    assert published_mian.numbers("mian-table4", "w/o both", "commercial") == published_mian.numbers(
+    assert mian.published.numbers("mian-table3", "w/o IBIM", "Amazon Electronics") == (0.8843, 0.1214)
+    assert mian.published.numbers("mian-table3", "w/o IBIM", "commercial") is None
+    assert mian.published.numbers("mian-table4", "w/o both", "commercial") == mian.published.numbers(
         "mian-table2", "DIN", "commercial"
     )
-    assert published_mian.numbers("mian-table2", "popularity", "commercial") is None
+    assert mian.published.numbers("mian-table2", "popularity", "commercial") is None
 
 
 def test_column_beside_ours_goes_by_name():
-    assert [published_mian.column(x) for x in ("amazon-books", "Electronics-5core", "ml-1m")] == [
+    assert [mian.published.column(x) for x in ("amazon-books", "Electronics-5core", "ml-1m")] == [
         "Amazon Books", "Amazon Electronics", "",
     ]  # fmt: skip
     both, every = ("Amazon Books", "Amazon Electronics"), bench.column_of("all", "mian-table2")
-    assert published_mian.columns("mian-table2", "") == published_mian.columns("mian-table3", every) == both
-    assert published_mian.columns("mian-table2", every) == (*both, "commercial")
-    assert published_mian.columns("mian-table2", "Amazon Books") == ("Amazon Books",)
-    assert published_mian.columns("mian-table4", "Amazon Books") == ("commercial",)
-    assert published_mian.columns("mian-fig6", "") == ()
+    assert mian.published.columns("mian-table2", "") == mian.published.columns("mian-table3", every) == both
+    assert mian.published.columns("mian-table2", every) == (*both, "commercial")
+    assert mian.published.columns("mian-table2", "Amazon Books") == ("Amazon Books",)
+    assert mian.published.columns("mian-table4", "Amazon Books") == ("commercial",)
+    assert mian.published.columns("mian-fig6", "") == ()
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ def scored(*aucs, **columns):
 
 def claims(name, found, read=()):
     facts = {"bench": name, "rows": [[row, "mian"] for row in found], "notes": []}
-    return {one["claim"]: one["verdict"] for one in verdicts_mian._claims(facts, found, list(read))}
+    return {one["claim"]: one["verdict"] for one in mian.verdicts._claims(facts, found, list(read))}
 
 
 NOISE = (0.0, 0.0001, -0.0001)
@@ -189,7 +190,7 @@ def test_pre_ln_is_compared_with_none_and_with_the_other_by_its_epochs():
     one, two = claims("mian-table4", found).values()
     assert (one, two) == ("reproduced", "shown")
     facts = {"bench": "mian-table4", "rows": [[row, "mian"] for row in found]}
-    assert verdicts_mian._claims(facts, found, [])[1]["here"].endswith("Pre-LN 3.0, Transformer 5.0")
+    assert mian.verdicts._claims(facts, found, [])[1]["here"].endswith("Pre-LN 3.0, Transformer 5.0")
 
 
 @pytest.mark.parametrize(("times", "verdict"), [((1.2, 1.25, 1.3), "reproduced"), ((0.8, 0.81, 0.8), "contradicted"),
@@ -199,7 +200,7 @@ def test_an_epoch_must_take_less_time_than_diens_repeat_by_repeat(times, verdict
              "DIEN": scored(*[0.7] * len(times), seconds=[10 * x for x in times])}  # fmt: skip
     assert list(claims("mian-efficiency", found).values()) == [verdict]
     facts = {"bench": "mian-efficiency", "rows": [], "notes": ["noisy: other work was running"]}
-    (one,) = verdicts_mian._claims(facts, found, [])
+    (one,) = mian.verdicts._claims(facts, found, [])
     assert one["verdict"] == "inconclusive" and one["here"].endswith("the machine was noisy, so no verdict")
 
 
@@ -212,7 +213,7 @@ def test_interactions_must_weigh_more_than_their_share_of_the_parts():
                             ((0.43, 0.6, 0.3), "inconclusive"), ((0.6,), "inconclusive")):  # fmt: skip
         assert list(claims("mian-fig6", {"MIAN": []}, read(*shares)).values()) == [verdict]
     few = [{"parts": ["e_i", "R_ibim"], "mean": [0.5, 0.5], "seed": s} for s in range(3)]
-    assert verdicts_mian._interactions(few)["here"].startswith("0.500 of the weight, 0.500 of the parts")
+    assert mian.verdicts._interactions(few)["here"].startswith("0.500 of the weight, 0.500 of the parts")
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -278,13 +279,13 @@ def trained(run, folder_):
 
 def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, stand_in, hyperctr, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(bench_mian, "READ", 40)
+    monkeypatch.setattr(mian.rows, "READ", 40)
     found, _ = run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     (told,) = json.loads((tmp_path / "measures.json").read_text())["MIAN"]
     opened = runs.open_run(tmp_path / "runs" / "MIAN seed=0")
     reading = attention.read(opened, attention.cases(opened))
     assert told["heat"] == reading.heat().tolist() and len(told["heat"][0]) == 14 == len(told["probability"])
-    many = attention.read(opened, attention.cases(opened, bench_mian.READ))
+    many = attention.read(opened, attention.cases(opened, mian.rows.READ))
     assert told["mean"] == many.heat().mean(1).tolist() and set(told["faithful"]) == set(attention.GROUPS)
     text = (tmp_path / "report.md").read_text()
     assert "Weights of the first seed" in text and "rank correlation" in text
@@ -297,9 +298,9 @@ def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, s
 
 def test_a_run_is_measured_once(world, tmp_path, stand_in, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(bench_mian, "READ", 20)
+    monkeypatch.setattr(mian.rows, "READ", 20)
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
-    monkeypatch.setattr(bench_mian, "weights", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr(mian.rows, "weights", lambda *given: pytest.fail("measured again"))
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     facts = {"rows": [["MIAN", "mian"]], "seeds": [5]}
     assert compared.measured(facts, tmp_path) == {"MIAN": []}  # of another seed

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from hyperctr import bench, config, figures, pool, published, report, study, verdicts
+from hyperctr import config, figures, pool, report
 from hyperctr.data import synthetic
 from hyperctr.models import MODELS
-from hyperctr.published import Claim
+from hyperctr.studies import bench, study
+from hyperctr.studies.hyperctr import published, verdicts
+from hyperctr.studies.hyperctr.published import Claim
 
 AUC = {"popularity": 0.60, "mf": 0.65}
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import config, figures, report, verdicts
+from hyperctr import config, figures, report
 from hyperctr.report import Score
-from hyperctr.study import Bench
-from hyperctr.verdicts import Runs
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies.study import Bench
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import compared, config, metrics, report
+from hyperctr import config, metrics, report
 from hyperctr.data.folder import Dataset
 from hyperctr.evaluation import score
 from hyperctr.layers.tasks import TASKS
-from hyperctr.study import TITLES, Bench, Row, carried, grid
+from hyperctr.studies import compared
+from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 MODEL = "lt4rec"
 """The model of a run that names none."""

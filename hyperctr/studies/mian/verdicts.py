@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import compared, published_mian, report, verdicts
-from hyperctr.compared import PAPER, claim
-from hyperctr.verdicts import Runs
+from hyperctr import report
+from hyperctr.studies import compared
+from hyperctr.studies.compared import PAPER, claim
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies.mian import published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,14 +51,14 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
 
 def _paper(facts: Mapping) -> dict[str, str]:
     """Data set of the paper by the head of its column of AUCs."""
-    return {f"{name}, AUC": name for name in published_mian.columns(facts["bench"], facts["paper"])}
+    return {f"{name}, AUC": name for name in published.columns(facts["bench"], facts["paper"])}
 
 
 def _rows(facts: Mapping, runs: Runs) -> list[dict]:
     bench, theirs = facts["bench"], {}
     for head, name in _paper(facts).items():
         for what, k in ((head, 0), (head.replace("AUC", "log loss"), 1)):
-            theirs[what] = lambda row, name=name, k=k: (published_mian.numbers(bench, row, name) or (None, None))[k]
+            theirs[what] = lambda row, name=name, k=k: (published.numbers(bench, row, name) or (None, None))[k]
     if bench == "mian-table2":  # which baseline is best, validation says
         over = compared.best(runs, [row for row in runs if row not in ("MIAN", "popularity")])
         facts = facts | {"over": {"MIAN": over}}
@@ -71,8 +74,8 @@ def _speeds(runs: Runs) -> list[dict]:
             "row": name, "n": len(some), "seconds": statistics.median(seconds) if seconds else math.nan,
             "over DIN": statistics.median(ratios) if ratios else math.nan,
             "least": min(ratios, default=math.nan), "most": max(ratios, default=math.nan),
-            OF_TIME: published_mian.SECONDS[name],
-            f"{PAPER}over DIN": published_mian.SECONDS[name] / published_mian.SECONDS["DIN"],
+            OF_TIME: published.SECONDS[name],
+            f"{PAPER}over DIN": published.SECONDS[name] / published.SECONDS["DIN"],
         })  # fmt: skip
     return found
 
@@ -90,10 +93,10 @@ def _claims(facts: Mapping, runs: Runs, read: list[dict]) -> list[dict]:
         here, verdict = compared.judged(ratios, 1.0, "an epoch of DIEN takes so many of MIAN's:")
         if any(note.startswith("noisy") for note in facts["notes"]):
             here, verdict = f"{here}; the machine was noisy, so no verdict", "inconclusive"
-        return [claim(published_mian.FIGURES[bench], (here, verdict))]
+        return [claim(published.FIGURES[bench], (here, verdict))]
     if bench == "mian-fig6":
         return [_interactions(read)]
-    claims = published_mian.claims(bench, [row for row, _ in facts["rows"]])
+    claims = published.claims(bench, [row for row, _ in facts["rows"]])
     found = [claim(one.text, verdicts.judge(one, runs)) for one in claims]
     if bench == "mian-table4" and all(runs[row] for row in ("Pre-LN", "Transformer")):
         epochs = {row: statistics.fmean(run["best_epoch"] for run in runs[row]) for row in ("Pre-LN", "Transformer")}
@@ -114,7 +117,7 @@ def _interactions(read: list[dict]) -> dict:
     here, verdict = compared.judged(excess, 0.0, "weight of the interactions beyond their share of the parts")
     if read:
         here = f"{statistics.fmean(shares):.3f} of the weight, {evens[0]:.3f} of the parts; {here}"
-    return claim(published_mian.FIGURES["mian-fig6"], (here, verdict))
+    return claim(published.FIGURES["mian-fig6"], (here, verdict))
 
 
 def _puzzles(facts: Mapping) -> list[str]:

@@ -13,16 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import compared, figures, published_marn, report, verdicts
-from hyperctr.compared import claim
-from hyperctr.published_marn import AUC, FIGURES, LEVELS, NEAREST, RECALL
+from hyperctr import figures, report
 from hyperctr.report import Score
-from hyperctr.verdicts import Runs
+from hyperctr.studies import compared
+from hyperctr.studies.compared import claim
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies.marn import published
+from hyperctr.studies.marn.published import AUC, FIGURES, LEVELS, NEAREST, RECALL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hyperctr.compared import Measured
+    from hyperctr.studies.compared import Measured
 
 SCORES = (AUC, "auc", "logloss_1to1", "cold_item_auc")
 NONE = "lambda_0 = 0"  # the row of Figure 5 without an adversary
@@ -39,7 +42,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
     """
     runs, told = verdicts.finished(facts, rows), compared.measured(facts, out)
     theirs = {
-        head: lambda row, name=name: published_marn.numbers(facts["bench"], row, name)
+        head: lambda row, name=name: published.numbers(facts["bench"], row, name)
         for head, name in _paper(facts).items()
     }
     over = facts["over"]
@@ -57,7 +60,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
 
 def _paper(facts: Mapping) -> dict[str, str]:
     """Data set of the paper by the head of its column."""
-    return {f"{name}, AUC": name for name in published_marn.columns(facts["bench"], facts["paper"])}
+    return {f"{name}, AUC": name for name in published.columns(facts["bench"], facts["paper"])}
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -78,7 +81,7 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
     if bench == "marn-fig4":
         return [claim(FIGURES[bench], (_favourites(ours), "shown" if ours else "not tested"))]
     if bench == "marn-fig5":
-        least = published_marn.TOLD
+        least = published.TOLD
         told_apart = compared.judged([run["specific"] for run in ours], least, "a linear probe names the modality:")
         pairs = _paired(told, NONE, "MARN")
         closer = [without["invariant"] - run["invariant"] for without, run in pairs]
@@ -91,7 +94,7 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
         ]
     if bench == "marn-fig6":
         return _of_training(facts, runs, told)
-    claims = published_marn.claims(bench, [row for row, _ in facts["rows"]])
+    claims = published.claims(bench, [row for row, _ in facts["rows"]])
     return [claim(one.text, verdicts.judge(one, runs)) for one in claims]
 
 

@@ -5,16 +5,18 @@ import csv
 import pytest
 import torch
 
-from hyperctr import bench, figures, speed_lt4rec
+from hyperctr import figures
 from hyperctr.serving.sparse import Network, Step
+from hyperctr.studies import bench
+from hyperctr.studies.lt4rec import speed
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(speed_lt4rec, "WIDTHS", (60, 24, 16, 8))
-    monkeypatch.setattr(speed_lt4rec, "BATCHES", (1, 64))
-    monkeypatch.setattr(speed_lt4rec, "ASKED", (1, 64))
-    monkeypatch.setattr(speed_lt4rec, "SECONDS", 0.0)
+    monkeypatch.setattr(speed, "WIDTHS", (60, 24, 16, 8))
+    monkeypatch.setattr(speed, "BATCHES", (1, 64))
+    monkeypatch.setattr(speed, "ASKED", (1, 64))
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
     monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(b"png"))
 
 
@@ -26,7 +28,7 @@ def line(form, repeat, fastest, **changes):
 
 def test_all_forms_of_all_masks_are_timed_once_and_told(quick, tmp_path):
     said = []
-    found = speed_lt4rec.run(["1", "0.2"], 2, tmp_path, say=said.append)
+    found = speed.run(["1", "0.2"], 2, tmp_path, say=said.append)
     lines = [*csv.DictReader((tmp_path / "results.csv").open())]
     keys = {(r["repeat"], r["masks"], float(r["density"]), r["batch"], r["form"]) for r in lines}
     masks = [("weights", 1.0), ("weights", 0.2), ("units", 0.2)]  # all units are all weights
@@ -42,14 +44,14 @@ def test_all_forms_of_all_masks_are_timed_once_and_told(quick, tmp_path):
     assert "at least 2 times as fast as dense" in text and (tmp_path / "lt4rec-speed.png").exists()
     assert len(found["claims"]) == 6
     before = (tmp_path / "results.csv").read_text()
-    speed_lt4rec.run(["1", "0.2"], 2, tmp_path, say=said.append)
+    speed.run(["1", "0.2"], 2, tmp_path, say=said.append)
     assert (tmp_path / "results.csv").read_text() == before  # nothing is timed again
     assert bench.redraw(tmp_path)["rows"] == found["rows"]
 
 
 def test_a_speed_up_is_over_the_dense_time_of_its_own_repeat():
     lines = [line("dense", 0, 4.0), line("csr", 0, 1.0), line("dense", 1, 30.0), line("csr", 1, 15.0)]
-    dense, csr = speed_lt4rec.summed(lines)
+    dense, csr = speed.summed(lines)
     assert (dense["speed"], csr["speed"], csr["n"]) == (1.0, 3.0, 2) and csr["share"] == 0.3
 
 
@@ -61,13 +63,13 @@ def test_a_speed_up_is_over_the_dense_time_of_its_own_repeat():
 def test_twice_as_fast_is_judged_over_repeats_by_the_best_form(speeds, verdict):
     lines = [x for k, speed in enumerate(speeds) for x in
              (line("dense", k, speed), line("csr", k, 1.0), line("compact", k, 9.0))]  # fmt: skip
-    claim, file = speed_lt4rec._claims(speed_lt4rec.summed(lines))
+    claim, file = speed._claims(speed.summed(lines))
     assert claim["verdict"] == verdict and claim["here"].startswith("csr: ")
     assert (file["here"], file["verdict"]) == ("30.0%", "reproduced")
 
 
 def test_masks_of_units_leave_at_most_the_share_of_weights_asked_for(quick):
-    made = {(name, density): network for name, density, network in speed_lt4rec._made([1.0, 0.5, 0.2])}
+    made = {(name, density): network for name, density, network in speed._made([1.0, 0.5, 0.2])}
     for name, density in made:
         left = sum(int(step.weight.count_nonzero()) for step in made[name, density].steps[:-1])
         total = 60 * 24 + 24 * 16 + 16 * 8
@@ -77,19 +79,19 @@ def test_masks_of_units_leave_at_most_the_share_of_weights_asked_for(quick):
 def test_a_dense_file_is_counted_as_its_numbers():
     torch.manual_seed(0)
     steps = (Step(torch.randn(4, 6), torch.zeros(4), 0.0), Step(torch.randn(1, 4), torch.zeros(1), 1.0))
-    dense, *_ = speed_lt4rec.timed(Network(steps), 3, 0.0)
+    dense, *_ = speed.timed(Network(steps), 3, 0.0)
     assert dense["bytes"] == 4 * (24 + 4 + 4 + 1) and dense["fastest"] <= dense["p50"] <= dense["p95"]
 
 
 @pytest.mark.parametrize("value", ["0", "1.5", "x"])
 def test_densities_that_are_none_are_refused(value, tmp_path):
     with pytest.raises(ValueError, match=rf"--values of lt4rec-speed are shares in \(0, 1\] .*, got '{value}'"):
-        speed_lt4rec.run([value], 1, tmp_path)
+        speed.run([value], 1, tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(quick, tmp_path):
     (tmp_path / "bench.json").write_text('{"facts": {"bench": "layers"}}')
     with pytest.raises(ValueError, match="holds another bench, or one of other masks"):
-        speed_lt4rec.run(["1"], 1, tmp_path)
+        speed.run(["1"], 1, tmp_path)
     with pytest.raises(ValueError, match="give --masks or --values"):
-        speed_lt4rec.run(["1"], 1, tmp_path / "new", masks=tmp_path)
+        speed.run(["1"], 1, tmp_path / "new", masks=tmp_path)

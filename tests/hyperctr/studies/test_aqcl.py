@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import bench, bench_aqcl, config, figures, pool, published_aqcl, study, verdicts_aqcl
+from hyperctr import config, figures, pool
 from hyperctr.data import synthetic
 from hyperctr.metrics import relaimpr
 from hyperctr.models import MODELS, WORN
 from hyperctr.report import Score
+from hyperctr.studies import aqcl, bench, study
 
 SMALL = {"name": "din", "dim": 4, "hidden": [8, 6], "attention": [6]}
 GROUPS = ("auc", "non_active_auc", "slightly_active_auc", "highly_active_auc")
@@ -73,14 +74,14 @@ def run(name, where, out, values=(), seeds=3, column=None, given=None, **tables)
 
 def rows(name, values=(), given=None, **tables):
     kind = bench.BENCHES[name]
-    return bench_aqcl.rows(kind, base(**tables), study.grid(kind, list(values)), given or {})
+    return aqcl.rows.rows(kind, base(**tables), study.grid(kind, list(values)), given or {})
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
 
 
 def test_rows_of_the_studies():
-    names = {name: [row.name for row in rows(name)] for name in bench_aqcl.BENCHES}
+    names = {name: [row.name for row in rows(name)] for name in aqcl.rows.BENCHES}
     assert names == {
         "aqcl-table2": ["popularity", "DIN", "DropoutNet", "DeepMCP", "DMR", "ICL", "QCL", "AQCL"],
         "aqcl-table3": ["popularity", "W&D", "AQCL on W&D", "DeepFM", "AQCL on DeepFM", "DIN", "AQCL on DIN",
@@ -193,22 +194,22 @@ def scored(*aucs, **columns):
 
 def test_gain_is_paired_by_seed_and_its_p_is_students():
     runs = {"a": scored(0.71, 0.73, 0.75, 0.9), "b": scored(0.70, 0.71, 0.72)}
-    value = verdicts_aqcl.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
+    value = aqcl.verdicts.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
     assert (value.mean, value.num) == (pytest.approx(0.02), 3)
     assert value.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
     # t = .02 / (.01 / sqrt 3) = 3.4641; with two degrees of freedom p = 1 - t / sqrt(t^2 + 2) = .0742
-    assert verdicts_aqcl.p_value(value) == pytest.approx(1 - 3.4641016 / math.sqrt(14), rel=1e-6)
-    assert verdicts_aqcl.gain(runs, "a", "none") is None
-    assert verdicts_aqcl.p_value(Score(0.1, 0.0, 3)) == 0 and verdicts_aqcl.p_value(Score(0.0, 0.0, 3)) == 1
+    assert aqcl.verdicts.p_value(value) == pytest.approx(1 - 3.4641016 / math.sqrt(14), rel=1e-6)
+    assert aqcl.verdicts.gain(runs, "a", "none") is None
+    assert aqcl.verdicts.p_value(Score(0.1, 0.0, 3)) == 0 and aqcl.verdicts.p_value(Score(0.0, 0.0, 3)) == 1
 
 
 def test_relaimpr_is_that_of_the_mean_aucs_of_shared_seeds():
     runs = {"a": scored(0.70, 0.72, 0.71, 0.99), "b": scored(0.6, 0.6, 0.6)}
-    value = verdicts_aqcl.relaimpr(runs, "a", "b")
+    value = aqcl.verdicts.relaimpr(runs, "a", "b")
     assert (value.mean, value.num) == (pytest.approx(0.21 / 0.1 - 1), 3)
-    assert verdicts_aqcl.relaimpr(runs, "b", "b").mean == 0
+    assert aqcl.verdicts.relaimpr(runs, "b", "b").mean == 0
     runs = {"a": scored(0.7, 0.7, x=(0.8, math.nan)), "b": scored(0.6, 0.6, x=(0.6, 0.7))}
-    assert verdicts_aqcl.relaimpr(runs, "a", "b", "x").mean == pytest.approx(2.0)  # the seed that has both
+    assert aqcl.verdicts.relaimpr(runs, "a", "b", "x").mean == pytest.approx(2.0)  # the seed that has both
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_relaimpr_is_that_of_the_mean_aucs_of_shared_seeds():
     ],
 )
 def test_verdicts_by_the_rules(rule, value, verdict):
-    assert getattr(verdicts_aqcl, rule)(value) == verdict
+    assert getattr(aqcl.verdicts, rule)(value) == verdict
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def facts(name, *names, **changes):
 
 
 def claims(name, runs, **changes):
-    return verdicts_aqcl._claims(facts(name, *runs, **changes), runs, None)
+    return aqcl.verdicts._claims(facts(name, *runs, **changes), runs, None)
 
 
 def test_table_2_is_judged_by_the_rules_fixed_before():
@@ -265,7 +266,7 @@ def test_table_2_is_judged_by_the_rules_fixed_before():
 
 
 @pytest.mark.parametrize(
-    ("aqcl", "verdict"),
+    ("scores", "verdict"),
     [
         ((0.703, 0.703, 0.703), "the same size"),  # .203 / .2: +1.5 %
         ((0.7199, 0.7199, 0.7199), "the same size"),
@@ -275,8 +276,8 @@ def test_table_2_is_judged_by_the_rules_fixed_before():
         ((), "not tested"),
     ],
 )
-def test_a_gain_is_of_the_papers_size_from_1_5_to_10_percent(aqcl, verdict):
-    runs = {"DIN": scored(0.70, 0.70, 0.70), "ICL": [], "AQCL": scored(*aqcl)}
+def test_a_gain_is_of_the_papers_size_from_1_5_to_10_percent(scores, verdict):
+    runs = {"DIN": scored(0.70, 0.70, 0.70), "ICL": [], "AQCL": scored(*scores)}
     assert claims("aqcl-table2", runs)[2]["verdict"] == verdict
 
 
@@ -345,24 +346,24 @@ def test_the_papers_relaimpr_follows_from_its_aucs():
     }
     for (name, row, column), percents in printed.items():
         bare = "DIN" if name == "aqcl-table2" else row.removeprefix("AQCL on ")
-        pairs = zip(*(published_aqcl.numbers(name, x, column) for x in (row, bare)), strict=True)
+        pairs = zip(*(aqcl.published.numbers(name, x, column) for x in (row, bare)), strict=True)
         assert [round(100 * relaimpr(*pair), 2) for pair in pairs] == pytest.approx(percents, abs=0.011)
-    assert published_aqcl.numbers("aqcl-table2", "QCL", "Ta Feng") is None
-    assert published_aqcl.numbers("aqcl-w", "DIN", "Ta Feng") is None
+    assert aqcl.published.numbers("aqcl-table2", "QCL", "Ta Feng") is None
+    assert aqcl.published.numbers("aqcl-w", "DIN", "Ta Feng") is None
 
 
 def test_column_beside_ours_goes_by_name_and_the_private_set_is_shown_only_when_asked_for():
-    assert [published_aqcl.column(x) for x in ("amazon-beauty-5core", "ta-feng", "shop")] == [
+    assert [aqcl.published.column(x) for x in ("amazon-beauty-5core", "ta-feng", "shop")] == [
         "Amazon Beauty",
         "Ta Feng",
         "",
     ]
-    shown = {text: verdicts_aqcl._columns(facts("aqcl-table2", paper=text)) for text in
+    shown = {text: aqcl.verdicts._columns(facts("aqcl-table2", paper=text)) for text in
              ("", "Ta Feng", bench.column_of("oncold", "aqcl-w"), bench.column_of("ALL", "aqcl-w"))}  # fmt: skip
     assert list(map(list, shown.values())) == [
         ["Amazon Beauty", "Ta Feng"], ["Ta Feng"], ["Oncold"], ["Amazon Beauty", "Ta Feng", "Oncold"],
     ]  # fmt: skip
-    assert verdicts_aqcl._columns(facts("aqcl-table2", base="GRU4Rec")) == ()  # the paper's Table 2 is DIN's
+    assert aqcl.verdicts._columns(facts("aqcl-table2", base="GRU4Rec")) == ()  # the paper's Table 2 is DIN's
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -371,16 +372,16 @@ def test_column_beside_ours_goes_by_name_and_the_private_set_is_shown_only_when_
 def test_table_has_auc_and_relaimpr_with_intervals_overall_and_by_group(world, tmp_path, trainer):
     found, _ = run("aqcl-table2", world, tmp_path, column="Amazon Beauty")
     lines = {line["row"]: line for line in csv.DictReader((tmp_path / "table.csv").open())}
-    aqcl, base_auc, ours = lines["AQCL"], 0.701, 0.713 + 0.0002 / 3
-    assert float(aqcl["overall AUC"]) == pytest.approx(ours)
-    assert float(aqcl["overall RelaImpr"]) == pytest.approx((ours - 0.5) / (base_auc - 0.5) - 1)
-    assert float(aqcl["non-active RelaImpr"]) == pytest.approx((ours - 0.52) / (base_auc - 0.52) - 1)
-    assert float(aqcl["highly active difference"]) == pytest.approx(ours - base_auc)
+    line, base_auc, ours = lines["AQCL"], 0.701, 0.713 + 0.0002 / 3
+    assert float(line["overall AUC"]) == pytest.approx(ours)
+    assert float(line["overall RelaImpr"]) == pytest.approx((ours - 0.5) / (base_auc - 0.5) - 1)
+    assert float(line["non-active RelaImpr"]) == pytest.approx((ours - 0.52) / (base_auc - 0.52) - 1)
+    assert float(line["highly active difference"]) == pytest.approx(ours - base_auc)
     assert all(
-        float(aqcl[f"{group} {what} half"]) >= 0 for group in published_aqcl.GROUPS for what in ("AUC", "RelaImpr")
+        float(line[f"{group} {what} half"]) >= 0 for group in aqcl.published.GROUPS for what in ("AUC", "RelaImpr")
     )
-    assert (aqcl["paper Amazon Beauty overall AUC"], lines["QCL"]["paper Amazon Beauty overall AUC"]) == ("0.7078", "")
-    assert float(aqcl["paper Amazon Beauty highly active RelaImpr"]) == pytest.approx(0.0357, abs=5e-5)
+    assert (line["paper Amazon Beauty overall AUC"], lines["QCL"]["paper Amazon Beauty overall AUC"]) == ("0.7078", "")
+    assert float(line["paper Amazon Beauty highly active RelaImpr"]) == pytest.approx(0.0357, abs=5e-5)
     assert lines["DIN"]["overall RelaImpr"] == "" and float(lines["popularity"]["overall RelaImpr"]) < 0
     assert [(g["group"], g["most_clicks"], g["share"]) for g in found["groups"]] == [
         ("non-active", 5, 0.6), ("slightly active", 12, 0.3), ("highly active", None, 0.1),
@@ -458,17 +459,17 @@ def test_silhouette_is_of_the_vectors_and_high_where_interests_are_apart():
     rng = np.random.default_rng(0)
     code = np.arange(60) % 3
     apart = 10 * np.eye(3)[code] + 0.01 * rng.standard_normal((60, 3))
-    found = bench_aqcl.flattened(apart, code, 0)
+    found = aqcl.rows.flattened(apart, code, 0)
     assert min(found["silhouette"].values()) > 0.99 and len(found["x"]) == len(found["y"]) == 60
-    mixed = bench_aqcl.flattened(apart, rng.permutation(code), 0)["silhouette"]
+    mixed = aqcl.rows.flattened(apart, rng.permutation(code), 0)["silhouette"]
     assert mixed["by_interest"] < 0.1 and mixed["by_kmeans"] > 0.99
-    assert bench_aqcl.flattened(apart, np.zeros(60), 0)["silhouette"] == {"by_interest": None, "by_kmeans": None}
+    assert aqcl.rows.flattened(apart, np.zeros(60), 0)["silhouette"] == {"by_interest": None, "by_kmeans": None}
 
 
 def test_most_frequent_interests_and_agreement_with_categories():
     code = np.array([7, 7, 7, 2, 2, 5, *range(10, 20)])
-    assert bench_aqcl.frequent(code)[:3] == [7, 2, 5] and len(bench_aqcl.frequent(code)) == bench_aqcl.INTERESTS
-    found = bench_aqcl.agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3]), np.array([0, 1, 0, 1]))
+    assert aqcl.rows.frequent(code)[:3] == [7, 2, 5] and len(aqcl.rows.frequent(code)) == aqcl.rows.INTERESTS
+    found = aqcl.rows.agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3]), np.array([0, 1, 0, 1]))
     assert found == pytest.approx({"clicked": 1.0, "favourite": 0.0})
 
 
@@ -518,7 +519,7 @@ def test_the_category_that_a_user_clicked_most_is_that_of_training(world):
 
     ready = runs.prepare(base(world))
     log, category = ready.dataset.interactions, np.arange(ready.dataset.items.num_items) % 5
-    found = bench_aqcl._favourite(ready, category)
+    found = aqcl.rows._favourite(ready, category)
     for user in range(log.num_users):
         rows = [row for row in ready.split.train if log.user[row] == user and log.label[row] == 1]
         count = np.bincount(category[log.item[rows]], minlength=5)

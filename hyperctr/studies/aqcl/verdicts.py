@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, metrics, published_aqcl, report, verdicts
-from hyperctr.bench_aqcl import frequent
-from hyperctr.published import Claim
-from hyperctr.published_aqcl import GROUPS
+from hyperctr import figures, metrics, report
 from hyperctr.report import Score
-from hyperctr.verdicts import Runs
+from hyperctr.studies.aqcl import published
+from hyperctr.studies.aqcl.published import GROUPS
+from hyperctr.studies.aqcl.rows import frequent
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.published import Claim
+from hyperctr.studies.hyperctr.verdicts import Runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,8 +147,8 @@ def _rows(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
         for column in ("valid_auc", "seconds"):
             entry[column] = statistics.fmean(r[column] for r in some) if some else math.nan
         for column in _columns(facts):
-            theirs = published_aqcl.numbers(facts["bench"], name, column)
-            base = published_aqcl.numbers(facts["bench"], over, column)
+            theirs = published.numbers(facts["bench"], name, column)
+            base = published.numbers(facts["bench"], over, column)
             for k, group in enumerate(_printed(facts)):
                 ratio = metrics.relaimpr(theirs[k], base[k]) if theirs and base else math.nan
                 entry |= {
@@ -163,7 +165,7 @@ def _columns(facts: Mapping) -> Sequence[str]:
     """The paper's data sets beside ours: its tables alone have numbers, and those of Table 2 are DIN's."""
     if "table" not in facts["bench"] or (facts["bench"] == "aqcl-table2" and facts["base"] != "DIN"):
         return ()
-    return facts["paper"].split(", ") if facts["paper"] else published_aqcl.PUBLIC
+    return facts["paper"].split(", ") if facts["paper"] else published.PUBLIC
 
 
 def _printed(facts: Mapping) -> Sequence[str]:
@@ -184,7 +186,7 @@ def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
     if bench == "aqcl-table3":
         pairs = facts["over"].items()
         return [_above(facts, runs, row, over, enough if over == "DIN" else sign) for row, over in pairs]
-    text = published_aqcl.FIGURES[bench]
+    text = published.FIGURES[bench]
     names = tuple(name for name, _ in facts["rows"] if name not in ("popularity", base, "ICL"))
     if bench == "aqcl-tsne":
         return [{"claim": text, "here": _grouped(facts, points), "verdict": "shown" if points else "not tested"}]
@@ -215,7 +217,7 @@ def _above(facts: Mapping, runs: Runs, row: str, over: str, rule: Callable[[Scor
     """The claim that a row is above another, with the paper's own gains."""
     found = []
     for column in _columns(facts):
-        pair = [published_aqcl.numbers(facts["bench"], name, column) for name in (row, over)]
+        pair = [published.numbers(facts["bench"], name, column) for name in (row, over)]
         if all(pair):
             found.append(f"{pair[0][0] - pair[1][0]:+.4f} on {column}")
     theirs = ", ".join(found) or "no number in the paper"
@@ -225,7 +227,7 @@ def _above(facts: Mapping, runs: Runs, row: str, over: str, rule: Callable[[Scor
 
 def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
     """Whether DIN scores as the paper's protocol lets expect; asked on Amazon Beauty alone."""
-    if published_aqcl.column(facts["data"]) != "Amazon Beauty" or facts["base"] != "DIN":
+    if published.column(facts["data"]) != "Amazon Beauty" or facts["base"] != "DIN":
         return []
     claim, verdict = (
         f"protocol check: DIN's AUC lies in {CHECK[0]} to {CHECK[1]} (.6956 on Amazon Beauty)",
@@ -246,7 +248,7 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     """Whether AQCL's RelaImpr is as large as the paper's."""
     value, found = relaimpr(runs, "AQCL", facts["base"]), []
     for column in _columns(facts):
-        ours, base = (published_aqcl.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
+        ours, base = (published.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
         found.append(f"{report.percent(metrics.relaimpr(ours, base))} on {column}")
     outside = value.mean + value.half < SIZE[0] or value.mean - value.half > SIZE[1]
     verdict = "another size" if outside else "inconclusive"

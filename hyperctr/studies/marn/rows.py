@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperctr import compared, config, verdicts
+from hyperctr import config
 from hyperctr.data.folder import Dataset
-from hyperctr.published import modality
-from hyperctr.published_marn import AUC, NEAREST
-from hyperctr.study import TITLES, Bench, Row, carried, grid
+from hyperctr.studies import compared
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.published import modality
+from hyperctr.studies.marn.published import AUC, NEAREST
+from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 if TYPE_CHECKING:
     from hyperctr import modalities

@@ -28,29 +28,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from hyperctr import (
-    bench_aqcl,
-    bench_lt4rec,
-    bench_marn,
-    bench_mian,
-    config,
-    pool,
-    published,
-    published_aqcl,
-    published_lt4rec,
-    published_marn,
-    published_mian,
-    report,
-    speed_lt4rec,
-    study,
-    verdicts,
-    verdicts_aqcl,
-    verdicts_lt4rec,
-    verdicts_marn,
-    verdicts_mian,
-)
+from hyperctr import config, pool, report
 from hyperctr.data.folder import Dataset
-from hyperctr.study import Bench, Row, timed
+from hyperctr.studies import aqcl, lt4rec, marn, mian, study
+from hyperctr.studies.hyperctr import published, verdicts
+from hyperctr.studies.lt4rec import speed
+from hyperctr.studies.study import Bench, Row, timed
 from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
@@ -83,22 +66,20 @@ BENCHES = {
 class Paper(NamedTuple):
     """The studies of another paper than HyperCTR's: rows, published numbers, and what is written of them."""
 
-    study: ModuleType
+    rows: ModuleType
     published: ModuleType
     verdicts: ModuleType
 
 
 PAPERS = {
-    "aqcl": Paper(bench_aqcl, published_aqcl, verdicts_aqcl),
-    "mian": Paper(bench_mian, published_mian, verdicts_mian),
-    "marn": Paper(bench_marn, published_marn, verdicts_marn),
-    "lt4rec": Paper(bench_lt4rec, published_lt4rec, verdicts_lt4rec),
+    package.__name__.rpartition(".")[2]: Paper(package.rows, package.published, package.verdicts)
+    for package in (aqcl, mian, marn, lt4rec)
 }
 """By the first word of a bench's name; HyperCTR's own have one word."""
-UNTRAINED = {speed_lt4rec.BENCH.name: speed_lt4rec}
+UNTRAINED = {speed.BENCH.name: speed}
 """Benches that need no data and train nothing, with a `run` and a `redraw` of their own."""
 for paper in PAPERS.values():
-    BENCHES |= paper.study.BENCHES
+    BENCHES |= paper.rows.BENCHES
 BENCHES |= {name: module.BENCH for name, module in UNTRAINED.items()}
 
 
@@ -110,7 +91,7 @@ def paper_of(name: str) -> Paper | None:
 def model_of(name: str) -> str:
     """The model of a bench's run that names none."""
     paper = paper_of(name)
-    return paper.study.MODEL if paper else "hyperctr"
+    return paper.rows.MODEL if paper else "hyperctr"
 
 
 def find(name: str) -> Bench:
@@ -139,7 +120,7 @@ def column_of(text: str, name: str) -> str:
 def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
     """The run on the split that `--split` names: temporal, or the one of the bench's paper."""
     paper = paper_of(name)
-    own = paper.study.split_of(Path(base.data.path).name) if paper else "random"
+    own = paper.rows.split_of(Path(base.data.path).name) if paper else "random"
     known = {None: base.split.kind, "temporal": "temporal", "paper": own}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
@@ -255,7 +236,7 @@ def run(
         "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
     }  # fmt: skip
     if paper:
-        facts |= paper.study.facts(bench, base, plan, dataset)
+        facts |= paper.rows.facts(bench, base, plan, dataset)
     done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
     if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
         raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
@@ -299,7 +280,7 @@ def run(
     if name == "curve":
         _keep_curves(out, cells)
     if paper:
-        paper.study.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
+        paper.rows.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
     return redraw(out)
 
 
@@ -357,9 +338,9 @@ def _planned(
 
     paper, aqcl = paper_of(bench.name), PAPERS["aqcl"]
     if given and paper != aqcl:
-        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.study.BENCHES)}), not for {bench.name}")
+        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.rows.BENCHES)}), not for {bench.name}")
     if paper:
-        return paper.study.planned(bench, base, values, dataset, given)
+        return paper.rows.planned(bench, base, values, dataset, given)
     if base.model_name != "hyperctr":
         raise ValueError(f"{bench.name} studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
     grid, notes = _grid(bench, values)
@@ -421,7 +402,7 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
 
 def _columns(name: str) -> dict[str, type]:
     paper = paper_of(name)
-    return COLUMNS | (paper.study.COLUMNS if paper else {})
+    return COLUMNS | (paper.rows.COLUMNS if paper else {})
 
 
 def _results(out: Path, name: str) -> list[dict]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, published_aqcl, report
+from hyperctr import config, report
 from hyperctr.data.folder import Dataset
-from hyperctr.published_aqcl import GROUPS
-from hyperctr.study import TITLES, Bench, Row, carried, grid
+from hyperctr.studies.aqcl import published
+from hyperctr.studies.aqcl.published import GROUPS
+from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 BENCHES = {
     bench.name: bench
@@ -50,7 +51,7 @@ CLICKS, INTERESTS = 3000, 8  # most test clicks of Figure 6, and interests that 
 
 def split_of(data: str) -> str:
     """The paper's split of a data set: baskets have a day, no hour."""
-    return "leave-last-day-out" if published_aqcl.column(data) == "Ta Feng" else "leave-last-out"
+    return "leave-last-day-out" if published.column(data) == "Ta Feng" else "leave-last-out"
 
 
 def planned(

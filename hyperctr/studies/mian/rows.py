@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import compared, config
+from hyperctr import config
 from hyperctr.data.folder import Dataset
-from hyperctr.study import TITLES, Bench, Row, carried, grid, timed
+from hyperctr.studies import compared
+from hyperctr.studies.study import TITLES, Bench, Row, carried, grid, timed
 
 if TYPE_CHECKING:
     from hyperctr.runs import Opened

@@ -1,7 +1,7 @@
 """LT4REC's pictures: two tasks beside each other, tickets by round, who wears which weights, what a replay ranks first.
 
 Clicks are yellow, conversions purple and what both share green, as in the paper's Figure 3. Numbers come as entries of
-`verdicts_lt4rec`: means over seeds under a column's name and half-widths of 95 % intervals under NAME_half.
+`verdicts`: means over seeds under a column's name and half-widths of 95 % intervals under NAME_half.
 """
 
 from __future__ import annotations

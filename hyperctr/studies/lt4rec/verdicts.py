@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import compared, figures, figures_lt4rec, metrics, report, verdicts
-from hyperctr import published_lt4rec as published
-from hyperctr.bench_lt4rec import RANKED, SINGLE, TOPS
+from hyperctr import figures, metrics, report
 from hyperctr.layers.tasks import TASKS
 from hyperctr.report import Score
-from hyperctr.verdicts import Runs
+from hyperctr.studies import compared
+from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies.lt4rec import published
+from hyperctr.studies.lt4rec.figures import draw_masks, draw_replay, draw_rounds, draw_tasks
+from hyperctr.studies.lt4rec.rows import RANKED, SINGLE, TOPS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -364,12 +367,12 @@ def _draw(found: Mapping) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, rows = found["facts"], found["rows"]
     if facts["bench"] == "lt4rec-fig4":
-        drawn = figures_lt4rec.draw_rounds(found["rounds"], published.FIGURE4) if found["rounds"] else None
+        drawn = draw_rounds(found["rounds"], published.FIGURE4) if found["rounds"] else None
     elif facts["bench"] == "lt4rec-replay":
-        drawn = figures_lt4rec.draw_replay(rows, TOPS) if any(row["n"] for row in rows) else None
+        drawn = draw_replay(rows, TOPS) if any(row["n"] for row in rows) else None
     else:
         shown = [row for row in rows if row["n"] and row["row"] not in ("popularity", *SINGLE)]
-        drawn = figures_lt4rec.draw_tasks(shown, SINGLE) if shown else None
+        drawn = draw_tasks(shown, SINGLE) if shown else None
     return compared.titled(drawn, facts, _about(facts))
 
 
@@ -378,13 +381,13 @@ def _pictures(found: Mapping, out: Path) -> dict[str, str]:
     facts, shown = found["facts"], {}
     if found["masks"] and any(m["row"] == "s-weight" for m in found["masks"]):
         name, title = f"{facts['bench']}-masks.png", "Who wears the weights of each layer (s-weight)"
-        figure, axes = figures_lt4rec.draw_masks([m for m in found["masks"] if m["row"] == "s-weight"])
+        figure, axes = draw_masks([m for m in found["masks"] if m["row"] == "s-weight"])
         figures.titles(axes, title, _about(facts))
         figures.save(figure, out / name)
         shown[name] = title
     if facts["bench"] == "lt4rec-table2" and found["rounds"]:
         name, title = f"{facts['bench']}-rounds.png", "Masks by round of pruning"
-        figure, axes = figures_lt4rec.draw_rounds([r for r in found["rounds"] if r["row"] == "s-weight"], {})
+        figure, axes = draw_rounds([r for r in found["rounds"] if r["row"] == "s-weight"], {})
         figures.titles(axes, title, _about(facts))
         figures.save(figure, out / name)
         shown[name] = title

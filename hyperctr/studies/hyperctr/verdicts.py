@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, published, report
+from hyperctr import figures, report
 from hyperctr.report import Score
+from hyperctr.studies.hyperctr import published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

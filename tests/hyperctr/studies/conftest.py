@@ -1,0 +1,26 @@
+"""What stands in for a bench's processes."""
+
+import pytest
+
+from hyperctr import pool
+from hyperctr.studies import bench
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put a function of run and folder in the place of a bench's processes; a report, or training in this process."""
+
+    def put(work):
+        done = []
+
+        def run_all(cells, jobs, watch, ended, **how):
+            done.clear()
+            for name, (run, folder) in cells.items():
+                done.append(name)
+                ended(name, work(run, folder))
+
+        monkeypatch.setattr(pool, "run_all", run_all)
+        monkeypatch.setattr(bench, "_commit", lambda: None)
+        return done
+
+    return put
