@@ -39,8 +39,8 @@ from hyperctr.metrics import mean_interval, popularity_auc, unseen_recall
 from hyperctr.models import MODELS
 from hyperctr.report import Score
 from hyperctr.serving import vectors
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.published import Claim
+from hyperctr.studies import claims
+from hyperctr.studies.claims import Claim
 
 RECOVERED, PROBED, TOLERANCE = 0.8, 0.9, 0.002
 """Share of categories whose useful modality the heat map must show; what a probe must reach on specific parts; and how
@@ -86,8 +86,8 @@ class Study:
 
 
 def above(ours: str, others: tuple[str, ...], margin: float = 0.0) -> Callable[[Results], tuple[str, str]]:
-    """AUC of a row against others, as `verdicts.judge` draws it; a margin below 0 is what it must be better by."""
-    return lambda found: verdicts.judge(Claim("", (ours,), others, margin), found)
+    """AUC of a row against others, as `claims.judge` draws it; a margin below 0 is what it must be better by."""
+    return lambda found: claims.judge(Claim("", (ours,), others, margin), found)
 
 
 def least(name: str, row: str, needed: float) -> Callable[[Results], tuple[str, str]]:

@@ -48,8 +48,8 @@ from hyperctr.metrics import auc
 from hyperctr.models import MODELS
 from hyperctr.optim import clip, coalesce, decay, optimisers
 from hyperctr.serving.factored import Factored
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.published import Claim
+from hyperctr.studies import claims
+from hyperctr.studies.claims import Claim
 
 log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
@@ -241,7 +241,7 @@ Results = dict[str, list[dict]]  # row -> runs, by seed
 
 def worth(row: str) -> Callable[[Results], tuple[str, str]]:
     """MIAN is better than without a module by `NEEDED`, where its signal is: among all rows that of GIM."""
-    return lambda found: verdicts.judge(Claim("", ("MIAN",), (row,), -NEEDED, ASKED.get(row, "auc")), found)
+    return lambda found: claims.judge(Claim("", ("MIAN",), (row,), -NEEDED, ASKED.get(row, "auc")), found)
 
 
 def where(row: str) -> Callable[[Results], tuple[str, str]]:

@@ -36,8 +36,8 @@ from hyperctr.data.split import split
 from hyperctr.metrics import closed, mean_interval
 from hyperctr.models import MODELS
 from hyperctr.report import Score
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.published import Claim
+from hyperctr.studies import claims
+from hyperctr.studies.claims import Claim
 
 NEEDED = 0.85  # share of the way from popularity to the learnable ceiling
 FACTOR = 4.0  # how far the best slice width may lie from the planted half-life
@@ -189,7 +189,7 @@ def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
     """The claim, what was found, and the verdict."""
     runs = {name: [r for r in rows if (r["preset"], r["row"]) == (study.preset, name)] for name in study.rows}
     if study.claim:
-        return study.claim.text, *verdicts.judge(study.claim, runs)
+        return study.claim.text, *claims.judge(study.claim, runs)
     claim = f"at least {NEEDED:.0%} of the way from popularity to what can be learned"
     ways = [r["way"] for r in runs["all modalities"]]
     if not ways:

@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 
 from hyperctr import config, pool, report
 from hyperctr.data.folder import Dataset
-from hyperctr.studies import aqcl, lt4rec, marn, mian, study
+from hyperctr.studies import aqcl, files, lt4rec, marn, mian, study
 from hyperctr.studies.hyperctr import published, verdicts
 from hyperctr.studies.lt4rec import speed
-from hyperctr.studies.study import Bench, Row, timed
+from hyperctr.studies.study import Bench, Row, modality, timed
 from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
@@ -146,7 +146,7 @@ def rows(
         return [*simple, *theirs[:-1], *(Row(name, name) for name in models if name not in known), theirs[-1]]
     if bench.name == "table4":
         held = list(modalities)
-        named = [(published.modality(name), name) for name in held if len(held) > 1]
+        named = [(modality(name), name) for name in held if len(held) > 1]
         often = Counter(theirs for theirs, _ in named)
         single = [Row(theirs if often[theirs] == 1 else ours, sets=(f"data.modalities={json.dumps([ours])}",))
                   for theirs, ours in named]  # fmt: skip
@@ -416,7 +416,7 @@ def _keep_curves(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) ->
     for cell, (row, seed, _) in cells.items():
         path = out / "runs" / cell / "history.csv"
         if row.model == "hyperctr" and path.exists():
-            lines += [f"{seed},{p['epoch']},{p['loss']},{p['valid_auc']}" for p in verdicts.read_csv(path)]
+            lines += [f"{seed},{p['epoch']},{p['loss']},{p['valid_auc']}" for p in files.read_csv(path)]
     report.put(out / "curve.csv", "\n".join(lines) + "\n")
 
 

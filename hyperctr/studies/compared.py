@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import config, figures, report
 from hyperctr.report import Score
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies import claims
+from hyperctr.studies.claims import Runs
 from hyperctr.studies.study import Bench
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 Measured = Mapping[str, list[dict]]
 """What was measured of each row's runs, by row."""
-HEADS = verdicts.HEADS | {
+HEADS = {
+    "auc": "AUC",
+    "user_auc": "user AUC",
+    "positive_auc": "per-positive AUC",
+    "logloss_1to1": "log loss 1:1",
     "user_auc_plain": "AUC, mean over users",
     "best_epoch": "epochs to the best",
     "cold_item_auc": "AUC, unseen items",
@@ -177,7 +181,7 @@ def picture(rows: Sequence[Mapping], score: str, ours: str, paper: Mapping[str, 
 
 def best(runs: Runs, names: Sequence[str]) -> str:
     """The row with the highest mean validation AUC; "" where none was run."""
-    return verdicts.best(runs, tuple(names)) or ""
+    return claims.best(runs, tuple(names)) or ""
 
 
 def warnings(facts: Mapping, runs: Runs) -> list[str]:

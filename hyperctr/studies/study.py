@@ -19,6 +19,12 @@ TITLES = {
     "deepmcp": "DeepMCP", "dmr": "DMR",
 }  # fmt: skip
 """What papers call the models, and what they wear."""
+MODALITIES = {
+    "visual": ("visual", "image", "images", "cover", "thumbnail", "video", "frame", "v"),
+    "acoustic": ("acoustic", "audio", "sound", "a"),
+    "textual": ("textual", "text", "title", "description", "t"),
+}
+"""What papers call three modalities, each with the names under which our data may hold it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,11 @@ def grid(
         if not known:
             raise ValueError(f"--values of {bench.name} are {what} separated by commas, got {value!r}")
     return sorted(values or bench.values, key=kind)
+
+
+def modality(name: str) -> str:
+    """What papers call one of our modalities; our own name where they have none."""
+    return next((theirs for theirs, ours in MODALITIES.items() if name.lower() in ours), name)
 
 
 def carried(base: config.Run, kind: type) -> tuple[str, ...]:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import figures, metrics, report
 from hyperctr.report import Score
+from hyperctr.studies import files
 from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.published import Claim
-from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies.claims import Claim, Runs, best, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +41,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs, path = verdicts.finished(facts, rows), out / "tsne.json"
+    runs, path = files.finished(facts, rows), out / "tsne.json"
     points = json.loads(path.read_text()) if facts["bench"] == "aqcl-tsne" and path.exists() else None
     found = {
         "facts": facts,
@@ -50,9 +49,9 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         "rows": _rows(facts, runs, points),
         "claims": _claims(facts, runs, points),
         "warnings": _warnings(facts, runs),
-        "failed": verdicts.failed(rows),
+        "failed": files.failed(rows),
     }
-    return verdicts.keep(found, _table(found), _draw(found, runs, points), out)
+    return files.keep(found, _table(found), _draw(found, runs, points), out)
 
 
 # --- gains ---------------------------------------------------------------------------------------------------------
@@ -197,7 +196,7 @@ def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
     else:
         adaptive = tuple(name for name in names if name.startswith("adaptive"))
         claim = Claim(text, adaptive, tuple(name for name in names if name not in adaptive))
-    here, verdict = verdicts.judge(claim, runs)
+    here, verdict = judge(claim, runs)
     return [{"claim": text, "here": here, "verdict": verdict}]
 
 
@@ -427,7 +426,7 @@ def _draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
         place = {name: (float(name), scores[name]) for name in names}
         each = {name: [run["auc"] for run in runs[name]] for name in names}
         across = [(base, scores[base])] if scores[base] else []
-        top = verdicts.best(runs, tuple(names))
+        top = best(runs, tuple(names))
         figure, axes = figures.draw_line("AQCL", place, each, across, facts["axis"], facts["log"], top, claims)
         about += "bands: 95 % over seeds" if over_seeds else "one seed; bands: 95 % from the scored rows"
     else:

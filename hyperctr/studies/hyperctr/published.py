@@ -7,7 +7,8 @@ sets stands beside ours is `column`; the paper's numbers are never merged with o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hyperctr.studies.claims import Claim
 
 COLUMNS = ("Kuaishou", "MV1.7M", "MovieLens")
 
@@ -28,13 +29,6 @@ _TABLE4 = {
     "textual": (0.7720, 0.5756, 0.8158, 0.5175, 0.8123, 0.5364),
     "GCN, no hypergraph": (0.8034, 0.5554, 0.8137, 0.5426, 0.8064, 0.5673),
 }
-MODALITIES = {
-    "visual": ("visual", "image", "images", "cover", "thumbnail", "video", "frame", "v"),
-    "acoustic": ("acoustic", "audio", "sound", "a"),
-    "textual": ("textual", "text", "title", "description", "t"),
-}
-"""The paper's three modalities, each with the names under which our data may hold it."""
-
 PUZZLES = (
     "The authors of THACIL, whose AUC is .6842 in Table 3, released a checkpoint named model-0.6844-0.5727: that number"
     " looks like logged clicks against logged non-clicks, not like 1000 sampled negatives a click. On the public splits"
@@ -53,24 +47,6 @@ ANOTHER = {
     "microvideo": "the public MV1.7M has one modality, the cover image; the paper's has three",
 }
 """How a data set differs from the paper's that is shown beside it, by the beginning of its name."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row is better than others: the paper's words as something that can be tested here."""
-
-    text: str
-    """What the paper says."""
-    ours: tuple[str, ...]
-    """Rows of which the best on validation rows must be above; a single name where there is no choice."""
-    others: tuple[str, ...]
-    """Rows that it must be above, each of them."""
-    margin: float = 0.0
-    """How far it may lie below and still hold: 0.01 for "more does not help"."""
-    column: str = "auc"
-    """The score that is compared."""
-    interior: bool = False
-    """Whether nothing is decided where the best on validation rows is one of `others`: it may lie beyond the grid."""
 
 
 def column(data: str) -> str:
@@ -93,11 +69,6 @@ def numbers(table: str, row: str, column: str) -> tuple[float, float] | None:
 def models() -> tuple[str, ...]:
     """The rows of Table 3 in its order, HyperCTR last."""
     return tuple(_TABLE3)
-
-
-def modality(name: str) -> str:
-    """The paper's name of one of our modalities; our own name where it has none."""
-    return next((theirs for theirs, ours in MODALITIES.items() if name.lower() in ours), name)
 
 
 def claims(bench: str, rows: Sequence[str], column: str) -> list[Claim]:

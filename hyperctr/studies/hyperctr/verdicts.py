@@ -1,13 +1,7 @@
-"""What a bench found: means with intervals, differences paired by seed, verdicts on the paper's claims; and its files.
-
-A verdict is reproduced, inconclusive or contradicted, by the 95 % interval of the paired difference over seeds. With
-fewer than three seeds it is inconclusive, as where a row that the claim names was not run.
-"""
+"""What a study of HyperCTR found: means with intervals, differences paired by seed, verdicts on the paper's claims."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -16,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import figures, report
 from hyperctr.report import Score
+from hyperctr.studies import compared, files
+from hyperctr.studies.claims import Runs, best, judge
 from hyperctr.studies.hyperctr import published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = ("auc", "user_auc", "positive_auc", "logloss_1to1")
-HEADS = {"auc": "AUC", "user_auc": "user AUC", "positive_auc": "per-positive AUC", "logloss_1to1": "log loss 1:1"}
 SIMPLE = tuple(report.BASELINES.values())
 LINEAR = 0.8
 """Share of a perfect speed-up from which on it counts as close to linear."""
-
-Runs = Mapping[str, list[dict]]
 
 
 def write(facts: dict, rows: list[dict], out: Path) -> dict:
@@ -38,81 +31,18 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs, threads = finished(facts, rows), facts["bench"] == "threads"
+    runs, threads = files.finished(facts, rows), facts["bench"] == "threads"
     found = {
         "facts": facts,
         "rows": _speeds(runs) if threads else _rows(facts, runs),
         "claims": _speed_claim(facts, runs) if threads else _claims(facts, runs),
         "warnings": _warnings(facts, runs),
-        "failed": failed(rows),
+        "failed": files.failed(rows),
     }
-    return keep(found, _speed_table(found) if threads else _score_table(found), _draw(found, runs, out), out)
-
-
-def finished(facts: Mapping, rows: list[dict]) -> Runs:
-    """The runs of each row that are ok."""
-    return {name: [r for r in rows if r["row"] == name and r["status"] == "ok"] for name, _ in facts["rows"]}
-
-
-def failed(rows: list[dict]) -> list[str]:
-    """What is said of runs that failed, a line each."""
-    return [f"{r['row']}, seed {r['seed']}: {r['status']}" for r in rows if r["status"] != "ok"]
-
-
-def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
-    """Write what was found as table.csv, report.md and bench.json, and the figure; gives what bench.json holds.
-
-    Args:
-        found: facts, rows, claims, warnings, failed.
-        table: the rows as Markdown.
-        figure: None where there is nothing to draw.
-        out: the bench's folder.
-    """
-    common = {name: found["facts"][name] for name in ("data", "split", "leaky")}
-    report.put_csv(out / "table.csv", [common | row for row in found["rows"]])
-    if figure:
-        figures.save(figure, out / f"{found['facts']['bench']}.png")
-    report.put(out / "report.md", _markdown(found, table, figure is not None))
-    found = without_nan(found)
-    report.put(out / "bench.json", json.dumps(found, indent=1))
-    return found
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV file with a header."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return files.keep(found, _speed_table(found) if threads else _score_table(found), _draw(found, runs, out), out)
 
 
 # --- what was found ------------------------------------------------------------------------------------------------
-
-
-def best(runs: Runs, names: tuple[str, ...]) -> str | None:
-    """The row with the highest mean validation AUC; test rows have no say. None where none was run."""
-    valid = {name: statistics.fmean(r["valid_auc"] for r in runs[name]) for name in names if runs.get(name)}
-    valid = {name: auc for name, auc in valid.items() if not math.isnan(auc)}
-    return max(valid, key=valid.__getitem__) if valid else None
-
-
-def judge(claim: published.Claim, runs: Runs) -> tuple[str, str]:
-    """What was found about a claim, in words, and the verdict."""
-    ours, missing = best(runs, claim.ours), [name for name in claim.others if not runs.get(name)]
-    ran = [name for name in claim.others if runs.get(name)]
-    if ours is None or not ran:
-        return "the rows that it compares were not run", "not tested"
-    chosen = f"{ours}, chosen by validation" if len(claim.ours) > 1 else ours
-    if claim.interior and (top := best(runs, (*claim.ours, *claim.others))) in claim.others:
-        return f"{top}, chosen by validation, lies at the edge of the grid: the best may lie beyond", "inconclusive"
-    gains = {name: report.difference(runs[ours], runs[name], claim.column) for name in ran}
-    texts = [f"{report.signed(gain)} over {name}" for name, gain in gains.items()]
-    shifted = [gain and Score(gain.mean + claim.margin, gain.half, gain.num) for gain in gains.values()]
-    seeds = min(gain.num if gain else 0 for gain in gains.values())
-    verdict = report.judged(shifted)
-    notes = [f"not run: {', '.join(missing)}"] if missing else []
-    if missing and verdict == "reproduced":
-        verdict = "inconclusive"
-    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, report.few(seeds)]
-    return "; ".join(filter(None, said)), verdict
 
 
 def _rows(facts: Mapping, runs: Runs) -> list[dict]:
@@ -227,51 +157,6 @@ def _below_popularity(runs: Runs, row: str) -> bool:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _markdown(found: Mapping, table: str, drawn: bool) -> str:
-    facts = found["facts"]
-    parts = [f"# {facts['title']}, on {facts['data']}", _protocol(facts)]
-    if facts["leaky"]:
-        parts.append(
-            f"**LEAKY: the {facts['split']} split lets training see clicks later than test rows. "
-            "These scores are not comparable with those of a temporal split.**"
-        )
-    parts += ["## Verdicts", _verdicts(found)]
-    parts += ["## Table", table]
-    if drawn:
-        parts += ["## Figure", f"![{facts['title']}]({facts['bench']}.png)"]
-    for title, lines in (("Before comparing with the paper", found["warnings"]), ("Runs that failed", found["failed"])):
-        parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
-    return "\n\n".join(parts) + "\n"
-
-
-def _protocol(facts: Mapping) -> str:
-    seeds = f"seed {facts['seeds'][0]}" if len(facts["seeds"]) == 1 else f"{len(facts['seeds'])} seeds"
-    leaky = "leaky" if facts["leaky"] else "not leaky"
-    column = f"the paper's {facts['paper']}" if facts["paper"] else "no data set of the paper's in particular"
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    lines = [
-        f"{facts['split']} split ({leaky}); {seeds}; beside it {column}.",
-        "± is the 95 % t interval over n seeds, differences are paired by seed; with one seed it is the interval from "
-        "the scored rows (DeLong), and no verdict is drawn.",
-        f"config {facts['config']}, data files {facts['files']}, commit {facts['commit'] or 'unknown'}, "
-        f"{facts['cores']} cores, {versions}.",
-    ]
-    if facts["bench"] in ("threads", "mian-efficiency"):
-        lines[:2] = [f"One epoch a process, one process at a time, {len(facts['seeds'])} repeats, median."]
-    return "\n".join(lines)
-
-
-def _verdicts(found: Mapping) -> str:
-    lines = [["the paper", "here", "verdict"]]
-    lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
-    if len(lines) == 1:
-        return "None: these rows test nothing that the paper claims."
-    quoted = "" if "Figure" not in found["facts"]["title"] else (
-        "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
-    )  # fmt: skip
-    return report.table(lines) + quoted
-
-
 def _score_table(found: Mapping) -> str:
     rows = found["rows"]
     shown = [name for name in SCORES if any(not math.isnan(row[name]) for row in rows)]
@@ -284,7 +169,7 @@ def _score_table(found: Mapping) -> str:
         [
             "row",
             "n",
-            *(HEADS[name] for name in shown),
+            *(compared.HEADS[name] for name in shown),
             over,
             "",
             *(f"the paper: {name.removeprefix('paper ')}, AUC / log loss" for name in papers),
@@ -335,7 +220,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         marks = f"{len(facts['seeds'])} repeats, {facts['cores']} cores"
     elif bench == "curve":
         curves: dict[int, list] = {}
-        for line in read_csv(out / "curve.csv") if (out / "curve.csv").exists() else ():
+        for line in files.read_csv(out / "curve.csv") if (out / "curve.csv").exists() else ():
             point = tuple(float(line[name]) for name in ("epoch", "loss", "valid_auc"))
             curves.setdefault(int(line["seed"]), []).append(point)
         if not curves:
@@ -363,16 +248,3 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
     protocol = f"HyperCTR on {facts['data']}, {facts['split']} split; {marks}"
     figures.titles(axes, facts["title"], protocol, report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: without_nan(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [without_nan(x) for x in value]
-    return None if _is_nan(value) else value
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

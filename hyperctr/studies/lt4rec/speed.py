@@ -30,7 +30,7 @@ from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
 from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
-from hyperctr.studies.hyperctr import verdicts
+from hyperctr.studies import files
 from hyperctr.studies.lt4rec.figures import draw_speed
 from hyperctr.studies.study import Bench, grid, noisy
 
@@ -193,7 +193,7 @@ def redraw(out: Path) -> dict:
              f"![{facts['title']}]({BENCH.name}.png)"]  # fmt: skip
     parts += ["## Before comparing", "\n".join(f"- {line}" for line in found["warnings"])] if found["warnings"] else []
     report.put(out / "report.md", "\n\n".join(parts) + "\n")
-    report.put(out / "bench.json", json.dumps(verdicts.without_nan(found), indent=1))
+    report.put(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
     return found
 
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from hyperctr import figures, metrics, report
 from hyperctr.layers.tasks import TASKS
 from hyperctr.report import Score
-from hyperctr.studies import compared
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.verdicts import Runs
+from hyperctr.studies import compared, files
+from hyperctr.studies.claims import Runs
 from hyperctr.studies.lt4rec import published
 from hyperctr.studies.lt4rec.figures import draw_masks, draw_replay, draw_rounds, draw_tasks
 from hyperctr.studies.lt4rec.rows import RANKED, SINGLE, TOPS
@@ -43,7 +42,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs = verdicts.finished(facts, rows)
+    runs = files.finished(facts, rows)
     masks, rounds, replay = (_read(out / f"{name}.csv") for name in ("masks", "rounds", "replay"))
     found = {
         "facts": facts,
@@ -52,10 +51,10 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         "masks": _masks(masks),
         "rounds": _rounds(rounds),
         "warnings": _warnings(facts, runs),
-        "failed": verdicts.failed(rows),
+        "failed": files.failed(rows),
     }
     shown = _pictures(found, out)
-    return verdicts.keep(found, _table(found, shown), _draw(found), out)
+    return files.keep(found, _table(found, shown), _draw(found), out)
 
 
 # --- differences -----------------------------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def _read(path: Path) -> list[dict]:
         except ValueError:
             return text == "True" if text in ("True", "False") else text
 
-    return [{name: parsed(text) for name, text in line.items()} for line in verdicts.read_csv(path)]
+    return [{name: parsed(text) for name, text in line.items()} for line in files.read_csv(path)]
 
 
 def _over_seeds(lines: list[dict], by: Sequence[str], columns: Sequence[str]) -> list[dict]:

@@ -14,11 +14,9 @@ import numpy as np
 
 from hyperctr import config
 from hyperctr.data.folder import Dataset
-from hyperctr.studies import compared
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.published import modality
+from hyperctr.studies import compared, files
 from hyperctr.studies.marn.published import AUC, NEAREST
-from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
+from hyperctr.studies.study import TITLES, Bench, Row, carried, grid, modality
 
 if TYPE_CHECKING:
     from hyperctr import modalities
@@ -205,7 +203,7 @@ def pair_of(names: tuple[str, ...]) -> tuple[str, str]:
 
 def losses(opened: Opened, folder: Path) -> dict[str, Any]:
     """The total and the adversarial loss at each validation: `epoch`, `loss`, `adversarial`."""
-    lines = verdicts.read_csv(folder / "history.csv")
+    lines = files.read_csv(folder / "history.csv")
     return {name: [float(line[name]) for line in lines] for name in ("epoch", "loss", "adversarial")}
 
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import figures, report
 from hyperctr.report import Score
-from hyperctr.studies import compared
+from hyperctr.studies import compared, files
+from hyperctr.studies.claims import Runs, judge
 from hyperctr.studies.compared import claim
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.verdicts import Runs
 from hyperctr.studies.marn import published
 from hyperctr.studies.marn.published import AUC, FIGURES, LEVELS, NEAREST, RECALL
 
@@ -40,7 +39,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs, told = verdicts.finished(facts, rows), compared.measured(facts, out)
+    runs, told = files.finished(facts, rows), compared.measured(facts, out)
     theirs = {
         head: lambda row, name=name: published.numbers(facts["bench"], row, name)
         for head, name in _paper(facts).items()
@@ -53,9 +52,9 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         "rows": compared.entries(facts | {"over": over}, runs, SCORES, theirs),
         "claims": _claims(facts, runs, told),
         "warnings": [*compared.warnings(facts, runs), *_puzzles(facts, runs)],
-        "failed": verdicts.failed(rows),
+        "failed": files.failed(rows),
     }
-    return verdicts.keep(found, _table(found, told), _draw(found, runs, told), out)
+    return files.keep(found, _table(found, told), _draw(found, runs, told), out)
 
 
 def _paper(facts: Mapping) -> dict[str, str]:
@@ -95,7 +94,7 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
     if bench == "marn-fig6":
         return _of_training(facts, runs, told)
     claims = published.claims(bench, [row for row, _ in facts["rows"]])
-    return [claim(one.text, verdicts.judge(one, runs)) for one in claims]
+    return [claim(one.text, judge(one, runs)) for one in claims]
 
 
 def _of_training(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:

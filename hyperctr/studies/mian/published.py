@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hyperctr.studies.hyperctr.published import Claim
+from hyperctr.studies.claims import Claim
 
 COLUMNS = {"books": "Amazon Books", "electronics": "Amazon Electronics", "commercial": "commercial"}
 """The paper's data sets, by their names on the command line; the last is private."""

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import report
-from hyperctr.studies import compared
+from hyperctr.studies import compared, files
+from hyperctr.studies.claims import Runs, judge
 from hyperctr.studies.compared import PAPER, claim
-from hyperctr.studies.hyperctr import verdicts
-from hyperctr.studies.hyperctr.verdicts import Runs
 from hyperctr.studies.mian import published
 
 if TYPE_CHECKING:
@@ -34,16 +33,16 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs, bench = verdicts.finished(facts, rows), facts["bench"]
+    runs, bench = files.finished(facts, rows), facts["bench"]
     read = compared.measured(facts, out)["MIAN"] if bench == "mian-fig6" else []
     found = {
         "facts": facts,
         "rows": _speeds(runs) if bench == "mian-efficiency" else _rows(facts, runs),
         "claims": _claims(facts, runs, read),
         "warnings": [*compared.warnings(facts, runs), *_puzzles(facts)],
-        "failed": verdicts.failed(rows),
+        "failed": files.failed(rows),
     }
-    return verdicts.keep(found, _table(found, read), _draw(found, read), out)
+    return files.keep(found, _table(found, read), _draw(found, read), out)
 
 
 # --- what was found ------------------------------------------------------------------------------------------------
@@ -97,7 +96,7 @@ def _claims(facts: Mapping, runs: Runs, read: list[dict]) -> list[dict]:
     if bench == "mian-fig6":
         return [_interactions(read)]
     claims = published.claims(bench, [row for row, _ in facts["rows"]])
-    found = [claim(one.text, verdicts.judge(one, runs)) for one in claims]
+    found = [claim(one.text, judge(one, runs)) for one in claims]
     if bench == "mian-table4" and all(runs[row] for row in ("Pre-LN", "Transformer")):
         epochs = {row: statistics.fmean(run["best_epoch"] for run in runs[row]) for row in ("Pre-LN", "Transformer")}
         here = ", ".join(f"{row} {epoch:.1f}" for row, epoch in epochs.items())

@@ -11,8 +11,8 @@ from hyperctr import config, figures, pool, report
 from hyperctr.data import synthetic
 from hyperctr.models import MODELS
 from hyperctr.studies import bench, study
+from hyperctr.studies.claims import Claim, judge
 from hyperctr.studies.hyperctr import published, verdicts
-from hyperctr.studies.hyperctr.published import Claim
 
 AUC = {"popularity": 0.60, "mf": 0.65}
 
@@ -183,16 +183,16 @@ def rows_of(*aucs, valid=None):
     ],
 )
 def test_verdict_by_hand(three, one, verdict, says):
-    here, found = verdicts.judge(Claim("", ("3",), ("1",)), {"3": rows_of(*three), "1": rows_of(*one)})
+    here, found = judge(Claim("", ("3",), ("1",)), {"3": rows_of(*three), "1": rows_of(*one)})
     assert found == verdict
     assert says in here
 
 
 def test_claim_over_several_rows_needs_them_all():
     runs = {"a": rows_of(0.8, 0.8, 0.8), "b": rows_of(0.7, 0.7, 0.7), "c": rows_of(0.9, 0.9, 0.9), "gone": []}
-    assert verdicts.judge(Claim("", ("a",), ("b",)), runs)[1] == "reproduced"
-    assert verdicts.judge(Claim("", ("a",), ("b", "c")), runs)[1] == "contradicted"
-    here, verdict = verdicts.judge(Claim("", ("a",), ("b", "gone")), runs)
+    assert judge(Claim("", ("a",), ("b",)), runs)[1] == "reproduced"
+    assert judge(Claim("", ("a",), ("b", "c")), runs)[1] == "contradicted"
+    here, verdict = judge(Claim("", ("a",), ("b", "gone")), runs)
     assert verdict == "inconclusive" and here.endswith("not run: gone")
 
 
@@ -202,21 +202,21 @@ def test_best_of_several_is_chosen_by_validation_and_never_by_test():
         "128": rows_of(0.8, 0.8, 0.8, valid=0.5),
         "8": rows_of(0.75, 0.75, 0.75),
     }
-    here, verdict = verdicts.judge(Claim("", ("64", "128"), ("8",)), runs)
+    here, verdict = judge(Claim("", ("64", "128"), ("8",)), runs)
     assert here.startswith("64, chosen by validation: -0.0500") and verdict == "contradicted"
 
 
 def test_margin_lets_a_claim_of_no_gain_hold():
     runs = {"64": rows_of(0.70, 0.70, 0.70), "256": rows_of(0.705, 0.705, 0.705)}
-    assert verdicts.judge(Claim("", ("64",), ("256",)), runs)[1] == "contradicted"
-    assert verdicts.judge(Claim("", ("64",), ("256",), margin=0.01), runs)[1] == "reproduced"
+    assert judge(Claim("", ("64",), ("256",)), runs)[1] == "contradicted"
+    assert judge(Claim("", ("64",), ("256",), margin=0.01), runs)[1] == "reproduced"
 
 
 def test_optimum_at_the_edge_of_the_grid_decides_nothing():
     (claim,) = published.claims("granularity", ["1d", "7d", "30d"], "")
     runs = {"1d": rows_of(0.7, 0.7, 0.7), "7d": rows_of(0.8, 0.8, 0.8), "30d": rows_of(0.7, 0.7, 0.7)}
-    assert verdicts.judge(claim, runs)[1] == "reproduced"
-    here, verdict = verdicts.judge(claim, runs | {"30d": rows_of(0.9, 0.9, 0.9)})
+    assert judge(claim, runs)[1] == "reproduced"
+    here, verdict = judge(claim, runs | {"30d": rows_of(0.9, 0.9, 0.9)})
     assert verdict == "inconclusive" and "30d, chosen by validation, lies at the edge" in here
     assert published.claims("granularity", ["1d", "7d"], "") == []
 
