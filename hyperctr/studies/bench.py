@@ -1,4 +1,4 @@
-"""The paper's studies as commands: each is data, a few rows of settings, and one runner does them all.
+"""The papers' studies as commands: each is data, a few rows of settings, and one runner does them all.
 
 DIR/
     base.toml      the run that all rows share
@@ -21,7 +21,6 @@ import re
 import subprocess
 import time
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +28,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hyperctr import config, pool, report
-from hyperctr.data.folder import Dataset
-from hyperctr.studies import aqcl, files, lt4rec, marn, mian, study
-from hyperctr.studies.hyperctr import published, verdicts
+from hyperctr.studies import aqcl, hyperctr, lt4rec, marn, mian, study
 from hyperctr.studies.lt4rec import speed
-from hyperctr.studies.study import Bench, Row, modality, timed
+from hyperctr.studies.study import Bench, Row
 from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
@@ -43,28 +40,9 @@ COLUMNS: dict[str, type] = {
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
 
-BENCHES = {
-    bench.name: bench
-    for bench in (
-        Bench("table3", "Table 3: HyperCTR and other models"),
-        Bench("table4", "Table 4: modalities, and hypergraphs against a GCN"),
-        Bench("layers", "Figure 4: number of HGCN layers", "model.depth", ("0", "1", "2", "3", "4", "5"),
-              "HGCN layers (0: no graph)"),
-        Bench("granularity", "Figure 5: width of a time slice", "slices.every",
-              ("1mo", "2mo", "3mo", "6mo", "9mo", "12mo", "15mo", "18mo"), "slice width (log scale)", True),
-        Bench("dim", "Figure 6, top row: width of the embeddings", "model.dim", ("8", "16", "32", "64", "128", "256"),
-              "width of the embeddings (log scale)", True),
-        Bench("neighbors", "Figure 6, bottom row: sampled neighbours", "model.neighbors",
-              ("5", "10", "15", "20", "25", "30", "40"), "members kept of a hyperedge, hyperedges kept of a node"),
-        Bench("threads", "Figure 7: speed-up of an epoch with threads", "train.threads",
-              ("1", "2", "4", "8", "16", "24"), "threads", timed=True),
-        Bench("curve", "Figure 8: the learning curve", "train.eval_every", ("0.05",)),
-    )
-}  # fmt: skip
-
 
 class Paper(NamedTuple):
-    """The studies of another paper than HyperCTR's: rows, published numbers, and what is written of them."""
+    """A paper's studies: which rows they compare, the published numbers, and what is written of them."""
 
     rows: ModuleType
     published: ModuleType
@@ -73,25 +51,23 @@ class Paper(NamedTuple):
 
 PAPERS = {
     package.__name__.rpartition(".")[2]: Paper(package.rows, package.published, package.verdicts)
-    for package in (aqcl, mian, marn, lt4rec)
+    for package in (hyperctr, aqcl, mian, marn, lt4rec)
 }
 """By the first word of a bench's name; HyperCTR's own have one word."""
 UNTRAINED = {speed.BENCH.name: speed}
 """Benches that need no data and train nothing, with a `run` and a `redraw` of their own."""
-for paper in PAPERS.values():
-    BENCHES |= paper.rows.BENCHES
+BENCHES: dict[str, Bench] = {name: bench for paper in PAPERS.values() for name, bench in paper.rows.BENCHES.items()}
 BENCHES |= {name: module.BENCH for name, module in UNTRAINED.items()}
 
 
-def paper_of(name: str) -> Paper | None:
-    """The paper of a bench; None for HyperCTR's."""
-    return PAPERS.get(name.partition("-")[0])
+def paper_of(name: str) -> Paper:
+    """The paper of a bench."""
+    return PAPERS.get(name.partition("-")[0], PAPERS["hyperctr"])
 
 
 def model_of(name: str) -> str:
     """The model of a bench's run that names none."""
-    paper = paper_of(name)
-    return paper.rows.MODEL if paper else "hyperctr"
+    return paper_of(name).rows.MODEL
 
 
 def find(name: str) -> Bench:
@@ -108,10 +84,9 @@ def find(name: str) -> Bench:
 
 
 def column_of(text: str, name: str) -> str:
-    """The paper's data set that `--paper` names: of HyperCTR's "" for all, of others' all named."""
-    paper, known = paper_of(name), {column.lower(): column for column in published.COLUMNS} | {"all": ""}
-    if paper:
-        known = paper.published.COLUMNS | {"all": ", ".join(paper.published.COLUMNS.values())}
+    """The paper's data set that `--paper` names."""
+    published = paper_of(name).published
+    known = published.COLUMNS | {"all": published.ALL}
     if text.lower() not in known:
         raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
     return known[text.lower()]
@@ -119,46 +94,11 @@ def column_of(text: str, name: str) -> str:
 
 def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
     """The run on the split that `--split` names: temporal, or the one of the bench's paper."""
-    paper = paper_of(name)
-    own = paper.rows.split_of(Path(base.data.path).name) if paper else "random"
+    own = paper_of(name).rows.split_of(Path(base.data.path).name)
     known = {None: base.split.kind, "temporal": "temporal", "paper": own}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
     return replace(base, split=replace(base.split, kind=known[text]))
-
-
-def rows(
-    bench: Bench, base: config.Run, values: Iterable[str], modalities: Iterable[str], models: Mapping
-) -> list[Row]:
-    """The rows of a bench, popularity and static MF first.
-
-    Args:
-        bench: what is studied.
-        base: the run that all rows share.
-        values: of the key that is varied.
-        modalities: what the data hold.
-        models: the models that exist, by name.
-    """
-    simple = [Row(title, model) for model, title in report.BASELINES.items()]
-    if bench.name == "table3":
-        theirs = [Row(name, name.lower()) for name in published.models()]
-        known = {row.model for row in (*simple, *theirs)}
-        return [*simple, *theirs[:-1], *(Row(name, name) for name in models if name not in known), theirs[-1]]
-    if bench.name == "table4":
-        held = list(modalities)
-        named = [(modality(name), name) for name in held if len(held) > 1]
-        often = Counter(theirs for theirs, _ in named)
-        single = [Row(theirs if often[theirs] == 1 else ours, sets=(f"data.modalities={json.dumps([ours])}",))
-                  for theirs, ours in named]  # fmt: skip
-        last = [Row("GCN, no hypergraph", sets=("model.conv=gcn",)), Row("no graph", sets=("model.depth=0",))]
-        return [*simple, Row("all modalities"), *single, *last]
-    if bench.name == "threads":
-        return [Row(value, sets=timed({"train.threads": value})) for value in values]
-    if bench.name == "curve":
-        (share,) = values
-        patience = round(base.train.patience / float(share))  # validations are that much closer
-        return [*simple, Row("HyperCTR", sets=(f"train.eval_every={share}", f"train.patience={patience}"))]
-    return [*simple, *(Row(value, sets=_sets(bench.varies, value)) for value in values)]
 
 
 def run_of(base: config.Run, row: Row, seed: int, models: Mapping, out: Path | None = None) -> config.Run:
@@ -215,7 +155,9 @@ def run(
     bench, paper = find(name), paper_of(name)
     where = sources.find(base.data.path)
     dataset = folder.read(where, modalities=base.data.modalities or None)
-    bare, grid, plan, notes = _planned(bench, base, values, dataset, given or {})
+    if given and paper is not PAPERS["aqcl"]:
+        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.rows.BENCHES)}), not for {bench.name}")
+    bare, grid, plan, notes = paper.rows.planned(bench, base, values, dataset, given or {})
     notes = [*notes, *(study.noisy() if bench.timed else ())]
     numbers = [base.train.seed + k for k in range(1 if bench.single else seeds)]
     cells = {
@@ -225,18 +167,16 @@ def run(
         if row.model in MODELS
     }
     pool.claim(out, base, f"the bench {name}")
-    theirs = paper.published if paper else published
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
         "rows": [[row.name, row.model if row.model in MODELS else ""] for row in plan],
         "axis": bench.axis, "log": bench.log,
-        "paper": theirs.column(dataset.name) if column is None else column,
+        "paper": paper.published.column(dataset.name) if column is None else column,
         "notes": notes, "config": _digest(base), "commit": _commit(), "cores": os.cpu_count(),
         "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
     }  # fmt: skip
-    if paper:
-        facts |= paper.rows.facts(bench, base, plan, dataset)
+    facts |= paper.rows.facts(bench, base, plan, dataset)
     done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
     if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
         raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
@@ -277,10 +217,7 @@ def run(
     except KeyboardInterrupt:
         say("stopped; the same command continues")
         raise
-    if name == "curve":
-        _keep_curves(out, cells)
-    if paper:
-        paper.rows.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
+    paper.rows.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
     return redraw(out)
 
 
@@ -297,9 +234,7 @@ def redraw(out: Path) -> dict:
         return UNTRAINED[facts["bench"]].redraw(out)
     wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
     last = {_cell(row["row"], row["seed"]): row for row in _results(out, facts["bench"])}
-    paper = paper_of(facts["bench"])
-    write = paper.verdicts.write if paper else verdicts.write
-    return write(facts, [row for cell, row in last.items() if cell in wanted], out)
+    return paper_of(facts["bench"]).verdicts.write(facts, [row for cell, row in last.items() if cell in wanted], out)
 
 
 def time_epoch(run_toml: str, folder: str) -> dict:
@@ -328,48 +263,6 @@ def digest_of(path: Path) -> str:
             while block := content.read(1 << 22):
                 found.update(block)
     return found.hexdigest()[:16]
-
-
-def _planned(
-    bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
-) -> tuple[config.Run, list[str], list[Row], list[str]]:
-    """The run that rows change, the values in order, the rows, and what must be said about them."""
-    from hyperctr.models import MODELS
-
-    paper, aqcl = paper_of(bench.name), PAPERS["aqcl"]
-    if given and paper != aqcl:
-        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.rows.BENCHES)}), not for {bench.name}")
-    if paper:
-        return paper.rows.planned(bench, base, values, dataset, given)
-    if base.model_name != "hyperctr":
-        raise ValueError(f"{bench.name} studies hyperctr, the run names {base.model_name}; use model.name = hyperctr")
-    grid, notes = _grid(bench, values)
-    return base, grid, rows(bench, base, grid, dataset.items.modalities, MODELS), notes
-
-
-def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
-    """The values in order, and what must be said about them."""
-    found = values or list(bench.values)
-    if bench.name == "curve":
-        if len(found) != 1 or not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", found[0]):
-            raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
-        return found, []
-    if bench.name == "granularity":
-        return sorted(found, key=report.breadth), []
-    found, notes = study.grid(bench, values, "whole numbers", int, lambda number: number >= 0), []
-    if bench.name != "threads":
-        return found, notes
-    cores = os.cpu_count() or 1
-    if over := [value for value in found if int(value) > cores]:
-        notes.append(f"this machine has {cores} cores: {', '.join(over)} threads were left out")
-    return list(dict.fromkeys(["1", *(value for value in found if 0 < int(value) <= cores)])), notes
-
-
-def _sets(key: str, value: str) -> tuple[str, ...]:
-    if key != "slices.every":
-        return (f"{key}={value}",)
-    count = re.fullmatch(r"q([1-9]\d*)", value)
-    return (f"slices.count={count[1]}",) if count else (f'slices.every="{value}"', "slices.count=0")
 
 
 def _cell(row: str, seed: int) -> str:
@@ -401,23 +294,12 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
 
 
 def _columns(name: str) -> dict[str, type]:
-    paper = paper_of(name)
-    return COLUMNS | (paper.rows.COLUMNS if paper else {})
+    return COLUMNS | paper_of(name).rows.COLUMNS
 
 
 def _results(out: Path, name: str) -> list[dict]:
     path = out / "results.csv"
     return report.read_results(path, _columns(name)) if path.exists() else []
-
-
-def _keep_curves(out: Path, cells: Mapping[str, tuple[Row, int, config.Run]]) -> None:
-    """Gather the histories of HyperCTR's runs in curve.csv, a line a validation."""
-    lines = ["seed,epoch,loss,valid_auc"]
-    for cell, (row, seed, _) in cells.items():
-        path = out / "runs" / cell / "history.csv"
-        if row.model == "hyperctr" and path.exists():
-            lines += [f"{seed},{p['epoch']},{p['loss']},{p['valid_auc']}" for p in files.read_csv(path)]
-    report.put(out / "curve.csv", "\n".join(lines) + "\n")
 
 
 def _digest(run: config.Run) -> str:

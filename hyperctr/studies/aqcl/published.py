@@ -7,6 +7,8 @@ from __future__ import annotations
 
 COLUMNS = {"beauty": "Amazon Beauty", "tafeng": "Ta Feng", "oncold": "Oncold"}
 """The paper's data sets, by their names on the command line; the last is private."""
+ALL = ", ".join(COLUMNS.values())
+"""What `--paper all` names."""
 PUBLIC = ("Amazon Beauty", "Ta Feng")
 GROUPS = {
     "overall": "auc",

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from hyperctr.studies.claims import Claim
 
-COLUMNS = ("Kuaishou", "MV1.7M", "MovieLens")
+COLUMNS = {"kuaishou": "Kuaishou", "mv1.7m": "MV1.7M", "movielens": "MovieLens"}
+"""The paper's data sets, by their names on the command line."""
+ALL = ""
+"""What `--paper all` names: none in particular, so that each has its columns."""
 
 _TABLE3 = {
     "GRU4Rec": (0.7367, 0.5852, 0.7522, 0.6613, 0.7486, 0.6991),
@@ -62,7 +65,7 @@ def column(data: str) -> str:
 def numbers(table: str, row: str, column: str) -> tuple[float, float] | None:
     """AUC and log loss of a row of "table3" or "table4"; None where the paper has none."""
     found = {"table3": _TABLE3, "table4": _TABLE4}.get(table, {}).get(row)
-    auc, loss = found[2 * COLUMNS.index(column) :][:2] if found else (None, None)
+    auc, loss = found[2 * list(COLUMNS.values()).index(column) :][:2] if found else (None, None)
     return None if auc is None else (auc, loss)
 
 

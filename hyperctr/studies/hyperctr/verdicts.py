@@ -62,7 +62,7 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
         entry["verdict"] = "" if gain is None or name == reference else report.verdict(gain)
         above = report.difference(runs[name], runs["popularity"]) if name != "popularity" else None
         entry["learned"] = None if above is None else above.mean > 0
-        for column in [facts["paper"]] if facts["paper"] else published.COLUMNS:
+        for column in [facts["paper"]] if facts["paper"] else published.COLUMNS.values():
             pair = published.numbers(bench, name, column) or (math.nan, math.nan)
             if any(published.numbers(bench, row, column) for row in names):
                 entry |= {f"paper {column} AUC": pair[0], f"paper {column} log loss": pair[1]}

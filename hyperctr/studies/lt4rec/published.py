@@ -8,6 +8,8 @@ from __future__ import annotations
 
 COLUMNS = {"tencent": "Tencent Video"}
 """The paper's data set, by its name on the command line."""
+ALL = ", ".join(COLUMNS.values())
+"""What `--paper all` names."""
 
 _TABLE2: dict[str, tuple[float | None, float | None]] = {  # AUC of clicks, mean squared error of conversions
     "base_ctr": (0.78572, None),

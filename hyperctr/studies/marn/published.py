@@ -11,6 +11,8 @@ from hyperctr.studies.claims import Claim
 
 COLUMNS = {"electro": "Amazon Electro", "clothe": "Amazon Clothe", "taobao": "Taobao"}
 """The paper's data sets, by their names on the command line; the last is private."""
+ALL = ", ".join(COLUMNS.values())
+"""What `--paper all` names."""
 AUC = "user_auc_plain"
 """The column of results.csv that is the AUC of Eq. (11)."""
 

@@ -11,6 +11,8 @@ from hyperctr.studies.claims import Claim
 
 COLUMNS = {"books": "Amazon Books", "electronics": "Amazon Electronics", "commercial": "commercial"}
 """The paper's data sets, by their names on the command line; the last is private."""
+ALL = ", ".join(COLUMNS.values())
+"""What `--paper all` names."""
 
 _TABLE2 = {  # AUC and log loss on each of COLUMNS
     "LR": (0.7876, 0.4401, 0.8214, 0.2116, 0.7584, 0.3334),

@@ -12,7 +12,7 @@ from hyperctr.data import synthetic
 from hyperctr.models import MODELS
 from hyperctr.studies import bench, study
 from hyperctr.studies.claims import Claim, judge
-from hyperctr.studies.hyperctr import published, verdicts
+from hyperctr.studies.hyperctr import published, rows, verdicts
 
 AUC = {"popularity": 0.60, "mf": 0.65}
 
@@ -80,7 +80,7 @@ def run(name, where, out, values=(), seeds=3, column=None, **changes):
 
 def test_table_3_keeps_the_papers_rows_that_have_no_model_and_adds_ours():
     models = {"hyperctr": 0, "mf": 0, "popularity": 0, "mian": 0, "dstn": 0}
-    found = bench.rows(bench.BENCHES["table3"], base(), [], [], models)
+    found = rows.rows(bench.BENCHES["table3"], base(), [], [], models)
     assert [row.name for row in found] == [
         "popularity", "static MF", "GRU4Rec", "THACIL", "DSTN", "MIMN", "ALPINE", "AutoFIS", "UBR4CTR", "mian",
         "HyperCTR",
@@ -89,7 +89,7 @@ def test_table_3_keeps_the_papers_rows_that_have_no_model_and_adds_ours():
 
 
 def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
-    found = bench.rows(bench.BENCHES["table4"], base(), [], ["image", "audio", "genres"], MODELS)
+    found = rows.rows(bench.BENCHES["table4"], base(), [], ["image", "audio", "genres"], MODELS)
     runs = {row.name: bench.run_of(base(), row, 3, MODELS) for row in found}
     assert list(runs) == [
         "popularity", "static MF", "all modalities", "visual", "acoustic", "genres", "GCN, no hypergraph", "no graph",
@@ -105,7 +105,7 @@ def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
 
 def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_their_names():
     def names(*modalities):
-        return [row.name for row in bench.rows(bench.BENCHES["table4"], base(), [], modalities, MODELS)]
+        return [row.name for row in rows.rows(bench.BENCHES["table4"], base(), [], modalities, MODELS)]
 
     assert names("visual") == ["popularity", "static MF", "all modalities", "GCN, no hypergraph", "no graph"]
     assert names("image", "video")[3:5] == ["image", "video"]
@@ -123,12 +123,12 @@ def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_th
 )
 def test_a_value_changes_its_key_alone(name, value, change):
     start = base(slices={"graphs": "frozen"}, split={"kind": "random"})
-    row = bench.rows(bench.BENCHES[name], start, [value], [], MODELS)[-1]
+    row = rows.rows(bench.BENCHES[name], start, [value], [], MODELS)[-1]
     assert bench.run_of(start, row, 0, MODELS) == change(start)
 
 
 def test_learning_curve_waits_as_long_as_the_run_does():
-    (*_, row) = bench.rows(bench.BENCHES["curve"], base(train={"patience": 2}), ["0.05"], [], MODELS)
+    (*_, row) = rows.rows(bench.BENCHES["curve"], base(train={"patience": 2}), ["0.05"], [], MODELS)
     train = bench.run_of(base(train={"patience": 2}), row, 0, MODELS).train
     assert (train.eval_every, train.patience) == (0.05, 40)
 
@@ -136,7 +136,7 @@ def test_learning_curve_waits_as_long_as_the_run_does():
 def test_threads_are_capped_at_the_cores_and_begin_with_one(monkeypatch):
     monkeypatch.setattr(bench.os, "cpu_count", lambda: 6)
     monkeypatch.setattr(bench.os, "getloadavg", lambda: (3.0, 0, 0))
-    grid, notes = bench._grid(bench.BENCHES["threads"], ["16", "4", "2"])
+    grid, notes = rows._grid(bench.BENCHES["threads"], ["16", "4", "2"])
     notes += study.noisy()
     assert grid == ["1", "2", "4"]
     assert notes == [
@@ -256,8 +256,9 @@ def test_papers_numbers_are_those_of_its_tables():
     assert published.numbers("table3", "THACIL", "Kuaishou") == (0.6640, 0.5793)
     assert published.numbers("table4", "acoustic", "Kuaishou") is None
     assert published.numbers("table4", "textual", "MovieLens") == (0.8123, 0.5364)
-    best = [max(published.numbers("table3", name, c)[0] for name in published.models()[:-1]) for c in published.COLUMNS]
-    ours = [published.numbers("table3", "HyperCTR", c)[0] for c in published.COLUMNS]
+    columns = published.COLUMNS.values()
+    best = [max(published.numbers("table3", name, c)[0] for name in published.models()[:-1]) for c in columns]
+    ours = [published.numbers("table3", "HyperCTR", c)[0] for c in columns]
     gains = [round(100 * (a / b - 1), 2) for a, b in zip(ours, best, strict=True)]
     assert gains == [3.18, 7.43, 3.85]  # the paper's last row
 
@@ -295,7 +296,7 @@ def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(w
 def test_without_a_like_named_data_set_all_of_the_papers_stand_beside(world, tmp_path, trainer):
     run("table4", world, tmp_path)
     header = (tmp_path / "table.csv").read_text().splitlines()[0]
-    assert all(f"paper {column} AUC" in header for column in published.COLUMNS)
+    assert all(f"paper {column} AUC" in header for column in published.COLUMNS.values())
 
 
 def test_table_4_is_judged(world, tmp_path, trainer):
