@@ -186,10 +186,15 @@ def best(runs: Runs, names: Sequence[str]) -> str:
 
 def warnings(facts: Mapping, runs: Runs) -> list[str]:
     """What a reader must know of any of these studies before comparing with the paper."""
-    rows = [row for row, _ in facts["rows"] if row != "popularity" and runs.get("popularity")]
-    gains = {row: report.difference(runs[row], runs["popularity"]) for row in rows}
-    low = [row for row, gain in gains.items() if gain is not None and gain.mean <= 0]
-    return [*facts["notes"], *(f"row {row} is not above popularity: it has not learned" for row in low)]
+    return [*facts["notes"], *(text for row, _ in facts["rows"] for text in unlearned(row, runs))]
+
+
+def unlearned(row: str, runs: Runs) -> list[str]:
+    """What is said of a row that is not above popularity; nothing of one that is, or that cannot be compared."""
+    if row == "popularity":
+        return []
+    gain = report.difference(runs.get(row, []), runs.get("popularity", []))
+    return [f"row {row} is not above popularity: it has not learned"] if gain is not None and gain.mean <= 0 else []
 
 
 def about(facts: Mapping, model: str, score: str = "auc") -> str:

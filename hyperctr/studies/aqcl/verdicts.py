@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import figures, metrics, report
 from hyperctr.report import Score
-from hyperctr.studies import files
+from hyperctr.studies import compared, files
 from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
@@ -319,8 +319,7 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
         found.append("QCL, AQCL with alpha = 1 for everybody, is not in the paper's Table 2")
     if bench == "aqcl-alpha" and "adaptive, searched" not in runs:
         found.append("no searched w1 and w2 were given, so there is no row of them: --wear best.toml of a search")
-    low = [row for row in runs if row != "popularity" and (gain(runs, row, "popularity") or UNKNOWN).mean <= 0]
-    return found + [f"row {row} is not above popularity: it has not learned" for row in low]
+    return found + [text for row in runs for text in compared.unlearned(row, runs)]
 
 
 # --- the table -----------------------------------------------------------------------------------------------------

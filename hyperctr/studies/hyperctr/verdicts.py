@@ -144,14 +144,7 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
     found += [text for start, text in published.ANOTHER.items() if name.startswith(start)]
     if facts["bench"] in ("table3", "table4"):
         found += published.PUZZLES
-    low = [row for row, _ in facts["rows"] if row != "popularity" and _below_popularity(runs, row)]
-    found += [f"row {row} is not above popularity: it has not learned" for row in low]
-    return found
-
-
-def _below_popularity(runs: Runs, row: str) -> bool:
-    gain = report.difference(runs[row], runs["popularity"])
-    return gain is not None and gain.mean <= 0
+    return found + [text for row, _ in facts["rows"] for text in compared.unlearned(row, runs)]
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -273,9 +273,7 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
     if constant:
         found.append(f"the error of conversions of the best constant, their variance, is {constant[0]:.4f}")
     for name, _ in facts["rows"]:
-        above = gain(runs, name, "popularity")
-        if name not in ("popularity", SINGLE[1]) and above.num and above.mean <= 0:
-            found.append(f"row {name} is not above popularity: it has not learned")
+        found += compared.unlearned(name, runs) if name != SINGLE[1] else []
         errors = [run["cvr_mse"] >= run["cvr_variance"] for run in runs[name] if not math.isnan(run["cvr_mse"])]
         if errors and all(errors):
             found.append(f"row {name} is no better at conversions than a constant")
