@@ -14,8 +14,6 @@ DIR/
     report.md      the verdicts and every row's scores
 """
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -41,10 +39,6 @@ from hyperctr.studies.claims import Claim
 
 NEEDED = 0.85  # share of the way from popularity to the learnable ceiling
 FACTOR = 4.0  # how far the best slice width may lie from the planted half-life
-COLUMNS = (
-    "preset", "row", "seed", "auc", "auc_low", "auc_high", "valid_auc", "best_epoch", "seconds", "popularity",
-    "learnable", "ceiling", "way",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ def main(
 
     pool.run_all({name_of(key): cell for key, cell in missing.items()}, jobs, lambda doing, done: None, ended)
     rows = read(cells, scale)
-    write_csv(rows, out / "results.csv")
+    report.put_csv(out / "results.csv", rows)
     text = markdown([STUDIES[name] for name in asked], rows, failed)
     report.put(out / "report.md", text)
     print(text)
@@ -177,10 +171,10 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
         learnable, ceiling = known[preset, seed]
         way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else math.nan
         rows.append(
-            {"preset": preset, "row": row, "seed": seed, "valid_auc": got["valid"]["auc"], "popularity": floor,
-             "learnable": learnable, "ceiling": ceiling, "way": way}
+            {"preset": preset, "row": row, "seed": seed}
             | {name: got["test"][name] for name in ("auc", "auc_low", "auc_high")}
-            | {name: got[name] for name in ("best_epoch", "seconds")}
+            | {"valid_auc": got["valid"]["auc"], "best_epoch": got["best_epoch"], "seconds": got["seconds"]}
+            | {"popularity": floor, "learnable": learnable, "ceiling": ceiling, "way": way}
         )  # fmt: skip
     return rows
 
@@ -235,14 +229,6 @@ def markdown(studies: list[Study], rows: list[dict], failed: list[str]) -> str:
              "## Verdicts", report.table(lines), "## Rows", report.table(table)]  # fmt: skip
     parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
     return "\n\n".join(parts) + "\n"
-
-
-def write_csv(rows: list[dict], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    report.put(path, text.getvalue())
 
 
 if __name__ == "__main__":
