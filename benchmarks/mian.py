@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import attention, config, figures, memory, pool, report, runs
 from hyperctr.batch import Batch, History, Tables
+from hyperctr.clock import times_in_turn
 from hyperctr.data import synthetic
 from hyperctr.evaluation import score
 from hyperctr.metrics import auc
@@ -126,13 +127,8 @@ def step(model: nn.Module) -> Callable[[Batch], None]:
 
 def in_turn(what: dict[str, Callable], asked: list, repeats: int, warm: int = 3) -> dict[str, np.ndarray]:
     """CPU milliseconds of each, taken in turn on one argument after the other, [repeats] each."""
-    found: dict[str, list[float]] = {name: [] for name in what}
-    for k in range(warm + repeats):
-        for name, do in what.items():
-            began = time.process_time()
-            do(asked[k % len(asked)])
-            found[name].append(1000 * (time.process_time() - began))
-    return {name: np.array(times[warm:]) for name, times in found.items()}
+    found = times_in_turn(what, asked, warm + repeats, now=time.process_time)
+    return {name: times[warm:] for name, times in found.items()}
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> str:

@@ -1,12 +1,13 @@
-"""Where the time of a training goes: what `hyperctr train --profile` prints."""
+"""Where time goes: in a training, which `hyperctr train --profile` prints, and in several ways to do the same."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from graphs import HGCN
@@ -80,3 +81,38 @@ class Clock:
 
     def _add(self, part: str, seconds: float) -> None:
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+
+def times_in_turn(
+    ways: Mapping[str, Callable[[Any], Any]],
+    given: Sequence[Any],
+    rounds: int,
+    seconds: float = 0.0,
+    now: Callable[[], float] = time.perf_counter,
+    twice: bool = False,
+) -> dict[str, np.ndarray]:
+    """Milliseconds of each of several ways to do the same, called in turn: other work falls on all alike.
+
+    Args:
+        ways: functions of one argument, by name.
+        given: arguments; a round takes the next one, the first again after the last.
+        rounds: at least so many.
+        seconds: more rounds until so many have passed in all.
+        now: seconds, from whenever: `time.process_time` and `time.thread_time` stand while others have the core.
+        twice: whether each call follows one that is not timed.
+
+    Returns:
+        [rounds done] for each way.
+    """
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    began, done = time.perf_counter(), 0
+    while done < rounds or time.perf_counter() - began < seconds:
+        one = given[done % len(given)]
+        for name, do in ways.items():
+            if twice:
+                do(one)
+            start = now()
+            do(one)
+            found[name].append(1e3 * (now() - start))
+        done += 1
+    return {name: np.array(times) for name, times in found.items()}

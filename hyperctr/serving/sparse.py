@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from graphs import compiled
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, Output
+from hyperctr.clock import times_in_turn
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.tasks import TASKS
 from hyperctr.lottery import packed, unpacked
@@ -204,7 +205,9 @@ def clock(
     seconds: float = 0.1,
     timer: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of every second call of each form of a network, called in turn: other work falls on all alike.
+    """Milliseconds of every second call of each form of a network, called in turn.
+
+    The first brings its weights back into the caches, from where a service has them.
 
     Args:
         forms: networks by name.
@@ -212,15 +215,7 @@ def clock(
         seconds: in all, but at least seven calls each.
         timer: what reads the time; `time.thread_time`, which stands while others have the core, for one thread alone.
     """
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    began = time.perf_counter()
-    while min(map(len, times.values())) < 7 or time.perf_counter() - began < seconds:
-        for name, form in forms.items():
-            form(x)  # not timed: its weights come back into the caches, from where a service has them
-            start = timer()
-            form(x)
-            times[name].append(1e3 * (timer() - start))
-    return {name: np.array(found) for name, found in times.items()}
+    return times_in_turn(forms, [x], 7, seconds, timer, twice=True)
 
 
 def _steps(model: SparseSharing, task: str) -> tuple[Step, ...]:

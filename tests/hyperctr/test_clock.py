@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.clock import Clock
+from hyperctr import clock
+from hyperctr.clock import Clock, times_in_turn
 
 
 class Hands:
@@ -78,3 +79,35 @@ def test_without_a_step_there_is_no_row(hands):
     clock = Clock(hands)
     assert list(clock.batches([])) == []
     assert clock.table() == []
+
+
+def test_ways_to_do_the_same_are_timed_in_turn_on_one_argument_after_the_other(hands):
+    called = []
+
+    def way(name, seconds):
+        def do(x):
+            hands.at += seconds * x
+            called.append((name, x))
+
+        return do
+
+    times = times_in_turn({"a": way("a", 0.5), "b": way("b", 0.25)}, [1, 2], 3, now=hands)
+    assert called == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 1), ("b", 1)]
+    assert times["a"].tolist() == [500, 1000, 500] and times["b"].tolist() == [250, 500, 250]
+
+
+def test_a_call_may_follow_one_that_is_not_timed(hands):
+    passes = iter([3.0, 1.0])
+
+    def do(_):
+        hands.at += next(passes)
+
+    assert times_in_turn({"a": do}, [0], 1, now=hands, twice=True)["a"].tolist() == [1000]
+
+
+def test_rounds_go_on_until_the_seconds_have_passed(hands, monkeypatch):
+    def do(_):
+        hands.at += 1
+
+    monkeypatch.setattr(clock.time, "perf_counter", hands)
+    assert len(times_in_turn({"a": do}, [0], 1, seconds=2.5)["a"]) == 3
