@@ -85,7 +85,9 @@ def find_tickets(
     """
     c, start = model.config, _cloned(model)
     if given and any(len(ticket.masks) != c.rounds + 1 for ticket in given.values()):
-        raise ValueError(f"model.rounds = {c.rounds}, but the tickets are of {len(given[TASKS[0]].masks) - 1} rounds")
+        raise ValueError(
+            f"{c.table}.rounds = {c.rounds}, but the tickets are of {len(given[TASKS[0]].masks) - 1} rounds"
+        )
     path = folder and folder / "tickets.safetensors"
     if path and path.exists():
         tickets = load(path, model)
@@ -157,7 +159,7 @@ def wear(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
 
 def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
     if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
-        raise ValueError(f"model.round = {asked}, but the tickets are of {found - 1} rounds")
+        raise ValueError(f"{model.config.table}.round = {asked}, but the tickets are of {found - 1} rounds")
     model.tower.wear({task: tickets[task].mask(asked) for task in TASKS})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ TASKS = ("click", "conversion")
 class Weighing:
     """How the losses of the two tasks are made and added."""
 
+    table: ClassVar[str] = "model"
+    """Where its keys stand in a run's file."""
     b: float = 1.0
     """Weight of the conversion loss beside the click loss. Adam follows it only in steps of both tasks: it divides the
     scale of a loss out of the parameters that no other loss moves."""
@@ -27,9 +29,9 @@ class Weighing:
 
     def __post_init__(self):
         if not 0 < self.b < math.inf:
-            raise ValueError(f"model.b must be above 0, got {self.b}")
+            raise ValueError(f"{self.table}.b must be above 0, got {self.b}")
         if self.conversion_loss not in ("mse", "bce"):
-            raise ValueError(f"model.conversion_loss must be mse or bce, got {self.conversion_loss}")
+            raise ValueError(f"{self.table}.conversion_loss must be mse or bce, got {self.conversion_loss}")
 
 
 def click_loss(logit: Tensor, batch: Batch) -> Tensor:

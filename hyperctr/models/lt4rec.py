@@ -27,7 +27,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,7 @@ Masks = list[Tensor]
 class Sharing(Weighing):
     """How tickets are found and trained, on any model; the authors' values where paper or code gives one."""
 
+    table: ClassVar[str] = "wear"
     rounds: int = 4
     """Prunings n a task; each task is trained n + 1 times to find its mask."""
     keep: float = 0.2
@@ -76,30 +77,32 @@ class Sharing(Weighing):
 
     def __post_init__(self):
         super().__post_init__()
-        check_sizes(self, "rounds", "round_epochs")
+        table = self.table
+        check_sizes(self, "rounds", "round_epochs", table=table)
         for name in ("keep", "below"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"model.{name} must be a share above 0, at most 1, got {getattr(self, name)}")
+                raise ValueError(f"{table}.{name} must be a share above 0, at most 1, got {getattr(self, name)}")
         if not 0 <= self.least <= self.keep:
-            raise ValueError(f"model.least must lie in [0, model.keep = {self.keep}], got {self.least}")
+            raise ValueError(f"{table}.least must lie in [0, {table}.keep = {self.keep}], got {self.least}")
         if not 0 <= self.round <= self.rounds:
-            raise ValueError(f"model.round must lie in [0, model.rounds = {self.rounds}], got {self.round}")
+            raise ValueError(f"{table}.round must lie in [0, {table}.rounds = {self.rounds}], got {self.round}")
         if self.shuffle and not self.masks:
-            raise ValueError("model.shuffle needs model.masks, the run whose masks say how many weights are worn")
+            raise ValueError(f"{table}.shuffle needs {table}.masks, the run whose masks say how many weights are worn")
         if not 1 <= self.kappa < math.inf:
-            raise ValueError(f"model.kappa must be at least 1, got {self.kappa}")
+            raise ValueError(f"{table}.kappa must be at least 1, got {self.kappa}")
         for name, kinds in (
             ("granularity", ("weight", "neuron")), ("scope", ("global", "layer")),
             ("steps", ("alternate", "cycle", "joint")),
         ):  # fmt: skip
             if getattr(self, name) not in kinds:
-                raise ValueError(f"model.{name} must be {' or '.join(kinds)}, got {getattr(self, name)}")
+                raise ValueError(f"{table}.{name} must be {' or '.join(kinds)}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Sharing):
     """Sharing, and the sizes of sNET."""
 
+    table: ClassVar[str] = "model"
     dim: int = 16
     """Width of every field's vector; the paper has 32."""
     hidden: tuple[int, ...] = (512, 256, 128)
@@ -291,7 +294,7 @@ def _largest(scores: list[Tensor], counts: list[int], share: float, scope: str, 
         guarded[start + s.argsort(descending=True, stable=True)[: math.ceil(least * n)]] = True
     total = round(share * sum(counts))
     if guarded[order[total:]].any():
-        warnings.warn("a layer would be pruned away; its largest weights stay (model.least)", stacklevel=4)
+        warnings.warn("a layer would be pruned away; its largest weights stay (least)", stacklevel=4)
     others = order[~guarded[order]]
     kept = guarded.clone()
     kept[others[: max(0, total - int(guarded.sum()))]] = True

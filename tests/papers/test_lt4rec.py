@@ -17,7 +17,7 @@ from hyperctr.batch import Batch, History, Tables
 from hyperctr.config import Train
 from hyperctr.layers.tasks import TASKS, conflict, conversion_loss
 from hyperctr.lottery import find_tickets
-from hyperctr.models.lt4rec import LT4REC, Config, prune, prune_units
+from hyperctr.models.lt4rec import LT4REC, Config, Sharing, prune, prune_units
 
 USERS, ITEMS, D = 12, 15, 3
 CLICK, CONVERSION = 0, 1
@@ -633,3 +633,9 @@ def test_the_state_keeps_whole_weights_and_masks_whatever_is_worn():
 def test_settings_out_of_range_are_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         made(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"keep": 0.0}, {"rounds": 0}, {"steps": "both"}, {"b": 0.0}])
+def test_settings_of_what_is_worn_are_named_as_such(wrong):
+    with pytest.raises(ValueError, match=rf"^wear\.{next(iter(wrong))} must"):
+        Sharing(**wrong)
