@@ -16,6 +16,7 @@ from hyperctr import config, figures, report
 from hyperctr.report import Score
 from hyperctr.studies import claims
 from hyperctr.studies.claims import Runs
+from hyperctr.studies.figures import draw_table
 from hyperctr.studies.study import Bench
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def picture(rows: Sequence[Mapping], score: str, ours: str, paper: Mapping[str, 
         name: {row["row"]: row[PAPER + head] for row in rows if not math.isnan(row[PAPER + head])}
         for head, name in paper.items()
     }
-    return figures.draw_table(shown, theirs, ours, HEADS[score])
+    return draw_table(shown, theirs, ours, HEADS[score])
 
 
 def best(runs: Runs, names: Sequence[str]) -> str:

@@ -18,9 +18,11 @@ from hyperctr import figures, metrics, report
 from hyperctr.report import Score
 from hyperctr.studies import compared, files
 from hyperctr.studies.aqcl import published
+from hyperctr.studies.aqcl.figures import draw_gains, draw_points
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
 from hyperctr.studies.claims import Claim, Runs, best, judge
+from hyperctr.studies.figures import draw_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -415,7 +417,7 @@ def _draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
         }
         notes = {name: f"silhouette of the interests {_plain(vectors['silhouette']['by_interest'])}"
                  for name, vectors in zip(places, points["vectors"], strict=True)}  # fmt: skip
-        figure, axes = figures.draw_points(places, notes, points["code"], frequent(points["code"]))
+        figure, axes = draw_points(places, notes, points["code"], frequent(points["code"]))
         about += f"seed {facts['seeds'][0]}; {points['clicks']:,} test clicks, t-SNE"
     elif facts["axis"]:
         scores = {name: report.score(some) if some else None for name, some in runs.items()}
@@ -426,7 +428,7 @@ def _draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
         each = {name: [run["auc"] for run in runs[name]] for name in names}
         across = [(base, scores[base])] if scores[base] else []
         top = best(runs, tuple(names))
-        figure, axes = figures.draw_line("AQCL", place, each, across, facts["axis"], facts["log"], top, claims)
+        figure, axes = draw_line("AQCL", place, each, across, facts["axis"], facts["log"], top, claims)
         about += "bands: 95 % over seeds" if over_seeds else "one seed; bands: 95 % from the scored rows"
     else:
         shown = [row for row in rows if row["over"] and row["row"] != "popularity"]
@@ -444,7 +446,7 @@ def _draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
             for column in _columns(facts)
         }  # fmt: skip
         over = base if facts["bench"] != "aqcl-table3" else "the bare model"
-        figure, axes = figures.draw_gains(panels, theirs, over, {"AQCL", "adaptive", "adaptive, searched"})
+        figure, axes = draw_gains(panels, theirs, over, {"AQCL", "adaptive", "adaptive, searched"})
         about += "bars: 95 % over seeds" if over_seeds else "one seed: no intervals"
     figures.titles(axes, facts["title"], about, report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure

@@ -12,7 +12,9 @@ from hyperctr import figures, report
 from hyperctr.report import Score
 from hyperctr.studies import compared, files
 from hyperctr.studies.claims import Runs, best, judge
+from hyperctr.studies.figures import draw_line, draw_table
 from hyperctr.studies.hyperctr import published
+from hyperctr.studies.hyperctr.figures import draw_curve, draw_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,7 +211,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
     if bench == "threads":
         if not runs["1"]:
             return None
-        figure, axes = figures.draw_threads({int(k): [r["seconds"] for r in v] for k, v in runs.items() if v}, claims)
+        figure, axes = draw_threads({int(k): [r["seconds"] for r in v] for k, v in runs.items() if v}, claims)
         marks = f"{len(facts['seeds'])} repeats, {facts['cores']} cores"
     elif bench == "curve":
         curves: dict[int, list] = {}
@@ -218,15 +220,13 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
             curves.setdefault(int(line["seed"]), []).append(point)
         if not curves:
             return None
-        figure, axes = figures.draw_curve(curves, claims)
+        figure, axes = draw_curve(curves, claims)
         marks = "a line a seed"
     elif bench in ("table3", "table4"):
         papers = {name.removeprefix("paper ").removesuffix(" AUC"): {row["row"]: row[name] for row in rows
                   if not math.isnan(row[name])} for name in rows[0] if name.endswith(" AUC")}  # fmt: skip
         ours = "HyperCTR" if bench == "table3" else "all modalities"
-        figure, axes = figures.draw_table(
-            [(row["row"], scores[row["row"]], _why_empty(row)) for row in rows], papers, ours
-        )
+        figure, axes = draw_table([(row["row"], scores[row["row"]], _why_empty(row)) for row in rows], papers, ours)
         marks = marks.replace("bands", "bars")
     else:
         names = [name for name in scores if name not in SIMPLE]
@@ -237,7 +237,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         across = [(name, scores[name]) for name in SIMPLE if scores[name]]
         top = best(runs, tuple(points))
         each = {name: [r["auc"] for r in runs[name]] for name in points}
-        figure, axes = figures.draw_line("HyperCTR", points, each, across, facts["axis"], facts["log"], top, claims)
+        figure, axes = draw_line("HyperCTR", points, each, across, facts["axis"], facts["log"], top, claims)
     protocol = f"HyperCTR on {facts['data']}, {facts['split']} split; {marks}"
     figures.titles(axes, facts["title"], protocol, report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure

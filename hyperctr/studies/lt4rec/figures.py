@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hyperctr.figures import EDGE, FAINT, GREY, INK, NONE, canvas, legend, quote
+from hyperctr.figures import EDGE, FAINT, GREY, INK, NONE, canvas, legend
+from hyperctr.studies.figures import quote
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

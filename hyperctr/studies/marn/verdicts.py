@@ -18,7 +18,9 @@ from hyperctr.report import Score
 from hyperctr.studies import compared, files
 from hyperctr.studies.claims import Runs, judge
 from hyperctr.studies.compared import claim
+from hyperctr.studies.figures import draw_series
 from hyperctr.studies.marn import published
+from hyperctr.studies.marn.figures import draw_adversary
 from hyperctr.studies.marn.published import AUC, FIGURES, LEVELS, NEAREST, RECALL
 
 if TYPE_CHECKING:
@@ -233,15 +235,13 @@ def _draw(found: Mapping, runs: Runs, told: Measured) -> Figure | None:
         here = {row: _points(range(10), [run["levels"] for run in told.get(row, [])]) for row in LEVELS}
         theirs = {row: [(k, Score(x, math.nan, 1)) for k, x in enumerate(LEVELS[row])] for row in LEVELS}
         axis = "popularity of the item in training, in tenths of the items"
-        picture = figures.draw_series(here, {"Taobao": theirs}, axis, "test AUC")
+        picture = draw_series(here, {"Taobao": theirs}, axis, "test AUC")
     elif bench == "marn-table5" and (at := _asked(told)):
         here = {row: _points(at, recalls) for row, recalls in _recalls(told).items()}
         theirs = {
             row: [(n, Score(x, math.nan, 1)) for n, x in zip(NEAREST, RECALL[row], strict=True)] for row in RECALL
         }
-        picture = figures.draw_series(
-            here, {"Taobao": theirs}, "N nearest items", "recall of clicked unseen items", True
-        )
+        picture = draw_series(here, {"Taobao": theirs}, "N nearest items", "recall of clicked unseen items", True)
     elif bench == "marn-fig4" and ours:
         strength = [[math.nan if x is None else x for x in line] for line in ours[0]["strength"]]
         names = [f"{facts['field']} {name}" for name in ours[0]["categories"]]
@@ -270,4 +270,4 @@ def _draw_training(facts: Mapping, runs: Runs, told: Measured) -> tuple[Figure, 
     curves = {run["seed"]: (run["epoch"], run["loss"], run["adversarial"]) for run in told.get(row, [])}
     points = {v: (float(v), report.score(runs[v], AUC) if runs[v] else None) for v in facts["values"]}
     each = {v: [run[AUC] for run in runs[v]] for v in facts["values"]}
-    return figures.draw_adversary(curves, row, points, each, facts["axis"], compared.best(runs, facts["values"]))
+    return draw_adversary(curves, row, points, each, facts["axis"], compared.best(runs, facts["values"]))

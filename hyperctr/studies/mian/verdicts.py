@@ -16,6 +16,7 @@ from hyperctr import report
 from hyperctr.studies import compared, files
 from hyperctr.studies.claims import Runs, judge
 from hyperctr.studies.compared import PAPER, claim
+from hyperctr.studies.figures import draw_table
 from hyperctr.studies.mian import published
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _table(found: Mapping, read: list[dict]) -> str:
 
 def _draw(found: Mapping, read: list[dict]) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
-    from hyperctr import attention, figures
+    from hyperctr import attention
 
     facts, rows = found["facts"], found["rows"]
     protocol, picture = compared.about(facts, "MIAN"), None
@@ -178,7 +179,7 @@ def _draw(found: Mapping, read: list[dict]) -> Figure | None:
             shown.append((row["row"], value, "no run is ok"))
         theirs = {"Amazon Books": {row["row"]: row[f"{PAPER}over DIN"] for row in rows}}
         if any(value for _, value, _ in shown):
-            picture = figures.draw_table(shown, theirs, "MIAN", "seconds of an epoch over DIN's")
+            picture = draw_table(shown, theirs, "MIAN", "seconds of an epoch over DIN's")
         protocol = f"{facts['data']}; {len(facts['seeds'])} repeats, bars: all of them; {facts['cores']} cores"
     else:
         ours = "Pre-LN" if facts["bench"] == "mian-table4" else "MIAN"

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import config, figures, pool
+from hyperctr import config, pool
 from hyperctr.data import synthetic
 from hyperctr.metrics import relaimpr
 from hyperctr.models import MODELS, WORN
 from hyperctr.report import Score
 from hyperctr.studies import aqcl, bench, study
+from hyperctr.studies.aqcl.figures import draw_gains
 
 SMALL = {"name": "din", "dim": 4, "hidden": [8, 6], "attention": [6]}
 GROUPS = ("auc", "non_active_auc", "slightly_active_auc", "highly_active_auc")
@@ -443,7 +444,7 @@ def test_gains_stand_in_a_panel_a_group_with_the_papers_below():
     panels = {"overall": {"ICL": Score(0.03, 0.01, 3), "AQCL": Score(0.06, math.nan, 1)},
               "non-active": {"ICL": Score(math.nan, math.nan, 3), "AQCL": Score(0.05, 0.01, 3)}}  # fmt: skip
     paper = {"Ta Feng": {"overall": {"ICL": 0.026, "AQCL": 0.035}}}
-    figure, first = figures.draw_gains(panels, paper, "DIN", {"AQCL"})
+    figure, first = draw_gains(panels, paper, "DIN", {"AQCL"})
     overall, low = figure.axes
     assert first is overall and [text.get_text() for text in overall.texts] == ["+3.0", "+6.0"]
     assert [text.get_text() for text in low.texts] == ["+5.0"]

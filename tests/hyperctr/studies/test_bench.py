@@ -12,6 +12,7 @@ from hyperctr.data import synthetic
 from hyperctr.models import MODELS
 from hyperctr.studies import bench, study
 from hyperctr.studies.claims import Claim, judge
+from hyperctr.studies.figures import draw_table
 from hyperctr.studies.hyperctr import published, rows, verdicts
 
 AUC = {"popularity": 0.60, "mf": 0.65}
@@ -454,13 +455,13 @@ def test_report_of_a_sweep_and_of_no_sweep(tmp_path, hyperctr):
 
 def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
     rows = [("popularity", report.Score(0.6, 0.01, 3), ""), ("DSTN", None, "no model here yet")]
-    figure, here = figures.draw_table(rows, {"MovieLens": {"DSTN": 0.8008}}, "HyperCTR")
+    figure, here = draw_table(rows, {"MovieLens": {"DSTN": 0.8008}}, "HyperCTR")
     there = figure.axes[1]
     assert here.lines[0].get_xdata().tolist() == [0.6]
     assert there.collections[0].get_offsets().tolist() == [[0.8008, 0]]
     assert "no model here yet" in [text.get_text() for text in here.texts]
     assert (here.get_xlabel(), there.get_xlabel()) == ("here: test AUC", "the paper: AUC on MovieLens")
-    alone, _ = figures.draw_table(rows, {}, "HyperCTR")
+    alone, _ = draw_table(rows, {}, "HyperCTR")
     assert len(alone.axes) == 1
 
 

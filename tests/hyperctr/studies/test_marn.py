@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperctr import config, figures, modalities, pool, runs
+from hyperctr import config, modalities, pool, runs
 from hyperctr.data import folder, synthetic
 from hyperctr.metrics import unseen_recall
 from hyperctr.models import MODELS, WORN
 from hyperctr.report import Score
 from hyperctr.serving import vectors
 from hyperctr.studies import bench, marn
+from hyperctr.studies.figures import draw_series
+from hyperctr.studies.marn.figures import draw_adversary
 from hyperctr.studies.marn.published import AUC
 
 SMALL = {"name": "marn", "dim": 4, "hidden": [8, 6]}
@@ -344,7 +346,7 @@ def test_real_features_and_losses_are_drawn(world, tmp_path, stand_in, monkeypat
 def test_ours_and_the_papers_have_panels_of_their_own():
     here = {"MARN": [(0.0, Score(0.7, 0.01, 3)), (1.0, Score(0.71, 0.01, 3))]}
     theirs = {"Taobao": {"MARN": [(0.0, Score(0.716, math.nan, 1)), (1.0, Score(0.712, math.nan, 1))]}}
-    figure, first = figures.draw_series(here, theirs, "level", "test AUC")
+    figure, first = draw_series(here, theirs, "level", "test AUC")
     left, right = figure.axes
     assert first is left and left.lines[0].get_ydata().tolist() == [0.7, 0.71]
     assert right.lines[0].get_ydata().tolist() == [0.716, 0.712] and right.get_xlabel() == "level\nthe paper: Taobao"
@@ -353,7 +355,7 @@ def test_ours_and_the_papers_have_panels_of_their_own():
 def test_the_adversary_is_drawn_beside_its_weight():
     curves = {0: ([1, 2], [1.0, 0.8], [0.5, 0.7]), 1: ([1, 2], [1.1, 0.9], [0.4, 0.6])}
     points = {"0.05": (0.05, Score(0.7, 0.01, 2)), "0.5": (0.5, None)}
-    figure, left = figures.draw_adversary(curves, "0.05", points, {"0.05": [0.69, 0.71], "0.5": []}, "lambda", "0.05")
+    figure, left = draw_adversary(curves, "0.05", points, {"0.05": [0.69, 0.71], "0.5": []}, "lambda", "0.05")
     assert [line.get_ydata().tolist() for line in left.lines] == [[1.0, 0.8], [0.5, 0.7], [1.1, 0.9], [0.4, 0.6]]
     assert figure.axes[1].lines[-1].get_ydata().tolist() == [0.7]  # the ring
 
