@@ -193,8 +193,8 @@ def _features(run: config.Run, dataset: Dataset) -> int:
 
 
 def _tables(users: int, items: int, dim: int) -> int:
-    """Weights, the best ones, two moments, and gradients (of a table trained row by row those of a few rows)."""
-    return sum(FLOAT * dim * (n + 1) * (4 if n > ROWWISE else 5) for n in (users, items))
+    """Weights, the best ones, gradient, two moments; of tables trained row by row one, and the last step of a row."""
+    return sum(FLOAT * (n + 1) * (3 * dim + 1 if n > ROWWISE else 5 * dim) for n in (users, items))
 
 
 def _dense_rows(log: Interactions) -> int:
