@@ -21,12 +21,12 @@ from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
 from hyperctr.hypergraphs import time_grid
+from hyperctr.layers.embed import LARGE as ROWWISE
 from hyperctr.models import MODELS
 
 SHARE = 0.8  # of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
 LOG = 85  # bytes a row of histories, counts and the rows met, beside the log's own columns
-ROWWISE = 200_000  # rows from which a table is trained row by row
 SPARSE_RATE = (1e9, 3e9)  # multiplications and additions a second in products with H, low and high
 DENSE_RATE = (8e9, 60e9)  # and in everything else
 FLOAT = 4
