@@ -56,3 +56,19 @@ def make():
         return replace(made, **columns)
 
     return batch
+
+
+@pytest.fixture
+def of_like_kind():
+    """Makes rows of two kinds of items, even and odd; users click what is of the kind of their last clicks."""
+
+    def batch(count, seed):
+        draw = torch.Generator().manual_seed(seed)
+        kind, item = torch.randint(2, (count, 1), generator=draw), torch.randint(26, (count,), generator=draw)
+        clicks = 2 * torch.randint(13, (count, 4), generator=draw) + kind
+        past = History(clicks, torch.ones_like(clicks, dtype=torch.bool), torch.zeros_like(clicks))
+        every, stranger = torch.arange(count), torch.full((count,), 20)
+        label = (item % 2 == kind[:, 0]).float()
+        return Batch(stranger, item, every, every, every, past, torch.zeros(count), None, None, label)
+
+    return batch

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr.batch import Batch, History
+from hyperctr.batch import History
 from hyperctr.layers import blocks, embed
 from hyperctr.layers.embed import Table
 from hyperctr.metrics import auc
@@ -196,22 +196,12 @@ def test_large_tables_are_trained_row_by_row_to_the_same_end(rich, make, monkeyp
 
 
 @pytest.mark.parametrize("name", BASE)
-def test_a_click_of_like_kind_is_learned_wherever_pairs_are_seen(name, ids):
+def test_a_click_of_like_kind_is_learned_wherever_pairs_are_seen(name, ids, of_like_kind):
     """Two kinds of items; users click what is of the kind of their last clicks. Single fields cannot tell."""
-
-    def batch(count, seed):
-        draw = torch.Generator().manual_seed(seed)
-        kind, item = torch.randint(2, (count, 1), generator=draw), torch.randint(26, (count,), generator=draw)
-        clicks = 2 * torch.randint(13, (count, 4), generator=draw) + kind
-        past = History(clicks, torch.ones_like(clicks, dtype=torch.bool), torch.zeros_like(clicks))
-        every, stranger = torch.arange(count), torch.full((count,), 20)
-        label = (item % 2 == kind[:, 0]).float()
-        return Batch(stranger, item, every, every, every, past, torch.zeros(count), None, None, label)
-
     torch.manual_seed(0)
     small = {"lr": {}, "fm": {"dim": 4}}.get(name, {"dim": 4, "hidden": (16, 8), "dropout": 0.0})
     model = MODELS[name](MODELS[name].Config(**small), ids).train()
-    adams, train, test = optimisers(model, 0.05), batch(600, 0), batch(400, 1)
+    adams, train, test = optimisers(model, 0.05), of_like_kind(600, 0), of_like_kind(400, 1)
     for _ in range(60):
         out = model(train)
         model.zero_grad()

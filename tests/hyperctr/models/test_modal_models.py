@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics
+from hyperctr.batch import LEVELS, History, Statistics
 from hyperctr.layers import blocks, embed
 from hyperctr.layers.embed import Table
 from hyperctr.metrics import auc
@@ -221,23 +221,13 @@ def test_weights_are_all_there_is_to_keep(whole, make, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_click_of_like_kind_is_learned(name, ids):
+def test_a_click_of_like_kind_is_learned(name, ids, of_like_kind):
     """Two kinds of items; users click what is of the kind of their last clicks."""
-
-    def batch(count, seed):
-        draw = torch.Generator().manual_seed(seed)
-        kind, item = torch.randint(2, (count, 1), generator=draw), torch.randint(26, (count,), generator=draw)
-        clicks = 2 * torch.randint(13, (count, 4), generator=draw) + kind
-        past = History(clicks, torch.ones_like(clicks, dtype=torch.bool), torch.zeros_like(clicks))
-        every, stranger = torch.arange(count), torch.full((count,), 20)
-        label = (item % 2 == kind[:, 0]).float()
-        return Batch(stranger, item, every, every, every, past, torch.zeros(count), None, None, label)
-
     torch.manual_seed(0)
     sound = {"modalities": {"sound": torch.randn(30, 3)}, "present": {"sound": torch.ones(30, dtype=torch.bool)}}
     cls = MODELS[name]
     model = cls(cls.Config(dim=8, hidden=(16, 8)), replace(ids, **sound, steps=60)).train()
-    adams, train, test = optimisers(model, 0.03), batch(400, 0), batch(400, 1)
+    adams, train, test = optimisers(model, 0.03), of_like_kind(400, 0), of_like_kind(400, 1)
     for _ in range(50):
         out = model(train)
         model.zero_grad()
