@@ -320,7 +320,7 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="KEY=LOW:HIGH",
-            help="A key of [wear] and its bounds, or KEY=A,B,C: values to choose from; "
+            help=r"A key of \[wear] and its bounds, or KEY=A,B,C: values to choose from; "
             "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
         ),
     ] = None,

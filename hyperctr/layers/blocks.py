@@ -12,19 +12,32 @@ NUMBERS = 2**23  # that a row by row computation may hold at a time, 32 MB
 CACHED = 3 * 2**18  # of which a core's second-level cache holds most
 
 
-def blockwise(compute: Callable[..., Tensor], numbers: int, *inputs: Tensor, training: int = sys.maxsize) -> Tensor:
+def blockwise(
+    compute: Callable[..., Tensor], numbers: int | Tensor, *inputs: Tensor, training: int = sys.maxsize
+) -> Tensor:
     """`compute(*inputs)` on as many rows at a time as fit.
 
     An evaluation scores a thousand candidates a click, far more rows than a training step.
 
     Args:
         compute: gives a row for a row of its inputs.
-        numbers: that it holds for one row.
+        numbers: that it holds for one row; or [n], rising, where a block's rows hold as many as its last one.
         inputs: [n, ...] each.
         training: how many numbers fit where gradients are wanted; left out, all rows do. `CACHED` is faster for long
             chains of cheap operations.
     """
-    rows = max(1, (training if torch.is_grad_enabled() else NUMBERS) // numbers)
-    if rows >= len(inputs[0]):
+    room = training if torch.is_grad_enabled() else NUMBERS
+    rows = _rising(numbers, room) if isinstance(numbers, Tensor) else max(1, room // numbers)
+    if (len(rows) < 2) if isinstance(rows, list) else (rows >= len(inputs[0])):
         return compute(*inputs)
     return torch.cat([compute(*part) for part in zip(*(x.split(rows) for x in inputs), strict=True)])
+
+
+def _rising(numbers: Tensor, room: int) -> list[int]:
+    """Rows of each block, as many as fit when each holds what the last one does, [n] -> at least one a block."""
+    sizes, rows = [], numbers.clamp(min=1)
+    while len(rows):
+        held = rows * torch.arange(1, len(rows) + 1)
+        sizes.append(max(1, int(torch.searchsorted(held, room, right=True))))
+        rows = rows[sizes[-1] :]
+    return sizes

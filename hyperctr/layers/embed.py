@@ -53,6 +53,25 @@ class _Rows(torch.autograd.Function):
         return total, None
 
 
+class _Placed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, vectors: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        found = vectors.new_zeros(*mask.shape, vectors.shape[1])
+        found[mask] = vectors
+        return found
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return gradient[mask], None
+
+
+def placed(vectors: Tensor, mask: Tensor) -> Tensor:
+    """Put the vectors [n, d] where the mask [Q, T] holds its n True, zeros elsewhere: [Q, T, d]."""
+    return vectors.view(*mask.shape, -1) if len(vectors) == mask.numel() else _Placed.apply(vectors, mask)
+
+
 class Embed(nn.Module):
     """The vectors of a batch, all of one width.
 
@@ -98,7 +117,7 @@ class Embed(nn.Module):
         """
         item, clicks = self._batch(batch)
         fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
-        return fields, _summed(item), _summed(clicks).view(*batch.past.item.shape, self.dim)
+        return fields, _summed(item), placed(_summed(clicks), batch.past.mask)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed the rows and the histories, every field apart.
@@ -108,7 +127,7 @@ class Embed(nn.Module):
             where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
         item, clicks = self._batch(batch)
-        clicks = clicks.reshape(*batch.past.item.shape, -1)
+        clicks = placed(clicks.flatten(1), batch.past.mask)
         return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
@@ -126,10 +145,10 @@ class Embed(nn.Module):
         return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The candidates' parts [B, item_parts, d] and the clicks' [Q T, item_parts, d], zero where there is none."""
-        past = batch.past.item.where(batch.past.mask, len(self.seen_item) - 1)
-        parts = self.item_vectors(torch.cat([batch.item, past.flatten()]))  # one look-up: one gradient of a whole table
-        return parts.split([len(batch), past.numel()])
+        """The candidates' parts [B, item_parts, d] and the real clicks' [n, item_parts, d]."""
+        clicks = batch.past.item[batch.past.mask]
+        parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
+        return parts.split([len(batch), len(clicks)])
 
     def item_vectors(self, item: Tensor) -> Tensor:
         """The fields of any items: [n] -> [n, item_parts, d]."""

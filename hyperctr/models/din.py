@@ -103,8 +103,8 @@ class DIN(nn.Module):
         fields, item, history = self.embed(batch)
         mask = batch.past.mask
 
-        order = mask.sum(1)[batch.query].argsort(stable=True)  # rows of a block are as long as its longest history
-        query, numbers = batch.query[order], self.held * mask.shape[1]
+        length, order = mask.sum(1)[batch.query].sort(stable=True)  # rows of a block are as long as its last history
+        query, numbers = batch.query[order], self.held * length + history.shape[1] * history.shape[2]
         if torch.is_grad_enabled():  # all spread at once: every gradient through `query` is as large as all histories
             clicks = history.index_select(0, query)
             pooled = blockwise(self.pool, numbers, item[order], clicks, mask[query], training=self.block)

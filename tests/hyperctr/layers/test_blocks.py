@@ -34,3 +34,19 @@ def test_rows_with_gradients_are_computed_in_blocks_where_that_is_asked_for():
     blockwise(lambda x: seen.append(len(x)) or x * x, 25, x, training=100).sum().backward()
     assert seen == [4, 4, 2]
     torch.testing.assert_close(x.grad, 2 * x)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "calls"),
+    [([1, 2, 3, 10, 10, 60, 60, 200, 300], [5, 1, 1, 1, 1]), ([0] * 9, [9]), ([50] * 9, [2, 2, 2, 2, 1])],
+)
+def test_a_block_has_room_for_all_its_rows_at_the_size_of_its_last(monkeypatch, numbers, calls):
+    monkeypatch.setattr(blocks, "NUMBERS", 100)
+    seen, x = [], torch.randn(9)
+    with torch.no_grad():
+        assert torch.equal(blockwise(lambda x: seen.append(len(x)) or 2 * x, torch.tensor(numbers), x), 2 * x)
+    assert seen == calls
+
+
+def test_rows_of_rising_size_are_none_where_there_are_none():
+    assert blockwise(lambda x: 2 * x, torch.empty(0, dtype=torch.long), torch.empty(0, 3)).shape == (0, 3)

@@ -9,7 +9,7 @@ from torch import nn
 
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.layers import embed
-from hyperctr.layers.embed import Embed, Table
+from hyperctr.layers.embed import Embed, Table, placed
 
 
 def table(count=3, dim=2):
@@ -48,6 +48,16 @@ def test_table_without_look_ups_has_a_gradient_of_zeros():
     made = table()
     made(torch.empty(0, dtype=torch.long)).sum().backward()
     assert not made.weight.grad.any()
+
+
+@pytest.mark.parametrize("mask", [[[1, 0, 1], [0, 0, 0]], [[1, 1], [1, 1]], [[0]]])
+def test_vectors_are_placed_where_the_mask_is_and_get_their_gradients_from_there(mask):
+    mask = torch.tensor(mask, dtype=torch.bool)
+    vectors, factor = torch.randn(int(mask.sum()), 4, requires_grad=True), torch.randn(*mask.shape, 4)
+    made = placed(vectors, mask)
+    assert torch.equal(made[mask], vectors) and not made[~mask].any() and made.shape == (*mask.shape, 4)
+    (made * factor).sum().backward()
+    torch.testing.assert_close(vectors.grad, factor[mask])
 
 
 def test_frozen_table_needs_no_gradient():

@@ -151,9 +151,7 @@ def test_clicks_and_candidate_have_the_same_vectors(ids, make, name):
     real = batch.past.item[batch.past.mask]
     wanted = torch.cat([batch.item, real])
     wanted[wanted >= 27] = 30  # unknown
-    assert sorted(numbers[: 8 + batch.past.item.numel()].tolist()) == sorted(
-        [*wanted.tolist(), *[30] * (~batch.past.mask).sum()]
-    )
+    assert numbers[: len(wanted)].tolist() == wanted.tolist()  # a place without a click is not looked up
 
 
 @pytest.mark.parametrize("name", BASE)
