@@ -74,7 +74,11 @@ def data_get(
     name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
     preset: Annotated[
-        str, typer.Option(help="For planted: drift, multihop, group, fashion, coldstart, categories, fields or noise.")
+        str,
+        typer.Option(
+            help="For planted: drift, multihop, group, fashion, coldstart, categories, fields, conflict, "
+            "agree or noise."
+        ),
     ] = "drift",
     seed: Seed = 0,
 ) -> None:
@@ -420,8 +424,11 @@ def plan(
     rows = [[part.name, size(part.bytes), part.how] for part in planned.parts]
     rows.append(["all", size(planned.total), ""])
     _table(f"{described.model_name} on {described.data.path}, memory", ["", "", ""], rows)
-    low, high = (plans.duration(seconds) for seconds in planned.seconds)
-    print(f"an epoch: {planned.steps:,} steps, about {low} to {high} on one or two cores")
+    takes = "; `hyperctr train --profile` measures them"
+    if planned.seconds:
+        low, high = (plans.duration(seconds) for seconds in planned.seconds)
+        takes = f", about {low} to {high} on one or two cores"
+    print(f"an epoch: {planned.steps:,} steps{takes}")
     if not planned.limit:
         print("the memory of this machine is not known")
     else:

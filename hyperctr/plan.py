@@ -51,14 +51,15 @@ class Plan:
         parts: what is in memory together at the worst moment.
         limit: bytes it may fill, 80% of the machine's; 0 where that is not known.
         steps: of an epoch.
-        seconds: of an epoch, a low and a high guess, without validation.
+        seconds: of an epoch, a low and a high guess, without validation; None for a model that reads no hypergraphs,
+            whose steps are not counted here.
         facts: the counts that all this follows from.
     """
 
     parts: tuple[Part, ...]
     limit: int
     steps: int
-    seconds: tuple[float, float]
+    seconds: tuple[float, float] | None
     facts: dict[str, Any]
 
     @property
@@ -75,7 +76,7 @@ class Plan:
         """The plan for machines: bytes and seconds."""
         numbers = {"total": self.total, "limit": self.limit, "fits": self.fits, "steps": self.steps}
         parts = [vars(part) for part in self.parts]
-        return {"parts": parts, **numbers, "epoch_seconds": list(self.seconds), "facts": self.facts}
+        return {"parts": parts, **numbers, "epoch_seconds": self.seconds and list(self.seconds), "facts": self.facts}
 
     def refusal(self) -> str:
         """Why a run that does not fit will not do, and what would."""
@@ -137,13 +138,14 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
             f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1)
             for kind, side in zip(("users", "items"), sides, strict=True)
         }
-    low, high = (
-        (steps * work.sparse + work.sparse_once) / s + steps * (work.dense + 10 * dim * _dense_rows(log)) / d
-        for s, d in zip(reversed(SPARSE_RATE), reversed(DENSE_RATE), strict=True)
-    )
+    seconds = None
+    if work.parts:
+        dense = steps * (work.dense + 10 * dim * _dense_rows(log))
+        sparse = steps * work.sparse + work.sparse_once
+        seconds = (sparse / SPARSE_RATE[1] + dense / DENSE_RATE[1], sparse / SPARSE_RATE[0] + dense / DENSE_RATE[0])
     found += work.parts
     found.append(Part("freed and not given back", sum(part.bytes for part in found) // 10, "estimated"))
-    return Plan(tuple(found), int(SHARE * memory()), steps, (low, high), facts)
+    return Plan(tuple(found), int(SHARE * memory()), steps, seconds, facts)
 
 
 def memory() -> int:

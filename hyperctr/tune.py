@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,8 @@ def search(
     Args:
         run: what to train; it wears something.
         out: the search's folder; one that holds the same search is continued.
-        trials: points to try, those of an earlier call among them.
+        trials: points to try at most, those of an earlier call among them; where all keys have a list of values, their
+            combinations are tried in turn, none of them twice.
         epochs: most passes of a trial over the training rows.
         seed: of the points that are tried; all trials train with the run's own.
         objective: log loss, at one negative a click where negatives are drawn, or the AUC, whose negative is the loss.
@@ -105,6 +106,9 @@ def search(
         say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
 
     starts = [start for start in STARTS if start.keys() == space.keys()]
+    if all(isinstance(where, list) for where in space.values()):
+        starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
+        trials = min(trials, len(starts))
     rate = round(1 / run.train.eval_every)
     found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
     best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)

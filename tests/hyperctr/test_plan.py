@@ -184,5 +184,13 @@ def test_the_command_prints_every_part_and_the_verdict(hyperctr, world, monkeypa
     assert 0 < facts["epoch_seconds"][0] < facts["epoch_seconds"][1] and facts["steps"] > 0
     code, out, _ = hyperctr("plan", "--data", world, *SETS)
     assert all(part["name"] in out for part in facts["parts"]) and "fits: the limit is" in out
+    assert "about" in out.splitlines()[-2]
     monkeypatch.setattr(plan, "memory", lambda: 10**6)
     assert "does not fit: this run would take" in hyperctr("plan", "--data", world, *SETS)[1]
+
+
+def test_no_time_is_guessed_for_a_model_whose_steps_are_not_counted(hyperctr, world):
+    words = ["plan", "--data", world, "--set", "model.name=din"]
+    assert json.loads(hyperctr(*words, "--json")[1])["epoch_seconds"] is None
+    line = hyperctr(*words)[1].splitlines()[-2]
+    assert "steps; `hyperctr train --profile` measures" in line and "about" not in line

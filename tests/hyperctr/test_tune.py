@@ -225,6 +225,15 @@ def test_the_auc_can_be_searched_for(tmp_path):
     assert -1 <= float(lines(tmp_path)[0]["loss"]) <= 0
 
 
+def test_a_list_of_values_is_tried_through_once(tmp_path):
+    said = []
+    space = {"w": [0.01, 0.1], "positives": [1, 5]}
+    tune.search(settings(), tmp_path, trials=30, epochs=1, space=space, dataset=world(), say=said.append)
+    tried = [(row["w"], row["positives"]) for row in lines(tmp_path)]
+    assert tried == [("0.01", "1"), ("0.01", "5"), ("0.1", "1"), ("0.1", "5")]
+    assert said[-1].startswith("trial 4 of 4: ")
+
+
 def test_only_what_is_worn_can_be_searched(tmp_path):
     with pytest.raises(ValueError, match="cannot search wear.w1: the run wears nothing: set wear.name=aqcl"):
         tune.search(settings(wear=False), tmp_path)
