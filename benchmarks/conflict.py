@@ -63,15 +63,8 @@ def main(
     """Run what is missing of the rows, then print the verdicts."""
     cells, failed = plan(seeds, SCALE * scale, out), []
     for later in (False, True):  # masks drawn at random need to know how many weights the tickets have
-        missing = {name_of(key): cell for key, cell in cells.items()
-                   if (key[1] == "random masks") == later and not (cell[1] / "report.json").exists()}  # fmt: skip
-
-        def ended(name: str, got: dict | BaseException) -> None:
-            wrong = isinstance(got, BaseException)
-            failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
-            log.print(f"{name}: {got if wrong else round(got['test']['cvr_mse'], 5)}")
-
-        pool.run_all(missing, jobs, lambda doing, done: None, ended)
+        wave = {name_of(key): cell for key, cell in cells.items() if (key[1] == "random masks") == later}
+        failed += pool.run_missing(wave, jobs, log.print)
     rows = read(cells, SCALE * scale)
     report.put_csv(out / "results.csv", rows)
     text = markdown(rows, failed)

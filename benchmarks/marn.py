@@ -20,7 +20,6 @@ import csv
 import json
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,17 +167,8 @@ def main(
     chosen = {name: x for name, x in STUDIES.items() if not asked or {name, name.split(",")[0]} & asked}
     if not chosen:
         raise typer.BadParameter(f"no claim is called {claims!r}; there are {'; '.join(STUDIES)}")
-    began, failed = time.perf_counter(), []
     cells = plan({"popularity", *(row for study in chosen.values() for row in study.rows)}, seeds, scale, out)
-    missing = {name_of(key): cell for key, cell in cells.items() if not (cell[1] / "report.json").exists()}
-    log.print(f"{len(missing)} of {len(cells)} runs to do")
-
-    def ended(name: str, got: dict | BaseException) -> None:
-        wrong = isinstance(got, BaseException)
-        failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
-        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
-
-    pool.run_all(missing, jobs, lambda doing, done: None, ended)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
         if (folder / "report.json").exists():

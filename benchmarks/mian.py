@@ -276,17 +276,8 @@ def planted(
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the rows.")] = BASE["train"]["epochs"],
 ) -> None:
     """Run what is missing, then print the verdicts and write the figures."""
-    began, failed = time.perf_counter(), []
     cells = plan(seeds, scale, epochs, out)
-    missing = {name_of(key): cell for key, cell in cells.items() if not (cell[1] / "report.json").exists()}
-    log.print(f"{len(missing)} of {len(cells)} runs to do")
-
-    def ended(name: str, got: dict | BaseException) -> None:
-        wrong = isinstance(got, BaseException)
-        failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
-        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
-
-    pool.run_all(missing, jobs, lambda doing, done: None, ended)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
         if (folder / "report.json").exists():

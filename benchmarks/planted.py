@@ -18,7 +18,6 @@ import json
 import math
 import statistics
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -113,17 +112,8 @@ def main(
     asked = [name.strip() for name in claims.split(",")]
     if unknown := [name for name in asked if name not in STUDIES]:
         raise typer.BadParameter(f"unknown claim {unknown[0]!r}; there are {', '.join(STUDIES)}")
-    began, failed = time.perf_counter(), []
     cells = plan([STUDIES[name] for name in asked], seeds, scale, out)
-    missing = {key: cell for key, cell in cells.items() if not (cell[1] / "report.json").exists()}
-    log.print(f"{len(missing)} of {len(cells)} runs to do")
-
-    def ended(name: str, got: dict | BaseException) -> None:
-        wrong = isinstance(got, BaseException)
-        failed.extend([f"{name}: {got or type(got).__name__}"] if wrong else [])
-        log.print(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
-
-    pool.run_all({name_of(key): cell for key, cell in missing.items()}, jobs, lambda doing, done: None, ended)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
     rows = read(cells, scale)
     report.put_csv(out / "results.csv", rows)
     text = markdown([STUDIES[name] for name in asked], rows, failed)

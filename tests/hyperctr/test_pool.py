@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperctr import config, pool
+from hyperctr.data import synthetic
 from hyperctr.models import MODELS
 
 WORK = """
@@ -142,3 +143,15 @@ def test_folder_of_another_kind_or_base_is_refused_and_one_with_other_threads_is
         pool.claim(tmp_path / "out", base(lr=0.5), "a sweep")
     with pytest.raises(ValueError, match="holds a sweep, not the bench dim; choose another --out"):
         pool.claim(tmp_path / "out", base(), "the bench dim")
+
+
+def test_what_has_a_report_is_not_run_again_and_what_fails_is_a_line(tmp_path):
+    synthetic.write("noise", tmp_path / "world", scale=0.03)
+    good, said = config.read({"data": {"path": str(tmp_path / "world")}, "model": {"name": "popularity"}}, MODELS), []
+    cells = {"done": (base(), tmp_path / "done"), "good": (good, tmp_path / "good"), "bad": (base(), tmp_path / "bad")}
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "report.json").write_text("{}")
+    (failed,) = pool.run_missing(cells, 1, said.append)
+    assert failed.startswith("bad: ") and (tmp_path / "good" / "report.json").exists()
+    assert said[0] == "2 of 3 runs to do" and [line.split()[2] for line in said[1:]] == ["good", "bad"]
+    assert len(pool.run_missing(cells, 1, said.append)) == 1 and said[3] == "1 of 3 runs to do"
