@@ -5,6 +5,8 @@ RelaImpr follows from the AUCs (Eq. 9). The figures carry no numbers in the pape
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 COLUMNS = {"beauty": "Amazon Beauty", "tafeng": "Ta Feng", "oncold": "Oncold"}
 """The paper's data sets, by their names on the command line; the last is private."""
 ALL = ", ".join(COLUMNS.values())
@@ -85,3 +87,15 @@ def numbers(bench: str, row: str, column: str) -> tuple[float, ...] | None:
     if bench == "aqcl-table3":
         return (_TABLE3[row][place],) if row in _TABLE3 else None
     return None
+
+
+def columns(facts: Mapping) -> Sequence[str]:
+    """The paper's data sets beside ours: its tables alone have numbers, and those of Table 2 are DIN's."""
+    if "table" not in facts["bench"] or (facts["bench"] == "aqcl-table2" and facts["base"] != "DIN"):
+        return ()
+    return facts["paper"].split(", ") if facts["paper"] else PUBLIC
+
+
+def printed(facts: Mapping) -> Sequence[str]:
+    """The groups that the paper's table has."""
+    return list(GROUPS) if facts["bench"] == "aqcl-table2" else ["overall"]

@@ -10,22 +10,18 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hyperctr import figures, metrics, report
+from hyperctr import metrics, report
 from hyperctr.report import Score
 from hyperctr.studies import compared, files
-from hyperctr.studies.aqcl import published
-from hyperctr.studies.aqcl.figures import draw_gains, draw_points
+from hyperctr.studies.aqcl import published, tables
+from hyperctr.studies.aqcl.figures import draw
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
-from hyperctr.studies.claims import Claim, Runs, best, judge
-from hyperctr.studies.figures import draw_line
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from hyperctr.studies.claims import Claim, Runs, judge
 
 LEAST = 0.003  # AUC that AQCL must gain
 SIZE = (0.015, 0.10)  # RelaImpr that counts as the paper's size
@@ -53,7 +49,7 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         "warnings": _warnings(facts, runs),
         "failed": files.failed(rows),
     }
-    return files.keep(found, _table(found), _draw(found, runs, points), out)
+    return files.keep(found, tables.table(found), draw(found, runs, points), out)
 
 
 # --- gains ---------------------------------------------------------------------------------------------------------
@@ -147,10 +143,10 @@ def _rows(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
             entry[f"{group} verdict"] = "" if math.isnan(better.half) else report.verdict(better)
         for column in ("valid_auc", "seconds"):
             entry[column] = statistics.fmean(r[column] for r in some) if some else math.nan
-        for column in _columns(facts):
+        for column in published.columns(facts):
             theirs = published.numbers(facts["bench"], name, column)
             base = published.numbers(facts["bench"], over, column)
-            for k, group in enumerate(_printed(facts)):
+            for k, group in enumerate(published.printed(facts)):
                 ratio = metrics.relaimpr(theirs[k], base[k]) if theirs and base else math.nan
                 entry |= {
                     f"paper {column} {group} AUC": theirs[k] if theirs else math.nan,
@@ -160,18 +156,6 @@ def _rows(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
             entry |= points["vectors"][number]["silhouette"]
         found.append(entry)
     return found
-
-
-def _columns(facts: Mapping) -> Sequence[str]:
-    """The paper's data sets beside ours: its tables alone have numbers, and those of Table 2 are DIN's."""
-    if "table" not in facts["bench"] or (facts["bench"] == "aqcl-table2" and facts["base"] != "DIN"):
-        return ()
-    return facts["paper"].split(", ") if facts["paper"] else published.PUBLIC
-
-
-def _printed(facts: Mapping) -> Sequence[str]:
-    """The groups that the paper's table has."""
-    return list(GROUPS) if facts["bench"] == "aqcl-table2" else ["overall"]
 
 
 def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
@@ -217,7 +201,7 @@ def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dic
 def _above(facts: Mapping, runs: Runs, row: str, over: str, rule: Callable[[Score], str]) -> dict:
     """The claim that a row is above another, with the paper's own gains."""
     found = []
-    for column in _columns(facts):
+    for column in published.columns(facts):
         pair = [published.numbers(facts["bench"], name, column) for name in (row, over)]
         if all(pair):
             found.append(f"{pair[0][0] - pair[1][0]:+.4f} on {column}")
@@ -248,7 +232,7 @@ def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
 def _size(facts: Mapping, runs: Runs) -> dict:
     """Whether AQCL's RelaImpr is as large as the paper's."""
     value, found = relaimpr(runs, "AQCL", facts["base"]), []
-    for column in _columns(facts):
+    for column in published.columns(facts):
         ours, base = (published.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
         found.append(f"{report.percent(metrics.relaimpr(ours, base))} on {column}")
     outside = value.mean + value.half < SIZE[0] or value.mean - value.half > SIZE[1]
@@ -288,12 +272,15 @@ def _grouped(facts: Mapping, points: Mapping | None) -> str:
     """Silhouettes and agreement with categories, in words."""
     if not points:
         return "a run is missing"
-    bare, worn = (vectors["silhouette"] for vectors in points["vectors"])
+    bare, worn = (
+        {name: compared.number(value, ".3f") for name, value in vectors["silhouette"].items()}
+        for vectors in points["vectors"]
+    )
     num = len(frequent(points["code"]))
     texts = [
-        f"silhouette of AQCL's {num} most frequent interests {_plain(worn['by_interest'])} with AQCL, "
-        f"{_plain(bare['by_interest'])} under {facts['base']}",
-        f"of as many groups of k-means {_plain(worn['by_kmeans'])} and {_plain(bare['by_kmeans'])}",
+        f"silhouette of AQCL's {num} most frequent interests {worn['by_interest']} with AQCL, {bare['by_interest']} "
+        f"under {facts['base']}",
+        f"of as many groups of k-means {worn['by_kmeans']} and {bare['by_kmeans']}",
     ]
     if points["agreement"]:
         found = points["agreement"]
@@ -322,131 +309,3 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
     if bench == "aqcl-alpha" and "adaptive, searched" not in runs:
         found.append("no searched w1 and w2 were given, so there is no row of them: --wear best.toml of a search")
     return found + [text for row in runs for text in compared.unlearned(row, runs)]
-
-
-# --- the table -----------------------------------------------------------------------------------------------------
-
-
-def _table(found: Mapping) -> str:
-    facts, rows = found["facts"], found["rows"]
-    parts = [_vectors(rows)] if facts["bench"] == "aqcl-tsne" else []
-    for group in GROUPS if not parts else ():
-        parts += [f"### {_headed(found, group)}", _group_table(facts, rows, group)]
-    return "\n\n".join([*parts, *_settings(facts)])
-
-
-def _headed(found: Mapping, group: str) -> str:
-    """Heading of a group's table: who is in it."""
-    head, before = group.capitalize(), None
-    for entry in found["groups"]:
-        most, share = entry["most_clicks"], f"{entry['share']:.0%} of the test rows"
-        who = f"more than {before:.0f}" if most is None else f"up to {most:.0f}" if before is None else (
-            f"{before + 1:.0f} to {most:.0f}")  # fmt: skip
-        if entry["group"] == group:
-            return f"{head}: users of {who} training clicks, {share}"
-        before = most
-    return head
-
-
-def _group_table(facts: Mapping, rows: Sequence[Mapping], group: str) -> str:
-    columns = _columns(facts) if group in _printed(facts) else ()
-    over = f"over {facts['base']}" if facts["bench"] != "aqcl-table3" else "over the bare model"
-    lines = [["row", "n", "AUC", f"RelaImpr {over}", f"AUC {over}", ""]]
-    lines[0] += [f"the paper: {column}, AUC (RelaImpr)" for column in columns]
-    for row in rows:
-        value, ratio, more = (
-            Score(row[f"{group} {what}"], row[f"{group} {what} half"], row["n"])
-            for what in ("AUC", "RelaImpr", "difference")
-        )
-        texts = [report.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no run is ok"]
-        if row["n"] and row["over"]:
-            texts[1:] = [report.percent(ratio.mean, ratio.half), report.signed(more), row[f"{group} verdict"]]
-        for column in columns:
-            auc, theirs = (row[f"paper {column} {group} {what}"] for what in ("AUC", "RelaImpr"))
-            text = "-" if math.isnan(auc) else f"{auc:.4f}"
-            texts.append(text if math.isnan(theirs) else f"{text} ({report.percent(theirs)})")
-        lines.append([row["row"], str(row["n"]), *texts])
-    return report.table(lines)
-
-
-def _vectors(rows: Sequence[Mapping]) -> str:
-    lines = [["row", "n", "AUC", "silhouette of AQCL's interests", "silhouette of k-means"]]
-    for row in rows:
-        value = Score(row["overall AUC"], row["overall AUC half"], row["n"])
-        numbers = [_plain(row.get(name)) for name in ("by_interest", "by_kmeans")]
-        lines.append([row["row"], str(row["n"]), report.plain(value) if row["n"] else "no run is ok", *numbers])
-    return report.table(lines) + (
-        "\n\nSilhouettes are of the hidden vectors themselves, not of the picture, in [-1, 1]. The interests are AQCL's"
-        " own, which favours its row; the groups of k-means are found in each row's own vectors."
-    )
-
-
-def _settings(facts: Mapping) -> list[str]:
-    """What was worn, a line each: the settings that its rows share."""
-    lines, kinds = [], {}
-    for name, worn in facts["settings"].items():
-        kinds.setdefault(worn["wears"], {})[name] = worn
-    for kind, rows in kinds.items():
-        first, *others = rows.values()
-        shared = {key: x for key, x in first.items() if key != "wears" and all(other[key] == x for other in others)}
-        texts = [f"{key} {x}" for key, x in shared.items() if x is not None]
-        lines.append(f"- {kind}: {', '.join(texts)}")
-    return ["### What was worn", "\n".join(lines)] if lines else []
-
-
-def _plain(number: float | None) -> str:
-    return "-" if number is None else f"{number:.3f}"
-
-
-# --- the figure ----------------------------------------------------------------------------------------------------
-
-
-def _draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
-    """The figure of a bench, None where there is nothing to draw."""
-    facts, rows = found["facts"], found["rows"]
-    base, claims = facts["base"], [claim["claim"] for claim in found["claims"]]
-    over_seeds = len(facts["seeds"]) > 1
-    about = f"{facts['data']}, {facts['split']} split; "
-    if facts["bench"] != "aqcl-table3":
-        about = f"{base} on {about}"
-    if facts["bench"] == "aqcl-tsne":
-        if not points:
-            return None
-        places = {
-            row["row"]: (vectors["x"], vectors["y"]) for row, vectors in zip(rows, points["vectors"], strict=True)
-        }
-        notes = {name: f"silhouette of the interests {_plain(vectors['silhouette']['by_interest'])}"
-                 for name, vectors in zip(places, points["vectors"], strict=True)}  # fmt: skip
-        figure, axes = draw_points(places, notes, points["code"], frequent(points["code"]))
-        about += f"seed {facts['seeds'][0]}; {points['clicks']:,} test clicks, t-SNE"
-    elif facts["axis"]:
-        scores = {name: report.score(some) if some else None for name, some in runs.items()}
-        names = [name for name in scores if name not in ("popularity", base)]
-        if not any(scores[name] for name in names):
-            return None
-        place = {name: (float(name), scores[name]) for name in names}
-        each = {name: [run["auc"] for run in runs[name]] for name in names}
-        across = [(base, scores[base])] if scores[base] else []
-        top = best(runs, tuple(names))
-        figure, axes = draw_line("AQCL", place, each, across, facts["axis"], facts["log"], top, claims)
-        about += "bands: 95 % over seeds" if over_seeds else "one seed; bands: 95 % from the scored rows"
-    else:
-        shown = [row for row in rows if row["over"] and row["row"] != "popularity"]
-        if not any(row["n"] for row in shown):
-            return None
-        panels = {
-            group: {
-                row["row"]: Score(row[f"{group} RelaImpr"], row[f"{group} RelaImpr half"], row["n"]) for row in shown
-            }
-            for group in GROUPS
-        }
-        theirs = {
-            column: {group: {row["row"]: row[f"paper {column} {group} RelaImpr"] for row in shown}
-                     for group in _printed(facts)}
-            for column in _columns(facts)
-        }  # fmt: skip
-        over = base if facts["bench"] != "aqcl-table3" else "the bare model"
-        figure, axes = draw_gains(panels, theirs, over, {"AQCL", "adaptive", "adaptive, searched"})
-        about += "bars: 95 % over seeds" if over_seeds else "one seed: no intervals"
-    figures.titles(axes, facts["title"], about, report.leaky_line(facts["split"]) if facts["leaky"] else "")
-    return figure

@@ -359,12 +359,12 @@ def test_column_beside_ours_goes_by_name_and_the_private_set_is_shown_only_when_
         "Ta Feng",
         "",
     ]
-    shown = {text: aqcl.verdicts._columns(facts("aqcl-table2", paper=text)) for text in
+    shown = {text: aqcl.published.columns(facts("aqcl-table2", paper=text)) for text in
              ("", "Ta Feng", bench.column_of("oncold", "aqcl-w"), bench.column_of("ALL", "aqcl-w"))}  # fmt: skip
     assert list(map(list, shown.values())) == [
         ["Amazon Beauty", "Ta Feng"], ["Ta Feng"], ["Oncold"], ["Amazon Beauty", "Ta Feng", "Oncold"],
     ]  # fmt: skip
-    assert aqcl.verdicts._columns(facts("aqcl-table2", base="GRU4Rec")) == ()  # the paper's Table 2 is DIN's
+    assert aqcl.published.columns(facts("aqcl-table2", base="GRU4Rec")) == ()  # the paper's Table 2 is DIN's
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
