@@ -12,6 +12,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -69,6 +70,7 @@ def find_tickets(
     folder: Path | None = None,
     log: Callable[[dict], None] = lambda row: None,
     given: Mapping[str, Ticket] | None = None,
+    clock: Callable[[str], AbstractContextManager] = nullcontext,
 ) -> dict[str, Ticket]:
     """Find each task's ticket; the model ends with its first weights, and wears them.
 
@@ -82,6 +84,7 @@ def find_tickets(
         folder: keeps what is found; a search that finds a part of it there goes on, to the same tickets.
         log: called as by `fit`, with task, round and density.
         given: masks to be trained and scored anew, in place of those that pruning would leave.
+        clock: as `fit` takes it.
     """
     c, start = model.config, _cloned(model)
     if given and any(len(ticket.masks) != c.rounds + 1 for ticket in given.values()):
@@ -92,7 +95,7 @@ def find_tickets(
     if path and path.exists():
         tickets = load(path, model)
     else:
-        tickets = _search(model, start, train, valid, config, folder and folder / "tickets", log, given)
+        tickets = _search(model, start, train, valid, config, folder and folder / "tickets", log, given, clock)
         if path:
             save(path, tickets, model, start)
             shutil.rmtree(folder / "tickets", ignore_errors=True)
@@ -102,7 +105,7 @@ def find_tickets(
     return tickets
 
 
-def _search(model, start, train, valid, config, folder, log, given) -> dict[str, Ticket]:
+def _search(model, start, train, valid, config, folder, log, given, clock) -> dict[str, Ticket]:
     c, path, tickets = model.config, folder and folder / "found.safetensors", {}
     if path and path.exists():
         tickets = load(path, model)
@@ -123,6 +126,7 @@ def _search(model, start, train, valid, config, folder, log, given) -> dict[str,
                 replace(config, epochs=c.round_epochs, patience=c.round_epochs),
                 folder=here,
                 log=say,
+                clock=clock,
             )
             masks = ticket.masks
             if i < c.rounds:

@@ -397,9 +397,9 @@ def train(
             measured["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
         return quality(scored, tasks)
 
-    tickets = _tickets(ready, model, valid, out, keep, progress) if ready.sharing is not None else None
     if clock is not None:
         clock.watch(worn)
+    tickets = _tickets(ready, model, valid, out, keep, progress, clock) if ready.sharing is not None else None
     done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, clock or nullcontext)
     report = _report(ready, model, done)
     if tickets is not None:
@@ -423,6 +423,7 @@ def _tickets(
     out: Path | None,
     keep: Callable[[dict], None],
     progress: Callable,
+    clock: Clock | None,
 ) -> dict[str, lottery.Ticket]:
     """Let LT4REC wear its tickets: those of another run, or such as are looked for."""
     sharing, train, given = ready.sharing, ready.run.train, None
@@ -435,9 +436,11 @@ def _tickets(
 
     def batches(task: str, epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.rows_of(task)) // train.batch_size)
-        return progress(ready.task_batches(task, epoch), f"{task} round", steps)
+        made = ready.task_batches(task, epoch)
+        return progress(made if clock is None else clock.batches(made), f"{task} round", steps)
 
-    return lottery.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given)
+    one = clock or nullcontext
+    return lottery.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given, one)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 from hyperctr import config, runs
+from hyperctr.clock import Clock
 from hyperctr.data import synthetic
 from hyperctr.data.folder import write_folder
 from hyperctr.layers.tasks import TASKS
@@ -58,6 +59,14 @@ def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("two")
     data = synthetic.write("conflict", home / "data", scale=0.03)
     return home / "run", runs.train(settings(path=data), home / "run")
+
+
+def test_the_clock_counts_the_steps_of_every_round():
+    """Two trainings a task for its ticket, then one of both."""
+    run, clock = settings(train={"epochs": 1}, rounds=1, round=1), Clock()
+    runs.train(run, dataset=world().dataset, clock=clock)
+    ready = runs.prepare(run, world().dataset)
+    assert clock.steps == 3 * sum(-(-len(ready.rows_of(task)) // 128) for task in TASKS)
 
 
 def test_a_run_of_lt4rec_leaves_its_tickets_and_reports_both_tasks(finished):
