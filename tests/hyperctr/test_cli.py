@@ -295,10 +295,9 @@ def test_data_list_as_json(hyperctr):
     assert all({"name", "here", "what", "terms"} <= row.keys() for row in rows)
 
 
-def test_planted_world_is_made_and_described(hyperctr, tmp_path, monkeypatch):
-    small = synthetic.planted
-    monkeypatch.setattr(synthetic, "planted", lambda preset, seed, scale: small(preset, seed, 0.02))
-    code, out, _ = hyperctr("data", "get", "planted", "--preset", "drift", "--out", tmp_path / "world")
+def test_planted_world_is_made_and_described(hyperctr, tmp_path):
+    words = ["--preset", "drift", "--scale", "0.02", "--out", tmp_path / "world"]
+    code, out, _ = hyperctr("data", "get", "planted", *words)
     assert code == 0 and out.strip() == str(tmp_path / "world")
     code, out, _ = hyperctr("data", "describe", tmp_path / "world")
     assert code == 0

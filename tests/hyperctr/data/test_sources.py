@@ -194,8 +194,8 @@ def test_planted_worlds_are_written_by_their_maker(home, monkeypatch):
     calls = []
     monkeypatch.setattr(synthetic, "write", lambda *args: calls.append(args) or args[1])
     assert sources.get("planted", preset="noise", seed=3) == home / "planted-noise"
-    sources.get("planted", home / "here")
-    assert calls == [("noise", home / "planted-noise", 3), ("drift", home / "here", 0)]
+    sources.get("planted", home / "here", scale=0.5)
+    assert calls == [("noise", home / "planted-noise", 3, 1.0), ("drift", home / "here", 0, 0.5)]
 
 
 def test_a_set_that_cannot_be_fetched_is_said():
