@@ -75,6 +75,8 @@ def _settings(facts: Mapping) -> list[str]:
     for kind, rows in kinds.items():
         first, *others = rows.values()
         shared = {key: x for key, x in first.items() if key != "wears" and all(other[key] == x for other in others)}
-        texts = [f"{key} {x}" for key, x in shared.items() if x is not None]
+        texts = [
+            f"{key} {x:.4g}" if isinstance(x, float) else f"{key} {x}" for key, x in shared.items() if x is not None
+        ]
         lines.append(f"- {kind}: {', '.join(texts)}")
     return ["### What was worn", "\n".join(lines)] if lines else []
