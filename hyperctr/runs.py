@@ -379,10 +379,12 @@ def train(
         worn = WORN[run.wear_name](model, run.wear, ready.tables)
     measured: dict[str, float] = {}
 
+    def watched(made: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
+        return progress(made if clock is None else clock.batches(made), what, steps)
+
     def batches(epoch: int) -> Iterable[Batch]:
         steps = -(-ready.train_rows // run.train.batch_size)
-        made = ready.train_batches(epoch)
-        return progress(made if clock is None else clock.batches(made), f"epoch {epoch}", steps)
+        return watched(ready.train_batches(epoch), f"epoch {epoch}", steps)
 
     def keep(row: dict) -> None:
         row = row | measured
@@ -399,8 +401,9 @@ def train(
 
     if clock is not None:
         clock.watch(worn)
-    tickets = _tickets(ready, model, valid, out, keep, progress, clock) if ready.sharing is not None else None
-    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, clock or nullcontext)
+    timed = clock or nullcontext
+    tickets = _tickets(ready, model, valid, out, keep, watched, timed) if ready.sharing is not None else None
+    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, timed)
     report = _report(ready, model, done)
     if tickets is not None:
         report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
@@ -422,8 +425,8 @@ def _tickets(
     valid: Callable[[tuple[str, ...]], float],
     out: Path | None,
     keep: Callable[[dict], None],
-    progress: Callable,
-    clock: Clock | None,
+    watched: Callable[[Iterable[Batch], str, int], Iterable[Batch]],
+    clock: Callable,
 ) -> dict[str, lottery.Ticket]:
     """Let LT4REC wear its tickets: those of another run, or such as are looked for."""
     sharing, train, given = ready.sharing, ready.run.train, None
@@ -436,11 +439,9 @@ def _tickets(
 
     def batches(task: str, epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.rows_of(task)) // train.batch_size)
-        made = ready.task_batches(task, epoch)
-        return progress(made if clock is None else clock.batches(made), f"{task} round", steps)
+        return watched(ready.task_batches(task, epoch), f"{task} round", steps)
 
-    one = clock or nullcontext
-    return lottery.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given, one)
+    return lottery.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given, clock)
 
 
 @dataclass(frozen=True)

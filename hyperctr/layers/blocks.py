@@ -28,9 +28,8 @@ def blockwise(
     """
     room = training if torch.is_grad_enabled() else NUMBERS
     rows = _rising(numbers, room) if isinstance(numbers, Tensor) else max(1, room // numbers)
-    if (len(rows) < 2) if isinstance(rows, list) else (rows >= len(inputs[0])):
-        return compute(*inputs)
-    return torch.cat([compute(*part) for part in zip(*(x.split(rows) for x in inputs), strict=True)])
+    parts = list(zip(*(x.split(rows) for x in inputs), strict=True))
+    return compute(*inputs) if len(parts) < 2 else torch.cat([compute(*part) for part in parts])
 
 
 def _rising(numbers: Tensor, room: int) -> list[int]:

@@ -52,9 +52,7 @@ def draw_table(
     here.set_ylim(-0.7, len(rows) - 0.3)
     here.margins(x=0.12)
     for axes in (here, there) if paper else (here,):
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        line_rows(axes)
     for label in here.get_yticklabels():
         if label.get_text() == ours:
             label.set(weight="bold", color=ORANGE)
@@ -141,6 +139,13 @@ def draw_series(
         axes.set(xlabel=f"{axis}\n{name}", ylabel=what, xscale="log" if log else "linear")
     legend(np.ravel(found)[-1])
     return figure, np.ravel(found)[0]
+
+
+def line_rows(axes: Axes) -> None:
+    """Give each row that is named at the left a faint line, and nothing else there."""
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
 
 
 def quote(figure: Figure, claims: Sequence[str]) -> None:

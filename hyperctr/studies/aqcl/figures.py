@@ -14,7 +14,7 @@ from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
 from hyperctr.studies.claims import Runs, best
-from hyperctr.studies.figures import draw_line
+from hyperctr.studies.figures import draw_line, line_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,9 +109,7 @@ def draw_gains(
             height = [place[name] - 0.28 for name in known]
             axes.scatter([100 * x for x in known.values()], height, label=f"the paper: {column}", **style)
         axes.set_xlabel(f"{group}\nRelaImpr over {over}, %")
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        line_rows(axes)
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=4)
     found[0].set_yticks(list(place.values()), list(place))

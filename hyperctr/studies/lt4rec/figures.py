@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.figures import EDGE, FAINT, GREY, INK, NONE, canvas, legend
-from hyperctr.studies.figures import quote
+from hyperctr.studies.figures import line_rows, quote
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,9 +55,7 @@ def draw_tasks(rows: ENTRIES, single: Sequence[str]) -> tuple[Figure, Axes]:
         if theirs:
             axes.scatter([times * x for x, _ in theirs], [y for _, y in theirs], label="the paper", **style)
         axes.set_xlabel(label)
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        line_rows(axes)
         axes.margins(x=0.15)
     found[0].set_yticks(list(place.values()), list(place))
     found[0].set_ylim(-0.7, len(rows) - 0.3)
@@ -159,9 +157,7 @@ def draw_replay(rows: ENTRIES, tops: Sequence[int]) -> tuple[Figure, Axes]:
             dot = {"color": colour, "markersize": 6.5, "capsize": 3, "linewidth": 1.5, "markeredgecolor": "white"}
             axes.errorbar(value, number, xerr=None if math.isnan(half) else half, fmt="o", **dot)
         axes.set_xlabel(f"time watched, first {top}")
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        line_rows(axes)
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=4)
     found[0].set_yticks(range(len(rows)), [row["row"] for row in reversed(rows)])
