@@ -633,6 +633,9 @@ def bench(
     seeds: Annotated[int, typer.Option(help="Runs a row; a verdict needs three. Of threads: repeats.", min=1)] = 3,
     out: Annotated[Path | None, typer.Option(help="The bench's folder; default: bench/NAME.")] = None,
     values: Annotated[str | None, typer.Option(help="Grid instead of the paper's, e.g. 1d,7d or 16,32.")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Run these rows alone, e.g. DIN,AQCL; a later call can run the others.")
+    ] = None,
     paper: Annotated[
         str | None,
         typer.Option(
@@ -705,7 +708,7 @@ def bench(
     column = None if paper is None else benches.column_of(paper, name)
     grid = _listed(values, "--values") if values is not None else []
     if name in benches.UNTRAINED:
-        if data or base or sets or split:
+        if data or base or sets or split or rows:
             raise ValueError(f"{name} needs no data and no run to train: --masks names a finished one to time")
         found = benches.UNTRAINED[name].run(grid, seeds, out, masks, _note)
         return _print_json(found) if as_json else _reported(out)
@@ -718,7 +721,8 @@ def bench(
             raise ValueError(f"--wear takes a run that wears something; {path} has no [wear]")
         given[run.wear_name] = run.wear
     with _cells(name) as watch:
-        found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note, given)
+        only = _listed(rows, "--rows") if rows is not None else []
+        found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note, given, only)
     _print_json(found) if as_json else _reported(out)
     if found["failed"]:
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ import re
 import subprocess
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -127,6 +127,7 @@ def run(
     watch: Callable[[dict[str, str], int, int], None],
     say: Callable[[str], None],
     given: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
 ) -> dict:
     """Run what is missing of a bench, then write its table, report and figure.
 
@@ -141,13 +142,14 @@ def run(
         watch: shown about once a second: what each running cell does, cells done, cells in all.
         say: prints one line.
         given: settings of what AQCL's rows wear, by name, beside what the base run wears.
+        only: names of the rows to run, others being left for another call; () for all.
 
     Returns:
         what bench.json holds.
 
     Raises:
-        ValueError: an unknown bench; a value that cannot be; a folder that holds something else or cannot be written;
-            data, or settings of a row, that have changed since the bench began.
+        ValueError: an unknown bench; a value or row that cannot be; a folder that holds something else or cannot be
+            written; data, or settings of a row, that have changed since the bench began.
     """
     from hyperctr.data import folder, sources
     from hyperctr.models import MODELS
@@ -160,10 +162,11 @@ def run(
     bare, grid, plan, notes = paper.rows.planned(bench, base, values, dataset, given or {})
     notes = [*notes, *(study.noisy() if bench.timed else ())]
     numbers = [base.train.seed + k for k in range(1 if bench.single else seeds)]
+    chosen = _chosen(plan, only)
     cells = {
         _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS, out))
         for seed in numbers
-        for row in plan
+        for row in chosen
         if row.model in MODELS
     }
     pool.claim(out, base, f"the bench {name}")
@@ -263,6 +266,20 @@ def digest_of(path: Path) -> str:
             while block := content.read(1 << 22):
                 found.update(block)
     return found.hexdigest()[:16]
+
+
+def _chosen(plan: list[Row], names: Sequence[str]) -> list[Row]:
+    """The rows of these names, whatever their case, and those whose tickets they train; all if there are no names.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    known = {row.name.lower(): row for row in plan}
+    if unknown := [name for name in names if name.lower() not in known]:
+        raise ValueError(f"there is no row {unknown[0]!r}; the rows are {', '.join(row.name for row in plan)}")
+    wanted = {known[name.lower()].name for name in names} or {row.name for row in plan}
+    wanted |= {row.tickets for row in plan if row.name in wanted}
+    return [row for row in plan if row.name in wanted]
 
 
 def _cell(row: str, seed: int) -> str:

@@ -68,11 +68,10 @@ def world(tmp_path_factory):
     return synthetic.write("drift", tmp_path_factory.mktemp("world") / "planted", scale=0.03)
 
 
-def run(name, where, out, values=(), seeds=3, column=None, **changes):
+def run(name, where, out, values=(), seeds=3, column=None, only=(), **changes):
     said = []
-    found = bench.run(
-        name, base(where, **changes), list(values), seeds, out, 2, column, lambda doing, done, total: None, said.append
-    )
+    start, watch = base(where, **changes), lambda doing, done, total: None
+    found = bench.run(name, start, list(values), seeds, out, 2, column, watch, said.append, only=only)
     return found, said
 
 
@@ -357,6 +356,23 @@ def test_another_seed_or_value_runs_what_is_new(world, tmp_path, trainer):
     run("layers", world, tmp_path, ["1"], seeds=1)
     run("layers", world, tmp_path, ["1", "3"], seeds=2)
     assert trainer.done == ["3 seed=0", "popularity seed=1", "static MF seed=1", "1 seed=1", "3 seed=1"]
+
+
+def test_chosen_rows_run_alone_and_the_others_later(world, tmp_path, trainer):
+    found, _ = run("layers", world, tmp_path, ["1", "3"], only=["3", "Static mf"])
+    assert {name.split(" seed")[0] for name in trainer.done} == {"3", "static MF"}
+    assert {row["row"]: row["n"] for row in found["rows"]} == {"popularity": 0, "static MF": 3, "1": 0, "3": 3}
+    found, _ = run("layers", world, tmp_path, ["1", "3"], only=["1"])
+    assert len(trainer.done) == 3
+    assert [row["n"] for row in found["rows"]] == [0, 3, 3, 3]
+    with pytest.raises(ValueError, match="there is no row '2'; the rows are popularity, static MF, 1, 3"):
+        run("layers", world, tmp_path, ["1", "3"], only=["2"])
+
+
+def test_row_brings_the_row_whose_tickets_it_trains():
+    plan = [study.Row("alone"), study.Row("masks"), study.Row("anew", tickets="masks")]
+    assert [row.name for row in bench._chosen(plan, ["ANEW"])] == ["masks", "anew"]
+    assert bench._chosen(plan, []) == plan
 
 
 def test_killed_run_is_a_row_and_is_run_again(world, tmp_path, trainer):
