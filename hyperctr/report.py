@@ -275,7 +275,7 @@ def _markdown(sweep: Sweep, note: str) -> str:
                 f"granularity.png leaves out {', '.join(widths)}: slices of equal counts have no width in days."
             )
     else:
-        parts.append("No run of the model is ok, so there are no figures.")
+        parts.append("No run of the model is finished, so there are no figures.")
     if sweep.failed:
         parts += [
             "## Runs that failed",

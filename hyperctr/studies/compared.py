@@ -143,7 +143,7 @@ def table(rows: Sequence[Mapping], scores: Sequence[str]) -> str:
         texts = [report.plain(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
         more = ["", ""] if over else []
         if not row["n"]:
-            texts, more = ["" for _ in shown], ["", "no run is ok"] if over else more
+            texts, more = ["" for _ in shown], ["", "no finished run"] if over else more
         elif row["verdict"]:
             gain = report.signed(Score(row["difference"], row["difference_half"], row["n"]))
             more = [f"{row['over']}: {gain}" if several else gain, row["verdict"]]
@@ -170,7 +170,7 @@ def picture(rows: Sequence[Mapping], score: str, ours: str, paper: Mapping[str, 
     if not any(row["n"] for row in rows if row["row"] != "popularity"):
         return None
     shown = [
-        (row["row"], Score(row[score], row[f"{score}_half"], row["n"]) if row["n"] else None, "no run is ok")
+        (row["row"], Score(row[score], row[f"{score}_half"], row["n"]) if row["n"] else None, "no finished run")
         for row in rows
     ]
     theirs = {

@@ -209,7 +209,7 @@ def test_an_optimum_at_the_edge_decides_nothing(tmp_path):
 
 def test_all_runs_failed_gives_a_report_without_figures(tmp_path):
     text = written([row(status="failed: killed", auc=math.nan)], tmp_path)
-    assert "No run of the model is ok" in text and "failed: killed" in text
+    assert "No run of the model is finished" in text and "failed: killed" in text
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 

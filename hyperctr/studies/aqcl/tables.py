@@ -44,7 +44,7 @@ def _group_table(facts: Mapping, rows: Sequence[Mapping], group: str) -> str:
             Score(row[f"{group} {what}"], row[f"{group} {what} half"], row["n"])
             for what in ("AUC", "RelaImpr", "difference")
         )
-        texts = [report.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no run is ok"]
+        texts = [report.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no finished run"]
         if row["n"] and row["over"]:
             texts[1:] = [report.percent(ratio.mean, ratio.half), report.signed(more), row[f"{group} verdict"]]
         for column in columns:
@@ -60,7 +60,7 @@ def _vectors(rows: Sequence[Mapping]) -> str:
     for row in rows:
         value = Score(row["overall AUC"], row["overall AUC half"], row["n"])
         numbers = [compared.number(row.get(name), ".3f") for name in ("by_interest", "by_kmeans")]
-        lines.append([row["row"], str(row["n"]), report.plain(value) if row["n"] else "no run is ok", *numbers])
+        lines.append([row["row"], str(row["n"]), report.plain(value) if row["n"] else "no finished run", *numbers])
     return report.table(lines) + (
         "\n\nSilhouettes are of the hidden vectors themselves, not of the picture, in [-1, 1]. The interests are AQCL's"
         " own, which favours its row; the groups of k-means are found in each row's own vectors."

@@ -26,7 +26,6 @@ from hyperctr.studies.claims import Claim, Runs, judge
 LEAST = 0.003  # AUC that AQCL must gain
 SIZE = (0.015, 0.10)  # RelaImpr that counts as the paper's size
 CHECK = (0.66, 0.74)  # where DIN's AUC lies on Amazon Beauty if the protocol is the paper's
-NEAR = 0.002  # AUC that AQCL may lie below the better of ICL and QCL in the planted world
 PLANTED = "planted-coldstart"
 UNKNOWN = Score(math.nan, math.nan, 0)
 
@@ -87,18 +86,6 @@ def sign(value: Score) -> str:
     if value.num < 3 or p_value(value) >= 0.1:
         return "inconclusive"
     return "reproduced" if value.mean > 0 else "contradicted"
-
-
-def positive(value: Score) -> str:
-    """The verdict on a gain that must be above 0, by the 95 % interval."""
-    return report.judged([value])
-
-
-def not_positive(value: Score) -> str:
-    """The verdict on a gain that must not be above 0, by the 95 % interval."""
-    if value.num < 3:
-        return "inconclusive"
-    return "contradicted" if report.judged([value]) == "reproduced" else "reproduced"
 
 
 def _paired(runs: Runs, row: str, over: str, column: str) -> tuple[list[float], list[float]]:
@@ -166,7 +153,6 @@ def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
             _above(facts, runs, "AQCL", base, enough),
             _size(facts, runs),
             _above(facts, runs, "AQCL", "ICL", sign),
-            *(_planted(runs, base) if facts["data"] == PLANTED else ()),
         ]
     if bench == "aqcl-table3":
         pairs = facts["over"].items()
@@ -244,28 +230,6 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     claim = f"RelaImpr of AQCL over {facts['base']} ({', '.join(found) or 'no number in the paper'})"
     claim += f"; {report.percent(SIZE[0])} to {report.percent(SIZE[1])} counts as the same size"
     return {"claim": claim, "here": f"{report.percent(value.mean, value.half)}, n={value.num}", "verdict": verdict}
-
-
-def _planted(runs: Runs, base: str) -> list[dict]:
-    """What must hold in the world where newcomers' interests are shared and active users' are their own."""
-    low, high = GROUPS["non-active"], GROUPS["highly active"]
-    uneven = {name: [run | {"uneven": run[low] - run[high]} for run in some] for name, some in runs.items()}
-    favours = "helps non-active users more than highly active ones"
-    found = [
-        _judge(f"planted: QCL {favours}", gain(uneven, "QCL", base, "uneven"), positive),
-        _judge("planted: ICL does not: the reverse, or neither", gain(uneven, "ICL", base, "uneven"), not_positive),
-    ]
-    for group, column in list(GROUPS.items())[1:]:
-        known = [name for name in ("QCL", "ICL") if gain(runs, "AQCL", name, column)]
-        better = max(known, key=lambda name, column=column: report.score(runs[name], column).mean, default="QCL")
-        claim = f"planted: AQCL is within {NEAR} of the better of QCL and ICL for {group} users ({better})"
-        found.append(_judge(claim, gain(runs, "AQCL", better, column), near))
-    return found
-
-
-def near(value: Score) -> str:
-    """The verdict on a gain that must not lie below -NEAR."""
-    return report.judged([Score(value.mean + NEAR, value.half, value.num)])
 
 
 def _grouped(facts: Mapping, points: Mapping | None) -> str:

@@ -188,7 +188,7 @@ def _score_table(found: Mapping) -> str:
 
 
 def _why_empty(row: Mapping) -> str:
-    return "" if row["n"] else "no run is ok" if row["model"] else "no model here yet"
+    return "" if row["n"] else "no finished run" if row["model"] else "no model here yet"
 
 
 def _speed_table(found: Mapping) -> str:

@@ -303,7 +303,7 @@ def _score_table(rows: list[dict]) -> str:
     columns = ("auc", "auc_gain", "cvr_mse", "cvr_mse_gain", "cvr_auc", "ctcvr_auc")
     how = (report.plain, report.signed, report.plain, _percent, report.plain, report.plain)
     for row in rows:
-        texts = ["no run is ok", *[""] * len(columns)]
+        texts = ["no finished run", *[""] * len(columns)]
         if row["n"]:
             values = (Score(row[column], row[f"{column}_half"], row["n"]) for column in columns)
             texts = [*(say(value) for say, value in zip(how, values, strict=True)), f"{row['seconds']:.0f}"]

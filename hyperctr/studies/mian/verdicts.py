@@ -143,7 +143,9 @@ def _table(found: Mapping, read: list[dict]) -> str:
     if bench == "mian-efficiency":
         lines = [["row", "repeats", "seconds", "over DIN, median (least to most)", OF_TIME, f"{PAPER}over DIN"]]
         for row in rows:
-            spread = f"{row['over DIN']:.2f} ({row['least']:.2f} to {row['most']:.2f})" if row["n"] else "no run is ok"
+            spread = "no finished run"
+            if row["n"]:
+                spread = f"{row['over DIN']:.2f} ({row['least']:.2f} to {row['most']:.2f})"
             numbers = compared.number(row["seconds"], ".2f"), spread, f"{row[OF_TIME]:.0f}"
             lines.append([row["row"], str(row["n"]), *numbers, f"{row[f'{PAPER}over DIN']:.2f}"])
         return report.table(lines)
@@ -176,7 +178,7 @@ def _draw(found: Mapping, read: list[dict]) -> Figure | None:
         for row in rows:
             half = max(row["most"] - row["over DIN"], row["over DIN"] - row["least"])
             value = report.Score(row["over DIN"], half, row["n"]) if row["n"] else None
-            shown.append((row["row"], value, "no run is ok"))
+            shown.append((row["row"], value, "no finished run"))
         theirs = {"Amazon Books": {row["row"]: row[f"{PAPER}over DIN"] for row in rows}}
         if any(value for _, value, _ in shown):
             picture = draw_table(shown, theirs, "MIAN", "seconds of an epoch over DIN's")
