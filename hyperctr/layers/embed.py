@@ -56,15 +56,15 @@ class _Rows(torch.autograd.Function):
 class _Placed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, vectors: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(mask)
-        found = vectors.new_zeros(*mask.shape, vectors.shape[1])
-        found[mask] = vectors
-        return found
+        place = mask.flatten().nonzero().squeeze(1)  # once: an index by mask looks for them each time
+        ctx.save_for_backward(place)
+        found = vectors.new_zeros(mask.numel(), vectors.shape[1]).index_copy_(0, place, vectors)
+        return found.view(*mask.shape, -1)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return gradient[mask], None
+        (place,) = ctx.saved_tensors
+        return gradient.flatten(0, 1).index_select(0, place), None
 
 
 def placed(vectors: Tensor, mask: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Embed(nn.Module):
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The candidates' parts [B, item_parts, d] and the real clicks' [n, item_parts, d]."""
-        clicks = batch.past.item[batch.past.mask]
+        clicks = batch.past.item.masked_select(batch.past.mask)
         parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
         return parts.split([len(batch), len(clicks)])
 

@@ -134,7 +134,7 @@ def thinned(past: History, share: float) -> History:
     real = torch.arange(max(1, int(left.max()))) < left
 
     def compacted(x: Tensor) -> Tensor:
-        return torch.zeros_like(real, dtype=x.dtype).masked_scatter_(real, x[keep])
+        return torch.zeros_like(real, dtype=x.dtype).masked_scatter_(real, x.masked_select(keep))
 
     return replace(past, item=compacted(past.item), mask=real, time=compacted(past.time),
                    type=None if past.type is None else compacted(past.type))  # fmt: skip
