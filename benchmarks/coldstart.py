@@ -31,6 +31,7 @@ from hyperctr import config, pool, report
 from hyperctr.data import synthetic
 from hyperctr.models import MODELS, WORN
 from hyperctr.studies import claims
+from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.claims import Claim
 
 FIRST = 100  # seed
@@ -41,18 +42,15 @@ EVALUATE = {"max_positives": 0, "valid_positives": 0}
 W = 0.05  # weight of the loss, the middle of the paper's three
 ROWS = {"popularity": "", "DIN": "", "ICL": "icl", "QCL": "qcl", "AQCL": "aqcl"}
 """Rows -> what DIN wears."""
-GROUPS = ("non_active", "slightly_active", "highly_active")
-SCORES = ("auc", *(f"{group}_auc" for group in GROUPS))
 
 CLAIMS = (
     Claim("QCL helps the non-active more than the highly active", ("QCL",), ("DIN",), column="lean"),
     Claim("ICL does not", ("DIN",), ("ICL",), NEAR, "lean"),
     *(
-        Claim(f"AQCL is within {NEAR:g} of QCL and ICL: {group.replace('_', ' ')}", ("AQCL",), ("QCL", "ICL"), NEAR,
-              f"{group}_auc")
-        for group in GROUPS
+        Claim(f"AQCL is within {NEAR:g} of QCL and ICL: {group}", ("AQCL",), ("QCL", "ICL"), NEAR, column)
+        for group, column in list(GROUPS.items())[1:]
     ),
-    Claim("QCL is better than DIN for the non-active", ("QCL",), ("DIN",), column="non_active_auc"),
+    Claim("QCL is better than DIN for the non-active", ("QCL",), ("DIN",), column=GROUPS["non-active"]),
     Claim("AQCL is better than DIN over all rows", ("AQCL",), ("DIN",)),
 )  # fmt: skip
 
@@ -102,8 +100,8 @@ def read(cells: dict[Key, tuple[config.Run, Path]]) -> list[dict]:
     for (row, seed), (_, folder) in cells.items():
         if (folder / "report.json").exists():
             got = json.loads((folder / "report.json").read_text())
-            scores = {name: got["test"][name] for name in (*SCORES, "auc_low", "auc_high")}
-            lean = scores["non_active_auc"] - scores["highly_active_auc"]
+            scores = {name: got["test"][name] for name in (*GROUPS.values(), "auc_low", "auc_high")}
+            lean = scores[GROUPS["non-active"]] - scores[GROUPS["highly active"]]
             about = {"valid_auc": got["valid"]["auc"], "seconds": got["seconds"]}
             rows.append({"row": row, "seed": seed} | scores | {"lean": lean} | about)
     return rows
@@ -116,13 +114,13 @@ def markdown(rows: list[dict], failed: list[str]) -> str:
     for claim in CLAIMS:
         here, verdict = claims.judge(claim, runs)
         lines.append([claim.text, here, f"**{verdict}**"])
-    table = [["row", "n", "all", *(group.replace("_", " ") for group in GROUPS), "seconds"]]
+    table = [["row", "n", *GROUPS, "seconds"]]
     for name, some in runs.items():
         if some:
             over = None if name in ("popularity", "DIN") else runs["DIN"]
             texts = [
                 report.plain(report.score(some, column)) if over is None else
-                report.signed(report.difference(some, over, column)) for column in SCORES
+                report.signed(report.difference(some, over, column)) for column in GROUPS.values()
             ]  # fmt: skip
             table.append([name, str(len(some)), *texts, f"{statistics.fmean(r['seconds'] for r in some):.0f}"])
     note = "± is the 95 % t interval over seeds; differences are paired by seed. AUC; of what DIN wears, AUC over DIN."

@@ -720,8 +720,8 @@ def bench(
         if not run.wear_name:
             raise ValueError(f"--wear takes a run that wears something; {path} has no [wear]")
         given[run.wear_name] = run.wear
+    only = _listed(rows, "--rows") if rows is not None else []
     with _cells(name) as watch:
-        only = _listed(rows, "--rows") if rows is not None else []
         found = benches.run(name, described, grid, seeds, out, _jobs(jobs), column, watch, _note, given, only)
     _print_json(found) if as_json else _reported(out)
     if found["failed"]:

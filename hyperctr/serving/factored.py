@@ -10,7 +10,7 @@ as the first layer, and the layers behind it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,9 +88,12 @@ class Factored:
         """
         if len(batch.first) != 1:
             raise ValueError(f"a request is one user at one moment, this batch has {len(batch.first)} queries")
-        model, groups = self.model, self.model.groups(batch)
+        nothing = batch.item.new_tensor([len(self.table) - 1])  # no candidate: theirs are in the table
+        context = None if batch.context is None else batch.context[:1]
+        asked = replace(batch, user=batch.user[:1], item=nothing, query=batch.query[:1], context=context)
+        model, groups = self.model, self.model.groups(asked)
         states, mean = model.read(groups)
-        user, context = groups.user[:1], groups.context[:1]
+        user, context = groups.user, groups.context
         found = {"R_ibim": states[:, groups.mask[0]], "R_iuim": user, "R_icim": context}
         belongs = mean.new_zeros(sum(count for _, count in self.interactions.values()), len(self.interactions))
         width = len(self.maps["e_i"][1])

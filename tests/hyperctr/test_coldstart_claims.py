@@ -26,7 +26,7 @@ def rows(coldstart, gains):
         for name in coldstart.ROWS:
             noise = 0.0001 * ((7 * seed + len(name)) % 5)
             groups = [0.6 + gain + noise for gain in gains.get(name, (0, 0, 0))]
-            scores = dict(zip(coldstart.SCORES, [sum(groups) / 3, *groups], strict=True))
+            scores = dict(zip(coldstart.GROUPS.values(), [sum(groups) / 3, *groups], strict=True))
             found.append({"row": name, "seed": seed, "lean": groups[0] - groups[2], "valid_auc": 0.6, "seconds": 1.0,
                           "auc_low": 0.5, "auc_high": 0.7} | scores)  # fmt: skip
     return found
