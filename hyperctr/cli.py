@@ -315,6 +315,8 @@ def train(
         _table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
+    if report["valid"]["auc"] == report["test"]["auc"] == 0.5:
+        _note("the model gives every row the same score; its units may be off for good: try a smaller train.lr")
 
 
 @app.command()

@@ -59,7 +59,7 @@ class _Placed(torch.autograd.Function):
         place = mask.flatten().nonzero().squeeze(1)  # once: an index by mask looks for them each time
         ctx.save_for_backward(place)
         found = vectors.new_zeros(mask.numel(), vectors.shape[1]).index_copy_(0, place, vectors)
-        return found.view(*mask.shape, -1)
+        return found.view(*mask.shape, vectors.shape[1])
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
@@ -69,7 +69,7 @@ class _Placed(torch.autograd.Function):
 
 def placed(vectors: Tensor, mask: Tensor) -> Tensor:
     """Put the vectors [n, d] where the mask [Q, T] holds its n True, zeros elsewhere: [Q, T, d]."""
-    return vectors.view(*mask.shape, -1) if len(vectors) == mask.numel() else _Placed.apply(vectors, mask)
+    return vectors.view(*mask.shape, vectors.shape[1]) if len(vectors) == mask.numel() else _Placed.apply(vectors, mask)
 
 
 class Embed(nn.Module):

@@ -124,7 +124,7 @@ class DIN(nn.Module):
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
-        longest = max(1, int(mask.sum(1).max()))
+        longest = max(1, int(mask.any(0).sum()))  # real ones stand first
         clicks, mask = clicks[:, :longest], mask[:, :longest]
         weight = self.activation(item, clicks, mask)
         if self.softmax:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -223,6 +224,22 @@ def test_training_that_diverges_is_one_line_and_not_a_traceback(hyperctr, tmp_pa
     code, _, err = hyperctr("train", "--data", shop, "--out", tmp_path / "run", *words)
     assert code == 2
     assert err.strip() == "error: the loss became nan in epoch 1, step 1; lower train.lr"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_that_scores_all_rows_alike_is_said_to(hyperctr, tmp_path, shop, monkeypatch, tied):
+    from hyperctr.models.matrix_factorisation import MatrixFactorisation
+
+    forward = MatrixFactorisation.forward
+
+    def off(self, batch):
+        return replace(out := forward(self, batch), logit=out.logit * 0)
+
+    if tied:
+        monkeypatch.setattr(MatrixFactorisation, "forward", off)
+    words = ["--set", "model.name=mf", "--set", "train.epochs=1"]
+    code, _, err = hyperctr("train", "--data", shop, "--out", tmp_path / "run", *words)
+    assert code == 0 and ("the model gives every row the same score" in err) == tied
 
 
 def test_weights_of_other_sizes_are_one_line(hyperctr, tmp_path, shop):

@@ -43,4 +43,4 @@ def column(data: str) -> str:
 
 def numbers(row: str) -> tuple[float | None, float | None]:
     """AUC of clicks and error of conversions of a row of Table 2, whatever the b in its name."""
-    return _TABLE2.get(row.partition(", b = ")[0], (None, None))
+    return _TABLE2.get(row.partition(" with b = ")[0], (None, None))

@@ -100,12 +100,12 @@ def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
     joint = 'model.steps="joint"'
     return [
         Row("popularity", "popularity"), *alone, hard, *(rival(TITLES[name], name) for name in ("esmm", "mmoe")), found,
-        again(f"s-weight, {kept}", last), again(f"random masks, {kept}", last, "model.shuffle=true"),
-        own("s-neuron", 'model.granularity="neuron"'), again("s-weight, joint steps", joint),
-        *(again(f"s-weight-taskbalance, b = {b}", joint, f"model.b={b}") for b in values),
+        again(f"s-weight at {kept}", last), again(f"random masks at {kept}", last, "model.shuffle=true"),
+        own("s-neuron", 'model.granularity="neuron"'), again("s-weight with joint steps", joint),
+        *(again(f"s-weight-taskbalance with b = {b}", joint, f"model.b={b}") for b in values),
         again("s-weight-gradientconflict", joint, conflict), own("s-weight-multiview", f"model.extra={EXTRA}"),
         own("s-weight-biggernet", f"model.hidden={[2 * width for width in c.hidden]}"),
-        *(again(f"s-weight-tuning, b = {b}", joint, f"model.b={b}", conflict) for b in values),
+        *(again(f"s-weight-tuning with b = {b}", joint, f"model.b={b}", conflict) for b in values),
     ]  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
         ]
     if facts["bench"] == "lt4rec-replay":
         return _replay_claims(replay)
-    last, names = f"s-weight, {facts['at']}", [name for name, _ in facts["rows"]]
+    last, names = f"s-weight at {facts['at']}", [name for name, _ in facts["rows"]]
     found = []
 
     def ask(claim: str, row: str, over: str, column: str, rule: Rule, amount: float) -> None:
@@ -153,7 +153,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
         ask(f"{row} costs at most {TUNED_BAND} of s-weight's AUC", row, "s-weight", "auc", not_below, TUNED_BAND)
     for column, what in (("valid_auc", "AUC of clicks"), ("valid_cvr_mse", "error of conversions")):
         ask(f"tickets beat as many weights drawn at random in each layer ({what} on validation rows)", last,
-            f"random masks, {facts['at']}", column, not_below, 0.0)  # fmt: skip
+            f"random masks at {facts['at']}", column, not_below, 0.0)  # fmt: skip
     return found
 
 

@@ -37,7 +37,7 @@ def make():
 
     def batch(lengths=(3, 0, 5, 1), rows=2, padding=0, seed=0, **columns):
         draw = torch.Generator().manual_seed(seed)
-        queries, longest = len(lengths), max(1, *lengths)
+        queries, longest = len(lengths), max([1, *lengths])
 
         def drawn(high, *shape):
             return torch.randint(high, shape, generator=draw)
@@ -47,7 +47,7 @@ def make():
         context = torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1)
         past = drawn(ITEMS, queries, longest)
         past = torch.cat([past, torch.randint(ITEMS, (queries, padding))], 1)  # whatever stands there
-        mask = torch.arange(longest + padding) < torch.tensor(lengths)[:, None]
+        mask = torch.arange(longest + padding) < torch.tensor(lengths, dtype=torch.long)[:, None]
         made = Batch(
             user=user[query], item=item, time=query, query=query, first=torch.arange(queries) * rows,
             past=History(past, mask, torch.zeros_like(past)), clicks_before=torch.zeros(len(query)),

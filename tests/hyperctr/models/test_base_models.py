@@ -239,3 +239,9 @@ def test_weights_are_all_there_is_to_keep(rich, make, name):
 def test_a_size_out_of_range_is_named(name, sizes, says):
     with pytest.raises(ValueError, match=says):
         MODELS[name].Config(**sizes)
+
+
+@pytest.mark.parametrize(("name", "sizes"), variants())
+def test_a_batch_without_rows_has_no_scores(rich, make, name, sizes):
+    out = built(name, rich, **sizes)(make(lengths=()))
+    assert out.logit.shape == (0,) and out.hidden.shape[0] == 0

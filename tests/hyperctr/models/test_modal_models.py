@@ -281,3 +281,8 @@ def test_pictures_are_filtered_by_the_words(whole, modalities, text, images):
 def test_a_size_out_of_range_is_named(name, sizes, says):
     with pytest.raises(ValueError, match=says):
         MODELS[name].Config(**sizes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_without_rows_has_no_scores(whole, make, name):
+    assert built(name, whole)(make(lengths=())).logit.shape == (0,)

@@ -104,17 +104,18 @@ def run(name, where, out, values=(), seeds=3, **tables):
 def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
     names = [row.name for row in rows("lt4rec-table2")]
     assert names == [
-        "popularity", "base_ctr", "base_cvr", "hard_sharing", "ESMM", "MMoE", "s-weight", "s-weight, 20 %",
-        "random masks, 20 %", "s-neuron", "s-weight, joint steps", "s-weight-taskbalance, b = 3",
-        "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet", "s-weight-tuning, b = 3",
+        "popularity", "base_ctr", "base_cvr", "hard_sharing", "ESMM", "MMoE", "s-weight", "s-weight at 20 %",
+        "random masks at 20 %", "s-neuron", "s-weight with joint steps", "s-weight-taskbalance with b = 3",
+        "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet", "s-weight-tuning with b = 3",
     ]  # fmt: skip
-    assert {name for name in lt4rec.published._TABLE2} <= {name.partition(", b")[0] for name in names}
+    assert {name for name in lt4rec.published._TABLE2} <= {name.partition(" with b")[0] for name in names}
+    assert not [name for name in names if "," in name]  # --rows separates them by commas
     assert [row.name for row in rows("lt4rec-fig4")] == ["s-weight", "random masks"]
     assert [row.name for row in rows("lt4rec-replay")] == ["base_ctr", "base_cvr", "hard_sharing", "s-weight"]
     more = [row.name for row in rows("lt4rec-table2", ["5", "1.5"])]
     assert [name for name in more if "b = " in name] == [
-        "s-weight-taskbalance, b = 1.5", "s-weight-taskbalance, b = 5", "s-weight-tuning, b = 1.5",
-        "s-weight-tuning, b = 5",
+        "s-weight-taskbalance with b = 1.5", "s-weight-taskbalance with b = 5", "s-weight-tuning with b = 1.5",
+        "s-weight-tuning with b = 5",
     ]  # fmt: skip
 
 
@@ -129,12 +130,12 @@ def test_what_each_row_changes_in_the_run(tmp_path):
         assert (c[name].dim, c[name].hidden, c[name].b) == (4, (8, 6), 2.0)
     assert (c["s-weight"].masks, c["s-neuron"].granularity, c["s-neuron"].masks) == ("", "neuron", "")
     assert c["s-weight-biggernet"].hidden == (16, 12) and c["s-weight-multiview"].extra == 8
-    assert (c["s-weight, 30 %"].round, c["s-weight, 30 %"].shuffle) == (2, False)
-    assert (c["random masks, 30 %"].round, c["random masks, 30 %"].shuffle) == (2, True)
-    tuned = c["s-weight-tuning, b = 3"]
+    assert (c["s-weight at 30 %"].round, c["s-weight at 30 %"].shuffle) == (2, False)
+    assert (c["random masks at 30 %"].round, c["random masks at 30 %"].shuffle) == (2, True)
+    tuned = c["s-weight-tuning with b = 3"]
     assert (tuned.b, tuned.kappa, tuned.steps) == (3.0, 5.0, "joint")
     reuse = {name for name, x in c.items() if getattr(x, "masks", "")}
-    assert reuse == {name for name in c if name.startswith(("s-weight,", "random", "s-weight-t", "s-weight-g"))}
+    assert reuse == {name for name in c if name.startswith(("s-weight at", "s-weight with", "random", "s-weight-t", "s-weight-g"))}
     assert {c[name].masks for name in reuse} == {str(tmp_path / "runs" / "s-weight seed=4")}
 
 
@@ -142,8 +143,8 @@ def test_masks_that_are_given_go_to_all_rows_that_can_wear_them():
     found = rows("lt4rec-table2", model=SMALL | {"masks": "yesterday"})
     runs = {row.name: bench.run_of(base(model=SMALL | {"masks": "yesterday"}), row, 0, MODELS) for row in found}
     given = {name for name, run in runs.items() if getattr(run.model, "masks", "") == "yesterday"}
-    assert given == {"s-weight", "s-weight, 20 %", "random masks, 20 %", "s-weight, joint steps",
-                     "s-weight-taskbalance, b = 3", "s-weight-gradientconflict", "s-weight-tuning, b = 3"}  # fmt: skip
+    assert given == {"s-weight", "s-weight at 20 %", "random masks at 20 %", "s-weight with joint steps",
+                     "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-tuning with b = 3"}  # fmt: skip
     assert not any(row.tickets for row in found)
 
 
@@ -209,8 +210,8 @@ def test_verdicts_by_the_rules(rule, value, amount, verdict):
 
 def test_the_paper_s_numbers_stand_beside_its_own_rows_alone():
     assert lt4rec.published.numbers("s-weight") == (0.78874, 0.13226)
-    assert lt4rec.published.numbers("s-weight-taskbalance, b = 1.5") == (0.78740, 0.13193)
-    assert lt4rec.published.numbers("s-weight, 20 %") == lt4rec.published.numbers("ESMM") == (None, None)
+    assert lt4rec.published.numbers("s-weight-taskbalance with b = 1.5") == (0.78740, 0.13193)
+    assert lt4rec.published.numbers("s-weight at 20 %") == lt4rec.published.numbers("ESMM") == (None, None)
     error = {row: lt4rec.published.numbers(row)[1] for row in ("base_cvr", "s-weight", "s-neuron")}
     assert error["s-weight"] / error["base_cvr"] - 1 == pytest.approx(-lt4rec.verdicts.ERROR_GAIN, abs=1e-4)
     assert error["s-neuron"] / error["s-weight"] - 1 == pytest.approx(0.0231, abs=1e-4)
@@ -222,7 +223,7 @@ def test_the_paper_s_numbers_stand_beside_its_own_rows_alone():
 def test_table_2_is_told_with_verdicts_masks_and_the_papers_columns(trainer, tmp_path, world):
     found, _ = run("lt4rec-table2", world, tmp_path)
     own = trainer.done.index("s-weight seed=2")
-    assert all(own < trainer.done.index(f"s-weight, 20 - seed={k}") for k in range(3))  # tickets come first
+    assert all(own < trainer.done.index(f"s-weight at 20 - seed={k}") for k in range(3))  # tickets come first
     verdict = {c["claim"]: c["verdict"] for c in found["claims"]}
     assert verdict["with 20 % of the weights s-weight loses at most 0.002 of base_ctr's AUC"] == "reproduced"
     assert verdict["with 20 % of the weights s-weight has an error at most 0.5% above base_cvr's"] == "reproduced"
@@ -242,7 +243,7 @@ def test_table_2_is_told_with_verdicts_masks_and_the_papers_columns(trainer, tmp
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "lt4rec-table2.png", "lt4rec-table2-masks.png", "lt4rec-table2-rounds.png"
     }  # fmt: skip
-    assert {m["row"] for m in found["masks"]} == {"s-weight", "random masks, 20 %"}  # others wear the same
+    assert {m["row"] for m in found["masks"]} == {"s-weight", "random masks at 20 %"}  # others wear the same
     table = [*csv.DictReader((tmp_path / "table.csv").open())]
     assert [row["row"] for row in table] == [row["row"] for row in found["rows"]] and table[6]["paper auc"] == "0.78874"
 
