@@ -29,6 +29,9 @@ from hyperctr.layers.tasks import TASKS
 from hyperctr.models.lt4rec import Masks, SparseSharing
 from hyperctr.weights import save_tensors
 
+ANEW = 1 << 20
+"""Added to a run's seed for weights that are not those its tickets were found from."""
+
 
 @dataclass(frozen=True)
 class Ticket:
@@ -165,6 +168,12 @@ def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
     if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
         raise ValueError(f"{model.config.table}.round = {asked}, but the tickets are of {found - 1} rounds")
     model.tower.wear({task: tickets[task].mask(asked) for task in TASKS})
+
+
+def restart(model: SparseSharing, other: SparseSharing) -> None:
+    """Take over another model's weights, embeddings too; what each task wears stays."""
+    worn = {name: x for name, x in model.state_dict().items() if name.endswith(".worn")}
+    model.load_state_dict(other.state_dict() | worn)
 
 
 def shuffled(ticket: Ticket, seed: int) -> Ticket:

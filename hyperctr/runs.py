@@ -403,6 +403,9 @@ def train(
         clock.watch(worn)
     timed = clock or nullcontext
     tickets = _tickets(ready, model, valid, out, keep, watched, timed) if ready.sharing is not None else None
+    if tickets is not None and not ready.sharing.rewind:
+        torch.manual_seed(run.train.seed + lottery.ANEW)
+        lottery.restart(model, _model(ready))
     done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, timed)
     report = _report(ready, model, done)
     if tickets is not None:

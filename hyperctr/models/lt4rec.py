@@ -11,7 +11,8 @@ Where we differ from the paper, and why:
 - Algorithm 1 takes the q-th quantile of all weights, masked ones too, which stays 0 as soon as q of them are masked: we
   take it of the surviving ones. It never trains the last mask, yet chooses among all: we train all n + 1.
 - "Reinitialize" is a rewind to the same first weights, embeddings too, for both tasks and for the mixed training, with
-  a fresh optimiser: a mask is a ticket only together with the weights it was found from.
+  a fresh optimiser: a mask is a ticket only together with the weights it was found from. (`rewind=False` starts
+  the mixed training, as the authors' code does, from weights of its own.)
 - A mask is worn in the forward pass, W itself is kept (sNET = sNET * mask, read literally, would destroy the other
   task's weights). A unit that a task has lost all inputs of is off for it, bias included.
 - A step of one task moves no weight outside its mask, moments and step counts included; a zero gradient is not enough,
@@ -72,6 +73,8 @@ class Sharing(Weighing):
     """Folder of a run whose tickets are trained anew, such as yesterday's; empty: find them."""
     round: int = 0
     """Round whose masks are trained; 0: of each task the best one by validation."""
+    rewind: bool = True
+    """Whether masks train with the weights they were found from, as tickets; the authors' code takes new ones."""
     shuffle: bool = False
     """Wear masks drawn at random, with as many weights of each layer as those of `masks`: what tickets must beat."""
 

@@ -143,6 +143,24 @@ def test_the_tickets_of_a_run_train_anew_in_another(finished, tmp_path):
         runs.train(settings(masks=str(tmp_path / "none")), None, world().dataset)
 
 
+@pytest.mark.parametrize("rewind", [True, False])
+def test_the_mixed_training_begins_with_the_first_weights_or_with_others(rewind, finished, tmp_path, monkeypatch):
+    folder, report = finished
+    began, fit = [], runs.fit
+
+    def watched(model, *rest):
+        began.append({name: x.clone() for name, x in model.state_dict().items()})
+        return fit(model, *rest)
+
+    monkeypatch.setattr(runs, "fit", watched)
+    got = runs.train(settings(masks=str(folder), rewind=rewind), tmp_path, world().dataset)
+    assert got["overlap"] == report["overlap"]  # the masks are the same
+    torch.manual_seed(0)
+    first, (start,) = MODELS["lt4rec"](settings().model, prepared().tables).state_dict(), began
+    weights = [name for name, x in first.items() if x.is_floating_point() and x.ndim == 2]
+    assert {torch.equal(start[name], first[name]) for name in weights} == {rewind}
+
+
 @pytest.mark.parametrize("round", [0, 2])
 def test_masks_at_random_train_from_the_tickets_of_another_run(finished, tmp_path, round):
     folder, report = finished

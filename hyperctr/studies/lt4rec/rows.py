@@ -101,6 +101,7 @@ def rows(bench: Bench, base: config.Run, values: list[str]) -> list[Row]:
     return [
         Row("popularity", "popularity"), *alone, hard, *(rival(TITLES[name], name) for name in ("esmm", "mmoe")), found,
         again(f"s-weight at {kept}", last), again(f"random masks at {kept}", last, "model.shuffle=true"),
+        again(f"fresh weights at {kept}", last, "model.rewind=false"),
         own("s-neuron", 'model.granularity="neuron"'), again("s-weight with joint steps", joint),
         *(again(f"s-weight-taskbalance with b = {b}", joint, f"model.b={b}") for b in values),
         again("s-weight-gradientconflict", joint, conflict), own("s-weight-multiview", f"model.extra={EXTRA}"),

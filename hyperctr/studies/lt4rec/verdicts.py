@@ -151,9 +151,14 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
         ask(f"{row} has an error at most {ERROR_BAND:.1%} above s-weight's", row, "s-weight", "cvr_mse", not_below,
             ERROR_BAND)  # fmt: skip
         ask(f"{row} costs at most {TUNED_BAND} of s-weight's AUC", row, "s-weight", "auc", not_below, TUNED_BAND)
-    for column, what in (("valid_auc", "AUC of clicks"), ("valid_cvr_mse", "error of conversions")):
-        ask(f"tickets beat as many weights drawn at random in each layer ({what} on validation rows)", last,
-            f"random masks at {facts['at']}", column, not_below, 0.0)  # fmt: skip
+    controls = {
+        "random masks": "as many weights drawn at random in each layer",
+        "fresh weights": "their masks on new weights",
+    }
+    for row, control in controls.items():
+        for column, what in (("valid_auc", "AUC of clicks"), ("valid_cvr_mse", "error of conversions")):
+            ask(f"tickets beat {control} ({what} on validation rows)", last, f"{row} at {facts['at']}", column,
+                not_below, 0.0)  # fmt: skip
     return found
 
 

@@ -105,8 +105,9 @@ def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
     names = [row.name for row in rows("lt4rec-table2")]
     assert names == [
         "popularity", "base_ctr", "base_cvr", "hard_sharing", "ESMM", "MMoE", "s-weight", "s-weight at 20 %",
-        "random masks at 20 %", "s-neuron", "s-weight with joint steps", "s-weight-taskbalance with b = 3",
-        "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet", "s-weight-tuning with b = 3",
+        "random masks at 20 %", "fresh weights at 20 %", "s-neuron", "s-weight with joint steps",
+        "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet",
+        "s-weight-tuning with b = 3",
     ]  # fmt: skip
     assert {name for name in lt4rec.published._TABLE2} <= {name.partition(" with b")[0] for name in names}
     assert not [name for name in names if "," in name]  # --rows separates them by commas
@@ -132,10 +133,15 @@ def test_what_each_row_changes_in_the_run(tmp_path):
     assert c["s-weight-biggernet"].hidden == (16, 12) and c["s-weight-multiview"].extra == 8
     assert (c["s-weight at 30 %"].round, c["s-weight at 30 %"].shuffle) == (2, False)
     assert (c["random masks at 30 %"].round, c["random masks at 30 %"].shuffle) == (2, True)
+    assert {name for name, x in c.items() if not getattr(x, "rewind", True)} == {"fresh weights at 30 %"}
     tuned = c["s-weight-tuning with b = 3"]
     assert (tuned.b, tuned.kappa, tuned.steps) == (3.0, 5.0, "joint")
     reuse = {name for name, x in c.items() if getattr(x, "masks", "")}
-    assert reuse == {name for name in c if name.startswith(("s-weight at", "s-weight with", "random", "s-weight-t", "s-weight-g"))}
+    assert reuse == {
+        name
+        for name in c
+        if name.startswith(("s-weight at", "s-weight with", "random", "fresh", "s-weight-t", "s-weight-g"))
+    }
     assert {c[name].masks for name in reuse} == {str(tmp_path / "runs" / "s-weight seed=4")}
 
 
@@ -143,8 +149,10 @@ def test_masks_that_are_given_go_to_all_rows_that_can_wear_them():
     found = rows("lt4rec-table2", model=SMALL | {"masks": "yesterday"})
     runs = {row.name: bench.run_of(base(model=SMALL | {"masks": "yesterday"}), row, 0, MODELS) for row in found}
     given = {name for name, run in runs.items() if getattr(run.model, "masks", "") == "yesterday"}
-    assert given == {"s-weight", "s-weight at 20 %", "random masks at 20 %", "s-weight with joint steps",
-                     "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-tuning with b = 3"}  # fmt: skip
+    assert given == {
+        "s-weight", "s-weight at 20 %", "random masks at 20 %", "fresh weights at 20 %", "s-weight with joint steps",
+        "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-tuning with b = 3",
+    }  # fmt: skip
     assert not any(row.tickets for row in found)
 
 
