@@ -1,13 +1,22 @@
-"""A small world of ids, and batches of it."""
+"""A small world of ids, batches of it, and models of it with random weights."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import LEVELS, Batch, History, Statistics, Tables
+from hyperctr.layers.embed import Table
+from hyperctr.models import MODELS
 
 USERS, ITEMS = 20, 30
+WIDE = {"dim": 4, "hidden": (12, 10)}
+SMALL = {
+    "lr": {}, "fm": {"dim": 4}, "dcn": {"depth": 2}, "xdeepfm": {"maps": (6, 5)}, "din": {"attention": (6,)},
+    "mian": {"heads": 3, "global_dim": 6, "hidden": (12, 8)}, "dupn": WIDE | {"state": 5},
+    **dict.fromkeys(("marn", "youtubenet", "dmf", "mmss", "naml"), WIDE),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -29,6 +38,37 @@ def rich(ids):
         user_fields={"age": codes(USERS, 3)}, user_sizes={"age": 3}, item_fields={"type": codes(ITEMS, 5)},
         item_sizes={"type": 5}, context_sizes={"tab": 2, "hour": 24},
     )  # fmt: skip
+
+
+@pytest.fixture
+def whole(rich):
+    """Fields, two modalities, titles, and statistics as of five snapshots."""
+    level = torch.randint(LEVELS + 1, (5, 31, 2), dtype=torch.uint8)
+    level[0] = level[:, 30] = LEVELS
+    titles = torch.randint(7, (31, 6)).int()
+    titles[[4, 9, 30]] = 6
+    return replace(
+        rich, modalities=dict(rich.modalities) | {"sound": torch.randn(30, 3)}, titles=titles, num_words=6, num_types=3,
+        present=dict(rich.present) | {"sound": torch.arange(30) % 4 > 0}, ages=torch.arange(LEVELS - 1), steps=50,
+        statistics=Statistics(("clicks", "recency"), torch.empty(0), torch.tensor([0, 1, 2, 3]), level),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def built():
+    """Make a small model in evaluation, every weight random; unknown numbers keep their zero."""
+
+    def made(name, tables, **sizes):
+        usual = {} if name in ("lr", "fm") else {"dim": 4, "hidden": (8, 6), "dropout": 0.0}
+        model = MODELS[name](MODELS[name].Config(**usual | SMALL.get(name, {}) | sizes), tables)
+        for p in model.parameters():
+            nn.init.normal_(p, std=0.4)
+        for module in model.modules():
+            if isinstance(module, Table):
+                nn.init.zeros_(module.weight[-1])
+        return model.eval()
+
+    return made
 
 
 @pytest.fixture
