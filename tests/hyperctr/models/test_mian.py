@@ -286,7 +286,7 @@ def test_what_is_unknown_is_zero(whole, make):
 def test_weights_start_as_a_normal_cut_at_two_deviations(whole):
     big = replace(whole, num_users=2000, seen_user=torch.ones(2000, dtype=torch.bool),
                   user_fields={"age": torch.zeros(2001, dtype=torch.long)})  # fmt: skip
-    model = MIAN(MIAN.Config(), big)
+    model = MIAN(MIAN.Config(std=0.02), big)
     for name, p in model.named_parameters():
         if p.ndim == 2 and p.numel() > 4000:
             values = p[:-1] if name == "embed.user.weight" else p
