@@ -16,19 +16,17 @@ DIR/
     report.md      the verdicts and every row's scores
 """
 
-import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
 from hyperctr import config, pool, report
-from hyperctr.data import synthetic
 from hyperctr.models import MODELS, WORN
 from hyperctr.studies import claims
 from hyperctr.studies.aqcl.published import GROUPS
@@ -54,7 +52,6 @@ CLAIMS = (
     Claim("AQCL is better than DIN over all rows", ("AQCL",), ("DIN",)),
 )  # fmt: skip
 
-log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
 Key = tuple[str, int]  # row, seed
 
@@ -68,22 +65,19 @@ def main(
 ) -> None:
     """Run what is missing of the rows, then print the verdicts."""
     cells = plan(seeds, scale, out)
-    failed = pool.run_missing({f"{row}, seed {seed}": cell for (row, seed), cell in cells.items()}, jobs, log.print)
+    failed = pool.run_missing(
+        {f"{row}, seed {seed}": cell for (row, seed), cell in cells.items()}, jobs, worlds.log.print
+    )
     rows = read(cells)
     report.put_csv(out / "results.csv", rows)
-    text = markdown(rows, failed)
-    report.put(out / "report.md", text)
-    print(text)
-    raise typer.Exit(1 if failed else 0)
+    worlds.leave(out, failed, "AQCL on planted newcomers", sections(rows), "AUC; of what DIN wears, AUC over DIN.")
 
 
 def plan(seeds: int, scale: float, out: Path) -> dict[Key, tuple[config.Run, Path]]:
     """Every run and its folder, seed by seed; makes the worlds."""
     cells = {}
     for seed in range(FIRST, FIRST + seeds):
-        world = out / "worlds" / f"coldstart-{scale:g}-{seed}"
-        if not world.exists():
-            synthetic.write("coldstart", world, seed, scale)
+        world = worlds.made("coldstart", out, seed, scale)
         for row, worn in ROWS.items():
             model = {"name": "popularity"} if row == "popularity" else DIN
             tables = {"data": {"history": 30, "path": str(world)}, "model": model, "evaluate": EVALUATE,
@@ -98,16 +92,14 @@ def read(cells: dict[Key, tuple[config.Run, Path]]) -> list[dict]:
     """A row of results.csv for every finished run; lean is what the non-active are ahead of the highly active."""
     rows = []
     for (row, seed), (_, folder) in cells.items():
-        if (folder / "report.json").exists():
-            got = json.loads((folder / "report.json").read_text())
-            scores = {name: got["test"][name] for name in (*GROUPS.values(), "auc_low", "auc_high")}
-            lean = scores[GROUPS["non-active"]] - scores[GROUPS["highly active"]]
-            about = {"valid_auc": got["valid"]["auc"], "seconds": got["seconds"]}
-            rows.append({"row": row, "seed": seed} | scores | {"lean": lean} | about)
+        if got := worlds.told(folder):
+            groups = {name: got["test"][name] for name in GROUPS.values()}
+            lean = groups[GROUPS["non-active"]] - groups[GROUPS["highly active"]]
+            rows.append({"row": row} | worlds.scores(got, seed) | groups | {"lean": lean})
     return rows
 
 
-def markdown(rows: list[dict], failed: list[str]) -> str:
+def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
     """The verdicts, then every row: means over seeds with their intervals, below DIN what is gained over it."""
     runs = {name: [r for r in rows if r["row"] == name] for name in ROWS}
     lines = [["claim", "here", "verdict"]]
@@ -123,10 +115,7 @@ def markdown(rows: list[dict], failed: list[str]) -> str:
                 report.signed(report.difference(some, over, column)) for column in GROUPS.values()
             ]  # fmt: skip
             table.append([name, str(len(some)), *texts, f"{statistics.fmean(r['seconds'] for r in some):.0f}"])
-    note = "± is the 95 % t interval over seeds; differences are paired by seed. AUC; of what DIN wears, AUC over DIN."
-    parts = ["# AQCL on planted newcomers", note, "## Verdicts", report.table(lines), "## Rows", report.table(table)]
-    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
-    return "\n\n".join(parts) + "\n"
+    return {"Verdicts": lines, "Rows": table}
 
 
 if __name__ == "__main__":

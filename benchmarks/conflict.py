@@ -18,7 +18,6 @@ DIR/
     report.md      the verdicts and every row's scores
 """
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -26,10 +25,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
 from hyperctr import config, pool, report
 from hyperctr.data import synthetic
 from hyperctr.data.split import split
@@ -54,7 +53,6 @@ ROWS = {  # what each row's model is
 WORLDS = {"conflict": list(ROWS), "agree": ["s-weight"]}
 SCORES = ("auc", "cvr_mse", "valid_auc", "valid_cvr_mse", "jaccard", "ratio", "floor", "seconds")
 
-log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
 Key = tuple[str, str, int]  # world, row, seed
 
@@ -70,13 +68,11 @@ def main(
     cells, failed = plan(seeds, SCALE * scale, out), []
     for later in (False, True):  # masks drawn at random need to know how many weights the tickets have
         wave = {name_of(key): cell for key, cell in cells.items() if (key[1] == "random masks") == later}
-        failed += pool.run_missing(wave, jobs, log.print)
+        failed += pool.run_missing(wave, jobs, worlds.log.print)
     rows = read(cells, SCALE * scale)
     report.put_csv(out / "results.csv", rows)
-    text = markdown(rows, failed)
-    report.put(out / "report.md", text)
-    print(text)
-    raise typer.Exit(1 if failed else 0)
+    note = "A difference is above 0 where the claim holds."
+    worlds.leave(out, failed, "Two tasks on planted worlds", sections(rows), note)
 
 
 def name_of(key: Key) -> str:
@@ -88,9 +84,7 @@ def plan(seeds: int, scale: float, out: Path) -> dict[Key, tuple[config.Run, Pat
     cells = {}
     for seed in range(FIRST, FIRST + seeds):
         for preset, rows in WORLDS.items():
-            world = out / "worlds" / f"{preset}-{scale:g}-{seed}"
-            if not world.exists():
-                synthetic.write(preset, world, seed, scale)
+            world = worlds.made(preset, out, seed, scale)
             for row in rows:
                 model = ROWS[row] | {"dim": 8, "hidden": HIDDEN}
                 if model.get("shuffle"):
@@ -104,17 +98,16 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
     """A row of results.csv for every finished run; floor is the error of the true conversions."""
     floors, rows = {}, []
     for (preset, row, seed), (_, folder) in cells.items():
-        if not (folder / "report.json").exists():
+        if not (got := worlds.told(folder)):
             continue
         if (preset, seed) not in floors:
             world = synthetic.planted(preset, seed, scale)
             floors[preset, seed] = world.floor(split(world.dataset.interactions).test)
-        got = json.loads((folder / "report.json").read_text())
         masks = got["overlap"][-1] if "overlap" in got else {}
         rows.append(
-            {"world": preset, "row": row, "seed": seed, "auc": got["test"]["auc"], "cvr_mse": got["test"]["cvr_mse"],
-             "valid_auc": got["valid"]["auc"], "valid_cvr_mse": got["valid"]["cvr_mse"], "floor": floors[preset, seed],
-             "seconds": got["seconds"]} | {name: masks.get(name, math.nan) for name in ("jaccard", "ratio")}
+            {"world": preset, "row": row} | worlds.scores(got, seed)
+            | {"cvr_mse": got["test"]["cvr_mse"], "valid_cvr_mse": got["valid"]["cvr_mse"]}
+            | {"floor": floors[preset, seed]} | {name: masks.get(name, math.nan) for name in ("jaccard", "ratio")}
         )  # fmt: skip
     return rows
 
@@ -142,18 +135,14 @@ def gain(rows: list[dict], one: tuple[str, str], other: tuple[str, str], column:
     return Score(*paired_interval([a[s] for s in seeds], [b[s] for s in seeds]), len(seeds)) if seeds else None
 
 
-def markdown(rows: list[dict], failed: list[str]) -> str:
+def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
     """The verdicts, then every row: means over seeds with their intervals."""
     lines = [["claim", "here", "verdict"], *([text, here, f"**{verdict}**"] for text, here, verdict in claims(rows))]
     table = [["world", "row", "n", *SCORES]]
     for key in dict.fromkeys((r["world"], r["row"]) for r in rows):
         some = [r for r in rows if (r["world"], r["row"]) == key]
         table.append([*key, str(len(some)), *(summary([r[name] for r in some], report.plain) for name in SCORES)])
-    parts = ["# Two tasks on planted worlds",
-             "± is the 95 % t interval over seeds; differences are paired by seed, and above 0 where the claim holds.",
-             "## Verdicts", report.table(lines), "## Rows", report.table(table)]  # fmt: skip
-    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
-    return "\n\n".join(parts) + "\n"
+    return {"Verdicts": lines, "Rows": table}
 
 
 def summary(values: list[float], say: Callable[[Score], str]) -> str:

@@ -27,10 +27,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
 from hyperctr import config, figures, modalities, pool, report, runs
 from hyperctr.data import synthetic
 from hyperctr.evaluation import score
@@ -150,7 +150,6 @@ STUDIES = {
     "figure6": Study("the adversarial loss rises while training goes on", ("MARN",), least("rise", "MARN", 0.0)),
 }  # fmt: skip
 
-log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
 
 
@@ -168,16 +167,14 @@ def main(
     if not chosen:
         raise typer.BadParameter(f"no claim is called {claims!r}; there are {'; '.join(STUDIES)}")
     cells = plan({"popularity", *(row for study in chosen.values() for row in study.rows)}, seeds, scale, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
-        if (folder / "report.json").exists():
+        if worlds.told(folder):
             found.setdefault(row, []).append(measured(folder, seed))
     draw(cells, out)
-    text = markdown(chosen, found, failed)
-    report.put(out / "report.md", text)
-    print(text)
-    raise typer.Exit(1 if failed else 0)
+    nearest = f"Recall is the mean over the nearest {', '.join(map(str, NEAREST))} of the unseen items."
+    worlds.leave(out, failed, "MARN on planted categories", sections(chosen, found), nearest)
 
 
 Key = tuple[str, int]  # row, seed
@@ -191,9 +188,7 @@ def plan(rows: set[str], seeds: int, scale: float, out: Path) -> dict[Key, tuple
     """Every run of the rows; makes the worlds."""
     cells = {}
     for seed in range(seeds):
-        world = out / "worlds" / f"categories-{scale:g}-{seed}"
-        if not world.exists():
-            synthetic.write("categories", world, seed, scale)
+        world = worlds.made("categories", out, seed, scale)
         for row, (model, sets) in ROWS.items():
             if row in rows:
                 own = {"name": model} | {key: SIZES[key] for key in SIZES if model not in WITHOUT[key]}
@@ -206,12 +201,10 @@ def plan(rows: set[str], seeds: int, scale: float, out: Path) -> dict[Key, tuple
 
 def measured(folder: Path, seed: int) -> dict:
     """What is asked of a run: its scores, and of a MARN what its parts tell; kept beside the run."""
-    kept, told = folder / "measures.json", json.loads((folder / "report.json").read_text())
+    kept, told = folder / "measures.json", worlds.told(folder)
     if not kept.exists():
         report.put(kept, json.dumps(measures(runs.open_run(folder), folder) if told["model"] == "marn" else {}))
-    scores = {name: told["test"][name] for name in ("auc", "auc_low", "auc_high")}
-    about = {"seed": seed, "seconds": told["seconds"], "valid_auc": told["valid"]["auc"]}
-    return about | scores | {"cold": told["test"]["cold_item_auc"]} | json.loads(kept.read_text())
+    return worlds.scores(told, seed) | {"cold": told["test"]["cold_item_auc"]} | json.loads(kept.read_text())
 
 
 def measures(opened: runs.Opened, folder: Path) -> dict:
@@ -243,13 +236,13 @@ def heat(opened: runs.Opened) -> modalities.Attention:
 def draw(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> None:
     """Figures 4 and 5 of MARN's first seed."""
     folder = cells["MARN", 0][1] if ("MARN", 0) in cells else None
-    if folder is not None and (folder / "report.json").exists():
+    if folder is not None and worlds.told(folder):
         opened = runs.open_run(folder)
         figures.save(heat(opened).draw(), out / "attention.png")
         figures.save(modalities.space(opened.model).draw(("visual", "textual")), out / "space.png")
 
 
-def markdown(chosen: dict[str, Study], found: Results, failed: list[str]) -> str:
+def sections(chosen: dict[str, Study], found: Results) -> dict[str, list[list[str]]]:
     """The verdicts, then every row: means over seeds with their intervals."""
     lines = [["", "claim", "here", "verdict"]]
     for name, study in chosen.items():
@@ -257,19 +250,9 @@ def markdown(chosen: dict[str, Study], found: Results, failed: list[str]) -> str
         lines.append([name, study.text, here, f"**{verdict}**"])
     table = [["row", "n", "test AUC", "AUC, unseen items", "recall of them", "probe s", "probe c", "seconds"]]
     for row in (row for row in ROWS if row in found):
-        texts = [mean(found[row], name) for name in ("cold", "recall", "probe s", "probe c", "seconds")]
+        texts = [worlds.mean(found[row], name) for name in ("cold", "recall", "probe s", "probe c", "seconds")]
         table.append([row, str(len(found[row])), report.plain(report.score(found[row])), *texts])
-    marks = "± is the 95 % t interval over seeds; differences are paired by seed."
-    marks += f" Recall is the mean over the nearest {', '.join(map(str, NEAREST))} of the unseen items."
-    parts = ["# MARN on planted categories", marks, "## Verdicts", report.table(lines)]
-    parts += ["## Rows", report.table(table)]
-    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
-    return "\n\n".join(parts) + "\n"
-
-
-def mean(given: list[dict], name: str) -> str:
-    values = [run[name] for run in given if not math.isnan(run.get(name, math.nan))]
-    return f"{np.mean(values):.3f}" if values else ""
+    return {"Verdicts": lines, "Rows": table}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ DIR/
 """
 
 import json
-import math
 import statistics
 import sys
 import time
@@ -35,11 +34,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from rich.console import Console
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
 from hyperctr import attention, config, figures, memory, pool, report, runs
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.clock import times_in_turn
@@ -52,7 +51,6 @@ from hyperctr.serving.factored import Factored
 from hyperctr.studies import claims
 from hyperctr.studies.claims import Claim
 
-log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
 
 # --- what a step and a request cost ----------------------------------------------------------------------------------
@@ -205,7 +203,7 @@ def speed(
     if out is not None:
         report.put(out, text + "\n")
     if not reached:
-        log.print("[red]a bar was missed[/red]")
+        worlds.log.print("[red]a bar was missed[/red]")
         raise typer.Exit(1)
 
 
@@ -277,16 +275,13 @@ def planted(
 ) -> None:
     """Run what is missing, then print the verdicts and write the figures."""
     cells = plan(seeds, scale, epochs, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
-        if (folder / "report.json").exists():
+        if worlds.told(folder):
             found.setdefault(row, []).append(measured(folder, seed))
     told = draw(cells["MIAN", 0][1], out)
-    text = markdown(found, told, failed)
-    report.put(out / "report.md", text)
-    print(text)
-    raise typer.Exit(1 if failed else 0)
+    worlds.leave(out, failed, "MIAN on planted fields", sections(found, told))
 
 
 Key = tuple[str, int]  # row, seed
@@ -300,9 +295,7 @@ def plan(seeds: int, scale: float, epochs: int, out: Path) -> dict[Key, tuple[co
     """Every run, seed by seed; makes the worlds."""
     cells = {}
     for seed in range(seeds):
-        world = out / "worlds" / f"fields-{scale:g}-{seed}"
-        if not world.exists():
-            synthetic.write("fields", world, seed, scale)
+        world = worlds.made("fields", out, seed, scale)
         for row, sets in ROWS.items():
             given = BASE | {"data": BASE["data"] | {"path": str(world)},
                             "train": BASE["train"] | {"seed": seed, "epochs": epochs}}  # fmt: skip
@@ -313,7 +306,7 @@ def plan(seeds: int, scale: float, epochs: int, out: Path) -> dict[Key, tuple[co
 
 def measured(folder: Path, seed: int) -> dict:
     """Scores of a run, and its AUC among the categories that ask for each thing; kept beside the run."""
-    kept, told = folder / "measures.json", json.loads((folder / "report.json").read_text())
+    kept = folder / "measures.json"
     if not kept.exists():
         opened = runs.open_run(folder)
         scored = score(opened.model, opened.prepared.evaluation_batches("test"))
@@ -321,14 +314,12 @@ def measured(folder: Path, seed: int) -> dict:
         kind = synthetic.planted("fields", 0, 0.03).asked[category]
         own = {name: auc(scored["label"][kind == k], scored["logit"][kind == k]) for k, name in enumerate(KINDS)}
         report.put(kept, json.dumps(own))
-    scores = {name: told["test"][name] for name in ("auc", "auc_low", "auc_high")}
-    about = {"seed": seed, "seconds": told["seconds"], "valid_auc": told["valid"]["auc"]}
-    return about | scores | json.loads(kept.read_text())
+    return worlds.scores(worlds.told(folder), seed) | json.loads(kept.read_text())
 
 
 def draw(folder: Path, out: Path) -> str:
     """Figure 6 and a case of a run; gives the rank correlations of weights and effects as a table."""
-    if not (folder / "report.json").exists():
+    if not worlds.told(folder):
         return ""
     opened = runs.open_run(folder)
     shown = attention.read(opened, attention.cases(opened))
@@ -338,7 +329,7 @@ def draw(folder: Path, out: Path) -> str:
     return report.table([["group", "cases", "rank correlation"], *([g, str(n), f"{c:.2f}"] for g, n, c in lines)])
 
 
-def markdown(found: Results, told: str, failed: list[str]) -> str:
+def sections(found: Results, told: str) -> dict[str, list[list[str]] | str]:
     """The verdicts, then every row: means over seeds with their intervals."""
     lines = [["", "claim", "here", "verdict"]]
     for name, (text, judge) in CLAIMS.items():
@@ -346,18 +337,9 @@ def markdown(found: Results, told: str, failed: list[str]) -> str:
         lines.append([name, text, here, f"**{verdict}**"])
     table = [["row", "n", "test AUC", *(f"AUC, {kind}" for kind in KINDS), "seconds"]]
     for row in (row for row in ROWS if row in found):
-        texts = [mean(found[row], name) for name in (*KINDS, "seconds")]
+        texts = [worlds.mean(found[row], name) for name in (*KINDS, "seconds")]
         table.append([row, str(len(found[row])), report.plain(report.score(found[row])), *texts])
-    parts = ["# MIAN on planted fields", "± is the 95 % t interval over seeds; differences are paired by seed."]
-    parts += ["## Verdicts", report.table(lines), "## Rows", report.table(table)]
-    parts += ["## Weights and effects, first seed, 500 test rows", told] if told else []
-    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
-    return "\n\n".join(parts) + "\n"
-
-
-def mean(given: list[dict], name: str) -> str:
-    values = [run[name] for run in given if not math.isnan(run.get(name, math.nan))]
-    return f"{np.mean(values):.3f}" if values else ""
+    return {"Verdicts": lines, "Rows": table, "Weights and effects, first seed, 500 test rows": told}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ DIR/
     report.md      the verdicts and every row's scores
 """
 
-import json
 import math
 import statistics
 import sys
@@ -23,10 +22,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
 from hyperctr import config, pool, report
 from hyperctr.data import synthetic
 from hyperctr.data.split import split
@@ -96,7 +95,6 @@ STUDIES = {
     ),
 }  # fmt: skip
 
-log = Console(stderr=True, soft_wrap=True)
 app = typer.Typer(add_completion=False)
 
 
@@ -113,13 +111,10 @@ def main(
     if unknown := [name for name in asked if name not in STUDIES]:
         raise typer.BadParameter(f"unknown claim {unknown[0]!r}; there are {', '.join(STUDIES)}")
     cells = plan([STUDIES[name] for name in asked], seeds, scale, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, log.print)
+    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     rows = read(cells, scale)
     report.put_csv(out / "results.csv", rows)
-    text = markdown([STUDIES[name] for name in asked], rows, failed)
-    report.put(out / "report.md", text)
-    print(text)
-    raise typer.Exit(1 if failed else 0)
+    worlds.leave(out, failed, "Planted worlds", sections([STUDIES[name] for name in asked], rows))
 
 
 Key = tuple[str, str, int]  # preset, row, seed
@@ -134,9 +129,7 @@ def plan(studies: list[Study], seeds: int, scale: float, out: Path) -> dict[Key,
     cells = {}
     for seed in range(seeds):
         for study in studies:
-            world = out / "worlds" / f"{study.preset}-{scale * study.scale:g}-{seed}"
-            if not world.exists():
-                synthetic.write(study.preset, world, seed, scale * study.scale)
+            world = worlds.made(study.preset, out, seed, scale * study.scale)
             for row, changes in {"popularity": None, **study.rows}.items():
                 tables = POPULARITY if changes is None else study.base
                 own = {"data": {**tables.get("data", {}), "path": str(world)},
@@ -153,17 +146,14 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
         world = synthetic.planted(preset, seed, size[preset])
         parts = split(world.dataset.interactions)
         known[preset, seed] = world.learnable(parts.train, parts.test), world.ceiling(parts.test)
-    found = {key: json.loads((folder / "report.json").read_text()) for key, (_, folder) in cells.items()
-             if (folder / "report.json").exists()}  # fmt: skip
+    found = {key: got for key, (_, folder) in cells.items() if (got := worlds.told(folder))}
     rows = []
     for (preset, row, seed), got in found.items():
         floor = found.get((preset, "popularity", seed), {"test": {"auc": math.nan}})["test"]["auc"]
         learnable, ceiling = known[preset, seed]
         way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else math.nan
         rows.append(
-            {"preset": preset, "row": row, "seed": seed}
-            | {name: got["test"][name] for name in ("auc", "auc_low", "auc_high")}
-            | {"valid_auc": got["valid"]["auc"], "best_epoch": got["best_epoch"], "seconds": got["seconds"]}
+            {"preset": preset, "row": row, "best_epoch": got["best_epoch"]} | worlds.scores(got, seed)
             | {"popularity": floor, "learnable": learnable, "ceiling": ceiling, "way": way}
         )  # fmt: skip
     return rows
@@ -197,7 +187,7 @@ def learned(rows: list[dict]) -> tuple[str, str]:
     return f"least: {least} {report.signed(compared[least])}", f"**{report.judged(list(gains.values()))}**"
 
 
-def markdown(studies: list[Study], rows: list[dict], failed: list[str]) -> str:
+def sections(studies: list[Study], rows: list[dict]) -> dict[str, list[list[str]]]:
     """The verdicts, then every row: means over seeds with their intervals."""
     lines = [["world", "claim", "here", "verdict"]]
     for study in studies:
@@ -215,10 +205,7 @@ def markdown(studies: list[Study], rows: list[dict], failed: list[str]) -> str:
         for name in ("learnable", "ceiling") if runs else ():
             mean = statistics.fmean(r[name] for r in runs)
             table.append([preset, f"({name})", str(len(runs)), f"{mean:.4f}", "", ""])
-    parts = ["# Planted worlds", "± is the 95 % t interval over seeds; differences are paired by seed.",
-             "## Verdicts", report.table(lines), "## Rows", report.table(table)]  # fmt: skip
-    parts += ["## Runs that failed", "\n".join(f"- {line}" for line in failed)] if failed else []
-    return "\n\n".join(parts) + "\n"
+    return {"Verdicts": lines, "Rows": table}
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class Config:
     """Widths of the network on top."""
     std: float = 0.1
     """Of every weight at the start, a normal cut at two of it. The paper's 0.02 lets so little through so many layers
-    that on KuaiRand-Pure the biases wander, all units on top are off within 150 steps, and nothing is ever learned."""
+    that on KuaiRand-Pure the biases wander, all units on top are off within 150 steps and nothing is learned; an epoch
+    of ML-1M ends at a validation AUC of .869 with it and at .887 with 0.1."""
     dropout: float = 0.2
     """Share of activations dropped behind self-attention, feed-forward network and each layer on top."""
     l2_embedding: float = 1e-3

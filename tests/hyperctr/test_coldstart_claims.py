@@ -33,9 +33,8 @@ def rows(coldstart, gains):
 
 
 def verdicts(coldstart, gains):
-    text = coldstart.markdown(rows(coldstart, gains), [])
-    lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "**" in line]
-    return {claim: verdict.strip("*") for _, claim, _, verdict, _ in lines}
+    _, *lines = coldstart.sections(rows(coldstart, gains))["Verdicts"]
+    return {claim: verdict.strip("*") for claim, _, verdict in lines}
 
 
 def test_what_the_paper_says_is_reproduced_where_it_holds(coldstart):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from hyperctr.data import synthetic
 
@@ -107,9 +108,14 @@ def test_a_run_is_measured_once_and_read_again(marn, tmp_path):
     assert marn.measured(folder, 7)["recovered"] == 0.25
 
 
-def test_the_report_names_every_claim_and_row(marn):
+def test_the_report_names_every_claim_and_row(marn, tmp_path, capsys):
     found = {name: [row(s, 0.7, seconds=3.0, cold=0.6) for s in range(3)] for name in ("CONC", "MAF")}
-    text = marn.markdown({"fusion": marn.STUDIES["fusion"]}, found, ["MARN, seed 0: broken"])
+    shown = marn.sections({"fusion": marn.STUDIES["fusion"]}, found)
+    with pytest.raises(typer.Exit) as ended:
+        marn.worlds.leave(tmp_path, ["MARN, seed 0: broken"], "MARN", shown | {"Nothing": ""}, "More.")
+    text = (tmp_path / "report.md").read_text()
+    assert ended.value.exit_code == 1 and text in capsys.readouterr().out and "Nothing" not in text
+    assert text.startswith("# MARN\n\n± is") and "seed. More.\n\n## Verdicts" in text
     assert "attention (MAF) is better than the sum (CONC) by .005" in text and "**contradicted**" in text
     lines = [line for line in text.splitlines() if line.startswith(("| CONC", "| MAF"))]
     assert len(lines) == 2 and all("0.600" in line for line in lines)

@@ -90,6 +90,8 @@ def test_a_ratio_is_of_what_ran_side_by_side(mian):
 
 def test_the_report_names_every_claim_and_row(mian):
     found = {name: [row(s, 0.7, seconds=3.0, user=0.6, context=0.5) for s in range(3)] for name in ("MIAN", "w/o GIM")}
-    text = mian.markdown(found, "told", ["MIAN, seed 0: broken"])
-    assert all(claim in text for claim, _ in mian.CLAIMS.values()) and "**contradicted**" in text
-    assert "MIAN, seed 0: broken" in text and "| w/o GIM" in text and "0.600" in text
+    shown = mian.sections(found, "told")
+    assert [claim for _, claim, _, _ in shown["Verdicts"][1:]] == [claim for claim, _ in mian.CLAIMS.values()]
+    assert "**contradicted**" in [verdict for *_, verdict in shown["Verdicts"]]
+    assert [line[0] for line in shown["Rows"]] == ["row", "MIAN", "w/o GIM"] and "0.600" in shown["Rows"][1]
+    assert "told" in shown.values()
