@@ -18,8 +18,8 @@ Where we differ from the paper, and why:
   click whose vector is zero, and so is an unknown field.
 - "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows: on whole tables it would wipe
   out rare ids, and on matrices (`l2_dense`) it keeps small data from being learned. `train.l2` comes on top.
-- The last bias starts at the log-odds of a click, not at zero: the first steps learn how rare clicks are and nothing
-  else, and would switch off some of the few units on top for good.
+- The last bias starts at the log-odds of a click, and those of the layers on top at 0.1, not at zero: the first steps
+  find no signal yet, their biases wander, and would switch off some or all of the few units for good.
 - Heads must divide an item's width; where they do not, one map, shared by candidate and clicks, widens both.
 - Numbers (Eq. 2) are read in classes, as all fields here. A modality is one more part of an item's vector.
 """
@@ -287,6 +287,8 @@ class MIAN(nn.Module):
         self.out = nn.Linear(config.hidden[-1], 1)
         self.hidden_dim = config.hidden[-1]
         _truncated(self, config.std)
+        for layer in (m for m in self.top.modules() if isinstance(m, nn.Linear)):
+            nn.init.constant_(layer.bias, 0.1)
         if 0 < tables.click_rate < 1:
             nn.init.constant_(self.out.bias, math.log(tables.click_rate / (1 - tables.click_rate)))
 
@@ -376,7 +378,7 @@ def latest(past: History, most: int) -> History:
 
 
 def _truncated(model: nn.Module, std: float) -> None:
-    """Start as the paper does: matrices normal, cut at two deviations, biases zero, unknown rows zero."""
+    """Start as the paper does: matrices normal, cut at two deviations, other biases zero, unknown rows zero."""
     for p in model.parameters():
         if p.ndim == 2:
             nn.init.trunc_normal_(p, std=std, a=-2 * std, b=2 * std)

@@ -153,6 +153,8 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
             continue
         got, here = json.loads(path.read_text()), {"row": row.name, "seed": seed}
         masks += [here | layer for layer in got["overlap"]]
+        if row.tickets and ("model.shuffle=true" not in row.sets or any("model.round=" in x for x in row.sets)):
+            continue  # the rounds are those of the run whose masks it wears
         for task, ticket in got["tickets"].items():
             rounds += [here | {"task": task} | each | {"best": each["round"] == ticket["best"]}
                        for each in ticket["rounds"]]  # fmt: skip
