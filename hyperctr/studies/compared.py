@@ -53,6 +53,8 @@ def check(bench: Bench, base: config.Run, model: str) -> None:
 def measure(cells: Mapping[str, str], out: Path, of: Callable[[Opened, Path], dict]) -> None:
     """Measure the runs of a bench that have ended, and gather it in measures.json: {row: [of each run]}.
 
+    What was measured of runs whose folders are gone stays.
+
     Args:
         cells: row by the name of its run.
         out: the bench's folder.
@@ -60,7 +62,9 @@ def measure(cells: Mapping[str, str], out: Path, of: Callable[[Opened, Path], di
     """
     from hyperctr import runs
 
-    found: dict[str, list] = {}
+    path = out / "measures.json"
+    held = json.loads(path.read_text()) if path.exists() else {}
+    found = {row: {each["seed"]: each for each in some} for row, some in held.items()}
     for cell, row in cells.items():
         folder = out / "runs" / cell
         kept = folder / "measures.json"
@@ -69,8 +73,9 @@ def measure(cells: Mapping[str, str], out: Path, of: Callable[[Opened, Path], di
         if not kept.exists():
             opened = runs.open_run(folder)
             report.put(kept, json.dumps({"seed": opened.prepared.run.train.seed} | of(opened, folder)))
-        found.setdefault(row, []).append(json.loads(kept.read_text()))
-    report.put(out / "measures.json", json.dumps(found))
+        each = json.loads(kept.read_text())
+        found.setdefault(row, {})[each["seed"]] = each
+    report.put(path, json.dumps({row: [some[seed] for seed in sorted(some)] for row, some in found.items()}))
 
 
 def measured(facts: Mapping, out: Path) -> Measured:

@@ -46,7 +46,9 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV file with a header."""
+    """The lines of a CSV file with a header; [] where there is none."""
+    if not path.exists():
+        return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -101,15 +101,21 @@ def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> 
 
 
 def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bool) -> None:
-    """Gather the histories of HyperCTR's runs in curve.csv, a line a validation; `anew` where a run is new."""
+    """Gather the histories of HyperCTR's runs in curve.csv, a line a validation; `anew` where a run is new.
+
+    Those of runs whose folders are gone stay.
+    """
     if bench.name != "curve":
         return
-    lines = ["seed,epoch,loss,valid_auc"]
+    path, found = out / "curve.csv", []
+    held = files.read_csv(path)
     for cell, (row, seed) in cells.items():
-        path = out / "runs" / cell / "history.csv"
-        if row.model == MODEL and path.exists():
-            lines += [f"{seed},{p['epoch']},{p['loss']},{p['valid_auc']}" for p in files.read_csv(path)]
-    report.put(out / "curve.csv", "\n".join(lines) + "\n")
+        history = out / "runs" / cell / "history.csv"
+        if row.model == MODEL and history.exists():
+            held = [line for line in held if line["seed"] != str(seed)]
+            found += [{"seed": seed} | {name: p[name] for name in ("epoch", "loss", "valid_auc")}
+                      for p in files.read_csv(history)]  # fmt: skip
+    report.put_csv(path, [*held, *found])
 
 
 def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:

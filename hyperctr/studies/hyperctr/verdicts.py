@@ -215,7 +215,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         marks = f"{len(facts['seeds'])} repeats, {facts['cores']} cores"
     elif bench == "curve":
         curves: dict[int, list] = {}
-        for line in files.read_csv(out / "curve.csv") if (out / "curve.csv").exists() else ():
+        for line in files.read_csv(out / "curve.csv"):
             point = tuple(float(line[name]) for name in ("epoch", "loss", "valid_auc"))
             curves.setdefault(int(line["seed"]), []).append(point)
         if not curves:

@@ -19,7 +19,7 @@ from hyperctr import config, metrics, report
 from hyperctr.data.folder import Dataset
 from hyperctr.evaluation import score
 from hyperctr.layers.tasks import TASKS
-from hyperctr.studies import compared
+from hyperctr.studies import compared, files
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 MODEL = "lt4rec"
@@ -145,21 +145,27 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
 
 
 def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
-    """Write masks.csv, how the tasks share each layer, and rounds.csv, the score of every mask: a line each."""
-    masks, rounds = [], []
+    """Write masks.csv, how the tasks share each layer, and rounds.csv, the score of every mask: a line each.
+
+    What was told of runs whose folders are gone stays.
+    """
+    masks, rounds, read = [], [], set()
     for cell, (row, seed) in cells.items():
         path = out / "runs" / cell / "report.json"
         if row.model != MODEL or not path.exists():
             continue
         got, here = json.loads(path.read_text()), {"row": row.name, "seed": seed}
+        read.add((row.name, str(seed)))
         masks += [here | layer for layer in got["overlap"]]
         if row.tickets and ("model.shuffle=true" not in row.sets or any("model.round=" in x for x in row.sets)):
             continue  # the rounds are those of the run whose masks it wears
         for task, ticket in got["tickets"].items():
             rounds += [here | {"task": task} | each | {"best": each["round"] == ticket["best"]}
                        for each in ticket["rounds"]]  # fmt: skip
-    report.put_csv(out / "masks.csv", masks)
-    report.put_csv(out / "rounds.csv", rounds)
+    for name, lines in (("masks", masks), ("rounds", rounds)):
+        path = out / f"{name}.csv"
+        held = (line for line in files.read_csv(path) if (line["row"], line["seed"]) not in read)
+        report.put_csv(path, [*held, *lines])
 
 
 def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:

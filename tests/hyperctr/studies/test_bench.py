@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -441,6 +442,9 @@ def test_curve_is_kept_beside_its_runs(world, tmp_path, trainer):
         "seed,epoch,loss,valid_auc", "0,0.5,0.7,0.6", "0,1.0,0.6,0.65", "1,0.5,0.7,0.6", "1,1.0,0.6,0.65",
     ]  # fmt: skip
     assert (tmp_path / "curve.png").exists()
+    shutil.rmtree(tmp_path / "runs")
+    run("curve", world, tmp_path, seeds=3)
+    assert (tmp_path / "curve.csv").read_text().splitlines() == [*lines, "2,0.5,0.7,0.6", "2,1.0,0.6,0.65"]
 
 
 def test_report_draws_again_without_training(world, tmp_path, trainer, hyperctr):

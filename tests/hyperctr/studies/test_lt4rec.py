@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,9 @@ def world(tmp_path_factory):
     return synthetic.write("conflict", tmp_path_factory.mktemp("world") / "conflict", scale=0.03)
 
 
-def run(name, where, out, values=(), seeds=3, **tables):
-    said = []
-    found = bench.run(name, base(where, **tables), [*values], seeds, out, 1, None, lambda *doing: None, said.append)
+def run(name, where, out, values=(), seeds=3, only=(), **tables):
+    said, quiet = [], lambda *doing: None
+    found = bench.run(name, base(where, **tables), [*values], seeds, out, 1, None, quiet, said.append, only=only)
     return found, said
 
 
@@ -268,6 +269,21 @@ def test_what_failed_runs_again_and_what_is_done_does_not(trainer, tmp_path, wor
     assert trainer.done == ["s-weight seed=0"]  # where the tickets lie is no other setting
     with pytest.raises(ValueError, match="holds the bench lt4rec-fig4 over another base run"):
         run("lt4rec-fig4", world, moved, seeds=1, model=SMALL | {"keep": 0.3})
+
+
+def test_rounds_are_told_of_the_runs_that_went_through_them(trainer, tmp_path, world):
+    found, _ = run("lt4rec-table2", world, tmp_path, only=["s-neuron", "random masks at 20 %"])
+    assert {r["row"] for r in found["rounds"]} == {"s-weight", "s-neuron"}  # those with masks of another run wear them
+
+
+def test_a_later_call_for_other_rows_loses_no_masks(trainer, tmp_path, world):
+    run("lt4rec-table2", world, tmp_path, only=["s-weight"])
+    before = (tmp_path / "masks.csv").read_text(), (tmp_path / "rounds.csv").read_text()
+    shutil.rmtree(tmp_path / "runs")
+    run("lt4rec-table2", world, tmp_path, only=["ESMM"])
+    assert before == ((tmp_path / "masks.csv").read_text(), (tmp_path / "rounds.csv").read_text())
+    found, _ = run("lt4rec-table2", world, tmp_path, only=["s-neuron"])
+    assert {m["row"] for m in found["masks"]} == {"s-weight"} and {r["n"] for r in found["rounds"]} == {3}
 
 
 def test_figure_4_is_told_by_round_and_compared_with_random_masks(trainer, tmp_path, world):

@@ -1,6 +1,7 @@
 """MIAN's studies: which runs they are, the paper's numbers, when a claim counts as reproduced, and real ones."""
 
 import json
+import shutil
 
 import pytest
 
@@ -304,6 +305,10 @@ def test_a_run_is_measured_once(world, tmp_path, stand_in, monkeypatch):
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     facts = {"rows": [["MIAN", "mian"]], "seeds": [5]}
     assert compared.measured(facts, tmp_path) == {"MIAN": []}  # of another seed
+    before = (tmp_path / "measures.json").read_text()
+    shutil.rmtree(tmp_path / "runs")
+    run("mian-fig6", world, tmp_path, seeds=1, **TINY)
+    assert (tmp_path / "measures.json").read_text() == before  # it stays when the runs are gone
 
 
 def test_the_command_studies_mian_from_nothing_but_data(world, tmp_path, stand_in, hyperctr):
