@@ -9,7 +9,8 @@ were looked at when the settings below were chosen. Verdicts are drawn from the 
 by seed: reproduced, inconclusive or contradicted. Called again, only what is missing runs.
 
 Tickets train on a batch of either task in turn, conversions over and over; "every weight" takes the same steps with
-nothing pruned, and so tells what the masks alone are worth.
+nothing pruned, and so tells what the masks alone are worth. "clicks twice" are two tickets of the same task, the second
+from as many rows as there are conversions: what chance leaves of the overlap of identical tasks.
 
 DIR/
     worlds/        a folder a world
@@ -18,20 +19,27 @@ DIR/
     report.md      the verdicts and every row's scores
 """
 
+import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import torch
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import config, pool, report
+from hyperctr import config, lottery, pool, report, runs
+from hyperctr.batch import Batch
 from hyperctr.data import synthetic
 from hyperctr.data.split import split
+from hyperctr.evaluation import quality, score
+from hyperctr.layers.tasks import TASKS
 from hyperctr.metrics import mean_interval, paired_interval
 from hyperctr.models import MODELS
 from hyperctr.report import Score
@@ -69,7 +77,7 @@ def main(
     for later in (False, True):  # masks drawn at random need to know how many weights the tickets have
         wave = {name_of(key): cell for key, cell in cells.items() if (key[1] == "random masks") == later}
         failed += pool.run_missing(wave, jobs, worlds.log.print)
-    rows = read(cells, SCALE * scale)
+    rows = read(cells, SCALE * scale) + twice_all(cells, out)
     report.put_csv(out / "results.csv", rows)
     note = "A difference is above 0 where the claim holds."
     worlds.leave(out, failed, "Two tasks on planted worlds", sections(rows), note)
@@ -112,6 +120,42 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
     return rows
 
 
+def twice_all(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> list[dict]:
+    """A row of results.csv for the two tickets of clicks in each world `conflict`; kept in twice.json."""
+    kept, rows = out / "twice.json", []
+    held = json.loads(kept.read_text()) if kept.exists() else {}
+    for (preset, row, seed), (run, _) in cells.items():
+        if (preset, row) != ("conflict", "s-weight"):
+            continue
+        if str(seed) not in held:
+            held[str(seed)] = twice(run)
+            report.put(kept, json.dumps(held))
+            worlds.log.print(f"clicks twice, seed {seed}  {held[str(seed)]['jaccard']:.3f}")
+        unknown = dict.fromkeys((*SCORES, "auc_low", "auc_high"), math.nan)
+        rows.append({"world": preset, "row": "clicks twice", "seed": seed} | unknown | held[str(seed)])
+    return rows
+
+
+def twice(run: config.Run) -> dict[str, float]:
+    """How two tickets of the task of clicks overlap: the same first weights, other rows in another order."""
+    ready, seed = runs.prepare(run), run.train.seed
+    torch.manual_seed(seed)
+    model, every = MODELS["lt4rec"](run.model, ready.tables), ready.rows_of("click")
+    few = np.random.default_rng(seed).choice(every, len(ready.rows_of("conversion")), replace=False)
+    rows = dict(zip(TASKS, (every, np.sort(few)), strict=True))
+
+    def batches(slot: str, epoch: int) -> Iterable[Batch]:
+        drawn = (seed, epoch, TASKS.index(slot))
+        for batch in ready.loader.batches(rows[slot], run.train.batch_size, 0, drawn, True):
+            yield replace(batch, task="click")
+
+    def valid(slot: str) -> float:
+        return quality(score(model, ready.evaluation_batches("valid")))
+
+    lottery.find_tickets(model, batches, valid, run.train)
+    return {name: model.overlap()[-1][name] for name in ("jaccard", "ratio")}
+
+
 def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
     """Each claim, what was found, and the verdict."""
     ticket, random = ("conflict", "s-weight"), ("conflict", "random masks")
@@ -121,6 +165,8 @@ def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
         found.append((f"the error of conversions is below that of {row}", below))
     overlap = gain(rows, ("agree", "s-weight"), ticket, "jaccard")
     found.append(("tasks that pull apart share less of their masks (Jaccard) than tasks that agree", overlap))
+    same = gain(rows, ("conflict", "clicks twice"), ticket, "jaccard")
+    found.append(("tasks that pull apart share less of their masks than one task with itself", same))
     for column, (better, worse) in (("valid_cvr_mse", (random, ticket)), ("valid_auc", (ticket, random))):
         what = "error of conversions" if column == "valid_cvr_mse" else "AUC of clicks"
         found.append((f"tickets beat as many weights drawn at random in each layer ({what}, validation rows)",

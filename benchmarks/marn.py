@@ -1,6 +1,6 @@
 """MARN's claims (arXiv 2003.07162) on a planted world whose answer is known: in each category one modality tells.
 
-    python benchmarks/marn.py --out marn                        all claims, 5 seeds, 2 processes; hours on a CPU
+    python benchmarks/marn.py --out marn                        all claims, 5 seeds, 2 processes; half an hour
     python benchmarks/marn.py --out marn --claims fusion,heat   some of them
     python benchmarks/marn.py --out marn --seeds 1 --scale 0.1  a quick look: no verdict from one seed
 
