@@ -49,7 +49,7 @@ FIRST = 100  # seed
 HIDDEN, ROUNDS = [64, 32], 3
 TRAIN = {"epochs": 6, "lr": 3e-3, "l2": 1e-3, "batch_size": 256, "patience": 6, "threads": 1}
 DATA = {"history": 1, "modalities": ["visual"]}
-TICKET = {"name": "lt4rec", "rounds": ROUNDS, "round": ROUNDS, "round_epochs": 2, "steps": "cycle"}
+TICKET = {"name": "lt4rec", "keep": 0.5, "rounds": ROUNDS, "round": ROUNDS, "round_epochs": 2, "steps": "cycle"}
 ROWS = {  # what each row's model is
     "conversions alone": {"name": "shared_bottom", "tasks": "conversion"},
     "hard sharing, embeddings": {"name": "shared_bottom"},

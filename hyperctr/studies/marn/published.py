@@ -104,5 +104,6 @@ def claims(bench: str, rows: Sequence[str]) -> list[Claim]:
         "MARN": ("Base+MAF+DDMA", "APGRU helps (by .0020 to .0023)"),
     }
     found = [one for row, (other, text) in ladder.items() for one in above(row, other, f"{row}: {text}")]
+    found += above("MARN", "Base+IDs", "MARN is above ids alone (by .0137 to .0191)", 0.0)
     found += above("Base+MAF+DDMA", "Base+MAF+ADV", "two discriminators are above one (by .0039 to .0052)", 0.0)
     return found + above("Base+IDs", "Base+IMAGE", "ids alone are above the image alone", 0.0)
