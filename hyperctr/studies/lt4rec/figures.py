@@ -96,7 +96,7 @@ def draw_rounds(rounds: ENTRIES, claims: Mapping[str, str]) -> tuple[Figure, Axe
                     if r["chosen"]:
                         ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": INK}
                         axes.plot([px], [py], "o", **ring, linestyle="none")
-                        axes.annotate(f"chosen in {r['chosen'] * r['n']:.0f} of {r['n']}", (px, py), (0, 11),
+                        axes.annotate(f"{r['chosen'] * r['n']:.0f} of {r['n']}", (px, py), (0, 11),
                                       textcoords="offset points", ha="center", fontsize=8, color=INK,
                                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
         axes.set_xscale("log")
@@ -104,7 +104,7 @@ def draw_rounds(rounds: ENTRIES, claims: Mapping[str, str]) -> tuple[Figure, Axe
         ticks = sorted({round(100 * r["density"], 2) for r in rounds})
         axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axes.invert_xaxis()
-        axes.set_xlabel("weights left, %")
+        axes.set_xlabel("weights left, %; ringed: chosen by so many seeds")
         axes.set_ylabel(f"{label}, validation rows")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         axes.margins(y=0.12)
