@@ -108,6 +108,12 @@ def test_a_run_is_measured_once_and_read_again(marn, tmp_path):
     assert marn.measured(folder, 7)["recovered"] == 0.25
 
 
+def test_no_claim_stands_in_the_place_of_another(marn):
+    texts = [study.text for study in marn.STUDIES.values()]
+    assert len(texts) == len(set(texts)) and "MARN is no worse than NAML" in texts
+    assert {f"{name} is better than lr" for name in marn.NEURAL} <= set(texts)
+
+
 def test_the_report_names_every_claim_and_row(marn, tmp_path, capsys):
     found = {name: [row(s, 0.7, seconds=3.0, cold=0.6) for s in range(3)] for name in ("CONC", "MAF")}
     shown = marn.sections({"fusion": marn.STUDIES["fusion"]}, found)
