@@ -22,12 +22,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import report
-from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.serving.sparse import Network, Step, clock, compact
-from hyperctr.studies.lt4rec.speed import WIDTHS
+from hyperctr.studies.lt4rec.speed import WIDTHS, networks
 
 LEFT, BLOCKS, BATCHES = 0.2, (4, 8, 16), (1, 64, 1024)
-SHAPES = [*zip(WIDTHS[1:], WIDTHS, strict=False)]
 
 app = typer.Typer(add_completion=False)
 
@@ -35,20 +33,6 @@ app = typer.Typer(add_completion=False)
 def network(weights: list[Tensor]) -> Network:
     head = Step(torch.randn(1, WIDTHS[-1]), torch.zeros(1), 1.0)
     return Network((*(Step(w, torch.zeros(len(w)), 0.0) for w in weights), head))
-
-
-def of_weights(weights: list[Tensor]) -> list[Tensor]:
-    first = [torch.ones_like(w, dtype=torch.bool) for w in weights]
-    return [w * m for w, m in zip(weights, prune(weights, first, first, LEFT), strict=True)]
-
-
-def of_units(weights: list[Tensor]) -> list[Tensor]:
-    first = [torch.ones_like(w, dtype=torch.bool) for w in weights]
-    for share in np.linspace(1, 0, 101):
-        masks = prune_units(weights, first, first, float(share))
-        if sum(int(m.sum()) for m in masks) <= LEFT * sum(m.numel() for m in masks):
-            break
-    return [w * m for w, m in zip(weights, masks, strict=True)]
 
 
 def of_blocks(weights: list[Tensor], side: int) -> list[Tensor]:
@@ -92,16 +76,16 @@ def main(seconds: Annotated[float, typer.Option(min=0.0, help="For all forms at 
     """Print each form's speed-up over the dense network."""
     warnings.filterwarnings("ignore", message="Sparse BSR")
     torch.set_num_threads(1), torch.manual_seed(0)
-    weights = [torch.nn.init.xavier_normal_(torch.empty(shape)) for shape in SHAPES]
-    single, units = compact(network(of_weights(weights))), compact(network(of_units(weights)))
-    forms = {"dense": network(weights), "single weights, compiled kernel": Network(single.steps, single.inputs, "csr"),
-             "whole units, small dense layers": units}  # fmt: skip
+    (_, _, full), (_, _, single), (_, _, units) = networks((1.0, LEFT))
+    single, weights = compact(single), [step.weight for step in full.steps[:-1]]
+    forms = {"dense": full, "single weights, compiled kernel": Network(single.steps, single.inputs, "csr"),
+             "whole units, small dense layers": compact(units)}  # fmt: skip
     for size in BLOCKS:
         dense = network(of_blocks(weights, size))
-        for name, made in (("torch", in_torch(dense, size)), ("SciPy", in_scipy(dense, size))):
+        for name, form in (("torch", in_torch(dense, size)), ("SciPy", in_scipy(dense, size))):
             x = torch.randn(5, WIDTHS[0])
-            torch.testing.assert_close(made(x), dense(x), rtol=1e-3, atol=1e-3)
-            forms[f"blocks of {size} x {size}, {name}"] = made
+            torch.testing.assert_close(form(x), dense(x), rtol=1e-3, atol=1e-3)
+            forms[f"blocks of {size} x {size}, {name}"] = form
     lines = [["at 20 % of the weights", *(f"batch {batch}" for batch in BATCHES)]]
     times = {batch: clock(forms, torch.randn(batch, WIDTHS[0]), seconds, time.thread_time) for batch in BATCHES}
     for name in forms:

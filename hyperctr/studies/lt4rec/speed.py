@@ -76,7 +76,7 @@ def run(
     if (held.get("bench"), held.get("masks")) != (BENCH.name, facts["masks"]):
         raise ValueError(f"{out} holds another bench, or one of other masks; choose another --out")
     report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
-    made = _of_run(masks) if masks else _made(densities)
+    made = _of_run(masks) if masks else networks(densities)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -123,7 +123,7 @@ def timed(network: Network, batch: int, seconds: float) -> list[dict[str, Any]]:
     return found
 
 
-def _made(densities: Sequence[float]) -> list[tuple[str, float, Network]]:
+def networks(densities: Sequence[float]) -> list[tuple[str, float, Network]]:
     """Networks of WIDTHS with pruned weights and with pruned units, at every density (that of units: of weights)."""
     torch.manual_seed(0)
     shapes = [*zip(WIDTHS[1:], WIDTHS, strict=False)]

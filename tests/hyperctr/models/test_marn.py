@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr.batch import LEVELS, Statistics
 from hyperctr.layers.modal import BatchItems, Maps
 from hyperctr.layers.relevance import Relevance, masked_softmax
 from hyperctr.modalities import probe
@@ -19,18 +18,9 @@ ALL = {"E", "S", "W", "I", "D0", "D1", "F"}
 
 
 @pytest.fixture
-def whole(rich):
-    """Everything that an item may have, as of five snapshots; histories are at time 0, rows at 0 to 3."""
-    level = torch.randint(LEVELS + 1, (5, 31, 2), dtype=torch.uint8)
-    level[0] = level[:, 30] = LEVELS
-    titles = torch.randint(7, (31, 6)).int()
-    titles[[4, 9, 30]] = 6
-    sound = torch.arange(30) % 4 > 0
-    return replace(
-        rich, modalities=dict(rich.modalities) | {"sound": torch.randn(30, 3)}, num_types=3, steps=100,
-        present=dict(rich.present) | {"sound": sound}, titles=titles, num_words=6, ages=torch.arange(LEVELS - 1),
-        statistics=Statistics(("clicks", "recency"), torch.empty(0), torch.tensor([0, 1, 2, 3]), level),
-    )  # fmt: skip
+def whole(whole):
+    """The same on a longer ramp; histories are at time 0, rows at 0 to 3."""
+    return replace(whole, steps=100)
 
 
 def built(tables, **sizes):

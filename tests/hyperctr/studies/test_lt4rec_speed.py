@@ -69,7 +69,7 @@ def test_twice_as_fast_is_judged_over_repeats_by_the_best_form(speeds, verdict):
 
 
 def test_masks_of_units_leave_at_most_the_share_of_weights_asked_for(quick):
-    made = {(name, density): network for name, density, network in speed._made([1.0, 0.5, 0.2])}
+    made = {(name, density): network for name, density, network in speed.networks([1.0, 0.5, 0.2])}
     for name, density in made:
         left = sum(int(step.weight.count_nonzero()) for step in made[name, density].steps[:-1])
         total = 60 * 24 + 24 * 16 + 16 * 8
