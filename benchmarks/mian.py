@@ -225,9 +225,14 @@ ROWS = {
     "w/o ICIM": ("model.icim=false",),
     "w/o IBIM": ("model.ibim=false",),
     "w/o GIM": ("model.gim=false",),
+    "w/o IUIM and group": ("model.iuim=false", "model.keep_raw=false"),
+    "w/o ICIM and group": ("model.icim=false", "model.keep_raw=false"),
+    "w/o IBIM and group": ("model.ibim=false", "model.keep_raw=false"),
 }
-"""Rows of Table 3 -> overrides as in `hyperctr train --set`."""
+"""Rows of Table 3 -> overrides as in `hyperctr train --set`. Section 4.7.1 says of a removed module both that its group
+stays as it is and that it is given up."""
 ASKED = {"w/o IUIM": "user", "w/o ICIM": "context", "w/o IBIM": "latest click"}
+ASKED |= {f"{row} and group": kind for row, kind in ASKED.items()}
 """What the categories ask for that lose most."""
 
 Results = dict[str, list[dict]]  # row -> runs, by seed
