@@ -265,11 +265,11 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     Returns:
         A [T, n], at least 0; columns sum to 1/n, rows after enough iterations to 1/T.
     """
-    a = scores / epsilon  # log A
-    for _ in range(iterations):
-        a -= a.logsumexp(1, keepdim=True) + math.log(len(a))
-        a -= a.logsumexp(0, keepdim=True) + math.log(a.shape[1])
-    return a.exp()
+    a = (scores / epsilon).log_softmax(1).softmax(0)  # the first one in logarithms: no row or column is all zeros after
+    for _ in range(iterations - 1):
+        a /= a.sum(1, keepdim=True)
+        a /= a.sum(0)
+    return a / a.shape[1]
 
 
 class Codebook(nn.Module):
