@@ -410,7 +410,7 @@ def train(
     report = _report(ready, model, done)
     if tickets is not None:
         report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
-        report["overlap"] = model.overlap()
+        report["searched"], report["overlap"] = ready.sharing.searches, model.overlap()
     report["seconds"] = round(time.perf_counter() - began, 2)
     if out is not None:
         save_tensors(out / "weights.safetensors", model.state_dict())
@@ -435,7 +435,7 @@ def _tickets(
     sharing, train, given = ready.sharing, ready.run.train, None
     if sharing.masks:
         given = lottery.wear(model, Path(sharing.masks), train.seed)
-        if sharing.round or not sharing.shuffle:  # else validation has to say which of the drawn ones are best
+        if not sharing.searches:
             if out is not None:
                 lottery.save(out / "tickets.safetensors", given, model)
             return given

@@ -78,6 +78,11 @@ class Sharing(Weighing):
     shuffle: bool = False
     """Wear masks drawn at random, with as many weights of each layer as those of `masks`: what tickets must beat."""
 
+    @property
+    def searches(self) -> bool:
+        """Whether a run trains every round: it has no masks of another's, or draws its own and has to compare them."""
+        return not self.masks or (self.shuffle and not self.round)
+
     def __post_init__(self):
         super().__post_init__()
         table = self.table

@@ -81,7 +81,7 @@ def test_a_run_of_lt4rec_leaves_its_tickets_and_reports_both_tasks(finished):
     assert set(report["tickets"]) == set(TASKS)
     assert [r["round"] for r in report["tickets"]["click"]["rounds"]] == [0, 1, 2]
     assert report["tickets"]["click"]["rounds"][2]["density"] == pytest.approx(0.2, abs=0.002)
-    assert report["overlap"][-1]["layer"] == "all"
+    assert report["searched"] and report["overlap"][-1]["layer"] == "all"
     assert (folder / "history.csv").read_text().splitlines()[0].endswith("click_loss,conversion_loss,valid_cvr_mse")
     opened = runs.open_run(folder)
     again = opened.prepared.scores(opened.model, "test")
@@ -173,7 +173,7 @@ def test_masks_at_random_train_from_the_tickets_of_another_run(finished, tmp_pat
     drawn = settings(masks=str(folder), shuffle=True, round=round)
     got = runs.train(drawn, tmp_path, world().dataset, progress=progress)
     rounds = [f"{task} round" for task in TASKS for _ in range(3)] if round == 0 else []  # else there is no choice
-    assert asked == [*rounds, "epoch 1", "epoch 2"]
+    assert asked == [*rounds, "epoch 1", "epoch 2"] and got["searched"] == bool(rounds)
     density = [r["density"] for r in report["tickets"]["click"]["rounds"]]
     assert [r["density"] for r in got["tickets"]["click"]["rounds"]] == density
     assert got["overlap"] != report["overlap"]

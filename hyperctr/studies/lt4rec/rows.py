@@ -157,7 +157,7 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
         got, here = json.loads(path.read_text()), {"row": row.name, "seed": seed}
         read.add((row.name, str(seed)))
         masks += [here | layer for layer in got["overlap"]]
-        if row.tickets and ("model.shuffle=true" not in row.sets or any("model.round=" in x for x in row.sets)):
+        if not got["searched"]:
             continue  # the rounds are those of the run whose masks it wears
         for task, ticket in got["tickets"].items():
             rounds += [here | {"task": task} | each | {"best": each["round"] == ticket["best"]}

@@ -51,6 +51,7 @@ def reported(run):
     if name == "lt4rec":
         left = [1.0, 0.45, 0.2]
         clicks = [auc - 0.02 * k * c.shuffle for k in range(3)]
+        found["searched"] = c.searches
         found["tickets"] = {
             task: {"best": 1, "rounds": [{"round": k, "density": left[k], "score": sign * clicks[k]} for k in range(3)]}
             for task, sign in (("click", 1), ("conversion", -0.3))
