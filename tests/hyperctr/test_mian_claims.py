@@ -30,7 +30,7 @@ def test_rows_are_those_of_table_3_on_a_world_of_their_seed(mian, tmp_path):
     cells = mian.plan(2, 0.03, 1, tmp_path)
     assert len(cells) == 2 * len(mian.ROWS) and len(list((tmp_path / "worlds").iterdir())) == 2
     switches = {
-        name: [key for key in ("iuim", "icim", "ibim", "gim") if not getattr(run.model, key)]
+        name: [key for key in ("iuim", "icim", "ibim", "gim", "keep_raw") if not getattr(run.model, key)]
         for (name, seed), (run, _) in cells.items() if run.train.seed == seed == 1
     }  # fmt: skip
     assert switches == {
@@ -39,6 +39,9 @@ def test_rows_are_those_of_table_3_on_a_world_of_their_seed(mian, tmp_path):
         "w/o ICIM": ["icim"],
         "w/o IBIM": ["ibim"],
         "w/o GIM": ["gim"],
+        "w/o IUIM and group": ["iuim", "keep_raw"],
+        "w/o ICIM and group": ["icim", "keep_raw"],
+        "w/o IBIM and group": ["ibim", "keep_raw"],
     }
     assert len({folder for _, folder in cells.values()}) == len(cells)
 
@@ -47,23 +50,24 @@ def test_rows_are_those_of_table_3_on_a_world_of_their_seed(mian, tmp_path):
 def test_each_module_must_be_worth_a_hundredth(mian, gain, verdict):
     noise = (-0.001, 0.0, 0.001)
     found = {"MIAN": [row(s, 0.8) for s in range(3)], "w/o GIM": [row(s, 0.8 - gain + noise[s]) for s in range(3)]}
-    assert mian.CLAIMS["w/o GIM"][1](found)[1] == verdict
-    assert mian.CLAIMS["w/o IBIM"][1](found)[1] == "not tested"
+    assert mian.CLAIMS["w/o GIM, all rows"][1](found)[1] == verdict
+    assert mian.CLAIMS["w/o IBIM, all rows"][1](found)[1] == mian.CLAIMS["w/o IBIM"][1](found)[1] == "not tested"
     full = {"MIAN": [row(s, 0.8, context=0.9 + noise[s]) for s in range(3)]}  # of ICIM, where the context is asked for
     own = full | {"w/o ICIM": [row(s, 0.9, context=0.9 - gain) for s in range(3)]}
     assert mian.CLAIMS["w/o ICIM"][1](own)[1] == verdict
 
 
-def test_what_is_lost_must_be_lost_where_its_signal_is(mian):
-    def runs(user, context, click):
+def test_where_a_signal_is_its_own_module_must_be_missed_most(mian):
+    def lost(user):
         noise = (0.0, 0.001, -0.001)
-        return [row(s, 0.8, **{"user": user + noise[s], "context": context, "latest click": click}) for s in range(3)]
+        return [row(s, 0.8, user=0.9 - user + noise[s], context=0.1) for s in range(3)]
 
-    full, own, other = runs(0.9, 0.9, 0.9), runs(0.7, 0.88, 0.9), runs(0.9, 0.7, 0.9)
-    judge = mian.CLAIMS["w/o IUIM, where"][1]
-    assert judge({"MIAN": full, "w/o IUIM": own})[1] == "reproduced"
-    assert judge({"MIAN": full, "w/o IUIM": other})[1] == "contradicted"
-    assert judge({"MIAN": full}) == ("nothing was run", "not tested")
+    judge = mian.CLAIMS["w/o IUIM, most"][1]
+    found = {"MIAN": lost(0), "w/o IUIM": lost(0.1), "w/o ICIM": lost(0.02), "w/o IBIM": lost(0.01)}
+    assert judge(found) == ("lost 0.100, without others at most 0.020, n=3", "reproduced")
+    assert judge(found | {"w/o IBIM": lost(0.2)})[1] == "contradicted"
+    assert judge(found | {"w/o IBIM and group": lost(0.2)})[1] == "reproduced"  # another reading of a removed module
+    assert judge(found | {"w/o IBIM": []}) == ("nothing was run", "not tested")
 
 
 def test_the_kinds_are_those_that_the_world_asks_for(mian):
@@ -89,7 +93,8 @@ def test_a_ratio_is_of_what_ran_side_by_side(mian):
 
 
 def test_the_report_names_every_claim_and_row(mian):
-    found = {name: [row(s, 0.7, seconds=3.0, user=0.6, context=0.5) for s in range(3)] for name in ("MIAN", "w/o GIM")}
+    kinds = {"seconds": 3.0, "user": 0.6, "context": 0.5, "latest click": 0.4}
+    found = {name: [row(s, 0.7, **kinds) for s in range(3)] for name in ("MIAN", "w/o GIM")}
     shown = mian.sections(found, "told")
     assert [claim for _, claim, _, _ in shown["Verdicts"][1:]] == [claim for claim, _ in mian.CLAIMS.values()]
     assert "**contradicted**" in [verdict for *_, verdict in shown["Verdicts"]]
