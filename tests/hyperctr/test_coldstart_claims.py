@@ -50,11 +50,13 @@ def test_and_contradicted_where_the_reverse_does(coldstart):
 
 
 def test_every_row_trains_on_the_same_world_and_differs_in_what_din_wears(coldstart, tmp_path):
-    cells = coldstart.plan(2, 0.03, tmp_path)
+    cells = coldstart.plan(2, 0.03, tmp_path, coldstart.WEAR)
     assert len(cells) == 10 and len(list((tmp_path / "worlds").iterdir())) == 2
     worn = {row: run.wear_name for (row, seed), (run, _) in cells.items() if seed == coldstart.FIRST}
     assert worn == coldstart.ROWS
-    assert {run.wear.w for run, _ in cells.values() if run.wear} == {coldstart.W}
+    worn = [run.wear for run, _ in cells.values() if run.wear]
+    assert {(wear.w, wear.tau1) for wear in worn} == {(0.05, 0.5)}
+    assert {(wear.codes, wear.positives) for wear in worn if hasattr(wear, "codes")} == {(16, 1)}
     assert {(run.data.path, run.train.seed) for (_, seed), (run, _) in cells.items() if seed == 101} == {
         (str(tmp_path / "worlds" / "coldstart-0.03-101"), 101)
     }
