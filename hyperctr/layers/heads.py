@@ -24,7 +24,10 @@ def attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
 
 
 class _Heads(torch.autograd.Function):
-    """What autograd makes of three lines, in half the time on a CPU: block by block, nothing is copied twice."""
+    """What autograd makes of three lines, in less than half the time on a CPU: block by block, nothing is copied twice.
+
+    The clicks stand last, [.., width, T]: with the few entries of a subspace last, products take three times as long.
+    """
 
     @staticmethod
     def forward(ctx, projected: Tensor, mask: Tensor, heads: int) -> Tensor:
@@ -35,14 +38,15 @@ class _Heads(torch.autograd.Function):
         block = BLOCK if projected.device.type == "cpu" else max(n, 1)
         for start in range(0, n, block):
             some = slice(start, start + block)
-            own = projected[some].view(-1, length, 3, heads, width).permute(2, 0, 3, 1, 4).flatten(1, 2)
-            query, key, value = own.unbind()  # [n heads, T, width]
-            query = query * width**-0.5  # of one sequence alone `own` is `projected` itself: nothing in place
-            score = torch.bmm(query, key.transpose(1, 2))
+            own = projected[some].view(-1, length, 3, heads, width).permute(2, 0, 3, 4, 1).flatten(1, 2)
+            query, key, value = own.unbind()  # [n heads, width, T]
+            query = query * width**-0.5  # `own` may be `projected` itself: nothing in place
+            score = torch.bmm(query.transpose(1, 2), key)
             if not mask[some].all():
                 score.view(-1, heads, length, length).masked_fill_(~mask[some, None, None], HIDDEN)
             share = score.softmax(2)
-            found[some].copy_(torch.bmm(share, value).view(-1, heads, length, width).transpose(1, 2))
+            read = torch.bmm(value, share.transpose(1, 2))
+            found[some].copy_(read.view(-1, heads, width, length).permute(0, 3, 1, 2))
             ctx.blocks.append((some, query, key, value, share))
         return found.flatten(2)
 
@@ -52,14 +56,14 @@ class _Heads(torch.autograd.Function):
         found = gradient.new_empty(len(gradient), length, 3, heads, width)
         gradient = gradient.view(len(gradient), length, heads, width)
         for some, query, key, value, share in ctx.blocks:
-            of_value = gradient[some].transpose(1, 2).flatten(0, 1)
-            of_share = torch.bmm(of_value, value.transpose(1, 2))
+            of_read = gradient[some].permute(0, 2, 3, 1).flatten(0, 1)
+            of_share = torch.bmm(of_read.transpose(1, 2), value)
             of_score = torch._softmax_backward_data(of_share, share, 2, share.dtype)
             parts = (
-                torch.bmm(of_score, key).mul_(width**-0.5),
-                torch.bmm(of_score.transpose(1, 2), query),
-                torch.bmm(share.transpose(1, 2), of_value),
+                torch.bmm(key, of_score.transpose(1, 2)).mul_(width**-0.5),
+                torch.bmm(query, of_score),
+                torch.bmm(of_read, share),
             )
             for k, part in enumerate(parts):
-                found[some, :, k].copy_(part.view(-1, heads, length, width).transpose(1, 2))
+                found[some, :, k].copy_(part.view(-1, heads, width, length).permute(0, 3, 1, 2))
         return found.flatten(2), None, None
