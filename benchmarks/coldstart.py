@@ -2,7 +2,7 @@
 
     python benchmarks/coldstart.py --out coldstart               30 seeds, 2 processes; minutes
     python benchmarks/coldstart.py --out coldstart --seeds 1     a quick look: no verdict from one seed
-    python benchmarks/coldstart.py --out as-printed --paper      the paper's temperature and number of interests
+    python benchmarks/coldstart.py --out coldstart --paper       the paper's temperature and number of interests
 
 Interests (QCL) should help the non-active more than the active, instances (ICL) should not, and AQCL, whose alpha
 follows activity, should be near the better of the two everywhere. A seed is a world of its own and a training of its
@@ -70,7 +70,7 @@ def main(
     ] = False,
 ) -> None:
     """Run what is missing of the rows, then print the verdicts."""
-    cells = plan(seeds, scale, out, PAPER if paper else WEAR)
+    cells = plan(seeds, scale, out, paper)
     failed = pool.run_missing(
         {f"{row}, seed {seed}": cell for (row, seed), cell in cells.items()}, jobs, worlds.log.print
     )
@@ -79,19 +79,20 @@ def main(
     worlds.leave(out, failed, "AQCL on planted newcomers", sections(rows), "AUC; of what DIN wears, AUC over DIN.")
 
 
-def plan(seeds: int, scale: float, out: Path, wear: dict) -> dict[Key, tuple[config.Run, Path]]:
-    """Every run and its folder, seed by seed; makes the worlds. Of `wear`, ICL takes what is about instances."""
-    cells = {}
+def plan(seeds: int, scale: float, out: Path, paper: bool = False) -> dict[Key, tuple[config.Run, Path]]:
+    """Every run and its folder, seed by seed; makes the worlds. Of the settings, ICL takes what is about instances."""
+    cells, wear = {}, PAPER if paper else WEAR
     for seed in range(FIRST, FIRST + seeds):
         world = worlds.made("coldstart", out, seed, scale)
         for row, worn in ROWS.items():
             model = {"name": "popularity"} if row == "popularity" else DIN
             tables = {"data": {"history": 30, "path": str(world)}, "model": model, "evaluate": EVALUATE,
                       "train": TRAIN | {"seed": seed}}  # fmt: skip
+            folder = out / "runs" / f"{row}{' paper' if worn and paper else ''} {scale:g} {seed}"
             if worn:
                 known = {f.name for f in fields(WORN[worn].Config)}
                 tables["wear"] = {"name": worn} | {key: value for key, value in wear.items() if key in known}
-            cells[row, seed] = config.read(tables, MODELS, worn=WORN), out / "runs" / f"{row} {scale:g} {seed}"
+            cells[row, seed] = config.read(tables, MODELS, worn=WORN), folder
     return cells
 
 

@@ -192,7 +192,7 @@ def speed(
                 f"{apart:.0e} of {spread:.2g}",
             ]
         )
-        reached &= apart < 1e-5 * spread  # logits as wide as these round by more than 1e-5
+        reached &= apart < 1e-5
         if count == 1000:
             reached &= np.median(times["each"] / times["factored"]) >= TIMES_PLAIN
     text += (
