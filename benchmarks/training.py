@@ -85,8 +85,10 @@ class World:
         return Tables(self.log.num_users, self.log.num_items, {}, {}, *seen)
 
 
-def world(users: int, items: int, clicks: int, rows: int, clock: Callable[[], float], seed: int = 0) -> World:
-    """Make a log: `clicks` clicks of every user, and behind them the rows to train and test on.
+def world(
+    users: int, items: int, clicks: int, rows: int, clock: Callable[[], float], history: int = HISTORY, seed: int = 0
+) -> World:
+    """Make a log: `clicks` clicks of every user, the last `history` of them read, and rows to train and test on.
 
     Items are power-law with ids in random order and belong to clusters; a user clicks items of the own cluster mostly,
     and some items are better than others.
@@ -115,7 +117,7 @@ def world(users: int, items: int, clicks: int, rows: int, clock: Callable[[], fl
         num_items=items,
     )
     last = np.arange(len(made) - late, len(made))
-    return World(made, Loader(made, HISTORY), last[:rows], last[rows:], clock)
+    return World(made, Loader(made, history), last[:rows], last[rows:], clock)
 
 
 def save_rows(found: World, path: Path) -> None:
@@ -239,19 +241,24 @@ def sizes(worlds: dict[str, World], models: list[str], repeats: int, say: Verdic
     return lines
 
 
-def aqcl(found: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
-    """What a step costs while the model wears AQCL, in steps without."""
+def aqcl(short: World, long: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
+    """What a step costs while the model wears AQCL, in steps without; `long` histories are those of AQCL's tables."""
     runs = {}
     for name in models:
-        for kind, changed in (("", {}), (" of default sizes", vars(MODELS[name].Config()))):
+        default = vars(MODELS[name].Config())
+        for kind, found, changed in (
+            ("", short, {}),
+            (" of default sizes", short, default),
+            (" of default sizes but vectors of 32, and 50 clicks", long, default | {"dim": 32}),
+        ):
             bare, base = (built(name, found, **changed) for _ in range(2))
             worn = WORN["aqcl"](base, WORN["aqcl"].Config(), found.tables())
             for row, model in (("", bare), (", AQCL", worn)):
-                runs[name + kind + row] = lambda model=model: samples_a_second(model, found)[0]
+                runs[name + kind + row] = lambda model=model, found=found: samples_a_second(model, found)[0]
     speeds = interleaved(runs, repeats)
     lines = ["| | samples a second | a step, in steps without |", "|---|---|---|"]
     for name, got in speeds.items():
-        times = ratio(speeds, name.split(",")[0], name)
+        times = ratio(speeds, name.removesuffix(", AQCL"), name)
         most = STEP_OF_AQCL if name.endswith("AQCL") else math.inf
         lines.append(f"| {name} | {statistics.median(got):,.0f} | {say(times, f'{times:.2f}', most=most)} |")
     return lines
@@ -337,8 +344,8 @@ def main(
     torch.set_num_threads(threads)
     users, names, say, tables = round(60_000 * scale), models.split(","), Verdict(), []
 
-    def made(items: int = 60_000, clicks: int = HISTORY) -> World:
-        return world(users, round(items * scale), clicks, rows, CLOCKS[clock])
+    def made(items: int = 60_000, clicks: int = HISTORY, history: int = HISTORY) -> World:
+        return world(users, round(items * scale), clicks, rows, CLOCKS[clock], history)
 
     other = (envs, threads, epochs, activation, clock)
     run = {
@@ -351,7 +358,7 @@ def main(
                 "5 million items": made(5_000_000),
             }, names, repeats, say,
         ),
-        "aqcl": lambda: aqcl(made(), names, repeats, say),
+        "aqcl": lambda: aqcl(made(), made(clicks=50, history=50), names, repeats, say),
         "peers": lambda: peers(made(), names, repeats, say, *other, TIMES_PEERS),
         "large": lambda: peers(made(LARGE), names, repeats, say, *other, TIMES_LARGE),
     }  # fmt: skip

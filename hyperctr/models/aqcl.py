@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -179,7 +180,8 @@ class Projector(nn.Sequential):
 class _LogSums(torch.autograd.Function):
     """(a @ b.T).logsumexp(1), [n, d] and [m, d] -> [n], in the memory of one [n, m].
 
-    Autograd would hold seven of them, and on a CPU fresh memory takes longer than the sums.
+    Autograd would hold seven of them, and on a CPU fresh memory takes longer than the sums. Powers are of 2, which take
+    a third of the time of those of e.
 
     Args:
         out: True for pairs that do not count, [n, m], or None.
@@ -187,13 +189,13 @@ class _LogSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
-        e = a @ b.T
+        e = (a / math.log(2)) @ b.T
         if out is not None:
             e.masked_fill_(out, -math.inf)
         top = e.amax(1).clamp_(min=torch.finfo(e.dtype).min)
-        total = e.sub_(top[:, None]).exp_().sum(1).clamp_(min=torch.finfo(e.dtype).tiny)
+        total = e.sub_(top[:, None]).exp2_().sum(1).clamp_(min=torch.finfo(e.dtype).tiny)
         ctx.save_for_backward(a, b, e, total)
-        return total.log() + top
+        return total.log() + top * math.log(2)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -241,9 +243,16 @@ def aqcl(positive: Tensor, total: Tensor, clusters: Tensor, alpha: Tensor | floa
     Returns:
         [B], above 0.
     """
-    nearest = clusters.topk(positives).values  # Q+
+    nearest = _largest(clusters, positives)  # Q+
     everything = torch.logaddexp(total, clusters.logsumexp(1))
     return everything - (1 - alpha) * positive - alpha * nearest.logsumexp(1)
+
+
+def _largest(x: Tensor, k: int) -> Tensor:
+    """The k largest of each row, in any order, [B, T] -> [B, k]; `topk` takes three times as long on a CPU."""
+    if x.device.type != "cpu":
+        return x.topk(k, sorted=False).values
+    return x.gather(1, torch.from_numpy(np.argpartition(x.detach().numpy(), -k, 1)[:, -k:]))
 
 
 def activity(length: Tensor, mean: Tensor | float, w1: float, w2: float) -> Tensor:
