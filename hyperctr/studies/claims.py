@@ -1,7 +1,8 @@
 """What a paper claims of its rows, and the verdict on it by runs paired by seed.
 
 A verdict is reproduced, inconclusive or contradicted, by the 95 % interval of the paired difference over seeds. With
-fewer than three seeds it is inconclusive, as where a row that the claim names was not run.
+fewer than three seeds it is inconclusive, as where a row that the claim names was not run. Where what is claimed can
+only be looked at, the studies say "not judged"; "not tested" where nothing was run.
 """
 
 from __future__ import annotations

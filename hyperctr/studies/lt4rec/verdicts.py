@@ -123,7 +123,7 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
 def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) -> list[dict]:
     if facts["bench"] == "lt4rec-fig4":
         return [
-            *(compared.claim(text, (_course(rounds, task), "shown")) for task, text in published.FIGURE4.items()),
+            *(compared.claim(text, (_course(rounds, task), "not judged")) for task, text in published.FIGURE4.items()),
             *(_tickets_at_last(facts, rounds, task) for task in TASKS),
         ]
     if facts["bench"] == "lt4rec-replay":

@@ -80,7 +80,7 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
         said = compared.judged(gains, 0.0, "recall above that of ids, mean over N:")
         return [claim(FIGURES[bench], said), *_random(ours)]
     if bench == "marn-fig4":
-        return [claim(FIGURES[bench], (_favourites(ours), "shown" if ours else "not tested"))]
+        return [claim(FIGURES[bench], (_favourites(ours), "not judged" if ours else "not tested"))]
     if bench == "marn-fig5":
         least = published.TOLD
         told_apart = compared.judged([run["specific"] for run in ours], least, "a linear probe names the modality:")
@@ -108,7 +108,7 @@ def _of_training(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
     here = f"{top} is best by validation AUC" if top else "nothing was run"
     return [
         claim(FIGURES["marn-fig6 loss"], rise),
-        claim(FIGURES["marn-fig6 weight"], (here, "shown" if top else "not tested")),
+        claim(FIGURES["marn-fig6 weight"], (here, "not judged" if top else "not tested")),
     ]
 
 

@@ -189,7 +189,7 @@ def test_pre_ln_is_compared_with_none_and_with_the_other_by_its_epochs():
     for name in ("Pre-LN", "Transformer"):
         found[name] = [run | {"best_epoch": 3.0 if name == "Pre-LN" else 5.0} for run in found[name]]
     one, two = claims("mian-table4", found).values()
-    assert (one, two) == ("reproduced", "shown")
+    assert (one, two) == ("reproduced", "not judged")
     facts = {"bench": "mian-table4", "rows": [[row, "mian"] for row in found]}
     assert mian.verdicts._claims(facts, found, [])[1]["here"].endswith("Pre-LN 3.0, Transformer 5.0")
 
@@ -244,7 +244,7 @@ def test_every_study_leaves_its_files(world, tmp_path, stand_in, name, monkeypat
         path.name for path in tmp_path.iterdir()
     }
     assert found["failed"] == [] and found["claims"]
-    assert {claim["verdict"] for claim in found["claims"]} <= {"reproduced", "shown"}, found["claims"]
+    assert {claim["verdict"] for claim in found["claims"]} <= {"reproduced", "not judged"}, found["claims"]
     json.loads((tmp_path / "bench.json").read_text(), parse_constant=pytest.fail)
     assert bench.redraw(tmp_path) == found
 
