@@ -160,7 +160,7 @@ def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
     text = published.FIGURES[bench]
     names = tuple(name for name, _ in facts["rows"] if name not in ("popularity", base, "ICL"))
     if bench == "aqcl-tsne":
-        return [{"claim": text, "here": _grouped(facts, points), "verdict": "not judged" if points else "not tested"}]
+        return [compared.claim(text, (_grouped(facts, points), "not judged" if points else "not tested"))]
     if bench in ("aqcl-dz", "aqcl-k"):
         return [_judge(text, gain(runs, *(("64", "8") if bench == "aqcl-dz" else ("5", "1"))), sign)]
     if bench == "aqcl-w":

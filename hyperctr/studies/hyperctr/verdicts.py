@@ -84,9 +84,7 @@ def _reference(facts: Mapping, runs: Runs) -> str | None:
 def _claims(facts: Mapping, runs: Runs) -> list[dict]:
     if facts["bench"] in published.FIGURES:
         text = published.FIGURES[facts["bench"]]
-        return [
-            {"claim": text, "here": "see the figure; nothing that a difference could test", "verdict": "not judged"}
-        ]
+        return [compared.claim(text, ("see the figure; nothing that a difference could test", "not judged"))]
     rows = [name for name, _ in facts["rows"] if facts["bench"] == "table3" or name not in SIMPLE]
     found = []
     for claim in published.claims(facts["bench"], rows, facts["paper"]):

@@ -486,9 +486,8 @@ def test_real_hidden_vectors_are_drawn_in_the_colours_of_aqcls_interests(world, 
     scores = json.loads((tmp_path / "runs" / "DIN seed=0" / "report.json").read_text())["test"]
     assert points["clicks"] == scores["positives"]
     assert len(points["code"]) == points["clicks"] == len(points["vectors"][0]["x"]) and max(points["code"]) < 8
-    assert (
-        "the items have no categories" in found["claims"][0]["here"] and found["claims"][0]["verdict"] == "not judged"
-    )
+    (claim,) = found["claims"]
+    assert "the items have no categories" in claim["here"] and claim["verdict"] == "not judged"
     assert [row["by_kmeans"] is not None for row in found["rows"]] == [True, True]
     before, real.done = (tmp_path / "aqcl-tsne.png").read_bytes(), None
     code, out, err = hyperctr("report", tmp_path)
