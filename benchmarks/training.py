@@ -33,6 +33,8 @@ import torch
 import typer
 from rich.console import Console
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -243,7 +245,7 @@ def sizes(worlds: dict[str, World], models: list[str], repeats: int, say: Verdic
 
 def aqcl(short: World, long: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
     """What a step costs while the model wears AQCL, in steps without; `long` histories are those of AQCL's tables."""
-    runs = {}
+    runs, work = {}, {}
     for name in models:
         default = vars(MODELS[name].Config())
         for kind, found, changed in (
@@ -255,13 +257,29 @@ def aqcl(short: World, long: World, models: list[str], repeats: int, say: Verdic
             worn = WORN["aqcl"](base, WORN["aqcl"].Config(), found.tables())
             for row, model in (("", bare), (", AQCL", worn)):
                 runs[name + kind + row] = lambda model=model, found=found: samples_a_second(model, found)[0]
+                work[name + kind + row] = products(model, next(found.batches(0)))
     speeds = interleaved(runs, repeats)
-    lines = ["| | samples a second | a step, in steps without |", "|---|---|---|"]
+    lines = [
+        "| | samples a second | a step, in steps without | its matrix products |",
+        "|---|---|---|---|",
+    ]
     for name, got in speeds.items():
-        times = ratio(speeds, name.removesuffix(", AQCL"), name)
+        without = name.removesuffix(", AQCL")
+        times, more = ratio(speeds, without, name), work[name] / work[without]
         most = STEP_OF_AQCL if name.endswith("AQCL") else math.inf
-        lines.append(f"| {name} | {statistics.median(got):,.0f} | {say(times, f'{times:.2f}', most=most)} |")
+        cells = f"{statistics.median(got):,.0f} | {say(times, f'{times:.2f}', most=most)} | {more:.2f}"
+        lines.append(f"| {name} | {cells} |")
     return lines
+
+
+def products(model: nn.Module, batch: Batch) -> int:
+    """Floating-point operations of a step's matrix products, there and back: what no kernel can spare."""
+    model.train()
+    with FlopCounterMode(display=False) as counted:
+        out = model(batch)
+        (binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty).backward()
+    model.zero_grad()
+    return counted.get_total_flops()
 
 
 def peers(
