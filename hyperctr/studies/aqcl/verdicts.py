@@ -216,14 +216,14 @@ def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
 
 
 def _size(facts: Mapping, runs: Runs) -> dict:
-    """Whether AQCL's RelaImpr is as large as the paper's."""
+    """Whether AQCL's RelaImpr is as large as the paper's; one that may be zero is of no size yet."""
     value, found = relaimpr(runs, "AQCL", facts["base"]), []
     for column in published.columns(facts):
         ours, base = (published.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
         found.append(f"{report.percent(metrics.relaimpr(ours, base))} on {column}")
     outside = value.mean + value.half < SIZE[0] or value.mean - value.half > SIZE[1]
     verdict = "another size" if outside else "inconclusive"
-    if SIZE[0] <= value.mean <= SIZE[1]:
+    if SIZE[0] <= value.mean <= SIZE[1] and value.mean > value.half:
         verdict = "the same size"
     if value.num < 3:
         verdict = "inconclusive" if value.num else "not tested"
