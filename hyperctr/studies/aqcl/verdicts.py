@@ -168,20 +168,19 @@ def _claims(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
     else:
         adaptive = tuple(name for name in names if name.startswith("adaptive"))
         claim = Claim(text, adaptive, tuple(name for name in names if name not in adaptive))
-    here, verdict = judge(claim, runs)
-    return [{"claim": text, "here": here, "verdict": verdict}]
+    return [compared.claim(text, judge(claim, runs))]
 
 
 def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dict:
     """A claim about a gain, what was found, and the verdict by a rule."""
     if value is None:
-        return {"claim": claim, "here": "the rows that it compares were not run", "verdict": "not tested"}
+        return compared.claim(claim, ("the rows that it compares were not run", "not tested"))
     here = f"{report.signed(value)}, n={value.num}"
     if few := report.few(value.num):
         here += f"; {few}"
     elif rule is sign:
         here += f", p={p_value(value):.2g}"
-    return {"claim": claim, "here": here, "verdict": rule(value)}
+    return compared.claim(claim, (here, rule(value)))
 
 
 def _above(facts: Mapping, runs: Runs, row: str, over: str, rule: Callable[[Score], str]) -> dict:
@@ -212,7 +211,7 @@ def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
         value = report.score(runs["DIN"])
         here = f"{report.plain(value)}, n={value.num}"
         verdict = "passed" if CHECK[0] <= value.mean <= CHECK[1] else "failed: find out why before comparing"
-    return [{"claim": claim, "here": here, "verdict": verdict}]
+    return [compared.claim(claim, (here, verdict))]
 
 
 def _size(facts: Mapping, runs: Runs) -> dict:
@@ -229,7 +228,7 @@ def _size(facts: Mapping, runs: Runs) -> dict:
         verdict = "inconclusive" if value.num else "not tested"
     claim = f"RelaImpr of AQCL over {facts['base']} ({', '.join(found) or 'no number in the paper'})"
     claim += f"; {report.percent(SIZE[0])} to {report.percent(SIZE[1])} counts as the same size"
-    return {"claim": claim, "here": f"{report.percent(value.mean, value.half)}, n={value.num}", "verdict": verdict}
+    return compared.claim(claim, (f"{report.percent(value.mean, value.half)}, n={value.num}", verdict))
 
 
 def _grouped(facts: Mapping, points: Mapping | None) -> str:

@@ -86,11 +86,8 @@ def _claims(facts: Mapping, runs: Runs) -> list[dict]:
         text = published.FIGURES[facts["bench"]]
         return [compared.claim(text, ("see the figure; nothing that a difference could test", "not judged"))]
     rows = [name for name, _ in facts["rows"] if facts["bench"] == "table3" or name not in SIMPLE]
-    found = []
-    for claim in published.claims(facts["bench"], rows, facts["paper"]):
-        here, verdict = judge(claim, runs)
-        found.append({"claim": claim.text, "here": here, "verdict": verdict})
-    return found
+    asked = published.claims(facts["bench"], rows, facts["paper"])
+    return [compared.claim(claim.text, judge(claim, runs)) for claim in asked]
 
 
 def _speeds(runs: Runs) -> list[dict]:
@@ -117,7 +114,7 @@ def _speed_claim(facts: Mapping, runs: Runs) -> list[dict]:
     counts = [int(name) for name in runs if runs[name]]
     claim, most = published.FIGURES["threads"], max(counts, default=0)
     if most < 2 or 1 not in counts:
-        return [{"claim": claim, "here": "fewer than two thread counts were timed", "verdict": "not tested"}]
+        return [compared.claim(claim, ("fewer than two thread counts were timed", "not tested"))]
     one = {r["seed"]: r["seconds"] for r in runs["1"]}
     shares = [one[r["seed"]] / r["seconds"] / most - LINEAR for r in runs[str(most)] if r["seed"] in one]
     gain = Score(*report.mean_interval(shares), len(shares)) if shares else None
@@ -129,7 +126,7 @@ def _speed_claim(facts: Mapping, runs: Runs) -> list[dict]:
         here, verdict = f"{here}; the machine was noisy, so no verdict", "inconclusive"
     elif verdict == "reproduced" and most < 24:
         here, verdict = f"{here}; holds up to {most} threads, the paper's claim to 24", "inconclusive"
-    return [{"claim": claim, "here": here, "verdict": verdict}]
+    return [compared.claim(claim, (here, verdict))]
 
 
 def _warnings(facts: Mapping, runs: Runs) -> list[str]:

@@ -30,7 +30,7 @@ from hyperctr.metrics import mean_interval
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.report import Score
 from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
-from hyperctr.studies import files
+from hyperctr.studies import compared, files
 from hyperctr.studies.lt4rec.figures import draw_speed
 from hyperctr.studies.study import Bench, grid, noisy
 
@@ -227,16 +227,13 @@ def _claims(rows: list[dict]) -> list[dict]:
                 continue
             value = Score(best["speed"] - TWICE, best["speed_half"], best["n"])
             half = "" if math.isnan(best["speed_half"]) else f" ± {best['speed_half']:.2f}"
-            found.append({
-                "claim": f"{what}, batch {batch}: at least {TWICE:g} times as fast as dense",
-                "here": f"{best['form']}: {best['speed']:.2f}{half} times, n={best['n']}",
-                "verdict": report.judged([value]),
-            })  # fmt: skip
+            text = f"{what}, batch {batch}: at least {TWICE:g} times as fast as dense"
+            here = f"{best['form']}: {best['speed']:.2f}{half} times, n={best['n']}"
+            found.append(compared.claim(text, (here, report.judged([value]))))
         share = min((r["share"] for r in some), default=math.nan)
-        found.append({
-            "claim": f"{what}: a file of at most {FILE:.0%} of the dense one's", "here": f"{share:.1%}",
-            "verdict": "reproduced" if share <= FILE else "contradicted",
-        })  # fmt: skip
+        verdict = "reproduced" if share <= FILE else "contradicted"
+        text = f"{what}: a file of at most {FILE:.0%} of the dense one's"
+        found.append(compared.claim(text, (f"{share:.1%}", verdict)))
     return found
 
 
