@@ -21,7 +21,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import report
+from hyperctr.reporting import markdown
 from hyperctr.serving.sparse import Network, Step, clock, compact
 from hyperctr.studies.lt4rec.speed import WIDTHS, networks
 
@@ -91,7 +91,7 @@ def main(seconds: Annotated[float, typer.Option(min=0.0, help="For all forms at 
     for name in forms:
         speed = [np.median(times[batch]["dense"]) / np.median(times[batch][name]) for batch in BATCHES]
         lines.append([name, *(f"{x:.2f}" for x in speed)])
-    print(report.table(lines))
+    print(markdown.table(lines))
 
 
 if __name__ == "__main__":

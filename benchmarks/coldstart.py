@@ -28,8 +28,11 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import config, pool, report
+from hyperctr import config, files
+from hyperctr.evaluation import significance
 from hyperctr.models import MODELS, WORN
+from hyperctr.reporting import markdown
+from hyperctr.runs import parallel
 from hyperctr.studies import claims
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.claims import Claim
@@ -71,11 +74,11 @@ def main(
 ) -> None:
     """Run what is missing of the rows, then print the verdicts."""
     cells = plan(seeds, scale, out, paper)
-    failed = pool.run_missing(
+    failed = parallel.run_missing(
         {f"{row}, seed {seed}": cell for (row, seed), cell in cells.items()}, jobs, worlds.log.print
     )
     rows = read(cells)
-    report.put_csv(out / "results.csv", rows)
+    files.put_csv(out / "results.csv", rows)
     worlds.leave(out, failed, "AQCL on planted newcomers", sections(rows), "AUC; of what DIN wears, AUC over DIN.")
 
 
@@ -119,8 +122,8 @@ def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
         if some:
             over = None if name in ("popularity", "DIN") else runs["DIN"]
             texts = [
-                report.plain(report.score(some, column)) if over is None else
-                report.signed(report.difference(some, over, column)) for column in GROUPS.values()
+                markdown.plain(significance.score(some, column)) if over is None else
+                markdown.signed(significance.difference(some, over, column)) for column in GROUPS.values()
             ]  # fmt: skip
             table.append([name, str(len(some)), *texts, f"{statistics.fmean(r['seconds'] for r in some):.0f}"])
     return {"Verdicts": lines, "Rows": table}

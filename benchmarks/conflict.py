@@ -34,15 +34,19 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import config, lottery, pool, report, runs
+from hyperctr import config, files
 from hyperctr.batch import Batch
-from hyperctr.data import synthetic
+from hyperctr.data import planted
 from hyperctr.data.split import split
-from hyperctr.evaluation import quality, score
-from hyperctr.layers.tasks import TASKS
-from hyperctr.metrics import mean_interval, paired_interval
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.evaluate import quality, score
+from hyperctr.evaluation.significance import Score, mean_interval, paired_interval
+from hyperctr.layers.multitask import TASKS
 from hyperctr.models import MODELS
-from hyperctr.report import Score
+from hyperctr.reporting import markdown
+from hyperctr.runs import parallel
+from hyperctr.runs.prepare import prepare
+from hyperctr.training import lottery_tickets
 
 SCALE = 0.3  # thousands of users; the more there are, the less does sharing of any kind matter
 FIRST = 100  # seed
@@ -76,9 +80,9 @@ def main(
     cells, failed = plan(seeds, SCALE * scale, out), []
     for later in (False, True):  # masks drawn at random need to know how many weights the tickets have
         wave = {name_of(key): cell for key, cell in cells.items() if (key[1] == "random masks") == later}
-        failed += pool.run_missing(wave, jobs, worlds.log.print)
+        failed += parallel.run_missing(wave, jobs, worlds.log.print)
     rows = read(cells, SCALE * scale) + twice_all(cells, out)
-    report.put_csv(out / "results.csv", rows)
+    files.put_csv(out / "results.csv", rows)
     note = "A difference is above 0 where the claim holds."
     worlds.leave(out, failed, "Two tasks on planted worlds", sections(rows), note)
 
@@ -109,7 +113,7 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
         if not (got := worlds.told(folder)):
             continue
         if (preset, seed) not in floors:
-            world = synthetic.planted(preset, seed, scale)
+            world = planted.planted(preset, seed, scale)
             floors[preset, seed] = world.floor(split(world.dataset.interactions).test)
         masks = got["overlap"][-1] if "overlap" in got else {}
         rows.append(
@@ -129,7 +133,7 @@ def twice_all(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> list[dict
             continue
         if str(seed) not in held:
             held[str(seed)] = twice(run)
-            report.put(kept, json.dumps(held))
+            files.put(kept, json.dumps(held))
             worlds.log.print(f"clicks twice, seed {seed}  {held[str(seed)]['jaccard']:.3f}")
         unknown = dict.fromkeys((*SCORES, "auc_low", "auc_high"), math.nan)
         rows.append({"world": preset, "row": "clicks twice", "seed": seed} | unknown | held[str(seed)])
@@ -138,7 +142,7 @@ def twice_all(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> list[dict
 
 def twice(run: config.Run) -> dict[str, float]:
     """How two tickets of the task of clicks overlap: the same first weights, other rows in another order."""
-    ready, seed = runs.prepare(run), run.train.seed
+    ready, seed = prepare(run), run.train.seed
     torch.manual_seed(seed)
     model, every = MODELS["lt4rec"](run.model, ready.tables), ready.rows_of("click")
     few = np.random.default_rng(seed).choice(every, len(ready.rows_of("conversion")), replace=False)
@@ -152,7 +156,7 @@ def twice(run: config.Run) -> dict[str, float]:
     def valid(slot: str) -> float:
         return quality(score(model, ready.evaluation_batches("valid")))
 
-    lottery.find_tickets(model, batches, valid, run.train)
+    lottery_tickets.find_tickets(model, batches, valid, run.train)
     return {name: model.overlap()[-1][name] for name in ("jaccard", "ratio")}
 
 
@@ -171,7 +175,9 @@ def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
         what = "error of conversions" if column == "valid_cvr_mse" else "AUC of clicks"
         found.append((f"tickets beat as many weights drawn at random in each layer ({what}, validation rows)",
                       gain(rows, better, worse, column)))  # fmt: skip
-    return [(text, f"{report.signed(x)}, n={x.num}" if x else "not run", report.judged([x])) for text, x in found]
+    return [
+        (text, f"{markdown.signed(x)}, n={x.num}" if x else "not run", significance.judged([x])) for text, x in found
+    ]
 
 
 def gain(rows: list[dict], one: tuple[str, str], other: tuple[str, str], column: str) -> Score | None:
@@ -187,7 +193,7 @@ def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
     table = [["world", "row", "n", *SCORES]]
     for key in dict.fromkeys((r["world"], r["row"]) for r in rows):
         some = [r for r in rows if (r["world"], r["row"]) == key]
-        table.append([*key, str(len(some)), *(summary([r[name] for r in some], report.plain) for name in SCORES)])
+        table.append([*key, str(len(some)), *(summary([r[name] for r in some], markdown.plain) for name in SCORES)])
     return {"Verdicts": lines, "Rows": table}
 
 

@@ -31,12 +31,17 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import config, figures, modalities, pool, report, runs
-from hyperctr.data import synthetic
-from hyperctr.evaluation import score
-from hyperctr.metrics import mean_interval, popularity_auc, unseen_recall
+from hyperctr import config, files
+from hyperctr.analysis import marn_modalities
+from hyperctr.data import planted
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.evaluate import score
+from hyperctr.evaluation.metrics import popularity_auc, unseen_recall
+from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.models import MODELS
-from hyperctr.report import Score
+from hyperctr.reporting import figures, markdown
+from hyperctr.runs import parallel
+from hyperctr.runs.open import Opened, open_run
 from hyperctr.serving import vectors
 from hyperctr.studies import claims
 from hyperctr.studies.claims import Claim
@@ -116,7 +121,9 @@ def said(values: list[float], needed: float, what: str) -> tuple[str, str]:
         return "nothing was run", "not tested"
     mean, half = mean_interval(values)
     interval = "" if math.isnan(half) else f" ± {half:.3f}"
-    return f"{what} {mean:.3f}{interval}, n={len(values)}", report.judged([Score(mean - needed, half, len(values))])
+    return f"{what} {mean:.3f}{interval}, n={len(values)}", significance.judged(
+        [Score(mean - needed, half, len(values))]
+    )
 
 
 def unpopular(found: Results) -> tuple[str, str]:
@@ -167,7 +174,7 @@ def main(
     if not chosen:
         raise typer.BadParameter(f"no claim is called {claims!r}; there are {'; '.join(STUDIES)}")
     cells = plan({"popularity", *(row for study in chosen.values() for row in study.rows)}, seeds, scale, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
+    failed = parallel.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
         if worlds.told(folder):
@@ -203,11 +210,11 @@ def measured(folder: Path, seed: int) -> dict:
     """What is asked of a run: its scores, and of a MARN what its parts tell; kept beside the run."""
     kept, told = folder / "measures.json", worlds.told(folder)
     if not kept.exists():
-        report.put(kept, json.dumps(measures(runs.open_run(folder), folder) if told["model"] == "marn" else {}))
+        files.put(kept, json.dumps(measures(open_run(folder), folder) if told["model"] == "marn" else {}))
     return worlds.scores(told, seed) | {"cold": told["test"]["cold_item_auc"]} | json.loads(kept.read_text())
 
 
-def measures(opened: runs.Opened, folder: Path) -> dict:
+def measures(opened: Opened, folder: Path) -> dict:
     model, ready = opened.model, opened.prepared
     scored, log_ = score(model, ready.evaluation_batches("test")), ready.dataset.interactions
     count = np.bincount(log_.item[ready.split.train], minlength=log_.num_items)
@@ -216,11 +223,11 @@ def measures(opened: runs.Opened, folder: Path) -> dict:
     found = {"levels": levels, "recall": float(np.mean(recall)), "recalls": recall}
     if model.config.fusion == "maf":
         strength, names = heat(opened).strength, model.modalities.names
-        of = [names.index(name) for name in synthetic.MODALITIES]
-        useful = synthetic.planted("categories", 0, 0.03).useful
+        of = [names.index(name) for name in planted.MODALITIES]
+        useful = planted.planted("categories", 0, 0.03).useful
         found["recovered"] = float((strength[:, of].argmax(1) == useful).mean())
     if model.config.adversary != "none":
-        space = modalities.space(model)
+        space = marn_modalities.space(model)
         found |= {"probe s": space.probe("specific"), "probe c": space.probe("invariant")}
         with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
             losses = [float(line["adversarial"]) for line in csv.DictReader(file)]
@@ -228,18 +235,18 @@ def measures(opened: runs.Opened, folder: Path) -> dict:
     return found
 
 
-def heat(opened: runs.Opened) -> modalities.Attention:
+def heat(opened: Opened) -> marn_modalities.Attention:
     """The attention to each modality by planted category."""
-    return modalities.attention(opened.model, opened.prepared.dataset.items.fields["category"] - 1)
+    return marn_modalities.attention(opened.model, opened.prepared.dataset.items.fields["category"] - 1)
 
 
 def draw(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> None:
     """Figures 4 and 5 of MARN's first seed."""
     folder = cells["MARN", 0][1] if ("MARN", 0) in cells else None
     if folder is not None and worlds.told(folder):
-        opened = runs.open_run(folder)
+        opened = open_run(folder)
         figures.save(heat(opened).draw(), out / "attention.png")
-        figures.save(modalities.space(opened.model).draw(("visual", "textual")), out / "space.png")
+        figures.save(marn_modalities.space(opened.model).draw(("visual", "textual")), out / "space.png")
 
 
 def sections(chosen: dict[str, Study], found: Results) -> dict[str, list[list[str]]]:
@@ -251,7 +258,7 @@ def sections(chosen: dict[str, Study], found: Results) -> dict[str, list[list[st
     table = [["row", "n", "test AUC", "AUC, unseen items", "recall of them", "probe s", "probe c", "seconds"]]
     for row in (row for row in ROWS if row in found):
         texts = [worlds.mean(found[row], name) for name in ("cold", "recall", "probe s", "probe c", "seconds")]
-        table.append([row, str(len(found[row])), report.plain(report.score(found[row])), *texts])
+        table.append([row, str(len(found[row])), markdown.plain(significance.score(found[row])), *texts])
     return {"Verdicts": lines, "Rows": table}
 
 

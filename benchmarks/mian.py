@@ -39,17 +39,23 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import attention, config, figures, memory, pool, report, runs
+from hyperctr import config, files
+from hyperctr.analysis import mian_attention
 from hyperctr.batch import Batch, History, Tables
-from hyperctr.clock import times_in_turn
-from hyperctr.data import synthetic
-from hyperctr.evaluation import score
-from hyperctr.metrics import auc
+from hyperctr.data import planted as synthetic
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.evaluate import score
+from hyperctr.evaluation.metrics import auc
 from hyperctr.models import MODELS
-from hyperctr.optim import clip, coalesce, decay, optimisers
+from hyperctr.reporting import figures, markdown
+from hyperctr.runs import parallel
+from hyperctr.runs.open import open_run
 from hyperctr.serving.factored import Factored
 from hyperctr.studies import claims
 from hyperctr.studies.claims import Claim
+from hyperctr.training import malloc
+from hyperctr.training.optim import clip, coalesce, decay, optimisers
+from hyperctr.training.profiler import times_in_turn
 
 app = typer.Typer(add_completion=False)
 
@@ -141,7 +147,7 @@ def speed(
 ) -> None:
     """Print what a step costs against DIEN's, and a request in factors against the plain forward."""
     torch.set_num_threads(1)
-    memory.keep()  # as a training does
+    malloc.keep()  # as a training does
     reached, lines = (
         True,
         [["batch", "rows", "MIAN", "DIEN", "DIEN, dim 16", "DIN", "MIAN / DIEN", "MIAN / DIEN, dim 16"]],
@@ -157,7 +163,7 @@ def speed(
             if queries == 128:  # the paper's
                 reached &= np.median(times["MIAN"] / times["DIEN"]) < OF_DIEN
     text = "CPU ms of a training step; DIEN and DIN add up parts of an item as wide as MIAN's side by side\n\n"
-    text += report.table(lines) + "\n\n"
+    text += markdown.table(lines) + "\n\n"
     model = built("mian", dim=DIM, std=0.5).eval()
     factored = Factored(model)
     lines = [
@@ -198,10 +204,10 @@ def speed(
     text += (
         "CPU ms to score candidates for one user: the plain forward with a row each (as `predict`), the plain forward\n"
     )
-    text += "of one query (it reads the history once), and factored, user's side and all\n\n" + report.table(lines)
+    text += "of one query (it reads the history once), and factored, user's side and all\n\n" + markdown.table(lines)
     print(text)
     if out is not None:
-        report.put(out, text + "\n")
+        files.put(out, text + "\n")
     if not reached:
         worlds.log.print("[red]a bar was missed[/red]")
         raise typer.Exit(1)
@@ -257,7 +263,7 @@ def most(row: str, reading: dict[str, str]) -> Callable[[Results], tuple[str, st
         ahead = [mine - max(rest) for mine, *rest in zip(lost[row], *(lost[x] for x in others), strict=True)]
         said = f"lost {statistics.fmean(lost[row]):.3f}, without others at most "
         said += f"{max(statistics.fmean(lost[x]) for x in others):.3f}, n={len(seeds)}"
-        return said, report.judged([report.score([{"auc": x, "auc_low": x, "auc_high": x} for x in ahead])])
+        return said, significance.judged([significance.score([{"auc": x, "auc_low": x, "auc_high": x} for x in ahead])])
 
     return judge
 
@@ -290,7 +296,7 @@ def planted(
 ) -> None:
     """Run what is missing, then print the verdicts and write the figures."""
     cells = plan(seeds, scale, epochs, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
+    failed = parallel.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     found: Results = {}
     for (row, seed), (_, folder) in cells.items():
         if worlds.told(folder):
@@ -323,12 +329,12 @@ def measured(folder: Path, seed: int) -> dict:
     """Scores of a run, and its AUC among the categories that ask for each thing; kept beside the run."""
     kept = folder / "measures.json"
     if not kept.exists():
-        opened = runs.open_run(folder)
+        opened = open_run(folder)
         scored = score(opened.model, opened.prepared.evaluation_batches("test"))
         category = opened.prepared.dataset.items.fields["category"][scored["item"]] - 1
         kind = synthetic.planted("fields", 0, 0.03).asked[category]
         own = {name: auc(scored["label"][kind == k], scored["logit"][kind == k]) for k, name in enumerate(KINDS)}
-        report.put(kept, json.dumps(own))
+        files.put(kept, json.dumps(own))
     return worlds.scores(worlds.told(folder), seed) | json.loads(kept.read_text())
 
 
@@ -336,12 +342,12 @@ def draw(folder: Path, out: Path) -> str:
     """Figure 6 and a case of a run; gives the rank correlations of weights and effects as a table."""
     if not worlds.told(folder):
         return ""
-    opened = runs.open_run(folder)
-    shown = attention.read(opened, attention.cases(opened))
+    opened = open_run(folder)
+    shown = mian_attention.read(opened, mian_attention.cases(opened))
     figures.save(shown.draw(), out / "parts.png")
     figures.save(shown.draw_case(), out / "case.png")
-    lines = attention.read(opened, attention.cases(opened, 500)).faithfulness().rows()
-    return report.table([["group", "cases", "rank correlation"], *([g, str(n), f"{c:.2f}"] for g, n, c in lines)])
+    lines = mian_attention.read(opened, mian_attention.cases(opened, 500)).faithfulness().rows()
+    return markdown.table([["group", "cases", "rank correlation"], *([g, str(n), f"{c:.2f}"] for g, n, c in lines)])
 
 
 def sections(found: Results, told: str) -> dict[str, list[list[str]] | str]:
@@ -353,7 +359,7 @@ def sections(found: Results, told: str) -> dict[str, list[list[str]] | str]:
     table = [["row", "n", "test AUC", *(f"AUC, {kind}" for kind in KINDS), "seconds"]]
     for row in (row for row in ROWS if row in found):
         texts = [worlds.mean(found[row], name) for name in (*KINDS, "seconds")]
-        table.append([row, str(len(found[row])), report.plain(report.score(found[row])), *texts])
+        table.append([row, str(len(found[row])), markdown.plain(significance.score(found[row])), *texts])
     return {"Verdicts": lines, "Rows": table, "Weights and effects, first seed, 500 test rows": told}
 
 

@@ -26,12 +26,16 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from hyperctr import config, pool, report
-from hyperctr.data import synthetic
+from hyperctr import config, files
+from hyperctr.data import planted
 from hyperctr.data.split import split
-from hyperctr.metrics import closed, mean_interval
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.metrics import closed
+from hyperctr.evaluation.significance import Score, mean_interval
+from hyperctr.experiments import sweep_report
 from hyperctr.models import MODELS
-from hyperctr.report import Score
+from hyperctr.reporting import markdown
+from hyperctr.runs import parallel
 from hyperctr.studies import claims
 from hyperctr.studies.claims import Claim
 
@@ -67,10 +71,10 @@ COMMUNITIES = {
     "model": {"name": "hyperctr", "dim": 16, "depth": 2},
     "train": {"epochs": 4, "lr": 4e-3, "batch_size": 256},
 }
-SINGLE = {f"{m} alone": (f'data.modalities=["{m}"]',) for m in synthetic.MODALITIES}
+SINGLE = {f"{m} alone": (f'data.modalities=["{m}"]',) for m in planted.MODALITIES}
 WIDTHS = {f"{days}d": (f"slices.every={days}d",) for days in (1, 3, 8, 24, 64)}
 TURNOVER = 8.0  # days, of the world `fashion`
-NEAR = tuple(w for w in WIDTHS if 1 / FACTOR <= report.days(w) / TURNOVER <= FACTOR)
+NEAR = tuple(w for w in WIDTHS if 1 / FACTOR <= sweep_report.days(w) / TURNOVER <= FACTOR)
 FAR = tuple(w for w in WIDTHS if w not in NEAR)
 
 STUDIES = {
@@ -111,9 +115,9 @@ def main(
     if unknown := [name for name in asked if name not in STUDIES]:
         raise typer.BadParameter(f"unknown claim {unknown[0]!r}; there are {', '.join(STUDIES)}")
     cells = plan([STUDIES[name] for name in asked], seeds, scale, out)
-    failed = pool.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
+    failed = parallel.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     rows = read(cells, scale)
-    report.put_csv(out / "results.csv", rows)
+    files.put_csv(out / "results.csv", rows)
     worlds.leave(out, failed, "Planted worlds", sections([STUDIES[name] for name in asked], rows))
 
 
@@ -143,7 +147,7 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
     """A row of results.csv for every finished run."""
     known, size = {}, {study.preset: scale * study.scale for study in STUDIES.values()}
     for preset, seed in {(preset, seed) for preset, _, seed in cells}:
-        world = synthetic.planted(preset, seed, size[preset])
+        world = planted.planted(preset, seed, size[preset])
         parts = split(world.dataset.interactions)
         known[preset, seed] = world.learnable(parts.train, parts.test), world.ceiling(parts.test)
     found = {key: got for key, (_, folder) in cells.items() if (got := worlds.told(folder))}
@@ -169,7 +173,7 @@ def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
     if not ways:
         return claim, "nothing was run", "not tested"
     mean, half = mean_interval(ways)
-    verdict = report.judged([Score(mean - NEEDED, half, len(ways))])
+    verdict = significance.judged([Score(mean - NEEDED, half, len(ways))])
     interval = "" if math.isnan(half) else f" ± {half:.1%}"
     return claim, f"{mean:.1%}{interval}, n={len(ways)}, least {min(ways):.1%}", verdict
 
@@ -179,12 +183,12 @@ def learned(rows: list[dict]) -> tuple[str, str]:
     gains = {}
     for preset, name in dict.fromkeys((r["preset"], r["row"]) for r in rows if r["row"] != "popularity"):
         ours, base = ([r for r in rows if (r["preset"], r["row"]) == (preset, x)] for x in (name, "popularity"))
-        gains[f"{preset}, {name}"] = report.difference(ours, base)
+        gains[f"{preset}, {name}"] = significance.difference(ours, base)
     compared = {name: gain for name, gain in gains.items() if gain}
     if not compared:
         return "nothing was run", "**not tested**"
     least = min(compared, key=lambda name: compared[name].mean)
-    return f"least: {least} {report.signed(compared[least])}", f"**{report.judged(list(gains.values()))}**"
+    return f"least: {least} {markdown.signed(compared[least])}", f"**{significance.judged(list(gains.values()))}**"
 
 
 def sections(studies: list[Study], rows: list[dict]) -> dict[str, list[list[str]]]:
@@ -199,7 +203,7 @@ def sections(studies: list[Study], rows: list[dict]) -> dict[str, list[list[str]
         runs = [r for r in rows if (r["preset"], r["row"]) == (preset, name)]
         way = f"{statistics.fmean(r['way'] for r in runs):.0%}"
         seconds = f"{statistics.fmean(r['seconds'] for r in runs):.0f}"
-        table.append([preset, name, str(len(runs)), report.plain(report.score(runs)), way, seconds])
+        table.append([preset, name, str(len(runs)), markdown.plain(significance.score(runs)), way, seconds])
     for preset in dict.fromkeys(study.preset for study in studies):
         runs = [r for r in rows if (r["preset"], r["row"]) == (preset, "popularity")]
         for name in ("learnable", "ceiling") if runs else ():

@@ -51,13 +51,13 @@ def main(
     if child:
         do = {"past": slices, "": whole}["past" if past else ""]
         return print(json.dumps(do(names[0], folder / names[0], steps, positives, threads, past, sets or [])))
-    from hyperctr.data import scale
+    from benchmarks import paper_sizes
 
     found, failed = {}, False
-    for name in names or scale.PRESETS:
+    for name in names or paper_sizes.PRESETS:
         if not (folder / name).exists():
             began = time.perf_counter()
-            scale.generate(name, folder / name, progress=_tenths)
+            paper_sizes.generate(name, folder / name, progress=_tenths)
             log.print(f"{name}: generated in {time.perf_counter() - began:.0f} s")
         words = [sys.executable, __file__, name, "--child", "--folder", str(folder), "--steps", str(steps)]
         words += ["--positives", str(positives), "--threads", str(threads), "--past", past]
@@ -92,9 +92,12 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
     """Read, prepare, train and test; seconds of each, memory, samples a second and the share of propagation."""
     import torch
 
-    from hyperctr import config, fit, plan, runs
-    from hyperctr.evaluation import evaluate, score
+    from hyperctr import config
+    from hyperctr.evaluation.evaluate import evaluate, score
     from hyperctr.models import MODELS
+    from hyperctr.runs import plan
+    from hyperctr.runs.prepare import prepare, read_dataset
+    from hyperctr.training import fit
 
     torch.set_num_threads(threads)
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr"}, "slices": {"every": EVERY[name]}}
@@ -102,11 +105,11 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
     run = config.read(tables, MODELS, set=sets)
     figures: dict = {}
     clock = _Clock(name, figures)
-    dataset = runs.read_dataset(run)
+    dataset = read_dataset(run)
     clock.lap("read")
     planned = plan.check(run, dataset)
     clock.lap("plan")
-    ready = runs.prepare(run, dataset, progress=_tenths)
+    ready = prepare(run, dataset, progress=_tenths)
     clock.lap("prepare")
     torch.manual_seed(0)
     model = MODELS[run.model_name](run.model, ready.tables)
@@ -148,7 +151,7 @@ def share(model, ready, run) -> float:
     import torch.nn.functional as F
     from torch.profiler import ProfilerActivity, profile, record_function
 
-    from hyperctr.optim import clip, coalesce, decay, optimisers
+    from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
     adams = optimisers(model, run.train.lr)
     model.train()
@@ -192,14 +195,16 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
     import numpy as np
     import torch
 
-    from hyperctr import config, fit, runs
-    from hyperctr.data.scale import DAY, START
+    from benchmarks.paper_sizes import DAY, START
+    from hyperctr import config
     from hyperctr.models import MODELS
+    from hyperctr.runs.prepare import prepare, read_dataset
+    from hyperctr.training import fit
 
     torch.set_num_threads(threads)
     counts = [int(k) for k in past.split(",")]
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr"}, "interest": {"mode": "none"}}
-    dataset = runs.read_dataset(config.read(tables, MODELS, set=sets))
+    dataset = read_dataset(config.read(tables, MODELS, set=sets))
     events = dataset.interactions
     days = int(events.time[-1] - START) // DAY // (max(counts) + 2)
     last = int(events.time[-1] - START) // DAY // days - 1  # the last whole one
@@ -208,7 +213,7 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
     for k in counts:
         first, end = (START + n * days * DAY for n in (last - k, last + 1))
         part = replace(dataset, interactions=events.take((events.time >= first) & (events.time < end)))
-        ready = runs.prepare(run, part)
+        ready = prepare(run, part)
         torch.manual_seed(0)
         model = MODELS[run.model_name](run.model, ready.tables)
         rows = np.flatnonzero(ready.grid.slice_of(part.interactions.time) == k)

@@ -42,10 +42,10 @@ from hyperctr.batch import Batch, Tables
 from hyperctr.config import Train
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
-from hyperctr.evaluation import score
-from hyperctr.fit import fit
-from hyperctr.metrics import auc, auc_interval
+from hyperctr.evaluation.evaluate import score
+from hyperctr.evaluation.metrics import auc, auc_interval
 from hyperctr.models import MODELS, WORN
+from hyperctr.training.fit import fit
 
 HISTORY, BATCH, CLUSTERS, TEST = 30, 1024, 50, 20_480
 SIZES = {

@@ -9,8 +9,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from hyperctr import report
-from hyperctr.data import synthetic
+from hyperctr import files
+from hyperctr.data import planted
+from hyperctr.reporting import markdown
 
 NOTE = "± is the 95 % t interval over seeds; differences are paired by seed."
 
@@ -21,7 +22,7 @@ def made(preset: str, out: Path, seed: int, scale: float) -> Path:
     """Folder of a world, written if it is missing."""
     world = out / "worlds" / f"{preset}-{scale:g}-{seed}"
     if not world.exists():
-        synthetic.write(preset, world, seed, scale)
+        planted.write(preset, world, seed, scale)
     return world
 
 
@@ -58,8 +59,8 @@ def leave(out: Path, failed: list[str], title: str, sections: dict[str, list[lis
     parts = [f"# {title}", f"{NOTE} {note}".strip()]
     for heading, content in (sections | {"Runs that failed": "\n".join(f"- {line}" for line in failed)}).items():
         if content:
-            parts += [f"## {heading}", content if isinstance(content, str) else report.table(content)]
+            parts += [f"## {heading}", content if isinstance(content, str) else markdown.table(content)]
     text = "\n\n".join(parts) + "\n"
-    report.put(out / "report.md", text)
+    files.put(out / "report.md", text)
     print(text)
     raise typer.Exit(1 if failed else 0)

@@ -1,10 +1,10 @@
 """Hypergraphs on torch: incidence matrices, time slices, fast products and the layers built on them."""
 
-from graphs.grid import TimeGrid
 from graphs.hypergraph import Hypergraph
 from graphs.layers import HGCN, HGCNConv, HypergraphAttention, HypergraphConv
 from graphs.sample import Block, blocks, cap
-from graphs.slices import TimeSlices
+from graphs.slices.grid import TimeGrid
+from graphs.slices.slices import TimeSlices
 
 __all__ = [
     "Block",

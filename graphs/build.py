@@ -10,12 +10,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from graphs import keys
+from graphs import from_ids as keys
 from graphs.attributes import Attributes
-from graphs.equal import leaders
 from graphs.hypergraph import Hypergraph
-from graphs.ids import id_array
-from graphs.ids import number as number
+from graphs.index.equal import leaders
+from graphs.index.ids import id_array
+from graphs.index.ids import number as number
 
 
 def from_ids(nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor) -> Hypergraph:

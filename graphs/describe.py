@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse
 
-from graphs.equal import leaders
 from graphs.expand import components
-from graphs.ids import number
+from graphs.index.equal import leaders
+from graphs.index.ids import number
 
 if TYPE_CHECKING:
     from graphs.hypergraph import Hypergraph

@@ -13,10 +13,10 @@ import numpy as np
 
 from graphs import describe, expand, layout
 from graphs.build import subhypergraph
-from graphs.grid import DAY, FOREVER
 from graphs.hypergraph import Hypergraph
 from graphs.optional import package
-from graphs.slices import TimeSlices
+from graphs.slices.grid import DAY, FOREVER
+from graphs.slices.slices import TimeSlices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

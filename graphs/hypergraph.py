@@ -14,8 +14,8 @@ from torch import Tensor
 
 from graphs import describe, ops
 from graphs.attributes import Attributes
-from graphs.convert import Conversions
-from graphs.csr import sort_pairs, transpose
+from graphs.convert.frames import Conversions
+from graphs.index.csr import sort_pairs, transpose
 from graphs.kernels import CSR, INT32_LIMIT
 
 Kept = TypeVar("Kept")

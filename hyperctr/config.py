@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hyperctr.data.moments import SIZES
+from hyperctr.data.context import SIZES
 
 
 @dataclass(frozen=True, kw_only=True)

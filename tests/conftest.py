@@ -1,6 +1,7 @@
-"""What every test may rely on: one torch thread, and real data where a machine has it."""
+"""What every test may rely on: one torch thread, real data where a machine has it, the command line in this process."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -26,3 +27,22 @@ def data_home() -> Path:
 def _seeded():
     """A test that draws weights draws the same ones every time."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def hyperctr(monkeypatch, capsys):
+    """Call the command as the shell does; gives exit code, stdout and stderr."""
+    from hyperctr.cli.main import main
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["hyperctr", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code or 0
+        got = capsys.readouterr()
+        return code, got.out, got.err
+
+    return call

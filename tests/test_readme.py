@@ -57,7 +57,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
 
 def test_every_command_it_names_exists():
     text = readme()
-    cli = pytest.importorskip("hyperctr.cli", reason="there is no command line yet")
+    cli = pytest.importorskip("hyperctr.cli.main", reason="there is no command line yet")
     import typer
 
     app = typer.main.get_command(cli.app)

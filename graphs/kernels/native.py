@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graphs import compiled
-from graphs.kernels import CSR, cpu
+from graphs.kernels import CSR, compile, cpu
 from graphs.kernels.cpu import sddmm, spmm
 
 __all__ = ["propagate", "ready", "sddmm", "spmm"]
@@ -45,14 +44,14 @@ def propagate(
     if min(sizes[:2]) > LONG:
         return cpu.propagate(by_node, by_hyperedge, left, middle, right, x)
     pointers = [None if t is None else t.data_ptr() for t in (*by_node, *by_hyperedge, *scales, x, y)]
-    if _library().propagate(*sizes, x.dtype == torch.bfloat16, *pointers, compiled.team()):
+    if _library().propagate(*sizes, x.dtype == torch.bfloat16, *pointers, compile.team()):
         raise MemoryError("no memory or no thread for the compiled kernels")
     return y
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    library = compiled.library(Path(__file__).with_suffix(".c"))
+    library = compile.library(Path(__file__).with_suffix(".c"))
     if library is not None:
         library.propagate.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] + [ctypes.c_void_p] * 12
         library.propagate.restype = ctypes.c_int

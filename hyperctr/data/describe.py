@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from hyperctr.data.folder import Dataset
+    from hyperctr.data.dataset import Dataset
 
 DAY = 86_400
 

@@ -17,7 +17,7 @@ from hyperctr.models.dupn import DUPN
 from hyperctr.models.esmm import ESMM
 from hyperctr.models.fm import FM
 from hyperctr.models.gru4rec import GRU4Rec
-from hyperctr.models.hyperctr import HyperCTR
+from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.models.lr import LR
 from hyperctr.models.lt4rec import LT4REC, SparseSharing
 from hyperctr.models.marn import MARN

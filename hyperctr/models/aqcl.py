@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables
-from hyperctr.layers.draws import Draws
-from hyperctr.layers.ranges import check_shares, check_weights
+from hyperctr.layers.checks import check_shares, check_weights
+from hyperctr.layers.rng import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

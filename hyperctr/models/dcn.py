@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.embed import Embed
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.ranges import check_shares, check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)

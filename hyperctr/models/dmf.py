@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.clicks import LastState
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.embedding import Profile
+from hyperctr.layers.fusion import FIELD, Maps, Modalities
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.modal import FIELD, Maps, Modalities
-from hyperctr.layers.profile import Profile
-from hyperctr.layers.ranges import check_shares, check_sizes
+from hyperctr.layers.recurrent import LastState
 
 
 @dataclass(frozen=True, kw_only=True)

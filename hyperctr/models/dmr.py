@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.draws import Draws
-from hyperctr.layers.ranges import check_sizes, check_weights
-from hyperctr.layers.tables import id_table
+from hyperctr.layers.checks import check_sizes, check_weights
+from hyperctr.layers.embedding import id_table
+from hyperctr.layers.rng import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

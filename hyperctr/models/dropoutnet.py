@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.draws import Draws
-from hyperctr.layers.tables import id_table, unseen
+from hyperctr.layers.embedding import id_table, unseen
+from hyperctr.layers.rng import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

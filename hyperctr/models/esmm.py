@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.crossed import Crossed
+from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
-from hyperctr.layers.ranges import check_sizes
-from hyperctr.layers.tasks import TASKS, Weighing, click_loss, measure, observed
+from hyperctr.layers.multitask import TASKS, Weighing, click_loss, measure, observed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.embed import Embed
-from hyperctr.layers.fm import pairwise
-from hyperctr.layers.ranges import check_sizes
+from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.embedding import Embed
+from hyperctr.layers.feature_cross import pairwise
 
 
 @dataclass(frozen=True, kw_only=True)

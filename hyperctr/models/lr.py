@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.embed import Embed
+from hyperctr.layers.embedding import Embed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.crossed import Crossed
-from hyperctr.layers.embed import Embed
+from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.embedding import Embed
+from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
-from hyperctr.layers.ranges import check_sizes
-from hyperctr.layers.tasks import TASKS, Weighing, click_loss, conversion_loss, measure
+from hyperctr.layers.multitask import TASKS, Weighing, click_loss, conversion_loss, measure
 
 Masks = list[Tensor]
 """What one task wears: True where it has the weight, [out, in] for each fully connected layer."""

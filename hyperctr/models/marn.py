@@ -41,14 +41,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.behaviour import Property
-from hyperctr.layers.blocks import blockwise
-from hyperctr.layers.clicks import LastState
+from hyperctr.layers.attention import Relevance
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.chunked import blockwise
+from hyperctr.layers.embedding import Profile, Property
+from hyperctr.layers.fusion import FIELD, BatchItems, Maps, Modalities
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.modal import FIELD, BatchItems, Maps, Modalities
-from hyperctr.layers.profile import Profile
-from hyperctr.layers.ranges import check_shares, check_sizes
-from hyperctr.layers.relevance import Relevance
+from hyperctr.layers.recurrent import LastState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,11 @@ from torch import Tensor, nn
 
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables, spread
-from hyperctr.layers.blocks import blockwise
-from hyperctr.layers.embed import Embed, Table
-from hyperctr.layers.heads import attend
+from hyperctr.layers.attention import attend
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.chunked import blockwise
+from hyperctr.layers.embedding import Embed, Table
 from hyperctr.layers.mlp import mlp
-from hyperctr.layers.ranges import check_shares, check_sizes
 
 PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
 """What Eq. (14) puts together, in its order: candidate, context, behaviours and user as they are, then each

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.crossed import Crossed
+from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
-from hyperctr.layers.ranges import check_sizes
-from hyperctr.layers.tasks import TASKS, Weighing, together
+from hyperctr.layers.multitask import TASKS, Weighing, together
 
 
 @dataclass(frozen=True, kw_only=True)

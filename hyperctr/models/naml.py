@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.attention import masked_softmax
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.embedding import Profile
+from hyperctr.layers.fusion import FIELD, Modalities
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.modal import FIELD, Modalities
-from hyperctr.layers.profile import Profile
-from hyperctr.layers.ranges import check_shares, check_sizes
-from hyperctr.layers.relevance import masked_softmax
 
 
 @dataclass(frozen=True, kw_only=True)

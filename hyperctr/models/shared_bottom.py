@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.crossed import Crossed
+from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
-from hyperctr.layers.ranges import check_sizes
-from hyperctr.layers.tasks import TASKS, Weighing, click_loss, conversion_loss, measure, together
+from hyperctr.layers.multitask import TASKS, Weighing, click_loss, conversion_loss, measure, together
 
 
 @dataclass(frozen=True, kw_only=True)

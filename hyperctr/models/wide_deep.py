@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.embed import Embed, Table
+from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.embedding import Embed, Table
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.ranges import check_shares, check_sizes
 
 BITS = 18  # 2^18 weights of crosses
 GOLDEN = -7046029254386353131  # 2^64 divided by the golden ratio, odd, as a signed number (Knuth's multiplicative hash)

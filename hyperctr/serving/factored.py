@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hyperctr.batch import Batch
 from hyperctr.models.mian import MIAN
-from hyperctr.runs import Opened, Prepared
+from hyperctr.runs.open import Opened, request
 
 BLOCK = 2**14  # items at a time
 LEAST = 0.3  # below the sum of the powers of any one key: without keys nothing is divided by nothing
@@ -187,36 +187,3 @@ class Server:
         side = self.factored.side(request(self.ready, self._user.get(str(user), len(self._user)), [0], at, context))
         parts = torch.tensor(number, dtype=torch.long).split(BLOCK)
         return torch.cat([self.factored.logit(side, some) for some in parts]).sigmoid().numpy()
-
-
-def request(
-    ready: Prepared,
-    user: int,
-    items: Sequence[int],
-    at: int | None = None,
-    context: Mapping[str, int] | None = None,
-) -> Batch:
-    """A batch of one query: a user's candidates, by number.
-
-    Args:
-        ready: what the model was built from.
-        user, items: their numbers, [C] items.
-        at: seconds. None: right after the last event of the log.
-        context: number of each logged column that is known, by name; the others are unknown.
-
-    Raises:
-        ValueError: a column that the model does not read, or a number that it does not have.
-    """
-    log, sizes = ready.dataset.interactions, ready.tables.context_sizes
-    logged = [name for name in log.context_names if name in sizes] if log.logged_non_clicks else []
-    given = dict(context or {})
-    for name, value in given.items():
-        if name not in logged:
-            raise ValueError(f"there is no context column {name!r} to give; there are {', '.join(logged) or 'none'}")
-        if not 0 <= value < sizes[name]:
-            raise ValueError(f"context {name} must lie in [0, {sizes[name]}), got {value}")
-    at = int(log.time[-1]) + 1 if at is None else int(at)
-    zeros = np.zeros(len(items), np.int64)
-    row = np.array([given.get(name, -1) for name in logged], np.int64)
-    columns = np.tile(row, (len(items), 1)) if logged else None
-    return ready.loader.pairs(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, columns)

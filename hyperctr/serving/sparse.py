@@ -29,15 +29,15 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from graphs import compiled
 from graphs.dropout import Dropout
+from graphs.kernels import compile
 from hyperctr.batch import Batch, Output
-from hyperctr.clock import times_in_turn
+from hyperctr.files import save_tensors
 from hyperctr.layers.mlp import PReLU
-from hyperctr.layers.tasks import TASKS
-from hyperctr.lottery import packed, unpacked
+from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
-from hyperctr.weights import save_tensors
+from hyperctr.training.lottery_tickets import packed, unpacked
+from hyperctr.training.profiler import times_in_turn
 
 Mode = Literal["dense", "compact", "csr"]
 MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
@@ -308,7 +308,7 @@ class _Kernel:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    library = compiled.library(Path(__file__).with_suffix(".c"))
+    library = compile.library(Path(__file__).with_suffix(".c"))
     if library is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         library.forward.argtypes = [pointer, number, pointer, number, pointer, pointer, pointer]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hyperctr.batch import Batch
 from hyperctr.models.marn import MARN
-from hyperctr.runs import Opened
+from hyperctr.runs.open import Opened
 
 BLOCK = 2**14  # items encoded at a time
 LAST = 10  # clicks that a user's vector is the mean of, where items are looked up by it

@@ -27,11 +27,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from hyperctr import config, pool, report
+from hyperctr import config, files
+from hyperctr.experiments.results import append_result, read_results, result
+from hyperctr.experiments.sweep import baseline, seeded
+from hyperctr.runs import parallel
 from hyperctr.studies import aqcl, hyperctr, lt4rec, marn, mian, study
 from hyperctr.studies.lt4rec import speed
 from hyperctr.studies.study import Bench, Row
-from hyperctr.sweep import baseline, seeded
 
 COLUMNS: dict[str, type] = {
     "data": str, "split": str, "leaky": bool, "row": str, "model": str, "seed": int, "auc": float, "auc_low": float,
@@ -151,12 +153,12 @@ def run(
         ValueError: an unknown bench; a value or row that cannot be; a folder that holds something else or cannot be
             written; data, or settings of a row, that have changed since the bench began.
     """
-    from hyperctr.data import folder, sources
+    from hyperctr.data import catalog, read
     from hyperctr.models import MODELS
 
     bench, paper = find(name), paper_of(name)
-    where = sources.find(base.data.path)
-    dataset = folder.read(where, modalities=base.data.modalities or None)
+    where = catalog.find(base.data.path)
+    dataset = read.read(where, modalities=base.data.modalities or None)
     if given and paper is not PAPERS["aqcl"]:
         raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.rows.BENCHES)}), not for {bench.name}")
     bare, grid, plan, notes = paper.rows.planned(bench, base, values, dataset, given or {})
@@ -169,7 +171,7 @@ def run(
         for row in chosen
         if row.model in MODELS
     }
-    pool.claim(out, base, f"the bench {name}")
+    parallel.claim(out, base, f"the bench {name}")
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
@@ -191,12 +193,12 @@ def run(
 
     def ended(cell: str, got: dict | BaseException) -> None:
         row, seed, what = missing[cell]
-        line = report.result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
+        line = result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
         columns, scores = _columns(name), {}
         if not isinstance(got, BaseException):
             scores = got["test"] | {f"valid_{column}": score for column, score in got["valid"].items()}
         line |= {column: scores.get(column, float("nan")) for column in columns if column not in line}
-        report.append_result(results, line, columns)
+        append_result(results, line, columns)
         done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
         if bench.timed:
             done = f"{line['seconds']:.2f} s an epoch"
@@ -209,7 +211,7 @@ def run(
             wave = {cell: what for cell, (row, _, what) in missing.items() if bool(row.tickets) == later}
             if later and not wave:
                 break
-            pool.run_all(
+            parallel.run_all(
                 {cell: (what, out / "runs" / cell) for cell, what in wave.items()},
                 1 if alone else jobs,
                 lambda doing, new, over=over: watch(doing, over + new, len(cells)),
@@ -242,8 +244,8 @@ def redraw(out: Path) -> dict:
 
 def time_epoch(run_toml: str, folder: str) -> dict:
     """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
-    from hyperctr import runs
     from hyperctr.models import MODELS, WORN
+    from hyperctr.runs import train
 
     seconds = []
 
@@ -253,7 +255,7 @@ def time_epoch(run_toml: str, folder: str) -> dict:
         if what.startswith("epoch"):
             seconds.append(time.perf_counter() - began)
 
-    got = runs.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), progress=stopwatch)
+    got = train.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), progress=stopwatch)
     return got | {"seconds": seconds[0]}
 
 
@@ -307,7 +309,7 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
         raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
     if held:
         facts["notes"] = list(dict.fromkeys([*held["notes"], *(facts["notes"] if missing else ())]))
-    report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    files.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
 
 
 def _columns(name: str) -> dict[str, type]:
@@ -316,7 +318,7 @@ def _columns(name: str) -> dict[str, type]:
 
 def _results(out: Path, name: str) -> list[dict]:
     path = out / "results.csv"
-    return report.read_results(path, _columns(name)) if path.exists() else []
+    return read_results(path, _columns(name)) if path.exists() else []
 
 
 def _digest(run: config.Run) -> str:
@@ -344,9 +346,7 @@ def _commit() -> str | None:
 
 
 def _version() -> str:
-    from hyperctr import __version__
-
-    return __version__
+    return _versions("hyperctr")["hyperctr"]
 
 
 def _versions(*packages: str) -> dict[str, str]:

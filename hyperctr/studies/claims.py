@@ -12,8 +12,9 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hyperctr import report
-from hyperctr.report import Score
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.reporting import markdown
 
 Runs = Mapping[str, list[dict]]
 """The lines of results.csv of each row's runs that are ok, by row."""
@@ -53,13 +54,13 @@ def judge(claim: Claim, runs: Runs) -> tuple[str, str]:
     chosen = f"{ours}, chosen by validation" if len(claim.ours) > 1 else ours
     if claim.interior and (top := best(runs, (*claim.ours, *claim.others))) in claim.others:
         return f"{top}, chosen by validation, lies at the edge of the grid: the best may lie beyond", "inconclusive"
-    gains = {name: report.difference(runs[ours], runs[name], claim.column) for name in ran}
-    texts = [f"{report.signed(gain)} over {name}" for name, gain in gains.items()]
+    gains = {name: significance.difference(runs[ours], runs[name], claim.column) for name in ran}
+    texts = [f"{markdown.signed(gain)} over {name}" for name, gain in gains.items()]
     shifted = [gain and Score(gain.mean + claim.margin, gain.half, gain.num) for gain in gains.values()]
     seeds = min(gain.num if gain else 0 for gain in gains.values())
-    verdict = report.judged(shifted)
+    verdict = significance.judged(shifted)
     notes = [f"not run: {', '.join(missing)}"] if missing else []
     if missing and verdict == "reproduced":
         verdict = "inconclusive"
-    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, report.few(seeds)]
+    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, significance.few(seeds)]
     return "; ".join(filter(None, said)), verdict

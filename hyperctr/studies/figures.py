@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hyperctr.figures import BLUE, FAINT, GREY, ORANGE, Value, canvas, legend, lines, log_ticks
+from hyperctr.reporting.figures import BLUE, FAINT, GREY, ORANGE, Value, canvas, legend, lines, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

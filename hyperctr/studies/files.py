@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, report
+from hyperctr import files
+from hyperctr.reporting import figures, markdown
 from hyperctr.studies.claims import Runs
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
         out: the bench's folder.
     """
     common = {name: found["facts"][name] for name in ("data", "split", "leaky")}
-    report.put_csv(out / "table.csv", [common | row for row in found["rows"]])
+    files.put_csv(out / "table.csv", [common | row for row in found["rows"]])
     if figure:
         figures.save(figure, out / f"{found['facts']['bench']}.png")
-    report.put(out / "report.md", _markdown(found, table, figure is not None))
+    files.put(out / "report.md", _markdown(found, table, figure is not None))
     found = without_nan(found)
-    report.put(out / "bench.json", json.dumps(found, indent=1))
+    files.put(out / "bench.json", json.dumps(found, indent=1))
     return found
 
 
@@ -108,4 +109,4 @@ def _verdicts(found: Mapping) -> str:
     quoted = "" if "Figure" not in found["facts"]["title"] else (
         "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
     )  # fmt: skip
-    return report.table(lines) + quoted
+    return markdown.table(lines) + quoted

@@ -25,11 +25,13 @@ import torch
 from safetensors.numpy import load_file
 
 from graphs import Hypergraph
-from hyperctr import config, runs
-from hyperctr.cli import main
-from hyperctr.data import synthetic
-from hyperctr.evaluation import score
+from hyperctr import config
+from hyperctr.cli.main import main
+from hyperctr.data import planted as synthetic
+from hyperctr.evaluation.evaluate import score
 from hyperctr.models import MODELS, WORN
+from hyperctr.runs import train as training
+from hyperctr.runs.open import open_run
 
 HERE = Path(__file__).resolve().parent
 GOLDEN, RUNS, WORLDS, OLD = HERE / "golden.json", HERE / "runs", HERE / "worlds", HERE / "old"
@@ -61,18 +63,18 @@ def read_run(path: Path) -> Any:
 
 def train(path: Path, out: Path, **how: Any) -> dict:
     """Train the run of a file, or continue it, and give its report."""
-    return runs.train(read_run(path), out, **how)
+    return training.train(read_run(path), out, **how)
 
 
 def scored(folder: Path) -> dict[str, np.ndarray]:
     """Score the test rows with a finished run, opened from its folder."""
-    opened = runs.open_run(folder)
+    opened = open_run(folder)
     return score(opened.model, opened.prepared.evaluation_batches("test"))
 
 
 def scores(folder: Path, part: str) -> dict[str, float]:
     """Evaluate a finished run, opened from its folder."""
-    opened = runs.open_run(folder)
+    opened = open_run(folder)
     return opened.prepared.scores(opened.model, part)
 
 

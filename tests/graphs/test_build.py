@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from graphs import Hypergraph, build, equal
+from graphs import Hypergraph, build
 from graphs.attributes import Attributes
+from graphs.index import equal
 
 
 def members(h: Hypergraph) -> list[list[int]]:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import Batch, History, Tables
-from hyperctr.metrics import logloss, relaimpr
+from hyperctr.evaluation.metrics import logloss
+from hyperctr.evaluation.significance import relaimpr
 from hyperctr.models.aqcl import (
     AQCL,
     Codebook,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hyperctr.batch import Batch, History, Tables
-from hyperctr.layers.embed import Table
+from hyperctr.layers.embedding import Table
 from hyperctr.models.dcn import DCN
 from hyperctr.models.deepfm import DeepFM
 from hyperctr.models.dien import DIEN

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphs import HGCN, Hypergraph
-from hyperctr.models.hyperctr import GCN, Attention, Config, Fusion, Prediction, Readout, TemporalAttention, pairs
+from hyperctr.models.hyperctr.attention import Attention, TemporalAttention
+from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.parts import GCN, Fusion, Prediction, Readout, pairs
 
 
 def scrambled(module, seed=0, std=0.5):

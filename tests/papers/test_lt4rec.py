@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr import metrics
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.config import Train
-from hyperctr.layers.tasks import TASKS, conflict, conversion_loss
-from hyperctr.lottery import find_tickets
+from hyperctr.evaluation import metrics
+from hyperctr.layers.multitask import TASKS, conflict, conversion_loss
 from hyperctr.models.lt4rec import LT4REC, Config, Sharing, prune, prune_units
+from hyperctr.training.lottery_tickets import find_tickets
 
 USERS, ITEMS, D = 12, 15, 3
 CLICK, CONVERSION = 0, 1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import LEVELS, Batch, History, Statistics, Tables
-from hyperctr.layers.embed import Table
+from hyperctr.layers.embedding import Table
 from hyperctr.models.dmf import DMF
 from hyperctr.models.dupn import DUPN
 from hyperctr.models.marn import MARN

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import Batch, History, Tables
-from hyperctr.layers.embed import Table
+from hyperctr.layers.embedding import Table
 from hyperctr.models.mian import GIM, MIAN, PARTS, FieldAttention
 
 # Three users and five items; user 2 and item 4 have no training row. Query 0 has two candidates and three clicks,

@@ -6,10 +6,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hyperctr import figures, report
-from hyperctr.figures import BLUE, EDGE, FAINT, GREY, ORANGE, Value, canvas, legend
-from hyperctr.report import Score
-from hyperctr.studies import compared
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.experiments import sweep_report
+from hyperctr.reporting import figures
+from hyperctr.reporting.figures import BLUE, EDGE, FAINT, GREY, ORANGE, Value, canvas, legend
+from hyperctr.studies import tables
 from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.aqcl.rows import frequent
@@ -35,12 +37,12 @@ def draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
         places = {
             row["row"]: (vectors["x"], vectors["y"]) for row, vectors in zip(rows, points["vectors"], strict=True)
         }
-        notes = {name: f"silhouette of the interests {compared.number(vectors['silhouette']['by_interest'], '.3f')}"
+        notes = {name: f"silhouette of the interests {tables.number(vectors['silhouette']['by_interest'], '.3f')}"
                  for name, vectors in zip(places, points["vectors"], strict=True)}  # fmt: skip
         figure, axes = draw_points(places, notes, points["code"], frequent(points["code"]))
         about += f"seed {facts['seeds'][0]}; {points['clicks']:,} test clicks, t-SNE"
     elif facts["axis"]:
-        scores = {name: report.score(some) if some else None for name, some in runs.items()}
+        scores = {name: significance.score(some) if some else None for name, some in runs.items()}
         names = [name for name in scores if name not in ("popularity", base)]
         if not any(scores[name] for name in names):
             return None
@@ -68,7 +70,7 @@ def draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
         over = base if facts["bench"] != "aqcl-table3" else "the bare model"
         figure, axes = draw_gains(panels, theirs, over, {"AQCL", "adaptive", "adaptive, searched"})
         about += "bars: 95 % over seeds" if over_seeds else "one seed: no intervals"
-    figures.titles(axes, facts["title"], about, report.leaky_line(facts["split"]) if facts["leaky"] else "")
+    figures.titles(axes, facts["title"], about, sweep_report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, report
-from hyperctr.data.folder import Dataset
+from hyperctr import config, files
+from hyperctr.data.dataset import Dataset
 from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
@@ -156,12 +156,13 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from hyperctr import runs
     from hyperctr.models import WORN
+    from hyperctr.runs import prepare
+    from hyperctr.runs.open import open_run
 
     if not all((path / "report.json").exists() for path in (bare, worn)):
         return
-    opened = [runs.open_run(path) for path in (bare, worn)]
+    opened = [open_run(path) for path in (bare, worn)]
     ready = opened[1].prepared
     log, test, seed = ready.dataset.interactions, ready.split.test, ready.run.evaluate.seed
     clicks = test[log.label[test] == 1]
@@ -171,7 +172,7 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     model.load_state_dict(load_file(worn / "worn.safetensors"), strict=False)
     with torch.no_grad():
         hidden = [
-            torch.cat([x.model(batch).hidden for batch in x.prepared.loader.batches(clicks, runs.QUERIES)])
+            torch.cat([x.model(batch).hidden for batch in x.prepared.loader.batches(clicks, prepare.QUERIES)])
             for x in opened
         ]
         z = torch.nn.functional.normalize(model.eval().project(hidden[1]), dim=1)
@@ -181,7 +182,7 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     for field, category in list(ready.dataset.items.fields.items())[:1]:
         found["agreement"] = agreement(code, category[log.item[clicks]], _favourite(ready, category)[log.user[clicks]])
         found["field"] = field
-    report.put(out / "tsne.json", json.dumps(found))
+    files.put(out / "tsne.json", json.dumps(found))
 
 
 def flattened(hidden: np.ndarray, code: np.ndarray, seed: int) -> dict[str, Any]:

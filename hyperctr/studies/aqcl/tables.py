@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from hyperctr import report
-from hyperctr.report import Score
-from hyperctr.studies import compared
+from hyperctr.evaluation.significance import Score
+from hyperctr.reporting import markdown
+from hyperctr.studies import tables
 from hyperctr.studies.aqcl import published
 from hyperctr.studies.aqcl.published import GROUPS
 
@@ -44,24 +44,24 @@ def _group_table(facts: Mapping, rows: Sequence[Mapping], group: str) -> str:
             Score(row[f"{group} {what}"], row[f"{group} {what} half"], row["n"])
             for what in ("AUC", "RelaImpr", "difference")
         )
-        texts = [report.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no finished run"]
+        texts = [markdown.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no finished run"]
         if row["n"] and row["over"]:
-            texts[1:] = [report.percent(ratio.mean, ratio.half), report.signed(more), row[f"{group} verdict"]]
+            texts[1:] = [markdown.percent(ratio.mean, ratio.half), markdown.signed(more), row[f"{group} verdict"]]
         for column in columns:
             auc, theirs = (row[f"paper {column} {group} {what}"] for what in ("AUC", "RelaImpr"))
             text = "-" if math.isnan(auc) else f"{auc:.4f}"
-            texts.append(text if math.isnan(theirs) else f"{text} ({report.percent(theirs)})")
+            texts.append(text if math.isnan(theirs) else f"{text} ({markdown.percent(theirs)})")
         lines.append([row["row"], str(row["n"]), *texts])
-    return report.table(lines)
+    return markdown.table(lines)
 
 
 def _vectors(rows: Sequence[Mapping]) -> str:
     lines = [["row", "n", "AUC", "silhouette of AQCL's interests", "silhouette of k-means"]]
     for row in rows:
         value = Score(row["overall AUC"], row["overall AUC half"], row["n"])
-        numbers = [compared.number(row.get(name), ".3f") for name in ("by_interest", "by_kmeans")]
-        lines.append([row["row"], str(row["n"]), report.plain(value) if row["n"] else "no finished run", *numbers])
-    return report.table(lines) + (
+        numbers = [tables.number(row.get(name), ".3f") for name in ("by_interest", "by_kmeans")]
+        lines.append([row["row"], str(row["n"]), markdown.plain(value) if row["n"] else "no finished run", *numbers])
+    return markdown.table(lines) + (
         "\n\nSilhouettes are of the hidden vectors themselves, not of the picture, in [-1, 1]. The interests are AQCL's"
         " own, which favours its row; the groups of k-means are found in each row's own vectors."
     )

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperctr import metrics, report
-from hyperctr.report import Score
-from hyperctr.studies import compared, files
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.reporting import markdown
+from hyperctr.studies import files
+from hyperctr.studies import tables as compared
 from hyperctr.studies.aqcl import published, tables
 from hyperctr.studies.aqcl.figures import draw
 from hyperctr.studies.aqcl.published import GROUPS
@@ -56,13 +58,13 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
 
 def gain(runs: Runs, row: str, over: str, column: str = "auc") -> Score | None:
     """How far a row lies above another, paired by seed; None where they share no seed with this score."""
-    return report.difference(runs.get(row, []), runs.get(over, []), column)
+    return significance.difference(runs.get(row, []), runs.get(over, []), column)
 
 
 def relaimpr(runs: Runs, row: str, over: str, column: str = "auc") -> Score:
     """RelaImpr of a row over another, Eq. (9), from the mean AUCs of the seeds that they share."""
     ours, theirs = _paired(runs, row, over, column)
-    return Score(*metrics.relaimpr_interval(ours, theirs), len(ours)) if ours else UNKNOWN
+    return Score(*significance.relaimpr_interval(ours, theirs), len(ours)) if ours else UNKNOWN
 
 
 def p_value(value: Score) -> float:
@@ -77,7 +79,7 @@ def p_value(value: Score) -> float:
 
 def enough(value: Score) -> str:
     """The verdict on a gain that the paper finds: at least LEAST, and the 95 % interval above 0."""
-    verdict = report.judged([value])
+    verdict = significance.judged([value])
     return "inconclusive" if verdict == "reproduced" and value.mean < LEAST else verdict
 
 
@@ -121,20 +123,20 @@ def _rows(facts: Mapping, runs: Runs, points: Mapping | None) -> list[dict]:
         for group, column in GROUPS.items():
             better = gain(runs, name, over, column) or UNKNOWN
             scores = {
-                "AUC": report.score(some, column) if some else UNKNOWN,
+                "AUC": significance.score(some, column) if some else UNKNOWN,
                 "RelaImpr": relaimpr(runs, name, over, column),
                 "difference": better,
             }
             for what, score in scores.items():
                 entry |= {f"{group} {what}": score.mean, f"{group} {what} half": score.half}
-            entry[f"{group} verdict"] = "" if math.isnan(better.half) else report.verdict(better)
+            entry[f"{group} verdict"] = "" if math.isnan(better.half) else significance.verdict(better)
         for column in ("valid_auc", "seconds"):
             entry[column] = statistics.fmean(r[column] for r in some) if some else math.nan
         for column in published.columns(facts):
             theirs = published.numbers(facts["bench"], name, column)
             base = published.numbers(facts["bench"], over, column)
             for k, group in enumerate(published.printed(facts)):
-                ratio = metrics.relaimpr(theirs[k], base[k]) if theirs and base else math.nan
+                ratio = significance.relaimpr(theirs[k], base[k]) if theirs and base else math.nan
                 entry |= {
                     f"paper {column} {group} AUC": theirs[k] if theirs else math.nan,
                     f"paper {column} {group} RelaImpr": ratio,
@@ -175,8 +177,8 @@ def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dic
     """A claim about a gain, what was found, and the verdict by a rule."""
     if value is None:
         return compared.claim(claim, ("the rows that it compares were not run", "not tested"))
-    here = f"{report.signed(value)}, n={value.num}"
-    if few := report.few(value.num):
+    here = f"{markdown.signed(value)}, n={value.num}"
+    if few := significance.few(value.num):
         here += f"; {few}"
     elif rule is sign:
         here += f", p={p_value(value):.2g}"
@@ -208,8 +210,8 @@ def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
     elif not runs["DIN"]:
         here = "DIN was not run"
     else:
-        value = report.score(runs["DIN"])
-        here = f"{report.plain(value)}, n={value.num}"
+        value = significance.score(runs["DIN"])
+        here = f"{markdown.plain(value)}, n={value.num}"
         verdict = "passed" if CHECK[0] <= value.mean <= CHECK[1] else "failed: find out why before comparing"
     return [compared.claim(claim, (here, verdict))]
 
@@ -219,7 +221,7 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     value, found = relaimpr(runs, "AQCL", facts["base"]), []
     for column in published.columns(facts):
         ours, base = (published.numbers("aqcl-table2", name, column)[0] for name in ("AQCL", "DIN"))
-        found.append(f"{report.percent(metrics.relaimpr(ours, base))} on {column}")
+        found.append(f"{markdown.percent(significance.relaimpr(ours, base))} on {column}")
     outside = value.mean + value.half < SIZE[0] or value.mean - value.half > SIZE[1]
     verdict = "another size" if outside else "inconclusive"
     if SIZE[0] <= value.mean <= SIZE[1] and value.mean > value.half:
@@ -227,8 +229,8 @@ def _size(facts: Mapping, runs: Runs) -> dict:
     if value.num < 3:
         verdict = "inconclusive" if value.num else "not tested"
     claim = f"RelaImpr of AQCL over {facts['base']} ({', '.join(found) or 'no number in the paper'})"
-    claim += f"; {report.percent(SIZE[0])} to {report.percent(SIZE[1])} counts as the same size"
-    return compared.claim(claim, (f"{report.percent(value.mean, value.half)}, n={value.num}", verdict))
+    claim += f"; {markdown.percent(SIZE[0])} to {markdown.percent(SIZE[1])} counts as the same size"
+    return compared.claim(claim, (f"{markdown.percent(value.mean, value.half)}, n={value.num}", verdict))
 
 
 def _grouped(facts: Mapping, points: Mapping | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hyperctr.figures import BLUE, DASHES, FAINT, GREY, INK, ORANGE, canvas, legend
+from hyperctr.reporting.figures import BLUE, DASHES, FAINT, GREY, INK, ORANGE, canvas, legend
 from hyperctr.studies.figures import quote
 
 if TYPE_CHECKING:

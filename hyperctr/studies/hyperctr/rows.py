@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperctr import config, report
-from hyperctr.data.folder import Dataset
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.experiments import results, sweep_report
+from hyperctr.files import put_csv
 from hyperctr.studies import files, study
 from hyperctr.studies.hyperctr import published
 from hyperctr.studies.study import Bench, Row, modality, timed
@@ -73,7 +75,7 @@ def rows(
         modalities: what the data hold.
         models: the models that exist, by name.
     """
-    simple = [Row(title, model) for model, title in report.BASELINES.items()]
+    simple = [Row(title, model) for model, title in results.BASELINES.items()]
     if bench.name == "table3":
         theirs = [Row(name, name.lower()) for name in published.models()]
         known = {row.model for row in (*simple, *theirs)}
@@ -115,7 +117,7 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
             held = [line for line in held if line["seed"] != str(seed)]
             found += [{"seed": seed} | {name: p[name] for name in ("epoch", "loss", "valid_auc")}
                       for p in files.read_csv(history)]  # fmt: skip
-    report.put_csv(path, [*held, *found])
+    put_csv(path, [*held, *found])
 
 
 def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
@@ -126,7 +128,7 @@ def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
             raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
         return found, []
     if bench.name == "granularity":
-        return sorted(found, key=report.breadth), []
+        return sorted(found, key=sweep_report.breadth), []
     found, notes = study.grid(bench, values, "whole numbers", int, lambda number: number >= 0), []
     if bench.name != "threads":
         return found, notes

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, report
-from hyperctr.report import Score
-from hyperctr.studies import compared, files
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.experiments import results, sweep_report
+from hyperctr.reporting import figures, markdown
+from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Runs, best, judge
 from hyperctr.studies.figures import draw_line, draw_table
 from hyperctr.studies.hyperctr import published
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = ("auc", "user_auc", "positive_auc", "logloss_1to1")
-SIMPLE = tuple(report.BASELINES.values())
+SIMPLE = tuple(results.BASELINES.values())
 LINEAR = 0.8
 """Share of a perfect speed-up from which on it counts as close to linear."""
 
@@ -55,14 +57,14 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
     for name, model in facts["rows"]:
         entry: dict[str, Any] = {"row": name, "model": model, "n": len(runs[name]), "reference": False}
         for column in (*SCORES, "valid_auc", "seconds"):
-            value = report.score(runs[name], column) if runs[name] else Score(math.nan, math.nan, 0)
+            value = significance.score(runs[name], column) if runs[name] else Score(math.nan, math.nan, 0)
             entry |= {column: value.mean, f"{column}_half": value.half}
-        gain = report.difference(runs[name], runs[reference]) if reference and runs[name] else None
+        gain = significance.difference(runs[name], runs[reference]) if reference and runs[name] else None
         entry["reference"] = name == reference
         entry["difference"] = math.nan if gain is None else gain.mean
         entry["difference_half"] = math.nan if gain is None else gain.half
-        entry["verdict"] = "" if gain is None or name == reference else report.verdict(gain)
-        above = report.difference(runs[name], runs["popularity"]) if name != "popularity" else None
+        entry["verdict"] = "" if gain is None or name == reference else significance.verdict(gain)
+        above = significance.difference(runs[name], runs["popularity"]) if name != "popularity" else None
         entry["learned"] = None if above is None else above.mean > 0
         for column in [facts["paper"]] if facts["paper"] else published.COLUMNS.values():
             pair = published.numbers(bench, name, column) or (math.nan, math.nan)
@@ -84,10 +86,10 @@ def _reference(facts: Mapping, runs: Runs) -> str | None:
 def _claims(facts: Mapping, runs: Runs) -> list[dict]:
     if facts["bench"] in published.FIGURES:
         text = published.FIGURES[facts["bench"]]
-        return [compared.claim(text, ("see the figure; nothing that a difference could test", "not judged"))]
+        return [tables.claim(text, ("see the figure; nothing that a difference could test", "not judged"))]
     rows = [name for name, _ in facts["rows"] if facts["bench"] == "table3" or name not in SIMPLE]
     asked = published.claims(facts["bench"], rows, facts["paper"])
-    return [compared.claim(claim.text, judge(claim, runs)) for claim in asked]
+    return [tables.claim(claim.text, judge(claim, runs)) for claim in asked]
 
 
 def _speeds(runs: Runs) -> list[dict]:
@@ -114,19 +116,19 @@ def _speed_claim(facts: Mapping, runs: Runs) -> list[dict]:
     counts = [int(name) for name in runs if runs[name]]
     claim, most = published.FIGURES["threads"], max(counts, default=0)
     if most < 2 or 1 not in counts:
-        return [compared.claim(claim, ("fewer than two thread counts were timed", "not tested"))]
+        return [tables.claim(claim, ("fewer than two thread counts were timed", "not tested"))]
     one = {r["seed"]: r["seconds"] for r in runs["1"]}
     shares = [one[r["seed"]] / r["seconds"] / most - LINEAR for r in runs[str(most)] if r["seed"] in one]
-    gain = Score(*report.mean_interval(shares), len(shares)) if shares else None
-    verdict = report.judged([gain])
+    gain = Score(*significance.mean_interval(shares), len(shares)) if shares else None
+    verdict = significance.judged([gain])
     noisy = any(text.startswith("noisy") for text in _warnings(facts, runs))
-    here = f"speed-up with {most} threads is {report.plain(gain and Score(gain.mean + LINEAR, gain.half, gain.num))}"
+    here = f"speed-up with {most} threads is {markdown.plain(gain and Score(gain.mean + LINEAR, gain.half, gain.num))}"
     here += f" of linear, n={len(shares)}; close to linear means at least {LINEAR}"
     if noisy:
         here, verdict = f"{here}; the machine was noisy, so no verdict", "inconclusive"
     elif verdict == "reproduced" and most < 24:
         here, verdict = f"{here}; holds up to {most} threads, the paper's claim to 24", "inconclusive"
-    return [compared.claim(claim, (here, verdict))]
+    return [tables.claim(claim, (here, verdict))]
 
 
 def _warnings(facts: Mapping, runs: Runs) -> list[str]:
@@ -143,7 +145,7 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
     found += [text for start, text in published.ANOTHER.items() if name.startswith(start)]
     if facts["bench"] in ("table3", "table4"):
         found += published.PUZZLES
-    return found + [text for row, _ in facts["rows"] for text in compared.unlearned(row, runs)]
+    return found + [text for row, _ in facts["rows"] for text in tables.unlearned(row, runs)]
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -161,15 +163,15 @@ def _score_table(found: Mapping) -> str:
         [
             "row",
             "n",
-            *(compared.HEADS[name] for name in shown),
+            *(tables.HEADS[name] for name in shown),
             over,
             "",
             *(f"the paper: {name.removeprefix('paper ')}, AUC / log loss" for name in papers),
         ]
     ]
     for row in rows:
-        texts = [report.plain(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
-        gain = report.signed(Score(row["difference"], row["difference_half"], row["n"])) if row["verdict"] else ""
+        texts = [markdown.plain(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
+        gain = markdown.signed(Score(row["difference"], row["difference_half"], row["n"])) if row["verdict"] else ""
         note = row["verdict"]
         if not row["n"]:
             texts, note = ["" for _ in shown], _why_empty(row)
@@ -181,7 +183,7 @@ def _score_table(found: Mapping) -> str:
     chosen = "" if found["facts"]["bench"] != "table3" or not reference else (
         "\n\nThe best baseline is the one with the highest validation AUC."
     )  # fmt: skip
-    return report.table(lines) + chosen
+    return markdown.table(lines) + chosen
 
 
 def _why_empty(row: Mapping) -> str:
@@ -194,14 +196,14 @@ def _speed_table(found: Mapping) -> str:
         spread = f"{row['fastest']:.2f} to {row['slowest']:.2f}"
         numbers = [f"{row[name]:.2f}" for name in ("seconds", "speed-up", "share of linear")]
         lines.append([row["row"], str(row["n"]), numbers[0], spread, *numbers[1:]])
-    return report.table(lines)
+    return markdown.table(lines)
 
 
 def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, rows = found["facts"], found["rows"]
     bench, claims = facts["bench"], [claim["claim"] for claim in found["claims"]]
-    scores = {name: report.score(some) if some else None for name, some in runs.items()}
+    scores = {name: significance.score(some) if some else None for name, some in runs.items()}
     marks = "bands: 95 % over seeds" if len(facts["seeds"]) > 1 else "one seed; bands: 95 % from the scored rows"
     if not any(value for name, value in scores.items() if name not in SIMPLE):
         return None
@@ -227,14 +229,14 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         marks = marks.replace("bands", "bars")
     else:
         names = [name for name in scores if name not in SIMPLE]
-        place = {name: (report.days(name) or float(name.removeprefix("q"))) for name in names}
-        if bench == "granularity" and len({bool(report.days(name)) for name in names}) > 1:
-            place = {name: x for name, x in place.items() if report.days(name)}
+        place = {name: (sweep_report.days(name) or float(name.removeprefix("q"))) for name in names}
+        if bench == "granularity" and len({bool(sweep_report.days(name)) for name in names}) > 1:
+            place = {name: x for name, x in place.items() if sweep_report.days(name)}
         points = {name: (x, scores[name]) for name, x in place.items()}
         across = [(name, scores[name]) for name in SIMPLE if scores[name]]
         top = best(runs, tuple(points))
         each = {name: [r["auc"] for r in runs[name]] for name in points}
         figure, axes = draw_line("HyperCTR", points, each, across, facts["axis"], facts["log"], top, claims)
     protocol = f"HyperCTR on {facts['data']}, {facts['split']} split; {marks}"
-    figures.titles(axes, facts["title"], protocol, report.leaky_line(facts["split"]) if facts["leaky"] else "")
+    figures.titles(axes, facts["title"], protocol, sweep_report.leaky_line(facts["split"]) if facts["leaky"] else "")
     return figure

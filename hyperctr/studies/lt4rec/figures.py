@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hyperctr.figures import EDGE, FAINT, GREY, INK, NONE, canvas, legend
+from hyperctr.reporting.figures import EDGE, FAINT, GREY, INK, NONE, canvas, legend
 from hyperctr.studies.figures import line_rows, quote
 
 if TYPE_CHECKING:

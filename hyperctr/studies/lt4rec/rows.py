@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from hyperctr import config, metrics, report
-from hyperctr.data.folder import Dataset
-from hyperctr.evaluation import score
-from hyperctr.layers.tasks import TASKS
-from hyperctr.studies import compared, files
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.evaluation import metrics
+from hyperctr.evaluation.evaluate import score
+from hyperctr.files import put_csv
+from hyperctr.layers.multitask import TASKS
+from hyperctr.studies import files, tables
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 MODEL = "lt4rec"
@@ -61,7 +63,7 @@ def planned(
         ValueError: the run is of another model or wears something; a value is no number above 0; the data do not say
             what follows a click, or, for a replay, what was not clicked or how long items take.
     """
-    compared.check(bench, base, MODEL)
+    tables.check(bench, base, MODEL)
     _check(bench, base, dataset)
     found = grid(bench, values, "numbers above 0", right=lambda b: 0 < b < math.inf)
     return base, found, rows(bench, base, found), []
@@ -165,7 +167,7 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     for name, lines in (("masks", masks), ("rounds", rounds)):
         path = out / f"{name}.csv"
         held = (line for line in files.read_csv(path) if (line["row"], line["seed"]) not in read)
-        report.put_csv(path, [*held, *lines])
+        put_csv(path, [*held, *lines])
 
 
 def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
@@ -174,7 +176,8 @@ def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     A line for each row of RANKED, for the length alone and for all impressions of groups that are large enough; a seed
     of which a run is missing has none.
     """
-    from hyperctr import runs
+    from hyperctr.runs import prepare
+    from hyperctr.runs.open import open_run
 
     paths: dict[int, dict[str, Path]] = {}
     for cell, (row, seed) in cells.items():
@@ -183,15 +186,15 @@ def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     for seed, folders in paths.items():
         if not all((path / "report.json").exists() for path in folders.values()):
             continue
-        opened = {name: runs.open_run(path) for name, path in folders.items()}
+        opened = {name: open_run(path) for name, path in folders.items()}
         scored = {}
         for name, run in opened.items():
-            batches = run.prepared.loader.batches(run.prepared.split.test, runs.QUERIES)  # every row, in order
+            batches = run.prepared.loader.batches(run.prepared.split.test, prepare.QUERIES)  # every row, in order
             scored[name] = score(run.model, batches)
         ready = opened["s-weight"].prepared
         found = ranks(ready.dataset.interactions, ready.split.test, scored)
         lines += [{"row": name, "seed": seed} | each for name, each in found.items()]
-    report.put_csv(out / "replay.csv", lines)
+    put_csv(out / "replay.csv", lines)
 
 
 def ranks(log: Any, test: np.ndarray, scored: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:

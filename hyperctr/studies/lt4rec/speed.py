@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from hyperctr import figures, report
-from hyperctr.layers.tasks import TASKS
-from hyperctr.metrics import mean_interval
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score, mean_interval
+from hyperctr.experiments import results
+from hyperctr.files import put, put_csv
+from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import prune, prune_units
-from hyperctr.report import Score
+from hyperctr.reporting import figures, markdown
 from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
-from hyperctr.studies import compared, files
+from hyperctr.studies import files, tables
 from hyperctr.studies.lt4rec.figures import draw_speed
 from hyperctr.studies.study import Bench, grid, noisy
 
@@ -75,7 +77,7 @@ def run(
     held = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
     if (held.get("bench"), held.get("masks")) != (BENCH.name, facts["masks"]):
         raise ValueError(f"{out} holds another bench, or one of other masks; choose another --out")
-    report.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
     made = _of_run(masks) if masks else networks(densities)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -87,7 +89,7 @@ def run(
                     if key not in {(r["repeat"], r["masks"], r["density"], r["batch"]) for r in _results(out)}:
                         for line in timed(network, batch, SECONDS):
                             line |= {"repeat": repeat, "masks": name, "density": density, "batch": batch}
-                            report.append_result(out / "results.csv", line, COLUMNS)
+                            results.append_result(out / "results.csv", line, COLUMNS)
                 say(f"repeat {repeat + 1} of {repeats}: {name}, {density:.3g} of the weights")
     finally:
         torch.set_num_threads(threads)
@@ -156,7 +158,7 @@ def _units(weights: list, first: list, density: float) -> list:
 
 def _of_run(path: Path) -> list[tuple[str, float, Network]]:
     """Both tasks' networks of a finished run."""
-    from hyperctr.runs import open_run
+    from hyperctr.runs.open import open_run
 
     model, found = open_run(path).model, []
     for task in TASKS:
@@ -169,7 +171,7 @@ def _of_run(path: Path) -> list[tuple[str, float, Network]]:
 
 def _results(out: Path) -> list[dict]:
     path = out / "results.csv"
-    return report.read_results(path, COLUMNS) if path.exists() else []
+    return results.read_results(path, COLUMNS) if path.exists() else []
 
 
 # --- what was found --------------------------------------------------------------------------------------------------
@@ -180,20 +182,20 @@ def redraw(out: Path) -> dict:
     facts, lines = json.loads((out / "bench.json").read_text())["facts"], _results(out)
     rows = summed(lines)
     found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
-    report.put_csv(out / "table.csv", rows)
+    put_csv(out / "table.csv", rows)
     figure, axes = draw_speed(rows, TWICE)
     about = f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
     figures.titles(axes, facts["title"], about)
     figures.save(figure, out / f"{BENCH.name}.png")
     claims = [["claim", "here", "verdict"], *([c["claim"], c["here"], f"**{c['verdict']}**"] for c in found["claims"])]
-    parts = [f"# {facts['title']}", about, "## Verdicts", report.table(claims), "## Table", _table(rows),
+    parts = [f"# {facts['title']}", about, "## Verdicts", markdown.table(claims), "## Table", _table(rows),
              "Times are milliseconds of a core in the fastest call; a speed-up is the dense network's over it, "
              "± its 95 % t interval over repeats. Bytes are those of the file. Apart: largest difference to the dense "
              "answer, as a share of the largest one.",
              f"![{facts['title']}]({BENCH.name}.png)"]  # fmt: skip
     parts += ["## Before comparing", "\n".join(f"- {line}" for line in found["warnings"])] if found["warnings"] else []
-    report.put(out / "report.md", "\n\n".join(parts) + "\n")
-    report.put(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
+    put(out / "report.md", "\n\n".join(parts) + "\n")
+    put(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
     return found
 
 
@@ -229,11 +231,11 @@ def _claims(rows: list[dict]) -> list[dict]:
             half = "" if math.isnan(best["speed_half"]) else f" ± {best['speed_half']:.2f}"
             text = f"{what}, batch {batch}: at least {TWICE:g} times as fast as dense"
             here = f"{best['form']}: {best['speed']:.2f}{half} times, n={best['n']}"
-            found.append(compared.claim(text, (here, report.judged([value]))))
+            found.append(tables.claim(text, (here, significance.judged([value]))))
         share = min((r["share"] for r in some), default=math.nan)
         verdict = "reproduced" if share <= FILE else "contradicted"
         text = f"{what}: a file of at most {FILE:.0%} of the dense one's"
-        found.append(compared.claim(text, (f"{share:.1%}", verdict)))
+        found.append(tables.claim(text, (f"{share:.1%}", verdict)))
     return found
 
 
@@ -250,4 +252,4 @@ def _table(rows: list[dict]) -> str:
             ", ".join(f"{r['multiply_adds']:,}" for r in sparse), ", ".join(f"{r['share']:.0%}" for r in sparse),
             f"{max(r['apart'] for r in sparse):.0e}",
         ])  # fmt: skip
-    return report.table(lines)
+    return markdown.table(lines)

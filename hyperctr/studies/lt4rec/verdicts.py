@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, metrics, report
-from hyperctr.layers.tasks import TASKS
-from hyperctr.report import Score
-from hyperctr.studies import compared, files
+from hyperctr.evaluation import metrics, significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.layers.multitask import TASKS
+from hyperctr.reporting import figures, markdown
+from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Runs
 from hyperctr.studies.lt4rec import published
 from hyperctr.studies.lt4rec.figures import draw_masks, draw_replay, draw_rounds, draw_tasks
@@ -64,7 +65,7 @@ def gain(runs: Runs, row: str, over: str, column: str = "auc") -> Score:
     """How far a row's score lies above another's, paired by seed; of an error, column `..._mse`, as a share of it."""
     ours, theirs = runs.get(row, []), runs.get(over, [])
     if not column.endswith("mse"):
-        return report.difference(ours, theirs, column) or UNKNOWN
+        return significance.difference(ours, theirs, column) or UNKNOWN
     return change(*({r["seed"]: r[column] for r in some} for some in (ours, theirs)))
 
 
@@ -72,12 +73,12 @@ def change(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Score:
     """How far values by seed lie above others, as a share of these; NaN counts as none."""
     ratios = [ours[seed] / theirs[seed] - 1 for seed in sorted(ours.keys() & theirs.keys())]
     ratios = [ratio for ratio in ratios if not math.isnan(ratio)]
-    return Score(*metrics.mean_interval(ratios), len(ratios)) if ratios else UNKNOWN
+    return Score(*significance.mean_interval(ratios), len(ratios)) if ratios else UNKNOWN
 
 
 def not_below(value: Score, band: float) -> str:
     """The verdict on a score that may lie at most `band` below another."""
-    return report.judged([Score(value.mean + band, value.half, value.num)])
+    return significance.judged([Score(value.mean + band, value.half, value.num)])
 
 
 def reaches(value: Score, size: float) -> str:
@@ -104,7 +105,7 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
         some = runs[name]
         entry: dict[str, Any] = {"row": name, "model": model, "n": len(some)}
         for column in ("auc", "cvr_mse", "cvr_auc", "ctcvr_auc", "valid_auc", "valid_cvr_mse"):
-            value = report.score(some, column) if some else UNKNOWN
+            value = significance.score(some, column) if some else UNKNOWN
             entry |= {column: value.mean, f"{column}_half": value.half}
         if some and all(run["auc"] == 0.5 for run in some):  # it answers nothing about clicks
             entry |= {name: math.nan for name in ("auc", "auc_half", "valid_auc", "valid_auc_half", "ctcvr_auc")}
@@ -123,7 +124,7 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
 def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) -> list[dict]:
     if facts["bench"] == "lt4rec-fig4":
         return [
-            *(compared.claim(text, (_course(rounds, task), "not judged")) for task, text in published.FIGURE4.items()),
+            *(tables.claim(text, (_course(rounds, task), "not judged")) for task, text in published.FIGURE4.items()),
             *(_tickets_at_last(facts, rounds, task) for task in TASKS),
         ]
     if facts["bench"] == "lt4rec-replay":
@@ -134,7 +135,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
     def ask(claim: str, row: str, over: str, column: str, rule: Rule, amount: float) -> None:
         value = gain(runs, row, over, column)
         value = turned(value) if column.endswith("mse") else value
-        found.append(compared.claim(claim, (_said(value, column), _verdict(value, rule, amount))))
+        found.append(tables.claim(claim, (_said(value, column), _verdict(value, rule, amount))))
 
     click, conversion = SINGLE
     few = f"with {facts['at']} of the weights s-weight"
@@ -146,7 +147,7 @@ def _claims(facts: Mapping, runs: Runs, rounds: list[dict], replay: list[dict]) 
         ERROR_GAIN)  # fmt: skip
     value = gain(runs, "s-neuron", "s-weight", "cvr_mse")
     text = f"s-neuron's error is not below s-weight's by more than {ERROR_BAND:.1%} (+2.31 % in the paper)"
-    found.append(compared.claim(text, (_said(value, "cvr_mse", "more"), _verdict(value, not_below, ERROR_BAND))))
+    found.append(tables.claim(text, (_said(value, "cvr_mse", "more"), _verdict(value, not_below, ERROR_BAND))))
     for row in (name for name in names if name.startswith(("s-weight-taskbalance", "s-weight-gradientconflict"))):
         ask(f"{row} has an error at most {ERROR_BAND:.1%} above s-weight's", row, "s-weight", "cvr_mse", not_below,
             ERROR_BAND)  # fmt: skip
@@ -170,10 +171,10 @@ def _said(value: Score, column: str, better: str = "less") -> str:
     """A gain in words; of an error, by how much less it is."""
     if not value.num:
         return "the rows that it compares were not run"
-    text = report.signed(value)
+    text = markdown.signed(value)
     if column.endswith("mse"):
-        text = f"{report.percent(value.mean, value.half)} {better}"
-    return "; ".join(filter(None, (f"{text}, n={value.num}", report.few(value.num))))
+        text = f"{markdown.percent(value.mean, value.half)} {better}"
+    return "; ".join(filter(None, (f"{text}, n={value.num}", significance.few(value.num))))
 
 
 def _read(path: Path) -> list[dict]:
@@ -198,7 +199,7 @@ def _over_seeds(lines: list[dict], by: Sequence[str], columns: Sequence[str]) ->
         entry = dict(zip(by, key, strict=True)) | {"n": len(some)}
         for column in columns:
             known = [line[column] for line in some if not math.isnan(line[column])]
-            mean, half = metrics.mean_interval(known) if known else (math.nan, math.nan)
+            mean, half = significance.mean_interval(known) if known else (math.nan, math.nan)
             entry |= {column: mean, f"{column}_half": half}
         found.append(entry)
     return found
@@ -243,10 +244,10 @@ def _tickets_at_last(facts: Mapping, rounds: list[dict], task: str) -> dict:
     """The claim that tickets are better than random masks when all rounds are done."""
     last = [r for r in rounds if r["task"] == task and r["round"] == facts["rounds"]]
     ours, theirs = ([r for r in last if r["row"] == name] for name in ("s-weight", "random masks"))
-    value = report.difference(ours, theirs, "score") or UNKNOWN
+    value = significance.difference(ours, theirs, "score") or UNKNOWN
     what = "AUC of clicks" if task == "click" else "error of conversions, less"
     claim = f"at {facts['at']} tickets beat as many weights drawn at random in each layer ({what}; validation rows)"
-    return compared.claim(claim, (_said(value, "auc"), _verdict(value, not_below, 0.0)))
+    return tables.claim(claim, (_said(value, "auc"), _verdict(value, not_below, 0.0)))
 
 
 def _replay_claims(lines: list[dict]) -> list[dict]:
@@ -261,7 +262,7 @@ def _replay_claims(lines: list[dict]) -> list[dict]:
             f"{name} changes the time watched by {papers:+.2%} against {names[0]} (online); here its sign, "
             f"first of each user and day, {metrics.REPLAY}"
         )
-        found.append(compared.claim(text, (_said(value, "mse", "more"), _verdict(kept, not_below, 0.0))))
+        found.append(tables.claim(text, (_said(value, "mse", "more"), _verdict(kept, not_below, 0.0))))
     return found
 
 
@@ -276,7 +277,7 @@ def _warnings(facts: Mapping, runs: Runs) -> list[str]:
     if constant:
         found.append(f"the error of conversions of the best constant, their variance, is {constant[0]:.4f}")
     for name, _ in facts["rows"]:
-        found += compared.unlearned(name, runs) if name != SINGLE[1] else []
+        found += tables.unlearned(name, runs) if name != SINGLE[1] else []
         errors = [run["cvr_mse"] >= run["cvr_variance"] for run in runs[name] if not math.isnan(run["cvr_mse"])]
         if errors and all(errors):
             found.append(f"row {name} is no better at conversions than a constant")
@@ -304,7 +305,7 @@ def _score_table(rows: list[dict]) -> str:
         "AUC of conversions", "AUC of both", "seconds", "the paper: AUC", "the paper: error (over base_cvr)",
     ]]  # fmt: skip
     columns = ("auc", "auc_gain", "cvr_mse", "cvr_mse_gain", "cvr_auc", "ctcvr_auc")
-    how = (report.plain, report.signed, report.plain, _percent, report.plain, report.plain)
+    how = (markdown.plain, markdown.signed, markdown.plain, _percent, markdown.plain, markdown.plain)
     for row in rows:
         texts = ["no finished run", *[""] * len(columns)]
         if row["n"]:
@@ -313,14 +314,14 @@ def _score_table(rows: list[dict]) -> str:
         auc, error, change = (row[f"paper {column}"] for column in ("auc", "cvr_mse", "cvr_mse_gain"))
         theirs = "-" if math.isnan(error) else f"{error:.5f}" + (f" ({change:+.2%})" if change else "")
         lines.append([row["row"], str(row["n"]), *texts, "-" if math.isnan(auc) else f"{auc:.5f}", theirs])
-    return report.table(lines) + (
+    return markdown.table(lines) + (
         "\n\nThe error is the mean squared one over clicked rows, the lower the better; AUC of both is that of click "
         "times conversion by pCTR pCVR."
     )
 
 
 def _percent(value: Score) -> str:
-    return report.percent(value.mean, value.half)
+    return markdown.percent(value.mean, value.half)
 
 
 def _round_table(rounds: list[dict]) -> str:
@@ -329,8 +330,8 @@ def _round_table(rounds: list[dict]) -> str:
         value = Score(abs(r["score"]), r["score_half"], r["n"])
         what = "AUC" if r["task"] == "click" else "error"
         lines.append([r["row"], r["task"], f"{r['round']:.0f}", f"{100 * r['density']:.2f} %",
-                      f"{what} {report.plain(value)}", f"{r['chosen'] * r['n']:.0f} of {r['n']}"])  # fmt: skip
-    return report.table(lines)
+                      f"{what} {markdown.plain(value)}", f"{r['chosen'] * r['n']:.0f} of {r['n']}"])  # fmt: skip
+    return markdown.table(lines)
 
 
 def _mask_table(masks: list[dict]) -> str:
@@ -340,7 +341,7 @@ def _mask_table(masks: list[dict]) -> str:
         shares = [f"{m[name]:.1%}" for name in ("shared", "click", "conversion", "dead")]
         numbers = ["-" if math.isnan(m[name]) else f"{m[name]:.3f}" for name in ("jaccard", "ratio")]
         lines.append([m["row"], layer, f"{m['weights']:,.0f}", *shares, *numbers])
-    return report.table(lines) + (
+    return markdown.table(lines) + (
         "\n\nTo chance: weights that both wear, over what independent masks of the same densities would share."
     )
 
@@ -353,7 +354,7 @@ def _replay_table(rows: list[dict]) -> str:
                  for v in values]  # fmt: skip
         theirs = "-" if math.isnan(row["paper"]) else f"{row['paper']:.1f}"
         lines.append([row["row"], str(row["n"]), *texts, theirs])
-    return report.table(lines) + f"\n\nMean time watched; {metrics.REPLAY}."
+    return markdown.table(lines) + f"\n\nMean time watched; {metrics.REPLAY}."
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -373,7 +374,7 @@ def _draw(found: Mapping) -> Figure | None:
     else:
         shown = [row for row in rows if row["n"] and row["row"] not in ("popularity", *SINGLE)]
         drawn = draw_tasks(shown, SINGLE) if shown else None
-    return compared.titled(drawn, facts, _about(facts))
+    return tables.titled(drawn, facts, _about(facts))
 
 
 def _pictures(found: Mapping, out: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hyperctr.figures import BLUE, FAINT, INK, ORANGE, Value, canvas, lines, log_ticks
+from hyperctr.reporting.figures import BLUE, FAINT, INK, ORANGE, Value, canvas, lines, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

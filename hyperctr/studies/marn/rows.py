@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperctr import config
-from hyperctr.data.folder import Dataset
-from hyperctr.studies import compared, files
+from hyperctr.data.dataset import Dataset
+from hyperctr.studies import files, tables
 from hyperctr.studies.marn.published import AUC, NEAREST
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid, modality
 
 if TYPE_CHECKING:
-    from hyperctr import modalities
-    from hyperctr.runs import Opened
+    from hyperctr.analysis import marn_modalities
+    from hyperctr.runs.open import Opened
 
 MODEL = "marn"
 """The model of a run that names none."""
@@ -61,7 +61,7 @@ def planned(
         ValueError: the run is of another model or wears something; a value is no number; the data have nothing to fuse,
             or no category where attention is shown by it.
     """
-    compared.check(bench, base, MODEL)
+    tables.check(bench, base, MODEL)
     found, notes = grid(bench, values), []
     items = dataset.items
     if not items.modalities and items.titles is None:
@@ -120,7 +120,7 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
     """Keep what a figure is drawn from in measures.json; `anew` where a run is new."""
     if bench.name in MEASURES:
         named = {cell: row.name for cell, (row, _) in cells.items() if row.model == MODEL}
-        compared.measure(named, out, MEASURES[bench.name])
+        tables.measure(named, out, MEASURES[bench.name])
 
 
 # --- what is asked of a trained MARN -------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
 
 def by_popularity(opened: Opened, folder: Path) -> dict[str, Any]:
     """AUC at each of ten levels of the items' popularity in training, NaN as None: `levels`."""
-    from hyperctr.evaluation import score
-    from hyperctr.metrics import popularity_auc
+    from hyperctr.evaluation.evaluate import score
+    from hyperctr.evaluation.metrics import popularity_auc
 
     ready, log = opened.prepared, opened.prepared.dataset.interactions
     scored = score(opened.model, ready.evaluation_batches("test"))
@@ -143,7 +143,7 @@ def of_unseen(opened: Opened, folder: Path) -> dict[str, Any]:
 
     Of N only those are asked that are fewer than the unseen items.
     """
-    from hyperctr.metrics import unseen_recall
+    from hyperctr.evaluation.metrics import unseen_recall
     from hyperctr.serving import vectors
 
     user, clicked, pool = vectors.unseen(opened, vectors.item_vectors(opened))
@@ -167,15 +167,15 @@ def by_category(opened: Opened, folder: Path) -> dict[str, Any]:
     return {"categories": found.categories, "modalities": found.modalities, "strength": strength}
 
 
-def attention(opened: Opened, field: str) -> modalities.Attention:
+def attention(opened: Opened, field: str) -> marn_modalities.Attention:
     """The attention to each modality over the items of the largest categories of a field; 0 is "missing"."""
-    from hyperctr import modalities
+    from hyperctr.analysis import marn_modalities
 
     category = opened.prepared.dataset.items.fields[field]
     count = np.bincount(category)
     count[0] = 0
     largest = np.flatnonzero(count)[np.argsort(-count[count > 0], kind="stable")][:CATEGORIES]
-    return modalities.attention(opened.model, np.where(np.isin(category, largest), category, -1))
+    return marn_modalities.attention(opened.model, np.where(np.isin(category, largest), category, -1))
 
 
 def probes(opened: Opened, folder: Path) -> dict[str, Any]:
@@ -183,9 +183,9 @@ def probes(opened: Opened, folder: Path) -> dict[str, Any]:
 
     A panel has a title, groups, their points in two dimensions, and the accuracy of a probe.
     """
-    from hyperctr import modalities
+    from hyperctr.analysis import marn_modalities
 
-    space = modalities.space(opened.model)
+    space = marn_modalities.space(opened.model)
     found = {part: space.probe(part) for part in ("specific", "invariant")} | {"chance": 1 / len(space.modalities)}
     panels = [
         {"title": title, "groups": groups, "probe": probe, "points": [x.round(3).tolist() for x in points]}

@@ -13,20 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import figures, report
-from hyperctr.report import Score
-from hyperctr.studies import compared, files
+from hyperctr.evaluation import significance
+from hyperctr.evaluation.significance import Score
+from hyperctr.reporting import figures, markdown
+from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Runs, judge
-from hyperctr.studies.compared import claim
 from hyperctr.studies.figures import draw_series
 from hyperctr.studies.marn import published
 from hyperctr.studies.marn.figures import draw_adversary
 from hyperctr.studies.marn.published import AUC, FIGURES, LEVELS, NEAREST, RECALL
+from hyperctr.studies.tables import claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hyperctr.studies.compared import Measured
+    from hyperctr.studies.tables import Measured
 
 SCORES = (AUC, "auc", "logloss_1to1", "cold_item_auc")
 NONE = "lambda_0 = 0"  # the row of Figure 5 without an adversary
@@ -41,19 +42,19 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         rows: the last line of results.csv of every run.
         out: the bench's folder.
     """
-    runs, told = files.finished(facts, rows), compared.measured(facts, out)
+    runs, told = files.finished(facts, rows), tables.measured(facts, out)
     theirs = {
         head: lambda row, name=name: published.numbers(facts["bench"], row, name)
         for head, name in _paper(facts).items()
     }
     over = facts["over"]
     if facts["bench"] == "marn-table2":  # which baseline is best, validation says
-        over = {"MARN": compared.best(runs, [row for row in runs if row not in ("MARN", "popularity")])}
+        over = {"MARN": tables.best(runs, [row for row in runs if row not in ("MARN", "popularity")])}
     found = {
         "facts": facts,
-        "rows": compared.entries(facts | {"over": over}, runs, SCORES, theirs),
+        "rows": tables.entries(facts | {"over": over}, runs, SCORES, theirs),
         "claims": _claims(facts, runs, told),
-        "warnings": [*compared.warnings(facts, runs), *_puzzles(facts, runs)],
+        "warnings": [*tables.warnings(facts, runs), *_puzzles(facts, runs)],
         "failed": files.failed(rows),
     }
     return files.keep(found, _table(found, told), _draw(found, runs, told), out)
@@ -72,18 +73,18 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
     if bench == "marn-table4":
         gaps = [_mean(gap[UNPOPULAR]) - _mean(gap[POPULAR]) for gap in _gaps(told)]
         text = "gain over ids at levels 0 to 3, less that at 7 to 9:"
-        return [claim(FIGURES[bench], compared.judged(gaps, 0.0, text))]
+        return [claim(FIGURES[bench], tables.judged(gaps, 0.0, text))]
     if bench == "marn-table5":
         few = len([n for n in NEAREST if n <= 100])
         pairs = _paired(told, "MARN", "Base+IDs")
         gains = [_mean(a["recall"][:few]) - _mean(b["recall"][:few]) for a, b in pairs]
-        said = compared.judged(gains, 0.0, "recall above that of ids, mean over N:")
+        said = tables.judged(gains, 0.0, "recall above that of ids, mean over N:")
         return [claim(FIGURES[bench], said), *_random(ours)]
     if bench == "marn-fig4":
         return [claim(FIGURES[bench], (_favourites(ours), "not judged" if ours else "not tested"))]
     if bench == "marn-fig5":
         least = published.TOLD
-        told_apart = compared.judged([run["specific"] for run in ours], least, "a linear probe names the modality:")
+        told_apart = tables.judged([run["specific"] for run in ours], least, "a linear probe names the modality:")
         pairs = _paired(told, NONE, "MARN")
         closer = [without["invariant"] - run["invariant"] for without, run in pairs]
         how = "a probe names the modality less often than without the adversary by"
@@ -91,7 +92,7 @@ def _claims(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
             how = f"{_mean([run['invariant'] for run in ours]):.3f} with it, chance {ours[0]['chance']:.3f}; {how}"
         return [
             claim(f"{FIGURES['marn-fig5 specific']}; here {least} told", told_apart),
-            claim(FIGURES["marn-fig5 invariant"], compared.judged(closer, 0.0, how)),
+            claim(FIGURES["marn-fig5 invariant"], tables.judged(closer, 0.0, how)),
         ]
     if bench == "marn-fig6":
         return _of_training(facts, runs, told)
@@ -103,8 +104,8 @@ def _of_training(facts: Mapping, runs: Runs, told: Measured) -> list[dict]:
     """Both panels of Figure 6."""
     row = _best_known(facts)
     rises = [run["adversarial"][-1] - run["adversarial"][0] for run in told.get(row, [])]
-    rise = compared.judged(rises, 0.0, f"lambda_0 = {row}: the loss at the end, less that of the first validation:")
-    top = compared.best(runs, facts["values"])
+    rise = tables.judged(rises, 0.0, f"lambda_0 = {row}: the loss at the end, less that of the first validation:")
+    top = tables.best(runs, facts["values"])
     here = f"{top} is best by validation AUC" if top else "nothing was run"
     return [
         claim(FIGURES["marn-fig6 loss"], rise),
@@ -186,7 +187,7 @@ def _puzzles(facts: Mapping, runs: Runs) -> list[str]:
 
 
 def _table(found: Mapping, told: Measured) -> str:
-    bench, parts = found["facts"]["bench"], [compared.table(found["rows"], SCORES)]
+    bench, parts = found["facts"]["bench"], [tables.table(found["rows"], SCORES)]
     if bench == "marn-table4":
         rows = ("Base+IDs", "MARN")
         lines = [["level", *rows, "gap", *(f"the paper, Taobao: {row}" for row in rows), "gap"]]
@@ -194,22 +195,22 @@ def _table(found: Mapping, told: Measured) -> str:
             here = [_mean([run["levels"][k] for run in told.get(row, [])]) for row in rows]
             theirs = [LEVELS[row][k] for row in rows]
             numbers = [*here, here[1] - here[0], *theirs, theirs[1] - theirs[0]]
-            lines.append([str(k), *(compared.number(x, ".3f") for x in numbers)])
-        parts += ["### AUC by popularity in training, from the least to the most", report.table(lines)]
+            lines.append([str(k), *(tables.number(x, ".3f") for x in numbers)])
+        parts += ["### AUC by popularity in training, from the least to the most", markdown.table(lines)]
     if bench == "marn-table5" and (at := _asked(told)):
         series = _recalls(told)
         lines = [["N", *series, *(f"the paper, Taobao: {row}" for row in RECALL)]]
         for k, n in enumerate(at):
             here = [_mean([recall[k] for recall in recalls]) for recalls in series.values()]
-            lines.append([str(n), *(compared.number(x) for x in (*here, *(RECALL[row][k] for row in RECALL)))])
-        parts += ["### Share of the clicks on unseen items that are among the N nearest", report.table(lines)]
+            lines.append([str(n), *(tables.number(x) for x in (*here, *(RECALL[row][k] for row in RECALL)))])
+        parts += ["### Share of the clicks on unseen items that are among the N nearest", markdown.table(lines)]
     if bench == "marn-fig5":
         lines = [["row", "seed", "probe of specific", "probe of invariant", "chance"]]
         for row, some in told.items():
             for run in some:
                 numbers = (run[name] for name in ("specific", "invariant", "chance"))
-                lines.append([row, str(run["seed"]), *(compared.number(x, ".3f") for x in numbers)])
-        parts += ["### How often a linear probe names the modality of a vector", report.table(lines)]
+                lines.append([row, str(run["seed"]), *(tables.number(x, ".3f") for x in numbers)])
+        parts += ["### How often a linear probe names the modality of a vector", markdown.table(lines)]
     return "\n\n".join(parts)
 
 
@@ -228,9 +229,9 @@ def _recalls(told: Measured) -> dict[str, list[list[float]]]:
 def _draw(found: Mapping, runs: Runs, told: Measured) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
     facts, ours = found["facts"], told.get("MARN", [])
-    bench, protocol, picture = facts["bench"], compared.about(facts, "MARN", AUC), None
+    bench, protocol, picture = facts["bench"], tables.about(facts, "MARN", AUC), None
     if bench in ("marn-table2", "marn-table3"):
-        picture = compared.picture(found["rows"], AUC, "MARN", _paper(facts))
+        picture = tables.picture(found["rows"], AUC, "MARN", _paper(facts))
     elif bench == "marn-table4" and ours:
         here = {row: _points(range(10), [run["levels"] for run in told.get(row, [])]) for row in LEVELS}
         theirs = {row: [(k, Score(x, math.nan, 1)) for k, x in enumerate(LEVELS[row])] for row in LEVELS}
@@ -252,7 +253,7 @@ def _draw(found: Mapping, runs: Runs, told: Measured) -> Figure | None:
         protocol = f"{facts['data']}, seed {ours[0]['seed']}; t-SNE is a picture, the probe is the test"
     elif bench == "marn-fig6" and any(told.values()):
         picture = _draw_training(facts, runs, told)
-    return compared.titled(picture, facts, protocol)
+    return tables.titled(picture, facts, protocol)
 
 
 def _points(at: Sequence[int], values: list[list[float | None]]) -> list[tuple[float, Score]]:
@@ -261,13 +262,13 @@ def _points(at: Sequence[int], values: list[list[float | None]]) -> list[tuple[f
     for k, x in enumerate(at):
         known = [one[k] for one in values if one[k] is not None]
         if known:
-            found.append((float(x), Score(*report.mean_interval(known), len(known))))
+            found.append((float(x), Score(*significance.mean_interval(known), len(known))))
     return found
 
 
 def _draw_training(facts: Mapping, runs: Runs, told: Measured) -> tuple[Figure, Any]:
     row = _best_known(facts)
     curves = {run["seed"]: (run["epoch"], run["loss"], run["adversarial"]) for run in told.get(row, [])}
-    points = {v: (float(v), report.score(runs[v], AUC) if runs[v] else None) for v in facts["values"]}
+    points = {v: (float(v), significance.score(runs[v], AUC) if runs[v] else None) for v in facts["values"]}
     each = {v: [run[AUC] for run in runs[v]] for v in facts["values"]}
-    return draw_adversary(curves, row, points, each, facts["axis"], compared.best(runs, facts["values"]))
+    return draw_adversary(curves, row, points, each, facts["axis"], tables.best(runs, facts["values"]))

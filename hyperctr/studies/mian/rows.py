@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config
-from hyperctr.data.folder import Dataset
-from hyperctr.studies import compared
+from hyperctr.data.dataset import Dataset
+from hyperctr.studies import tables
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid, timed
 
 if TYPE_CHECKING:
-    from hyperctr.runs import Opened
+    from hyperctr.runs.open import Opened
 
 MODEL = "mian"
 """The model of a run that names none."""
@@ -58,7 +58,7 @@ def planned(
     Raises:
         ValueError: the run is of another model or wears something; values are given.
     """
-    compared.check(bench, base, MODEL)
+    tables.check(bench, base, MODEL)
     found = grid(bench, values)
     if bench.name == "mian-fig6" and not base.model.gim:
         raise ValueError("mian-fig6 shows the global attention, which model.gim=false leaves out")
@@ -109,7 +109,7 @@ def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> 
 def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bool) -> None:
     """Keep the weights of Figure 6 in measures.json; `anew` where a run is new."""
     if bench.name == "mian-fig6":
-        compared.measure({cell: row.name for cell, (row, _) in cells.items() if row.model == MODEL}, out, weights)
+        tables.measure({cell: row.name for cell, (row, _) in cells.items() if row.model == MODEL}, out, weights)
 
 
 def weights(opened: Opened, folder: Path) -> dict[str, Any]:
@@ -119,9 +119,9 @@ def weights(opened: Opened, folder: Path) -> dict[str, Any]:
         parts: their names, [L]. heat: [L][cases]. probability: of each case. mean: the weight of each part, [L];
         faithful: by group, the rank correlation of weights and effects.
     """
-    from hyperctr import attention
+    from hyperctr.analysis import mian_attention
 
-    some, many = (attention.read(opened, attention.cases(opened, count)) for count in (CASES, READ))
+    some, many = (mian_attention.read(opened, mian_attention.cases(opened, count)) for count in (CASES, READ))
     about = some.frame.group_by("case", maintain_order=True).first()
     return {
         "parts": list(some.parts),

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import report
-from hyperctr.studies import compared, files
+from hyperctr.evaluation import significance
+from hyperctr.reporting import markdown
+from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Runs, judge
-from hyperctr.studies.compared import PAPER, claim
 from hyperctr.studies.figures import draw_table
 from hyperctr.studies.mian import published
+from hyperctr.studies.tables import PAPER, claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +36,12 @@ def write(facts: dict, rows: list[dict], out: Path) -> dict:
         out: the bench's folder.
     """
     runs, bench = files.finished(facts, rows), facts["bench"]
-    read = compared.measured(facts, out)["MIAN"] if bench == "mian-fig6" else []
+    read = tables.measured(facts, out)["MIAN"] if bench == "mian-fig6" else []
     found = {
         "facts": facts,
         "rows": _speeds(runs) if bench == "mian-efficiency" else _rows(facts, runs),
         "claims": _claims(facts, runs, read),
-        "warnings": [*compared.warnings(facts, runs), *_puzzles(facts)],
+        "warnings": [*tables.warnings(facts, runs), *_puzzles(facts)],
         "failed": files.failed(rows),
     }
     return files.keep(found, _table(found, read), _draw(found, read), out)
@@ -60,9 +61,9 @@ def _rows(facts: Mapping, runs: Runs) -> list[dict]:
         for what, k in ((head, 0), (head.replace("AUC", "log loss"), 1)):
             theirs[what] = lambda row, name=name, k=k: (published.numbers(bench, row, name) or (None, None))[k]
     if bench == "mian-table2":  # which baseline is best, validation says
-        over = compared.best(runs, [row for row in runs if row not in ("MIAN", "popularity")])
+        over = tables.best(runs, [row for row in runs if row not in ("MIAN", "popularity")])
         facts = facts | {"over": {"MIAN": over}}
-    return compared.entries(facts, runs, SCORES, theirs)
+    return tables.entries(facts, runs, SCORES, theirs)
 
 
 def _speeds(runs: Runs) -> list[dict]:
@@ -90,7 +91,7 @@ def _claims(facts: Mapping, runs: Runs, read: list[dict]) -> list[dict]:
     bench = facts["bench"]
     if bench == "mian-efficiency":
         ratios = list(_ratios(runs, "DIEN", "MIAN").values())
-        here, verdict = compared.judged(ratios, 1.0, "an epoch of DIEN takes so many of MIAN's:")
+        here, verdict = tables.judged(ratios, 1.0, "an epoch of DIEN takes so many of MIAN's:")
         if any(note.startswith("noisy") for note in facts["notes"]):
             here, verdict = f"{here}; the machine was noisy, so no verdict", "inconclusive"
         return [claim(published.FIGURES[bench], (here, verdict))]
@@ -114,7 +115,7 @@ def _interactions(read: list[dict]) -> dict:
         shares.append(sum(weight for weight, one in zip(run["mean"], own, strict=True) if one))
         evens.append(sum(own) / len(own))
     excess = [share - even for share, even in zip(shares, evens, strict=True)]
-    here, verdict = compared.judged(excess, 0.0, "weight of the interactions beyond their share of the parts")
+    here, verdict = tables.judged(excess, 0.0, "weight of the interactions beyond their share of the parts")
     if read:
         here = f"{statistics.fmean(shares):.3f} of the weight, {evens[0]:.3f} of the parts; {here}"
     return claim(published.FIGURES["mian-fig6"], (here, verdict))
@@ -146,38 +147,38 @@ def _table(found: Mapping, read: list[dict]) -> str:
             spread = "no finished run"
             if row["n"]:
                 spread = f"{row['over DIN']:.2f} ({row['least']:.2f} to {row['most']:.2f})"
-            numbers = compared.number(row["seconds"], ".2f"), spread, f"{row[OF_TIME]:.0f}"
+            numbers = tables.number(row["seconds"], ".2f"), spread, f"{row[OF_TIME]:.0f}"
             lines.append([row["row"], str(row["n"]), *numbers, f"{row[f'{PAPER}over DIN']:.2f}"])
-        return report.table(lines)
-    text = compared.table(rows, SCORES)
+        return markdown.table(lines)
+    text = tables.table(rows, SCORES)
     if bench == "mian-table2" and rows[-1]["over"]:
         text += f"\n\nThe best baseline, by validation AUC, is {rows[-1]['over']}."
     if read:
         lines = [["part", "mean weight"]]
         lines += [[part, f"{weight:.3f}"] for part, weight in zip(read[0]["parts"], read[0]["mean"], strict=True)]
-        text += f"\n\n### Weights of the first seed\n\n{report.table(lines)}"
+        text += f"\n\n### Weights of the first seed\n\n{markdown.table(lines)}"
         lines = [["group", "rank correlation of weight and effect"]]
-        lines += [[group, compared.number(value, "+.2f")] for group, value in read[0]["faithful"].items()]
-        text += f"\n\n{report.table(lines)}"
+        lines += [[group, tables.number(value, "+.2f")] for group, value in read[0]["faithful"].items()]
+        text += f"\n\n{markdown.table(lines)}"
     return text
 
 
 def _draw(found: Mapping, read: list[dict]) -> Figure | None:
     """The figure of a bench, None where there is nothing to draw."""
-    from hyperctr import attention
+    from hyperctr.analysis import mian_attention
 
     facts, rows = found["facts"], found["rows"]
-    protocol, picture = compared.about(facts, "MIAN"), None
+    protocol, picture = tables.about(facts, "MIAN"), None
     if facts["bench"] == "mian-fig6":
         if not read:
             return None
-        picture = attention.draw_heat(read[0]["parts"], read[0]["heat"], read[0]["probability"])
+        picture = mian_attention.draw_heat(read[0]["parts"], read[0]["heat"], read[0]["probability"])
         protocol = f"{facts['data']}, {facts['split']} split, seed {read[0]['seed']}; test rows drawn at random"
     elif facts["bench"] == "mian-efficiency":
         shown: list[tuple[str, Any, str]] = []
         for row in rows:
             half = max(row["most"] - row["over DIN"], row["over DIN"] - row["least"])
-            value = report.Score(row["over DIN"], half, row["n"]) if row["n"] else None
+            value = significance.Score(row["over DIN"], half, row["n"]) if row["n"] else None
             shown.append((row["row"], value, "no finished run"))
         theirs = {"Amazon Books": {row["row"]: row[f"{PAPER}over DIN"] for row in rows}}
         if any(value for _, value, _ in shown):
@@ -185,5 +186,5 @@ def _draw(found: Mapping, read: list[dict]) -> Figure | None:
         protocol = f"{facts['data']}; {len(facts['seeds'])} repeats, bars: all of them; {facts['cores']} cores"
     else:
         ours = "Pre-LN" if facts["bench"] == "mian-table4" else "MIAN"
-        picture = compared.picture(rows, "auc", ours, _paper(facts))
-    return compared.titled(picture, facts, protocol)
+        picture = tables.picture(rows, "auc", ours, _paper(facts))
+    return tables.titled(picture, facts, protocol)

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 
+from hyperctr.data.dataset import Dataset
 from hyperctr.data.describe import describe
-from hyperctr.data.folder import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 

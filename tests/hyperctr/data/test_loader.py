@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.loader import Loader, Meetings
+from hyperctr.data.loader import Loader
+from hyperctr.data.lookup import Meetings
 
 USERS, ITEMS, ROWS = 9, 14, 240
 

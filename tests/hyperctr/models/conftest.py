@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hyperctr.batch import LEVELS, Batch, History, Statistics, Tables
-from hyperctr.layers.embed import Table
+from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
 
 USERS, ITEMS = 20, 30

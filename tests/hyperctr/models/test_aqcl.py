@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr import config, runs
+from hyperctr import config
 from hyperctr.batch import Batch, History, Output, Tables
 from hyperctr.config import Train
-from hyperctr.data import synthetic
+from hyperctr.data import planted
 from hyperctr.data.loader import Loader
-from hyperctr.fit import fit
 from hyperctr.models import MODELS
 from hyperctr.models.aqcl import (
     AQCL,
@@ -34,6 +33,8 @@ from hyperctr.models.aqcl import (
     sinkhorn,
     thinned,
 )
+from hyperctr.runs.prepare import prepare
+from hyperctr.training.fit import fit
 
 SMALL = {"dim": 4, "hidden": (8, 6)}
 
@@ -478,7 +479,7 @@ def test_a_model_without_a_hidden_layer_cannot_wear_it():
 
 @cache
 def world():
-    return synthetic.planted("drift", scale=0.05).dataset
+    return planted.planted("drift", scale=0.05).dataset
 
 
 def settings():
@@ -487,7 +488,7 @@ def settings():
 
 def test_the_mean_length_is_that_of_training_clicks_and_later_events_do_not_move_it():
     log = world().interactions
-    ready = runs.prepare(settings(), world())
+    ready = prepare(settings(), world())
     train = ready.split.train[log.label[ready.split.train] == 1]
     per_user = {}
     for user in log.user[ready.split.train].tolist():
@@ -499,7 +500,7 @@ def test_the_mean_length_is_that_of_training_clicks_and_later_events_do_not_move
     label = log.label.copy()
     label[ready.split.test] = 1 - label[ready.split.test]
     changed = replace(world(), interactions=replace(log, label=label))
-    assert runs.prepare(settings(), changed).tables.clicks_per_user == ready.tables.clicks_per_user
+    assert prepare(settings(), changed).tables.clicks_per_user == ready.tables.clicks_per_user
 
 
 def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():
@@ -515,9 +516,9 @@ def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():
 
 
 def test_a_table_that_is_too_large_trains_row_by_row(monkeypatch):
-    from hyperctr.layers import embed
+    from hyperctr.layers import embedding
 
-    monkeypatch.setattr(embed, "LARGE", 5)
+    monkeypatch.setattr(embedding, "LARGE", 5)
     base = MODELS["din"](MODELS["din"].Config(**SMALL), tables())
     assert base.embed.item.sparse
     model = AQCL(base, AQCLS, tables())

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hyperctr.layers import embed
-from hyperctr.layers.embed import Table
-from hyperctr.metrics import auc
+from hyperctr.evaluation.metrics import auc
+from hyperctr.layers import embedding
+from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
-from hyperctr.optim import coalesce, optimisers
+from hyperctr.training.optim import coalesce, optimisers
 
 BASE = ["lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "gru4rec"]
 
@@ -29,7 +29,7 @@ def test_clicks_and_candidate_have_the_same_vectors(ids, make, name, built):
 @pytest.mark.parametrize("name", BASE)
 def test_large_tables_are_trained_row_by_row_to_the_same_end(rich, make, monkeypatch, name, built):
     def trained(large):
-        monkeypatch.setattr(embed, "LARGE", large)
+        monkeypatch.setattr(embedding, "LARGE", large)
         torch.manual_seed(0)
         model = built(name, rich).train()
         assert {

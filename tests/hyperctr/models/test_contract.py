@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import History
-from hyperctr.layers import blocks, embed
-from hyperctr.layers.embed import Table
+from hyperctr.layers import chunked, embedding
+from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
-from hyperctr.optim import coalesce, optimisers
+from hyperctr.training.optim import coalesce, optimisers
 
 BASE = ["lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "gru4rec"]
 MODAL = ["marn", "youtubenet", "dupn", "dmf", "mmss", "naml"]
@@ -106,7 +106,7 @@ def test_a_batch_without_rows_has_no_scores(tables, built, make, name, sizes):
 def test_evaluation_in_blocks_is_evaluation_at_once(tables, built, make, monkeypatch, name, sizes):
     model, batch = built(name, tables, **sizes), make(rows=7)
     at_once = model(batch)
-    monkeypatch.setattr(blocks, "NUMBERS", 300)
+    monkeypatch.setattr(chunked, "NUMBERS", 300)
     with torch.no_grad():
         close(model(batch).logit, at_once.logit)
 
@@ -162,7 +162,7 @@ def test_every_weight_gets_a_gradient(tables, built, make, name, sizes):
 @every
 def test_large_tables_have_the_same_gradients_row_by_row(tables, built, make, monkeypatch, name):
     def gradients(large):
-        monkeypatch.setattr(embed, "LARGE", large)
+        monkeypatch.setattr(embedding, "LARGE", large)
         torch.manual_seed(0)
         model, batch = built(name, tables).train(), make(lengths=(4, 5, 3))
         held = [m for m in model.modules() if isinstance(m, Table)]

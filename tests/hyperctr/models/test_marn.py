@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr.layers.modal import BatchItems, Maps
-from hyperctr.layers.relevance import Relevance, masked_softmax
-from hyperctr.modalities import probe
+from hyperctr.analysis.marn_modalities import probe
+from hyperctr.layers.attention import Relevance, masked_softmax
+from hyperctr.layers.fusion import BatchItems, Maps
 from hyperctr.models.marn import APGRU, MARN, ramp, reversed_gradient
 
 GROUPS = {"modalities": "E", "specific": "S", "weigh": "W", "invariant": "I", "first": "D0", "second": "D1"}

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyperctr.layers.embed import Table
+from hyperctr.layers.embedding import Table
 from hyperctr.models import mian
 from hyperctr.models.mian import GIM, MIAN, PARTS, Encoder
-from hyperctr.optim import optimisers
+from hyperctr.training.optim import optimisers
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_histories_are_attended_to_in_blocks_of_any_size(block, monkeypatch):
     encoder, x, mask = Encoder(8, 2, True, 0.0), torch.randn(7, 5, 8), torch.rand(7, 5) < 0.7
     mask[2] = False
     expected = torch.cat([encoder(x[k : k + 1], mask[k : k + 1]) for k in range(7)])
-    monkeypatch.setattr("hyperctr.layers.heads.BLOCK", block)
+    monkeypatch.setattr("hyperctr.layers.attention.BLOCK", block)
     close(encoder(x, mask), expected)
     assert encoder(x[:0], mask[:0]).shape == (0, 5, 8)
 
@@ -360,7 +360,7 @@ def test_large_histories_are_pooled_in_blocks_to_the_same_weights(whole, make, m
     model, batch = built(whole), make(lengths=(6, 0, 7, 4), rows=9)
     with torch.enable_grad():
         expected = model(batch).logit
-    monkeypatch.setattr("hyperctr.layers.blocks.NUMBERS", 200)
+    monkeypatch.setattr("hyperctr.layers.chunked.NUMBERS", 200)
     with torch.no_grad():
         close(model(batch).logit, expected, 1e-6)
 

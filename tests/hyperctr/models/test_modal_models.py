@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hyperctr.metrics import auc
+from hyperctr.evaluation.metrics import auc
 from hyperctr.models import MODELS
-from hyperctr.optim import coalesce, optimisers
+from hyperctr.training.optim import coalesce, optimisers
 
 NAMES = ["marn", "youtubenet", "dupn", "dmf", "mmss", "naml"]
 PROPERTY = {"marn", "dupn"}

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.layers.fm import pairwise
+from hyperctr.layers.feature_cross import pairwise
 from hyperctr.layers.mlp import Dice
 from hyperctr.models.dcn import DCN, Cross
 from hyperctr.models.deepfm import DeepFM

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hyperctr import config, runs
-from hyperctr.data import synthetic
+from hyperctr import config
+from hyperctr.data import planted
 from hyperctr.models import MODELS, WORN
+from hyperctr.runs import train as training
+from hyperctr.runs.open import open_run
 
 TAKEN_OFF = [name for name, worn in WORN.items() if not getattr(worn, "stays", False)]  # lt4rec: test_two_tasks.py
 DEEP = ["wide_deep", "deepfm", "din", "hyperctr"]
@@ -23,7 +25,7 @@ class Killed(Exception):
 
 @cache
 def world():
-    return synthetic.planted("drift", scale=0.03).dataset
+    return planted.planted("drift", scale=0.03).dataset
 
 
 def settings(base="din", wear="", path="planted", train=None, **worn):
@@ -47,7 +49,7 @@ def bare(tmp_path_factory):
     @cache
     def trained(base, **train):
         folder = tmp_path_factory.mktemp(base)
-        return runs.train(settings(base, train=train), folder, world()), folder
+        return training.train(settings(base, train=train), folder, world()), folder
 
     return trained
 
@@ -67,7 +69,7 @@ def told(report):
 @pytest.mark.parametrize(("base", "wear"), [(base, "aqcl") for base in DEEP] + [("din", wear) for wear in TAKEN_OFF])
 def test_with_weight_zero_training_is_bit_for_bit_that_of_the_bare_model(tmp_path, bare, base, wear):
     report, folder = bare(base)
-    worn = runs.train(settings(base, wear, **ZERO.get(wear, {"w": 0.0})), tmp_path, world())
+    worn = training.train(settings(base, wear, **ZERO.get(wear, {"w": 0.0})), tmp_path, world())
     assert told(worn) == told(report)
     assert_same(tmp_path, folder)
 
@@ -76,7 +78,7 @@ def test_with_weight_zero_training_is_bit_for_bit_that_of_the_bare_model(tmp_pat
 def test_a_weight_too_small_to_move_a_float_trains_the_bare_model_too(tmp_path, bare, base):
     """Both passes, the codebook and all draws are there; nothing of them reaches the base but through the gradient."""
     report, folder = bare(base, l2=0.0)  # it reaches the projector, and through the norm that is clipped all others
-    worn = runs.train(settings(base, "aqcl", train={"l2": 0.0}, w=1e-37), tmp_path, world())
+    worn = training.train(settings(base, "aqcl", train={"l2": 0.0}, w=1e-37), tmp_path, world())
     assert told(worn) == told(report)
     assert_same(tmp_path, folder)
     assert load_file(tmp_path / "worn.safetensors")["codebook.steps"] > 0
@@ -84,16 +86,16 @@ def test_a_weight_too_small_to_move_a_float_trains_the_bare_model_too(tmp_path, 
 
 @pytest.mark.parametrize("wear", TAKEN_OFF)
 def test_what_is_worn_changes_what_is_learned(tmp_path, bare, wear):
-    runs.train(settings("din", wear, train={"epochs": 1}), tmp_path, world())
+    training.train(settings("din", wear, train={"epochs": 1}), tmp_path, world())
     with pytest.raises(AssertionError):
         assert_same(tmp_path, bare("din", epochs=1)[1])
 
 
 @pytest.mark.parametrize(("base", "wear"), [(base, "aqcl") for base in DEEP] + [("din", "dmr")])
 def test_a_run_keeps_the_base_alone_and_opens_as_it(tmp_path, bare, base, wear):
-    data = synthetic.write("drift", tmp_path / "data", scale=0.03)
+    data = planted.write("drift", tmp_path / "data", scale=0.03)
     report, folder = bare(base)
-    worn = runs.train(settings(base, wear, path=data), tmp_path / "worn")
+    worn = training.train(settings(base, wear, path=data), tmp_path / "worn")
     assert worn["wear"] == wear and "wear" not in report
     assert worn["parameters"] == report["parameters"]
     files = [path / "weights.safetensors" for path in (folder, tmp_path / "worn")]
@@ -103,7 +105,7 @@ def test_a_run_keeps_the_base_alone_and_opens_as_it(tmp_path, bare, base, wear):
     assert {"aqcl": "codebook.code", "dmr": "target.weight"}[wear] in beside
     assert not any(name.startswith("base.") for name in beside)
     assert not (folder / "worn.safetensors").exists()
-    opened = runs.open_run(tmp_path / "worn")
+    opened = open_run(tmp_path / "worn")
     assert type(opened.model) is MODELS[base]
     assert str(opened.prepared.scores(opened.model, "test")) == str(worn["test"])
 
@@ -126,10 +128,10 @@ def test_a_killed_training_ends_bit_equal_to_an_unbroken_one(tmp_path, base, wea
                 raise Killed
             yield found
 
-    whole = runs.train(run, tmp_path / "whole", world())
+    whole = training.train(run, tmp_path / "whole", world())
     with pytest.raises(Killed):
-        runs.train(run, tmp_path / "killed", world(), log, progress)
-    again = runs.train(run, tmp_path / "killed", world())
+        training.train(run, tmp_path / "killed", world(), log, progress)
+    again = training.train(run, tmp_path / "killed", world())
     assert told(again) == told(whole)
     for name in ("weights.safetensors", "worn.safetensors"):
         assert_same(tmp_path / "whole", tmp_path / "killed", name)
@@ -139,4 +141,4 @@ def test_a_killed_training_ends_bit_equal_to_an_unbroken_one(tmp_path, base, wea
 def test_a_folder_of_the_bare_model_is_not_that_of_the_worn_one(tmp_path):
     (tmp_path / "run.toml").write_text(config.to_toml(settings()))
     with pytest.raises(ValueError, match="holds another run"):
-        runs.train(settings("din", "icl"), tmp_path, world())
+        training.train(settings("din", "icl"), tmp_path, world())

@@ -7,18 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr import config, runs
-from hyperctr.data import synthetic
-from hyperctr.layers.embed import Table
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
+from hyperctr.runs.open import Opened, request
+from hyperctr.runs.prepare import prepare
 from hyperctr.serving import factored
-from hyperctr.serving.factored import Factored, Server, request
+from hyperctr.serving.factored import Factored, Server
 
 
 @pytest.fixture(scope="module")
 def world():
     """A planted world with fields and context, a modality, and ids of its own."""
-    data = synthetic.planted("fields", scale=0.03).dataset
+    data = planted.planted("fields", scale=0.03).dataset
     ids = np.array([f"item-{k}" for k in range(data.items.num_items)])
     pictures = np.random.default_rng(0).standard_normal((len(ids), 5))
     pictures[::3] = 0.0
@@ -31,7 +33,7 @@ def opened_of(world, name="mian", derive=("clicks",), **model):
         "data": {"path": "x", "history": 9, "derive": list(derive)},
         "model": {"name": name, **({"dim": 4, "hidden": [10, 6]} | model)}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    ready = runs.prepare(config.read(tables, MODELS), world)
+    ready = prepare(config.read(tables, MODELS), world)
     torch.manual_seed(0)
     model = MODELS[name](ready.run.model, ready.tables).eval()
     for p in model.parameters():
@@ -39,7 +41,7 @@ def opened_of(world, name="mian", derive=("clicks",), **model):
     for module in model.modules():
         if isinstance(module, Table):
             nn.init.zeros_(module.weight[-1])
-    return runs.Opened(ready, model, {})
+    return Opened(ready, model, {})
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +72,10 @@ VARIANTS = {
 def test_scores_in_factors_are_those_of_the_plain_forward(world, variant):
     opened = opened_of(world, **VARIANTS[variant])
     factored, ready = Factored(opened.model), opened.prepared
-    items, start = np.arange(world.items.num_items + 1), synthetic.START  # the last is unknown
+    items, start = np.arange(world.items.num_items + 1), planted.START  # the last is unknown
     context = {"device": 3, "weather": 0}
-    many = start + 70 * synthetic.DAY
-    for user, at, lengths in ((0, many, (3, 9)), (5, start + 3 * synthetic.DAY, (0, 3)), (2, start, (0, 0)),
+    many = start + 70 * planted.DAY
+    for user, at, lengths in ((0, many, (3, 9)), (5, start + 3 * planted.DAY, (0, 3)), (2, start, (0, 0)),
                               (len(world.users), many, (0, 0))):  # fmt: skip
         batch = request(ready, user, items, at, context)
         assert lengths[0] <= batch.past.mask.sum() <= lengths[1]
@@ -123,7 +125,7 @@ def test_a_request_is_one_user_at_one_moment(opened):
 
 def test_ids_of_the_data_set_are_served(world, opened):
     """The same probabilities as `predict`, which knows no logged context."""
-    server, at = Server(opened), synthetic.START + 60 * synthetic.DAY
+    server, at = Server(opened), planted.START + 60 * planted.DAY
     items = ["item-5", "item-0", "nothing known", "item-359"]
     for user in (7, "7", "nobody"):
         found = server.probabilities(user, items, at)

@@ -9,7 +9,7 @@ from torch import nn
 
 from hyperctr.batch import Batch, History, Tables
 from hyperctr.layers.mlp import PReLU
-from hyperctr.layers.tasks import TASKS
+from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config, SparseSharing
 from hyperctr.serving import sparse
 from hyperctr.serving.sparse import MODES, Halves, Network, Step, clock, compact, export

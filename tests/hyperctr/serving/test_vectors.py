@@ -7,18 +7,20 @@ import polars as pl
 import pytest
 import torch
 
-from hyperctr import config, runs
-from hyperctr.data import synthetic
-from hyperctr.data.folder import Dataset
-from hyperctr.metrics import unseen_recall
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.data.dataset import Dataset
+from hyperctr.evaluation.metrics import unseen_recall
 from hyperctr.models import MODELS
+from hyperctr.runs.open import Opened
+from hyperctr.runs.prepare import prepare
 from hyperctr.serving import vectors
 
 
 @pytest.fixture(scope="module")
 def world():
     """A planted world whose items have ids of their own."""
-    data = synthetic.planted("categories", scale=0.03).dataset
+    data = planted.planted("categories", scale=0.03).dataset
     ids = np.array([f"item-{k}" for k in range(data.items.num_items)])
     return replace(data, items=replace(data.items, ids=ids))
 
@@ -28,10 +30,10 @@ def opened_of(world: Dataset, name="marn", **model):
         "data": {"path": "x", "history": 8}, "slices": {"every": "15d"},
         "model": {"name": name, "dim": 6, "hidden": [8, 4], **model}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    ready = runs.prepare(config.read(tables, MODELS), world)
+    ready = prepare(config.read(tables, MODELS), world)
     torch.manual_seed(0)
     model = MODELS[name](ready.run.model, ready.tables).eval()
-    return runs.Opened(ready, model, {})
+    return Opened(ready, model, {})
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperctr import pool
+from hyperctr.runs import parallel
 from hyperctr.studies import bench
 
 
@@ -19,7 +19,7 @@ def stand_in(monkeypatch):
                 done.append(name)
                 ended(name, work(run, folder))
 
-        monkeypatch.setattr(pool, "run_all", run_all)
+        monkeypatch.setattr(parallel, "run_all", run_all)
         monkeypatch.setattr(bench, "_commit", lambda: None)
         return done
 

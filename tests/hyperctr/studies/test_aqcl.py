@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import config, pool
-from hyperctr.data import synthetic
-from hyperctr.metrics import relaimpr
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.evaluation.significance import Score, relaimpr
 from hyperctr.models import MODELS, WORN
-from hyperctr.report import Score
+from hyperctr.runs import parallel
 from hyperctr.studies import aqcl, bench, study
 from hyperctr.studies.aqcl.figures import draw_gains
 
@@ -56,14 +56,14 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     found = Trainer(lambda run, folder: reported(run))
-    monkeypatch.setattr(pool, "run_all", found.run_all)
+    monkeypatch.setattr(parallel, "run_all", found.run_all)
     monkeypatch.setattr(bench, "_commit", lambda: None)
     return found
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return synthetic.write("coldstart", tmp_path_factory.mktemp("world") / "coldstart", scale=0.05)
+    return planted.write("coldstart", tmp_path_factory.mktemp("world") / "coldstart", scale=0.05)
 
 
 def run(name, where, out, values=(), seeds=3, column=None, given=None, **tables):
@@ -460,8 +460,8 @@ def test_most_frequent_interests_and_agreement_with_categories():
 
 @pytest.fixture
 def real(monkeypatch):
-    found = Trainer(lambda run, folder: pool.train(config.to_toml(run), str(folder)))
-    monkeypatch.setattr(pool, "run_all", found.run_all)
+    found = Trainer(lambda run, folder: parallel.train(config.to_toml(run), str(folder)))
+    monkeypatch.setattr(parallel, "run_all", found.run_all)
     return found
 
 
@@ -498,9 +498,9 @@ def test_real_hidden_vectors_are_drawn_in_the_colours_of_aqcls_interests(world, 
 
 
 def test_the_category_that_a_user_clicked_most_is_that_of_training(world):
-    from hyperctr import runs
+    from hyperctr.runs.prepare import prepare
 
-    ready = runs.prepare(base(world))
+    ready = prepare(base(world))
     log, category = ready.dataset.interactions, np.arange(ready.dataset.items.num_items) % 5
     found = aqcl.rows._favourite(ready, category)
     for user in range(log.num_users):

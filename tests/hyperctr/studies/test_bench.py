@@ -8,9 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from hyperctr import config, figures, pool, report
-from hyperctr.data import synthetic
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.evaluation import significance
+from hyperctr.experiments import results
 from hyperctr.models import MODELS
+from hyperctr.reporting import figures
+from hyperctr.runs import parallel
 from hyperctr.studies import bench, study
 from hyperctr.studies.claims import Claim, judge
 from hyperctr.studies.figures import draw_table
@@ -60,13 +64,13 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     found = Trainer()
-    monkeypatch.setattr(pool, "run_all", found.run_all)
+    monkeypatch.setattr(parallel, "run_all", found.run_all)
     return found
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return synthetic.write("drift", tmp_path_factory.mktemp("world") / "planted", scale=0.03)
+    return planted.write("drift", tmp_path_factory.mktemp("world") / "planted", scale=0.03)
 
 
 def run(name, where, out, values=(), seeds=3, column=None, only=(), **changes):
@@ -389,13 +393,13 @@ def test_killed_run_is_a_row_and_is_run_again(world, tmp_path, trainer):
 
 
 def test_changed_data_other_base_or_other_bench_are_refused(world, tmp_path, trainer):
-    mine = synthetic.write("drift", tmp_path / "mine", scale=0.03)
+    mine = planted.write("drift", tmp_path / "mine", scale=0.03)
     run("layers", mine, tmp_path / "out", ["1"], seeds=1)
     with pytest.raises(ValueError, match="holds the bench layers, not the bench dim"):
         run("dim", mine, tmp_path / "out", ["8"], seeds=1)
     with pytest.raises(ValueError, match="holds the bench layers over another base run"):
         run("layers", mine, tmp_path / "out", ["1"], seeds=1, train={"lr": 0.5})
-    synthetic.write("drift", tmp_path / "other", seed=1, scale=0.03)
+    planted.write("drift", tmp_path / "other", seed=1, scale=0.03)
     (tmp_path / "other" / "interactions.parquet").replace(mine / "interactions.parquet")
     with pytest.raises(ValueError, match="the files of planted-drift have changed"):
         run("layers", mine, tmp_path / "out", ["1"], seeds=1)
@@ -419,7 +423,7 @@ def test_threads_are_timed_one_at_a_time_in_fresh_processes(world, tmp_path, tra
 
 
 def test_an_epoch_is_timed_without_what_comes_before_and_after(monkeypatch):
-    from hyperctr import runs
+    from hyperctr.runs import train as runs
 
     clock = [0.0]
     monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
@@ -465,7 +469,7 @@ def test_report_of_a_sweep_and_of_no_sweep(tmp_path, hyperctr):
         "seed": 0, "auc": 0.7, "auc_low": 0.69, "auc_high": 0.71, "user_auc": 0.6, "logloss": 0.1, "logloss_1to1": 0.6,
         "valid_auc": 0.7, "best_epoch": 0.5, "seconds": 1.0, "rows": 9, "status": "ok",
     }  # fmt: skip
-    report.append_result(tmp_path / "results.csv", row)
+    results.append_result(tmp_path / "results.csv", row)
     code, out, err = hyperctr("report", tmp_path, "--json")
     assert code == 0, err
     assert json.loads(out) == [row] and (tmp_path / "heat.png").exists()
@@ -474,7 +478,7 @@ def test_report_of_a_sweep_and_of_no_sweep(tmp_path, hyperctr):
 
 
 def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
-    rows = [("popularity", report.Score(0.6, 0.01, 3), ""), ("DSTN", None, "no model here yet")]
+    rows = [("popularity", significance.Score(0.6, 0.01, 3), ""), ("DSTN", None, "no model here yet")]
     figure, here = draw_table(rows, {"MovieLens": {"DSTN": 0.8008}}, "HyperCTR")
     there = figure.axes[1]
     assert here.lines[0].get_xdata().tolist() == [0.6]
@@ -519,7 +523,7 @@ def test_a_real_bench_in_processes(world, tmp_path, hyperctr):
     code, out, err = hyperctr("bench", "layers", "--data", world, *words)
     assert code == 0, err
     assert "0 seed=0: test AUC" in err and "LEAKY" in out
-    rows = report.read_results(tmp_path / "results.csv", bench.COLUMNS)
+    rows = results.read_results(tmp_path / "results.csv", bench.COLUMNS)
     assert [(row["row"], row["status"]) for row in rows] == [(x, "ok") for x in ("popularity", "static MF", "0", "1")]
     assert len({row["rows"] for row in rows}) == 1  # all are scored on the same rows
     kept = json.loads((tmp_path / "runs" / "1 seed=0" / "report.json").read_text())

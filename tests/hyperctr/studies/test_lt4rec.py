@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperctr import config, figures, pool
-from hyperctr.data import synthetic
-from hyperctr.data.folder import read
-from hyperctr.metrics import rank_score
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.data.read import read
+from hyperctr.evaluation.metrics import rank_score
+from hyperctr.evaluation.significance import Score
 from hyperctr.models import MODELS, WORN
-from hyperctr.report import Score
+from hyperctr.reporting import figures
+from hyperctr.runs import parallel
 from hyperctr.studies import bench, lt4rec, study
 
 SMALL = {"name": "lt4rec", "dim": 4, "hidden": [8, 6], "rounds": 2, "least": 0.0}
@@ -83,7 +85,7 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     found = Trainer()
-    monkeypatch.setattr(pool, "run_all", found.run_all)
+    monkeypatch.setattr(parallel, "run_all", found.run_all)
     monkeypatch.setattr(bench, "_commit", lambda: None)
     monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(b"png"))
     return found
@@ -91,7 +93,7 @@ def trainer(monkeypatch):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return synthetic.write("conflict", tmp_path_factory.mktemp("world") / "conflict", scale=0.03)
+    return planted.write("conflict", tmp_path_factory.mktemp("world") / "conflict", scale=0.03)
 
 
 def run(name, where, out, values=(), seeds=3, only=(), **tables):
@@ -174,7 +176,7 @@ def test_values_that_cannot_be_are_refused(world, tmp_path, name, values, says):
 def test_runs_and_data_that_do_not_fit_are_refused_before_anything_trains(trainer, tmp_path, world):
     with pytest.raises(ValueError, match="lt4rec-table2 studies lt4rec, the run names mf"):
         run("lt4rec-table2", world, tmp_path / "out", model={"name": "mf"})
-    silent = synthetic.write("drift", tmp_path / "drift", scale=0.02)
+    silent = planted.write("drift", tmp_path / "drift", scale=0.02)
     with pytest.raises(ValueError, match="needs what follows a click, of which planted-drift says nothing"):
         run("lt4rec-table2", silent, tmp_path / "out")
     toml = (silent / "dataset.toml").read_text()
@@ -357,12 +359,12 @@ def test_the_replay_is_judged_by_its_sign_and_says_that_it_is_biased(tmp_path):
 
 
 def test_a_replay_runs_from_the_log_to_its_report(monkeypatch, world, tmp_path):
-    from hyperctr import runs
+    from hyperctr.runs import train
 
     def work(run, folder):
-        return runs.train(run, folder)
+        return train.train(run, folder)
 
-    monkeypatch.setattr(pool, "run_all", Trainer(work).run_all)
+    monkeypatch.setattr(parallel, "run_all", Trainer(work).run_all)
     monkeypatch.setattr(bench, "_commit", lambda: None)
     found, _ = run("lt4rec-replay", world, tmp_path, seeds=1, train={"epochs": 1})
     assert [row["row"] for row in found["rows"]] == [*lt4rec.rows.RANKED, "length alone", "any order"]

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from hyperctr import figures
+from hyperctr.reporting import figures
 from hyperctr.serving.sparse import Network, Step
 from hyperctr.studies import bench
 from hyperctr.studies.lt4rec import speed

@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperctr import config, modalities, pool, runs
-from hyperctr.data import folder, synthetic
-from hyperctr.metrics import unseen_recall
+from hyperctr import config
+from hyperctr.analysis import marn_modalities
+from hyperctr.data import planted, read
+from hyperctr.evaluation.metrics import unseen_recall
+from hyperctr.evaluation.significance import Score
 from hyperctr.models import MODELS, WORN
-from hyperctr.report import Score
+from hyperctr.runs import parallel
+from hyperctr.runs.open import open_run
+from hyperctr.runs.train import train
 from hyperctr.serving import vectors
 from hyperctr.studies import bench, marn
 from hyperctr.studies.figures import draw_series
@@ -29,7 +33,7 @@ def base(path=".", model=SMALL, **tables):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return synthetic.write("categories", tmp_path_factory.mktemp("world") / "categories", scale=0.03)
+    return planted.write("categories", tmp_path_factory.mktemp("world") / "categories", scale=0.03)
 
 
 def rows(name, values=(), image="visual", **tables):
@@ -103,7 +107,7 @@ def test_what_cannot_be_compared_stops_before_anything_is_written(world, tmp_pat
 
 
 def test_what_the_data_lack_is_said(world):
-    dataset = folder.read(world)
+    dataset = read.read(world)
 
     def planned(name, **items):
         some = replace(dataset, items=replace(dataset.items, **items))
@@ -276,14 +280,14 @@ def test_the_pair_of_figure_5_is_the_image_and_the_title():
 
 
 def trained(run, folder_):
-    return pool.train(config.to_toml(run), str(folder_))
+    return parallel.train(config.to_toml(run), str(folder_))
 
 
 @pytest.fixture(scope="module")
 def opened(world, tmp_path_factory):
     where = tmp_path_factory.mktemp("run") / "run"
-    runs.train(base(world, **TINY), where)
-    return runs.open_run(where), where
+    train(base(world, **TINY), where)
+    return open_run(where), where
 
 
 def test_recall_is_asked_of_fewer_items_than_are_unseen(opened):
@@ -301,7 +305,7 @@ def test_attention_is_of_the_largest_categories(opened, monkeypatch):
     every = marn.rows.by_category(run_, where)
     assert every["categories"] == ("1", "2", "3", "4", "5", "6")  # 0 would be "missing"
     category = run_.prepared.dataset.items.fields["category"]
-    own = modalities.attention(run_.model, category)
+    own = marn_modalities.attention(run_.model, category)
     np.testing.assert_allclose(np.array(every["strength"], float), own.strength)
     monkeypatch.setattr(marn.rows, "CATEGORIES", 2)
     count = np.bincount(category)

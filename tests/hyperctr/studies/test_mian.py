@@ -5,10 +5,15 @@ import shutil
 
 import pytest
 
-from hyperctr import attention, config, pool, runs
-from hyperctr.data import folder, synthetic
+from hyperctr import config
+from hyperctr.analysis import mian_attention
+from hyperctr.data import planted
+from hyperctr.data import read as folder
 from hyperctr.models import MODELS, WORN
-from hyperctr.studies import bench, compared, mian, study
+from hyperctr.runs import parallel
+from hyperctr.runs.open import open_run
+from hyperctr.studies import bench, mian, study
+from hyperctr.studies import tables as compared
 
 SMALL = {"name": "mian", "dim": 4, "hidden": [8, 6], "heads": 4}
 TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}}
@@ -21,7 +26,7 @@ def base(path=".", model=SMALL, **tables):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return synthetic.write("fields", tmp_path_factory.mktemp("world") / "fields", scale=0.03)
+    return planted.write("fields", tmp_path_factory.mktemp("world") / "fields", scale=0.03)
 
 
 def rows(name, **tables):
@@ -99,7 +104,7 @@ def test_what_cannot_be_compared_stops_before_anything_is_written(world, tmp_pat
 
 
 def test_what_the_data_lack_is_noted(tmp_path):
-    where = synthetic.write("noise", tmp_path / "noise", scale=0.03)
+    where = planted.write("noise", tmp_path / "noise", scale=0.03)
     dataset, one = folder.read(where), bench.BENCHES["mian-table3"]
     notes = mian.rows.planned(one, base(where), [], dataset, {})[3]
     assert len(notes) == 2 and "no fields of users" in notes[0] and "there is no ICIM" in notes[1]
@@ -275,7 +280,7 @@ def test_time_is_told_against_din(world, tmp_path, stand_in):
 
 
 def trained(run, folder_):
-    return pool.train(config.to_toml(run), str(folder_))
+    return parallel.train(config.to_toml(run), str(folder_))
 
 
 def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, stand_in, hyperctr, monkeypatch):
@@ -283,11 +288,11 @@ def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, s
     monkeypatch.setattr(mian.rows, "READ", 40)
     found, _ = run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     (told,) = json.loads((tmp_path / "measures.json").read_text())["MIAN"]
-    opened = runs.open_run(tmp_path / "runs" / "MIAN seed=0")
-    reading = attention.read(opened, attention.cases(opened))
+    opened = open_run(tmp_path / "runs" / "MIAN seed=0")
+    reading = mian_attention.read(opened, mian_attention.cases(opened))
     assert told["heat"] == reading.heat().tolist() and len(told["heat"][0]) == 14 == len(told["probability"])
-    many = attention.read(opened, attention.cases(opened, mian.rows.READ))
-    assert told["mean"] == many.heat().mean(1).tolist() and set(told["faithful"]) == set(attention.GROUPS)
+    many = mian_attention.read(opened, mian_attention.cases(opened, mian.rows.READ))
+    assert told["mean"] == many.heat().mean(1).tolist() and set(told["faithful"]) == set(mian_attention.GROUPS)
     text = (tmp_path / "report.md").read_text()
     assert "Weights of the first seed" in text and "rank correlation" in text
     assert [row["n"] for row in found["rows"]] == [1, 1] and (tmp_path / "mian-fig6.png").stat().st_size > 10_000

@@ -1,0 +1,1 @@
+"""Converters: hypergraphs to and from frames, networks, tensors, HIF and npz files."""

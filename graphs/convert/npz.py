@@ -1,0 +1,146 @@
+"""A hypergraph in one .npz file of plain arrays and JSON text: nothing in it is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import replace
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphs.attributes import Attributes
+
+if TYPE_CHECKING:
+    from graphs.hypergraph import Hypergraph
+
+
+JSON = ".json"
+"""Ends the name of an array that holds the bytes of JSON text."""
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write(h: Hypergraph, path: str | os.PathLike) -> None:
+    """Write one .npz file, beside its final name first, so that a killed save leaves the old file or none.
+
+    Raises:
+        ValueError: an attribute that JSON cannot hold, a negative or non-finite weight.
+    """
+    indptr, indices, value = h.numpy_members()
+    arrays = {
+        "shape": np.array([h.num_nodes, h.num_hyperedges]),
+        "indptr": indptr,
+        "indices": indices,
+        "value": value,
+        "hyperedge_weight": None if h.hyperedge_weight is None else h.hyperedge_weight.cpu().numpy(),
+        "node_weight": None if h.node_weight is None else h.node_weight.cpu().numpy(),
+        "attributes" + JSON: _text(_lists(h.attributes)) if h.attributes else None,
+    }
+    for name, ids in (("node_ids", h.node_ids), ("hyperedge_ids", h.hyperedge_ids)):
+        mixed = ids is not None and ids.dtype == object  # what numpy itself would pickle
+        arrays[name + JSON * mixed] = _text(ids.tolist()) if mixed else ids
+    for name in ("value", "hyperedge_weight", "node_weight"):
+        weight = arrays[name]
+        if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
+            raise ValueError(
+                f"{name} must be finite and not negative to be saved; to_hif keeps what a HIF file brought"
+            )
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike, cls: type[Hypergraph]) -> Hypergraph:
+    """Read what `write` wrote; the file is checked like any other input.
+
+    Raises:
+        ValueError: the file does not hold a hypergraph.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        for name in [name for name in arrays if name.endswith(JSON)]:
+            arrays[name.removesuffix(JSON)] = json.loads(arrays.pop(name).tobytes())
+        num_nodes, num_hyperedges = (int(n) for n in arrays.pop("shape"))
+        indptr, nodes = arrays.pop("indptr"), arrays.pop("indices")
+        if len(indptr) != num_hyperedges + 1 or indptr[0] != 0 or indptr[-1] != len(nodes):
+            raise ValueError(f"indptr does not split {len(nodes)} incidences into {num_hyperedges} hyperedges")
+        value, attributes = arrays.pop("value", None), arrays.pop("attributes", None)
+        for name in {"node_ids", "hyperedge_ids"} & arrays.keys():
+            if isinstance(arrays[name], list):
+                arrays[name] = np.array(arrays[name], dtype=object)  # so that 1 and "1" stay two
+        hyperedges = np.repeat(np.arange(num_hyperedges), np.diff(indptr))
+        h = cls.from_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value, **arrays)
+        return h if attributes is None else replace(h, attributes=_attributes(attributes, h))
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a hypergraph that Hypergraph.save wrote: {error}") from error
+
+
+def _lists(attributes: Attributes) -> dict:
+    """Attributes with their numbers in lists, since a key of JSON is text."""
+    return {
+        "metadata": attributes.metadata,
+        "nodes": [[v, a] for v, a in attributes.nodes.items()],
+        "hyperedges": [[e, a] for e, a in attributes.hyperedges.items()],
+        "incidences": [[v, e, a] for (v, e), a in attributes.incidences.items()],
+    }
+
+
+def _attributes(lists: dict, h: Hypergraph) -> Attributes:
+    """The attributes of such lists, after checking that each is of a node, hyperedge or incidence of h."""
+    indptr, indices, _ = h.numpy_members()
+    metadata = lists.pop("metadata")
+    nodes = {index(v): a for v, a in lists.pop("nodes")}
+    hyperedges = {index(e): a for e, a in lists.pop("hyperedges")}
+    incidences = {(index(v), index(e)): a for v, e, a in lists.pop("incidences")}
+    if lists:
+        raise ValueError(f"attributes of {sorted(lists)}")
+    if not all(isinstance(a, dict) for a in (metadata, *nodes.values(), *hyperedges.values(), *incidences.values())):
+        raise ValueError("attributes that are not named")
+    for found, count in ((nodes, h.num_nodes), (hyperedges, h.num_hyperedges)):
+        if found and not (min(found) >= 0 and max(found) < count):
+            raise ValueError(f"attributes of numbers outside [0, {count})")
+    for v, e in incidences:
+        if not 0 <= e < h.num_hyperedges or v not in indices[indptr[e] : indptr[e + 1]]:
+            raise ValueError(f"attributes of node {v} in hyperedge {e}, which does not hold it")
+    return Attributes(metadata, nodes, hyperedges, incidences)
+
+
+def _text(value: list | dict) -> np.ndarray:
+    _check_json(value)
+    return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+
+
+def _check_json(value: object) -> None:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"attributes are saved as JSON, whose names are strings, got {name!r}")
+            _check_json(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_json(entry)
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise ValueError(
+            f"attributes are saved as JSON, which holds None, bools, numbers, strings, lists and dicts, got {value!r}"
+        )

@@ -1,0 +1,1 @@
+"""Integer work under the hypergraphs: CSR, ids, equal hyperedges."""

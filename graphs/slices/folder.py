@@ -1,0 +1,174 @@
+"""Time slices in a folder: an index and one file a slice, written beside the folder's name and moved there complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from graphs.hypergraph import Hypergraph
+from graphs.slices.grid import TimeGrid
+
+INDEX = "slices.json"
+FORMAT = "graphs.TimeSlices 1"
+HELD = 2**21  # rows held in memory before they are written to the files of their slices
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A slice in its file; one without incidences has none."""
+
+    path: Path
+    num_nodes: int
+    num_hyperedges: int
+    num_incidences: int
+
+    def read(self) -> Hypergraph:
+        """Read it, anew each time.
+
+        Raises:
+            ValueError: the file is damaged, or another one than when the folder was opened.
+        """
+        if not self.num_incidences:
+            return Hypergraph.from_pairs([], [], node_ids=[], hyperedge_ids=[])
+        h = Hypergraph.load(self.path)
+        if (h.num_nodes, h.num_hyperedges, h.num_incidences) != (
+            self.num_nodes,
+            self.num_hyperedges,
+            self.num_incidences,
+        ):
+            raise ValueError(f"{self.path} is {h}, not what it was when its folder was opened: load the folder again")
+        return h
+
+
+def write_slice(part: Path, n: int, h: Hypergraph | Stored) -> Stored:
+    """Write slice n; one that is in a file already is linked, so that its bytes are not written again."""
+    path = part / f"{n}.npz"
+    if isinstance(h, Stored) and h.num_incidences:
+        try:
+            os.link(h.path, path)
+        except OSError:  # another disk, or one that knows no links
+            shutil.copyfile(h.path, path)
+    elif h.num_incidences:
+        h.save(path)
+    return Stored(path, h.num_nodes, h.num_hyperedges, h.num_incidences)
+
+
+def write_index(part: Path, grid: TimeGrid, kinds: Sequence[str] | None, slices: Sequence[Stored]) -> None:
+    """Write down where the slices lie, the kinds of their ids, and the counts of each."""
+    counts = [(h.num_nodes, h.num_hyperedges, h.num_incidences) for h in slices]
+    index = {"format": FORMAT, "grid": asdict(grid), "ids": kinds, "nodes_hyperedges_incidences": counts}
+    (part / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | None, list[Stored]]:
+    """The grid, the kinds of the ids and the slices of a folder; no slice is read.
+
+    Raises:
+        ValueError: not a folder that `TimeSlices.save` wrote, or one that lacks a file.
+    """
+    path = Path(path)
+    try:
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise ValueError(f"its format is {index['format']!r}, this version reads {FORMAT!r}")
+        edges = index["grid"].pop("edges")
+        grid = TimeGrid(**index["grid"], edges=None if edges is None else tuple(edges))
+        kinds = None if index["ids"] is None else tuple(index["ids"])
+        slices = [Stored(path / f"{n}.npz", *c) for n, c in enumerate(index["nodes_hyperedges_incidences"])]
+        missing = [h.path.name for h in slices if h.num_incidences and not h.path.is_file()]
+        if missing:
+            raise ValueError(f"it lacks {missing[0]}")
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not a folder of time slices that TimeSlices.save wrote: {error}") from error
+    return grid, kinds, slices
+
+
+@contextmanager
+def written(path: str | os.PathLike) -> Iterator[Path]:
+    """A hidden folder beside `path` to write into, which takes its name at the end; an error leaves all as it was.
+
+    Raises:
+        ValueError: the path is taken by something else than time slices.
+    """
+    path = Path(path)
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    if refused := _not_ours(path):
+        raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of a killed process that had the same number
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _not_ours(path: Path) -> str | None:
+    if path.is_symlink() or not path.exists():
+        return "is a link" if path.is_symlink() else None
+    if not path.is_dir():
+        return "is no folder"
+    names = sorted(entry.name for entry in path.iterdir())
+    foreign = [name for name in names if name != INDEX and not re.fullmatch(r"\d+\.npz", name)]
+    if foreign:
+        return f"holds {foreign[0]}, which is no time slice"
+    return "holds no time slices" if names and INDEX not in names else None
+
+
+class Spill:
+    """Rows on their way into slices, in a file a slice."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        self.held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, nodes: np.ndarray, hyperedges: np.ndarray, number: np.ndarray) -> None:
+        """Take rows and the slice of each; several millions are held, so that files are not written in crumbs."""
+        self.held.append((nodes.copy(), hyperedges.copy(), number))
+        if sum(len(rows[0]) for rows in self.held) >= HELD:
+            self._write()
+
+    def _write(self) -> None:
+        if not self.held:
+            return
+        nodes, hyperedges, number = (np.concatenate(column) for column in zip(*self.held, strict=True))
+        self.held = []
+        low = number.min()
+        order = np.argsort((number - low).astype(np.min_scalar_type(number.max() - low)), kind="stable")
+        cuts = np.cumsum(np.bincount(number - low))
+        for n, rows in enumerate(np.split(order, cuts[:-1]), low):
+            if len(rows):
+                with open(self.path / str(n), "ab") as file:
+                    np.save(file, nodes[rows], allow_pickle=False)
+                    np.save(file, hyperedges[rows], allow_pickle=False)
+
+    def drain(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Each slice with its rows, whose file is removed; at last the folder is."""
+        self._write()
+        for path in sorted(self.path.iterdir(), key=lambda path: int(path.name)):
+            yield int(path.name), *_read_rows(path)
+            path.unlink()
+        self.path.rmdir()
+
+
+def _read_rows(path: Path) -> list[np.ndarray]:
+    rows = []
+    with open(path, "rb") as file:
+        while file.tell() < path.stat().st_size:
+            rows.append((np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)))
+    return [np.concatenate(ids) for ids in zip(*rows, strict=True)]

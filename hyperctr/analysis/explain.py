@@ -1,0 +1,366 @@
+"""`hyperctr explain`: which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out.
+
+An effect is the logit as it is minus the logit without one thing, both computed in full: no gradient stands in for it.
+Effects do not add up to the logit, because things work together; two hyperedges that say the same have little effect
+each.
+
+What is left out, one at a time:
+- a *hyperedge* of a modality, among those that hold the user in the slice whose user-interest hypergraphs the row
+  reads, or the item in its item-homogeneous ones: out of the hypergraph of its modality, and with it out of the group;
+- a *modality*: all of its hypergraphs that the row reads ("hypergraphs"), or the features of every item ("features");
+- a *slice*: the user's own clicks of it, out of the history; or all hyperedges of the user (the item) in the slice
+  whose hypergraphs the row reads, so that its own vector stands for its state;
+- a *history click*: out of the history alone. The hyperedges that it made stay.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from graphs import Hypergraph
+from graphs.build import subhypergraph, union
+from hyperctr.analysis.perturb import PerturbedRow
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.interactions import day
+from hyperctr.runs.open import Opened
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+
+KINDS = ("modality", "slice", "hyperedge", "history click")
+COLUMNS = ("kind", "side", "slice", "modality", "name", "size", "logit", "effect")
+SIDES = ("users", "items")
+GROUPS = {
+    ("modality", ""): "modalities",
+    ("slice", ""): "slices",
+    ("hyperedge", "users"): "hyperedges of the user",
+    ("hyperedge", "items"): "hyperedges of the item",
+    ("history click", ""): "history clicks",
+}
+"""What a picture puts together: kind and side, "" for any."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What moved one prediction.
+
+    Attributes:
+        user, item: their names; a title where the data has one.
+        time: seconds.
+        when: the time in words.
+        logit: as it is.
+        frame: one line a thing left out, grouped by kind and the largest effects first: kind (see `KINDS`), side (users
+            or items, "" for both), slice (null for all), modality ("" where it is none), name, size (members of a
+            hyperedge, clicks of a slice, hyperedges behind a state, items with a modality), logit (without it), effect
+            (with it minus without).
+        notes: what could not be left out, and why.
+    """
+
+    user: str
+    item: str
+    time: int
+    when: str
+    logit: float
+    frame: pl.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        """Click probability as it is."""
+        return float(1 / (1 + np.exp(-self.logit)))
+
+    @property
+    def title(self) -> str:
+        """The prediction in a line."""
+        return f"{self.user}, {self.item}, {self.when}: probability {self.probability:.3f}, logit {self.logit:+.2f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        about = {"user": self.user, "item": self.item, "time": self.time, "when": self.when}
+        found = {"logit": self.logit, "probability": self.probability, "notes": list(self.notes)}
+        return about | found | {"effects": self.frame.to_dicts()}
+
+    def draw(self, most: int = 7) -> Figure:
+        """Bars of the effects, at most so many of each kind: to the right what speaks for the click."""
+        return _draw(self, most)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture: .png, .svg or .pdf.
+
+        Raises:
+            ValueError: another kind of file.
+        """
+        path = Path(path)
+        if path.suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
+        beside = path.with_name(path.name + ".part")
+        self.draw().savefig(beside, format=path.suffix[1:], dpi=150)
+        os.replace(beside, path)
+        return path
+
+    def lines(self, most: int = 5) -> list[list[str]]:
+        """The largest effects of each kind in words: group, what was left out, effect."""
+        return [
+            [name, _label(line), f"{line['effect']:+.4f}"]
+            for (kind, side), name in GROUPS.items()
+            for line in _part(self.frame, kind, side).head(most).iter_rows(named=True)
+        ]
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join("<tr>" + "".join(f"<td>{escape(x)}</td>" for x in line) + "</tr>" for line in self.lines())
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        head = "<tr><th></th><th>left out</th><th>effect on the logit</th></tr>"
+        return f"<p>{escape(self.title)}</p><table>{head}{rows}</table>{notes}"
+
+
+def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: int = 20) -> Explanation:
+    """Leave out, one at a time, what the prediction of (user, item, time) reads, and predict again.
+
+    Args:
+        opened: a trained run of HyperCTR.
+        user, item: by the data set's own ids, also as text.
+        at: seconds; only events strictly before it are read. None: right after the last event of the log.
+        top: hyperedges a side, and clicks, that are left out at most. Of the hyperedges, those that Eq. 5 lets say most
+            in the node's row: heavy ones, and ones whose members are in few others. Of the clicks, the latest.
+
+    Raises:
+        ValueError: the run's model reads no hypergraphs, or the data has no such user or item.
+    """
+    ready = opened.prepared
+    data, log = ready.dataset, ready.dataset.interactions
+    if ready.tables.slices is None:
+        raise ValueError(f"explain leaves out hyperedges; this run's model is {ready.run.model_name}, which reads none")
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    u, i = _number("user", data.users.ids, user), _number("item", data.items.ids, item)
+    at = int(log.time[-1]) + 1 if at is None else int(at)
+    zero = np.zeros(1, np.int64)
+    batch = ready.loader.pairs(np.array([u]), np.array([i]), np.array([at]), zero.astype(np.float32), zero)
+    row = PerturbedRow.of(opened.model, batch)
+    lines = [*_modalities(row, data), *_slices(row, data), *_hyperedges(row, data, top), *_clicks(row, data, top)]
+    who = f"user {data.users.ids[u]}", _item(data, i)
+    frame, notes = _frame(lines, row.logit()), tuple(_notes(row, data, who, top))
+    return Explanation(*who, at, _when(data, at), row.logit(), frame, notes)
+
+
+Line = tuple[str, str, int | None, str, str, int, float]
+"""COLUMNS but for the effect."""
+
+
+def _modalities(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
+    for m, name in enumerate(row.model.modalities, 1):
+        size = int(data.items.present[name].sum())
+        emptied = row
+        for k, side in enumerate(row.sides):
+            if side is not None:
+                every = np.ones(side.graphs[m].num_hyperedges, bool)
+                emptied = emptied.reading(k, _without(row, side.graphs, m, every))
+        yield "modality", "", None, name, "hypergraphs", size, emptied.logit()
+        yield "modality", "", None, name, "features", size, row.blind(name).logit()
+
+
+def _slices(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
+    for k, state in enumerate(row.states):
+        if state is not None:
+            name = f"all hyperedges of the {SIDES[k][:-1]} from {_start(row, data, row.slices[k])}"
+            yield "slice", SIDES[k], row.slices[k], "", name, len(_held(row, k)), row.reading(k, None).logit()
+    at = row.clicks()[2]
+    for n in np.unique(at)[::-1].tolist():
+        name = f"own clicks from {_start(row, data, n)}"
+        yield "slice", "users", n, "", name, int((at == n).sum()), row.clicking(at != n).logit()
+
+
+def _hyperedges(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
+    for k, side in enumerate(row.sides):
+        for m, e in _held(row, k)[:top]:
+            h = side.graphs[m]
+            logit = row.reading(k, _without(row, side.graphs, m, np.arange(h.num_hyperedges) == e)).logit()
+            modality = row.model.states.slices.names[m] if m else ""
+            yield "hyperedge", SIDES[k], row.slices[k], modality, _called(data, k, h, e), len(h.members(e)), logit
+
+
+def _clicks(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
+    item, time, at = row.clicks()
+    for c in range(len(item))[: -top - 1 : -1]:
+        name = f"{_item(data, item[c])}, {_when(data, time[c])}"
+        yield "history click", "users", int(at[c]), "", name, 1, row.clicking(np.arange(len(item)) != c).logit()
+
+
+def _held(row: PerturbedRow, k: int) -> list[tuple[int, int]]:
+    """The hyperedges of the row's user or item, as (graph, hyperedge); what weighs most in its row of Eq. 5 first."""
+    if row.states[k] is None:
+        return []
+    found = []
+    graphs = row.sides[k].graphs
+    for m in range(min(1, len(graphs) - 1), len(graphs)):  # the group only where there is no modality
+        h = graphs[m]
+        scale = torch.where(h.isolated, 0.0, h.degree().clamp(min=1e-9) ** -0.5)
+        for e in h.hyperedges(row.local(k)).tolist():
+            weight = 1.0 if h.hyperedge_weight is None else float(h.hyperedge_weight[e])
+            found.append((-weight * float(scale[h.members(e)].mean()), m, e))
+    return [(m, e) for _, m, e in sorted(found)]
+
+
+def _without(row: PerturbedRow, graphs: Sequence[Hypergraph], m: int, gone: np.ndarray) -> list[Hypergraph]:
+    """The hypergraphs of a side without some hyperedges of graph m, and without their part in the group."""
+    rest = list(graphs)
+    rest[m] = subhypergraph(graphs[m], hyperedges=~gone)
+    if m:
+        rest[0] = union(*rest[1:], merge=not row.model.states.slices.own)  # as it was built
+    return rest
+
+
+def _start(row: PerturbedRow, data: Dataset, slice: int) -> str:
+    """The first day of a slice."""
+    return _when(data, row.model.states.slices.grid.start(slice))
+
+
+def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> Iterator[str]:
+    """What could not be left out, and why."""
+    if not row.model.config.depth:
+        yield "the run has depth 0: it reads no hypergraph"
+        return
+    for k, name in enumerate(who):
+        held = len(_held(row, k))
+        if row.slices[k] is None:
+            yield f"{name} was in no slice that the row reads, so its own vector stands for its hyperedges"
+        elif not held:
+            since = _start(row, data, row.slices[k])
+            yield f"{name} was in no hyperedge of its last slice, from {since}, so its own vector stands for them"
+        elif held > top:
+            yield f"of the {held:,} hyperedges of {name}, the {top} of most weight were left out"
+    if not len(row.clicks()[0]):
+        yield f"{who[0]} had no click before"
+
+
+def _number(what: str, ids: np.ndarray, wanted: Any) -> int:
+    """The number of an id, given as it is or as text."""
+    found = np.flatnonzero(np.asarray(ids).astype(str) == str(wanted))
+    if not len(found):
+        some = ", ".join(map(str, ids[:3]))
+        raise ValueError(f"the data has no {what} {str(wanted)!r}; its {len(ids):,} {what}s have ids such as {some}")
+    return int(found[0])
+
+
+def _item(data: Dataset, item: int) -> str:
+    """The title of an item, its id where there is none."""
+    title = "" if data.items.titles is None else str(data.items.titles[item])
+    return title or f"item {data.items.ids[item]}"
+
+
+def _when(data: Dataset, time: int) -> str:
+    """The day of a time; its number where the data has an order and no times."""
+    return day(time) if data.interactions.has_time else f"event {time}"
+
+
+def _called(data: Dataset, k: int, h: Hypergraph, e: int) -> str:
+    """What a hyperedge stands for, an item on the users' side and a user on the items'; how many were merged with it.
+
+    Numbers from the last item (user) on are those of the recipes S2-cluster and S2-couser.
+    """
+    found, users, items = int(h.hyperedge_ids[e]), data.users.num_users, len(data.items)
+    if k == 0:
+        name = _item(data, found) if found < items else f"cluster {found - items}"
+    else:
+        name = f"user {data.users.ids[found]}" if found < users else f"users like those of {_item(data, found - users)}"
+    alike = 0 if h.hyperedge_weight is None else round(float(h.hyperedge_weight[e])) - 1
+    return f"{name} and {alike} alike" if alike else name
+
+
+def _frame(lines: list[Line], logit: float) -> pl.DataFrame:
+    import polars as pl
+
+    kinds = dict(
+        zip(COLUMNS, (pl.String, pl.String, pl.Int64, pl.String, pl.String, pl.Int64, pl.Float64), strict=False)
+    )
+    frame = pl.DataFrame(lines, {**kinds, "logit": pl.Float64}, orient="row")
+    frame = frame.with_columns(effect=logit - pl.col("logit"))
+    order = pl.col("kind").replace_strict({kind: n for n, kind in enumerate(KINDS)})
+    return frame.sort(order, -pl.col("effect").abs(), maintain_order=True)
+
+
+def _draw(found: Explanation, most: int) -> Figure:
+    from matplotlib import pyplot as plt
+
+    from graphs.draw import BLUE, COLOURS, ORANGE
+
+    colours = dict(zip(KINDS, (COLOURS[2], COLOURS[3], BLUE, ORANGE), strict=True))
+    bars: list[tuple] = []  # (y, effect, name, colour)
+    heads, y = [], 0.0
+    for (kind, side), name in GROUPS.items():
+        part = _part(found.frame, kind, side)
+        if not len(part):
+            continue
+        shown = part.head(most)
+        rest = f", the largest {len(shown)} of {len(part)}" if len(part) > len(shown) else ""
+        heads.append((y, name + rest, colours[kind]))
+        for line in shown.iter_rows(named=True):
+            y += 1
+            bars.append((y, line["effect"], _label(line), colours[kind]))
+        y += 1.6
+    fig, ax = plt.subplots(figsize=(8.4, 1.3 + 0.235 * y + 0.2 * len(found.notes)), layout="constrained")
+    if not bars:
+        ax.set_axis_off()
+    else:
+        at, effect, names, colour = zip(*bars, strict=True)
+        ax.barh(at, effect, color=colour, height=0.74)
+        ax.set_yticks(at, names, fontsize="small")
+        ax.set_ylim(y - 0.8, -0.8)
+        widest = max(map(abs, effect)) or 1.0
+        for place, value in zip(at, effect, strict=True):
+            side = "left" if value >= 0 else "right"
+            offset = (4 if value >= 0 else -4, 0)
+            text = f"{value:+.3f}" if abs(value) >= 0.0005 else "0"
+            ax.annotate(text, (value, place), offset, textcoords="offset points", ha=side, va="center", fontsize=7)
+        ax.set_xlim(min(min(effect), 0) - 0.17 * widest, max(max(effect), 0) + 0.17 * widest)
+        for place, text, tone in heads:
+            ax.annotate(
+                text, (0, place), (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="right", va="center", weight="bold", color=tone, fontsize="small", annotation_clip=False,
+            )  # fmt: skip
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.grid(axis="x", alpha=0.25)
+        ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_xlabel(
+        "\n".join(
+            ["effect on the logit, as it is minus without this: to the right what speaks for a click", *found.notes]
+        ),
+        fontsize="small",
+    )
+    fig.suptitle(found.title, x=0.01, ha="left", fontsize="medium")
+    plt.close(fig)  # whoever asked shows it
+    return fig
+
+
+def _part(frame: pl.DataFrame, kind: str, side: str) -> pl.DataFrame:
+    """The lines of one of GROUPS."""
+    return frame.filter(kind=kind, side=side) if side else frame.filter(kind=kind)
+
+
+def _label(line: dict) -> str:
+    """A bar's name, short enough for a margin."""
+    name = line["name"]
+    if line["kind"] == "modality":
+        return f"{line['modality']}: {name}"
+    if line["kind"] == "history click":
+        title, day = name.rsplit(", ", 1)
+        return f"{_short(title)}, {day}"
+    if line["kind"] == "hyperedge":
+        return f"{_short(name)} ({line['modality']}{', ' if line['modality'] else ''}{line['size']} {line['side']})"
+    return f"{name} ({line['size']})"
+
+
+def _short(name: str, most: int = 36) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

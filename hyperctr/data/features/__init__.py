@@ -1,0 +1,1 @@
+"""Features of items: modalities, columns, titles, past-only statistics."""

@@ -1,0 +1,216 @@
+"""Modality features made ready for a model: standardised, wide ones reduced by PCA, large ones left on disk.
+
+A matrix that is wide or large is read once, block by block, and what a model needs of it is kept in the user's cache
+folder as float16, under a name made of what it was computed from; later runs map that file into memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperctr.data.items import blocks
+
+if TYPE_CHECKING:
+    from hyperctr.data.dataset import Dataset
+
+
+LARGE = 2**28  # bytes; a modality that takes more as float32 stays on disk as float16
+BLOCK = 2**24  # numbers read at a time
+SAMPLE = 20_000  # items that the principal components are computed from, at most
+VERSION = 1  # of what is written; another one makes new files
+
+Progress = Callable[[Iterable, str, int], Iterable]
+
+
+def features(
+    dataset: Dataset,
+    fit_items: np.ndarray,
+    reduce: int = 128,
+    progress: Progress = lambda blocks, what, total: blocks,
+    cache: Path | None = None,
+) -> dict[str, Tensor]:
+    """The features of every modality with mean 0 and deviation 1 over the items that have it; other rows are 0.
+
+    Args:
+        dataset: its modalities may be memory-mapped.
+        fit_items: items with a training row, numbers or a mask; principal components are computed from them alone.
+        reduce: a modality wider than this is reduced to it by PCA; 0 reduces none.
+        progress: wraps the blocks of a matrix that is read for the first time (blocks, its name, their number).
+        cache: folder of what was computed; None takes the user's.
+
+    Returns:
+        name to [num_items, d]: float32 in memory, or float16 memory-mapped where float32 would take more than `LARGE`
+        bytes.
+
+    Raises:
+        ValueError: a modality to reduce that fewer than two training items have, or a cache that cannot be written.
+    """
+    made = {}
+    for name, matrix in dataset.items.modalities.items():
+        present, width = np.asarray(dataset.items.present[name]), matrix.shape[1]
+        narrow = not reduce or width <= reduce
+        large = 4 * len(matrix) * (width if narrow else reduce) > LARGE
+        if narrow and not large:
+            made[name] = torch.from_numpy(_standardised(matrix, present))
+            continue
+
+        def watch(blocks: Iterable, what: str, total: int, name: str = name) -> Iterable:
+            return progress(blocks, f"{what} {name}", total)
+
+        try:
+            kept = reduced(matrix, present, fit_items, 0 if narrow else reduce, cache=cache, progress=watch)
+        except ValueError as error:
+            raise ValueError(f"modality {name!r}: {error}") from None
+        made[name] = torch.from_numpy(kept if large else np.array(kept, np.float32))
+    return made
+
+
+def reduced(
+    matrix: np.ndarray,
+    present: np.ndarray,
+    fit_items: np.ndarray,
+    dim: int = 0,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress = lambda blocks, what, total: blocks,
+) -> np.memmap:
+    """Features standardised as in `features`, kept in the cache; wider ones than `dim` by their principal components.
+
+    Components are computed from at most `SAMPLE` training items that have the modality, and keep their variances.
+    There are fewer than `dim` where there are not more than `dim` such items.
+
+    Args:
+        matrix: floats [num_items, d], read block by block if it is memory-mapped.
+        present: which items have the modality, bool [num_items].
+        fit_items: items with a training row, numbers or a mask [num_items].
+        dim: components kept; 0 keeps the columns as they are.
+        seed: of the sample of items.
+        cache: folder of what was computed; None takes the user's.
+        progress: wraps the blocks (blocks, "reduce" or "standardise", their number) where nothing was kept yet.
+
+    Returns:
+        float16 [num_items, d], memory-mapped; writing to it changes no file.
+
+    Raises:
+        ValueError: fewer than two training items to compute components from, or a cache that cannot be written.
+    """
+    dim = dim if 0 < dim < matrix.shape[1] else 0
+    fitted = np.zeros(len(matrix), bool)
+    fitted[fit_items] = True
+    fit = np.flatnonzero(present & fitted) if dim else np.flatnonzero(present)
+    if dim and len(fit) < 2:
+        raise ValueError(
+            f"{len(fit)} items with training rows have it, too few to reduce it to {dim}; "
+            "leave it out (data.modalities) or set data.reduce=0"
+        )
+    cache = _cache_folder() if cache is None else Path(cache)
+    kept = cache / f"{_digest(matrix, present, fitted, dim, seed)}.npy"
+    if not kept.exists():
+        part = kept.with_name(f".{kept.stem}.{os.getpid()}.part")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            if len(fit) > SAMPLE:
+                fit = np.sort(np.random.default_rng(seed).choice(fit, SAMPLE, replace=False))
+            _write(part, matrix, present, fit, dim, progress)
+            os.replace(part, kept)
+        except OSError as error:
+            raise ValueError(f"cannot keep features in {cache}: {error.strerror or error}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+    return np.lib.format.open_memmap(kept, mode="c")  # copy on write: torch does not take read-only arrays
+
+
+def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray, dim: int, progress: Progress) -> None:
+    """Write the features: a first pass reads the matrix, a second one centres and scales what the first one wrote."""
+    sample = torch.from_numpy(_rows(matrix, fit)).float()
+    centre = sample.mean(0) if len(fit) else torch.zeros(matrix.shape[1])
+    sample -= centre
+    basis = _components(sample, dim) if dim else None
+    seen = sample if basis is None else sample @ basis
+    scale = 1 / max(float(seen.square().mean().sqrt()) if len(fit) else 1.0, 1e-6)  # keeps float16 in its range
+    basis = scale * basis if basis is not None else None
+    width = matrix.shape[1] if basis is None else basis.shape[1]
+    del sample, seen
+
+    total, squares = torch.zeros(width, dtype=torch.float64), 0.0
+    with path.open("wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(matrix), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        rows = max(1, BLOCK // matrix.shape[1])
+        todo = progress(blocks(matrix, BLOCK), "reduce" if dim else "standardise", -(-len(matrix) // rows))
+        for start, block in todo:
+            x = torch.from_numpy(block.astype(block.dtype.newbyteorder("="), copy=False)).float() - centre
+            x = scale * x if basis is None else x @ basis
+            x *= torch.from_numpy(present[start : start + len(x)])[:, None]
+            total += x.sum(0, dtype=torch.float64)
+            squares += float(x.square().sum(dtype=torch.float64))
+            x.half().numpy().tofile(file)
+
+    count = max(int(present.sum()), 1)
+    mean = total / count  # a column's, over all items that have it
+    variance = squares / count / width - float(mean.square().mean())
+    if basis is None:  # as in memory, where columns are centred last
+        variance += float((mean + scale * centre.double()).var(correction=0))
+    deviation = max(variance, 0.0) ** 0.5
+    written = np.lib.format.open_memmap(path, mode="r+")
+    for start in range(0, len(written), rows):
+        x = torch.from_numpy(written[start : start + rows])
+        has = torch.from_numpy(present[start : start + len(x)])[:, None]
+        x.copy_(torch.where(has, (x.float() - mean.float()) / max(deviation, 1e-6 * scale), 0.0))
+    written.flush()
+
+
+def _rows(matrix: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+    """Some rows, of a file through a map of its own: the pages that it touches go with it."""
+    if isinstance(matrix, np.memmap) and isinstance(matrix.base, mmap.mmap) and matrix.flags.c_contiguous:
+        matrix = np.memmap(matrix.filename, matrix.dtype, "r", matrix.offset, matrix.shape)
+    return np.array(matrix[rows])
+
+
+def _components(x: Tensor, dim: int) -> Tensor:
+    """The first principal components of centred rows, as columns: [n, d] -> [d, at most dim]."""
+    from sklearn.decomposition import PCA
+
+    # exact, and on 20,000 rows of 2048 as fast as the randomised one
+    pca = PCA(min(dim, len(x) - 1), svd_solver="covariance_eigh").fit(x.numpy())
+    return torch.from_numpy(pca.components_.T.astype(np.float32))
+
+
+def _standardised(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """A matrix of any size as float32, in memory."""
+    x = np.array(x, np.float32)
+    if present.any():
+        x[present] = (x[present] - x[present].mean(0)) / np.maximum(x[present].std(), 1e-6)
+    x[~present] = 0.0
+    return x
+
+
+def _digest(matrix: np.ndarray, present: np.ndarray, fitted: np.ndarray, dim: int, seed: int) -> str:
+    """24 hexadecimal digits of all that the result depends on; of a file its size, time and a sample of its rows."""
+    found = hashlib.sha256(repr((VERSION, SAMPLE, dim, seed, matrix.shape, matrix.dtype.str)).encode())
+    step = 1
+    if isinstance(matrix, np.memmap) and matrix.filename is not None:
+        stat = os.stat(matrix.filename)
+        found.update(repr((stat.st_size, stat.st_mtime_ns)).encode())
+        step = max(1, len(matrix) // 1024)
+    found.update(np.ascontiguousarray(_rows(matrix, slice(None, None, step))).tobytes())
+    for mask in (present, fitted) if dim else (present,):
+        found.update(np.packbits(np.asarray(mask, bool)).tobytes())
+    return found.hexdigest()[:24]
+
+
+def _cache_folder() -> Path:
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("hyperctr")) / "features"

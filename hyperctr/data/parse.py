@@ -1,0 +1,177 @@
+"""Turn the columns of a table into ids, seconds, numbers and labels; say what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+
+def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Series:
+    """One id a row: int64, or text; several columns are joined by "|". Missing ones are null."""
+    parts = []
+    for name in names:
+        column = table[name]
+        if column.dtype.is_nested() or column.dtype == pl.Binary:
+            raise ValueError(f"{where}: column {name!r} cannot be an id, it holds {column.dtype}")
+        if column.dtype.is_float():
+            column = column.fill_nan(None)
+            if not (column.drop_nulls() == column.drop_nulls().round()).all():
+                raise ValueError(f"{where}: column {name!r} cannot be an id, it holds fractions such as {column[0]}")
+            column = column.cast(pl.Int64)
+        fits = column.dtype.is_integer() and (column.max() or 0) < 2**63
+        parts.append(column.cast(pl.Int64 if fits else pl.String).alias(name))
+    if len(parts) == 1:
+        return parts[0].alias("id")
+    for part in parts:
+        if part.dtype == pl.String and part.str.contains("|", literal=True).any():
+            raise ValueError(f'{where}: column {part.name!r} holds "|", which joins the ids of {", ".join(names)}')
+    return table.select(pl.concat_str(parts, separator="|").alias("id")).to_series()
+
+
+def number_by_table(column: pl.Series, listed: pl.Series | None, role: str, where: str, other: str):
+    """Number ids by their row in the users or items table; without a table by their sorted order."""
+    if listed is None:
+        listed = column.unique().sort()
+    if listed.null_count():
+        raise ValueError(f"{other}: row {listed.is_null().arg_max()} (the first is 0) has no id")
+    if listed.dtype != column.dtype:
+        listed, column = listed.cast(pl.String), column.cast(pl.String)
+    if listed.n_unique() < len(listed):
+        twice = listed.filter(listed.is_duplicated())[0]
+        raise ValueError(f"{other}: {role} id {twice!r} stands there more than once; every {role} needs one row")
+    index = pl.DataFrame({"id": listed, "number": np.arange(len(listed))})
+    number = column.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")["number"]
+    if unknown := number.null_count():
+        first = column[int(number.is_null().arg_max())]
+        raise ValueError(
+            f"{where}: {role} id {first!r} is not in {other} ({count_rows(unknown)} of such {role}s); "
+            f"add {'it' if unknown == 1 else 'them'} there or take the rows out"
+        )
+    return number.to_numpy().astype(np.int64), listed.to_numpy()
+
+
+def seconds(column: pl.Series, where: str) -> pl.Series:
+    """Turn a column of times into whole seconds since 1970 UTC; fractions are cut off, nulls stay.
+
+    Args:
+        column: unix seconds, ISO 8601 text, or dates. Times without a zone count as UTC.
+        where: file and column, for an error.
+
+    Raises:
+        ValueError: text that is no ISO time (the first is named), or numbers that look like milliseconds or yyyymmdd.
+    """
+    if column.dtype.is_temporal() and column.dtype in (pl.Date, pl.Datetime):
+        return column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))).dt.epoch("us") // 1_000_000
+    if column.dtype == pl.String:
+        texts = column.drop_nulls().unique(maintain_order=True)
+        parsed = {text: _iso_seconds(text) for text in texts}
+        if bad := next((text for text, value in parsed.items() if value is None), None):
+            row = (column == bad).arg_max()
+            raise ValueError(f"{where}: {bad!r} in row {row} (the first is 0) is neither unix seconds nor an ISO time")
+        column = column.replace_strict(parsed, default=None, return_dtype=pl.Int64)
+    column = parse_numbers(column, where).floor().cast(pl.Int64)
+    if column.abs().max() is not None and column.abs().max() > 1e11:
+        raise ValueError(
+            f"{where}: {column.drop_nulls()[0]} looks like milliseconds or finer; divide by 1000 so that it is seconds"
+        )
+    if column.min() is not None and column.min() >= 19_000_101 and column.max() <= 21_001_231:
+        raise ValueError(f"{where}: {column.drop_nulls()[0]} looks like a date yyyymmdd; write it as text yyyy-mm-dd")
+    return column
+
+
+def _iso_seconds(text: str) -> int | None:
+    text = text.strip()
+    try:
+        if text.lstrip("-").replace(".", "", 1).isdigit() and len(text) != 8:
+            return int(float(text) // 1)
+        time = datetime.fromisoformat(text)
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() // 1)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float = 1e18) -> pl.Series:
+    """Check a column of numbers and return it as float64; NaN becomes null."""
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise ValueError(f"{where} must hold numbers, found {column.drop_nulls()[0]!r} ({column.dtype})")
+    numbers = column.cast(pl.Float64).fill_nan(None)
+    wrong = ((numbers < low) | (numbers > high)).fill_null(False)
+    if wrong.any():
+        row = wrong.arg_max()
+        raise ValueError(f"{where}: {numbers[row]:g} in row {row} (the first is 0) is not within [{low:g}, {high:g}]")
+    return numbers
+
+
+def parse_labels(column: pl.Series, at_least: float | None, where: str) -> pl.Series:
+    numbers = parse_numbers(column, where)
+    if at_least is not None:
+        return (numbers >= at_least).cast(pl.Float32)
+    wrong = ((numbers != 0) & (numbers != 1)).fill_null(False)
+    if wrong.any():
+        found = f"{numbers[wrong.arg_max()]:g} in row {wrong.arg_max()} (the first is 0)"
+        raise ValueError(f"{where} must hold 0 and 1, found {found}; click_at_least = ... makes clicks of ratings")
+    return numbers.cast(pl.Float32)
+
+
+def parse_conversion(table: pl.DataFrame, columns: Sequence[str], where: str) -> tuple[np.ndarray, list[str]]:
+    """Conversions, NaN where unknown, from a column of them or from those of a part and its whole; and what to say."""
+    high = 1 if len(columns) == 1 else 1e18
+    part, *whole = (parse_numbers(table[name], f"{where}, column {name!r}", 0, high) for name in columns)
+    said = []
+    if whole:
+        known = whole[0].set(whole[0] == 0, None)
+        part, over = (part / known).clip(0, 1), int((part > known).fill_null(False).sum())
+        said = [
+            f"A conversion is {columns[0]} / {columns[1]}; {count_rows(over)} above 1 {'is' if over == 1 else 'are'} 1."
+        ]
+    return part.cast(pl.Float32).fill_null(np.nan).to_numpy(), said
+
+
+def read_table(file: Path) -> pl.DataFrame:
+    """Read a .parquet file, or text with a header: .csv, .tsv, .txt, parted by commas or tabs.
+
+    Text becomes numbers only where that changes nothing, so that the id 007 stays as it is; an empty cell is null.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or of another kind.
+    """
+    try:
+        if file.suffix == ".parquet":
+            return pl.read_parquet(file, glob=False)
+        if file.suffix not in (".csv", ".tsv", ".txt"):
+            raise ValueError(f"{file} must be a .parquet, .csv, .tsv or .txt file")
+        with file.open("rb") as lines:
+            header = lines.readline()
+        separator = "\t" if header.count(b"\t") > header.count(b",") else ","
+        table = pl.read_csv(file, separator=separator, infer_schema=False, glob=False)
+        return table.select(narrowed(column) for column in table)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {file}") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"cannot read {file}: {first_line(error)}") from None
+
+
+def narrowed(column: pl.Series) -> pl.Series:
+    """Turn text into whole numbers, decimals or true/false where every cell allows it and nothing is lost."""
+    whole = column.cast(pl.Int64, strict=False)
+    if whole.null_count() == column.null_count() and (whole.cast(pl.String) == column).fill_null(True).all():
+        return whole
+    if (column.str.to_lowercase().is_in(["true", "false"])).fill_null(True).all():
+        return column.str.to_lowercase() == "true"
+    decimal = column.cast(pl.Float64, strict=False)
+    exact = not column.str.contains(r"^[+-]?(0\d|\d{16,}$)").fill_null(False).any()  # 007, or more digits than fit
+    return decimal if exact and decimal.null_count() == column.null_count() else column
+
+
+def count_rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, without Python's own decoration."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip().split("\n")[0] or type(error).__name__

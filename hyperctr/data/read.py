@@ -1,0 +1,311 @@
+"""The folder format: interactions, items and users as .parquet or .csv, one <modality>.npy each, and a dataset.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from hyperctr.data import roles as role_table
+from hyperctr.data.catalog import known
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.features.columns import categories, vectors
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users, present_rows
+from hyperctr.data.parse import (
+    count_rows,
+    first_line,
+    number_by_table,
+    parse_conversion,
+    parse_ids,
+    parse_labels,
+    parse_numbers,
+    read_table,
+    seconds,
+)
+from hyperctr.data.roles import Roles
+
+TABLES = ("interactions", "items", "users")
+
+
+def read(path: str | Path, modalities: Sequence[str] | None = None, roles: Roles | None = None) -> Dataset:
+    """Read a folder, or a single table of interactions.
+
+    Which column plays which role comes from the folder's dataset.toml; without one from the built-in roles of the
+    public set that the folder is named after; else it is guessed from the usual column names and said in the notes.
+
+    Args:
+        path: a folder with interactions.parquet or .csv, or one .parquet, .csv, .tsv or .txt file.
+        modalities: names of the modalities to load; all when left out. An empty list loads none.
+        roles: entries of [interactions] that go before the folder's own, such as {"user": "uid"}.
+
+    Returns:
+        The data set, rows in time order. Matrices are memory-mapped, not loaded.
+
+    Raises:
+        ValueError: one line that says what was asked, what was found and what would work.
+    """
+    return _checked(Path(path), roles, modalities)[1]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Tables as they lie on disk, and their roles."""
+
+    path: Path
+    tables: Mapping[str, pl.DataFrame]
+    files: Mapping[str, Path]
+    roles: Roles
+    notes: tuple[str, ...]
+
+
+def _checked(path: Path, stated: Roles | None, modalities: Sequence[str] | None) -> tuple[_Opened, Dataset]:
+    try:
+        opened = _open(path, stated)
+        return opened, _read(opened, modalities)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"cannot read {path}: {first_line(error)}") from None
+
+
+def _open(path: Path, stated: Roles | None) -> _Opened:
+    notes: list[str] = []
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    if path.is_dir():
+        files = {}
+        for table in TABLES:
+            found = [file for suffix in (".parquet", ".csv") if (file := path / f"{table}{suffix}").is_file()]
+            if found:
+                files[table] = found[0]
+            if len(found) > 1:
+                notes.append(f"{found[1].name} was not read: {found[0].name} is there too.")
+        if "interactions" not in files:
+            inside = sorted(entry.name for entry in path.iterdir())[:12]
+            raise ValueError(
+                f"{path} holds no interactions.parquet or interactions.csv; found {', '.join(inside) or 'nothing'}; "
+                "rename the table of clicks, or give the path of one file"
+            )
+    else:
+        files = {"interactions": path}
+    tables = {table: read_table(file) for table, file in files.items()}
+    if not len(tables["interactions"]):
+        raise ValueError(f"{files['interactions']} has no rows")
+    chosen, said = _roles(path, tables, files, stated or {})
+    for table, asked in role_table.columns_of(chosen).items():
+        for role, column in asked:
+            if table in tables and column not in tables[table].columns:
+                raise ValueError(role_table.missing_column(str(files[table]), role, column, tables[table].columns))
+            if table not in tables and role != "id":
+                raise ValueError(f"{path}: {role} asks for column {column!r} of {table}.parquet or .csv; there is none")
+    return _Opened(path, tables, files, chosen, (*notes, *said))
+
+
+def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[Roles, list[str]]:
+    """Find the roles: dataset.toml, else the built-in ones, else a guess; `stated` ones of [interactions] go first."""
+    folder, where = (path, str(path / "dataset.toml")) if path.is_dir() else (path.parent, str(path))
+    columns = {table: tables[table].columns if table in tables else [] for table in TABLES}
+    said: list[str] = []
+    if path.is_dir() and (path / "dataset.toml").is_file():
+        chosen = role_table.read_toml(path / "dataset.toml")
+    elif (chosen := known(folder.resolve())) and _fits(chosen, columns):
+        said.append("Roles are the built-in ones of this public set.")
+    else:
+        chosen, guessed = role_table.guess(*columns.values(), str(files["interactions"]), stated)
+        said.append(guessed)
+    if stated:
+        replaced = set(stated)
+        replaced |= {"time", "order"} if replaced & {"time", "order"} else set()
+        replaced |= {"click_at_least", "non_clicks"} if "click" in replaced else set()
+        kept = {role: value for role, value in chosen["interactions"].items() if role not in replaced}
+        chosen = chosen | {"interactions": kept | stated}
+    chosen = role_table.parse(chosen, where)
+    return chosen, said + ([chosen["note"]] if "note" in chosen else [])
+
+
+def _fits(roles: Roles, columns: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the tables that are there hold every column that the roles ask for."""
+    asked = role_table.columns_of(role_table.parse(roles, ""))
+    return all(
+        column in columns[table] for table in TABLES for role, column in asked[table] if columns[table] or role != "id"
+    )
+
+
+def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
+    roles, tables, path = opened.roles, opened.tables, opened.path
+    where = str(opened.files["interactions"])
+    log, table = roles["interactions"], tables["interactions"]
+    notes = list(opened.notes)
+
+    columns: dict[str, pl.Series] = {role: parse_ids(table, log[role], where) for role in ("user", "item")}
+    if "time" in log:
+        columns["time"] = seconds(table[log["time"]], f"{where}, column {log['time']!r}")
+        if table.schema[log["time"]] == pl.String or getattr(table.schema[log["time"]], "time_zone", "") is None:
+            notes.append("Times without a zone are read as UTC.")
+    elif log.get("order") is False:
+        columns["time"] = _drawn(columns["user"])
+        notes.append("There are no times and no order: each user's events were put in a random one, always the same.")
+    elif "order" in log:
+        columns["time"] = parse_numbers(table[log["order"]], f"{where}, column {log['order']!r}").floor().cast(pl.Int64)
+        notes.append(f"There are no times: {log['order']} is taken as the order of events, of all users alike.")
+    else:
+        columns["time"] = pl.Series(np.arange(len(table)))
+        notes.append("There are no times: the order of the rows is taken as the order of events, of all users alike.")
+        if len(columns["user"].rle()) == columns["user"].n_unique() < len(table):
+            notes.append("But rows are grouped by user: if that order is none, say order = false in dataset.toml.")
+    if "click" in log:
+        columns["label"] = parse_labels(
+            table[log["click"]], log.get("click_at_least"), f"{where}, column {log['click']!r}"
+        )
+
+    keep = np.ones(len(table), dtype=bool)
+    for role, column in columns.items():
+        if without := int((keep & column.is_null().to_numpy()).sum()):
+            notes.append(f"{count_rows(without)} without a {role} {'was' if without == 1 else 'were'} set aside.")
+            keep &= column.is_not_null().to_numpy()
+    if not keep.any():
+        raise ValueError(f"{where}: no row has a {', '.join(columns)}; all {len(table)} were set aside")
+    table = table.filter(pl.Series(keep))
+    columns = {role: column.filter(pl.Series(keep)) for role, column in columns.items()}
+    flat = table.select(column for column, kind in table.schema.items() if not kind.is_nested())
+    if repeated := len(flat) - flat.n_unique():
+        notes.append(f"{count_rows(repeated)} {'repeats' if repeated == 1 else 'repeat'} an earlier one exactly; kept.")
+
+    number, ids = {}, {}
+    for role, other in (("user", "users"), ("item", "items")):
+        listed = None
+        if other in tables:
+            listed = parse_ids(tables[other], roles.get(other, {}).get("id", log[role]), str(opened.files[other]))
+        number[role], ids[role] = number_by_table(columns[role], listed, role, where, str(opened.files.get(other)))
+
+    label = columns["label"].to_numpy() if "label" in columns else np.ones(len(table))
+    logged = log.get("non_clicks") == "logged"
+    if "non_clicks" not in log and "click_at_least" not in log:
+        logged = bool((label == 0).any())
+    notes.append(_what_labels_mean(log, label, logged))
+    context = [categories(table[column]) for column in log.get("context", [])]
+    conversion = length = None
+    if "conversion" in log:
+        conversion, said = parse_conversion(table, role_table.share(log["conversion"]), where)
+        notes += said
+    if "length" in log:
+        column = parse_numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
+        length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
+    type_codes, num_types = categories(table[log["type"]]) if "type" in log else (None, 0)
+    interactions = Interactions(
+        user=number["user"],
+        item=number["item"],
+        time=columns["time"].to_numpy(),
+        label=label,
+        num_users=len(ids["user"]),
+        num_items=len(ids["item"]),
+        conversion=conversion,
+        length=length,
+        type=type_codes,
+        num_types=num_types,
+        context=np.stack([codes for codes, _ in context], axis=1) if context else None,
+        context_names=tuple(log.get("context", [])),
+        context_sizes=tuple(size for _, size in context),
+        has_time="time" in log,
+        logged_non_clicks=logged,
+    )
+    matrices, present, said = _modalities(opened, wanted, len(ids["item"]))
+    item_fields, item_sizes = _fields(tables.get("items"), roles.get("items", {}).get("fields", []))
+    user_fields, user_sizes = _fields(tables.get("users"), roles.get("users", {}).get("fields", []))
+    title = roles.get("items", {}).get("title")
+    return Dataset(
+        name=roles.get("name", path.name if path.is_dir() else path.stem),
+        interactions=interactions,
+        items=Items(
+            num_items=len(ids["item"]),
+            ids=ids["item"],
+            fields=item_fields,
+            sizes=item_sizes,
+            modalities=matrices,
+            present=present,
+            titles=tables["items"][title].cast(pl.String).fill_null("").to_numpy() if title else None,
+        ),
+        users=Users(len(ids["user"]), ids["user"], user_fields, user_sizes),
+        notes=(*notes, *said),
+    )
+
+
+def _drawn(user: pl.Series) -> pl.Series:
+    """Places 0, 1, .. of each user's rows in an order drawn at random, the same at every call."""
+    draw = np.random.default_rng(0).permutation(len(user))
+    table = pl.DataFrame({"user": user, "draw": draw})
+    return table.select(pl.col("draw").rank("ordinal").over("user").cast(pl.Int64) - 1)["draw"]
+
+
+def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
+    others = count_rows(int((label == 0).sum()))
+    if "click" not in log:
+        return "Every row is a click; negatives have to be drawn."
+    click = log["click"] if "click_at_least" not in log else f"{log['click']} >= {log['click_at_least']:g}"
+    if logged:
+        return f"A click is {click}; {others} without one were shown and not clicked."
+    return f"A click is {click}; {others} without one are neither samples nor history, and negatives have to be drawn."
+
+
+def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dict]:
+    coded = {name: categories(table[name]) for name in names} if table is not None else {}
+    return {name: codes for name, (codes, _) in coded.items()}, {name: size for name, (_, size) in coded.items()}
+
+
+def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -> tuple[dict, dict, list[str]]:
+    """Open or make the matrices; only those wanted."""
+    path, stated, said = opened.path, opened.roles.get("modalities"), []
+    if stated is None:
+        stated = {file.stem: file.name for file in sorted(path.glob("*.npy"))} if path.is_dir() else {}
+        if stated:
+            said.append(f"Every .npy file of the folder is a modality: {', '.join(stated)}.")
+        if stated and "items" not in opened.tables:
+            said.append("There is no items table: row i of a modality belongs to the i-th item id in sorted order.")
+    for name in wanted or ():
+        if name not in stated:
+            known = ", ".join(stated) or "none"
+            raise ValueError(f"{path}: no modality {name!r}{role_table.nearest(name, stated)} (there are: {known})")
+    matrices, present = {}, {}
+    for name, made in stated.items():
+        if wanted is not None and name not in wanted:
+            continue
+        if isinstance(made, str):
+            where, matrix = str(path / made), _load(path / made)
+        else:
+            where = f"{path}: modality {name!r}"
+            try:
+                matrix = vectors(opened.tables["items"], **made)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            said.append(f"Modality {name} was made from the item columns {', '.join(made['columns'])}.")
+        present[name] = present_rows(matrix, num_items, where)
+        matrices[name] = matrix
+    return matrices, present, said
+
+
+def _load(file: Path) -> np.ndarray:
+    """Memory-map a .npy file; open_memmap knows plain arrays only, so nothing can be unpickled."""
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {file}") from None
+    except Exception as error:  # a damaged header can raise almost anything
+        raise ValueError(f"{file} is not a readable .npy matrix: {first_line(error)}") from None
+
+
+def read_pairs(path: str | Path) -> pl.DataFrame:
+    """Read rows to score: user_id, item_id and timestamp, the last as whole seconds; other columns are kept.
+
+    Raises:
+        ValueError: the file is unreadable, or lacks one of the three columns or a value in them.
+    """
+    file = Path(path)
+    table = read_table(file)
+    for name in ("user_id", "item_id", "timestamp"):
+        if name not in table.columns:
+            raise ValueError(role_table.missing_column(str(file), "a row to score", name, table.columns))
+        if table[name].null_count():
+            raise ValueError(f"{file}: {name} is empty in row {table[name].is_null().arg_max()} (the first is 0)")
+    return table.with_columns(seconds(table["timestamp"], f"{file}, column 'timestamp'").alias("timestamp"))

@@ -1,0 +1,220 @@
+"""Write a data folder: a log with its roles, items, users and modalities."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from hyperctr.data import roles as role_table
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.parse import (
+    first_line,
+)
+from hyperctr.data.read import (
+    TABLES,
+    _checked,
+)
+from hyperctr.data.roles import Roles
+
+MARK = "# written by hyperctr"
+
+
+def write(
+    path: str | Path,
+    roles: Roles,
+    interactions: pl.DataFrame,
+    items: pl.DataFrame | None = None,
+    users: pl.DataFrame | None = None,
+    modalities: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write a folder that `read` reads: parquet tables, one .npy a modality, dataset.toml.
+
+    It is written beside its final name and moved there. A folder that this function wrote earlier is replaced.
+
+    Args:
+        path: the folder; its parents are made.
+        roles: the content of dataset.toml; see hyperctr.data.roles.
+        interactions, items, users: the tables, columns as named in `roles`.
+        modalities: matrices [I, d] whose row i belongs to row i of `items`; written as <name>.npy.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: the folder cannot be written, or holds something that was not written here.
+    """
+    path = Path(path)
+    roles = role_table.parse(roles, f"roles for {path}")
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    try:
+        if refused := _not_ours(path):
+            raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        for name, table in zip(TABLES, (interactions, items, users), strict=True):
+            if table is not None:
+                table.write_parquet(part / f"{name}.parquet", compression="zstd")
+        for name, matrix in (modalities or {}).items():
+            np.save(part / f"{name}.npy", matrix, allow_pickle=False)
+        (part / "dataset.toml").write_text(f"{MARK}\n{role_table.to_toml(roles)}", encoding="utf-8")
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"cannot write {path}: {first_line(error)}") from None
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
+    return path
+
+
+def write_folder(
+    dataset: Dataset, path: str | Path, extra_interactions: Mapping[str, np.ndarray] | None = None
+) -> Path:
+    """Write a data set that was made in memory; `read` gives it back.
+
+    Field, type and context numbers are written as they are, 0 as missing. Rows of a modality that are not present are
+    written as zeros.
+
+    Args:
+        dataset: what to write.
+        path: the folder.
+        extra_interactions: further columns, one value a row, that play no role.
+
+    Raises:
+        ValueError: an extra column has the name of a written one, or what `write` raises.
+    """
+    log, items, users = dataset.interactions, dataset.items, dataset.users
+    clock = "timestamp" if log.has_time else "position"
+    table = {
+        "user_id": _id_column(users.ids)[log.user],
+        "item_id": _id_column(items.ids)[log.item],
+        clock: pl.Series(log.time),
+        "click": pl.Series(log.label.astype(np.int8)),
+    }
+    chosen = {"user": "user_id", "item": "item_id", "time" if log.has_time else "order": clock, "click": "click"}
+    chosen["non_clicks"] = "logged" if log.logged_non_clicks else "unobserved"
+    if log.conversion is not None:
+        table["conversion"] = pl.Series(log.conversion, nan_to_null=True)
+        chosen["conversion"] = "conversion"
+    if log.length is not None:
+        table["length"] = pl.Series(log.length, nan_to_null=True)
+        chosen["length"] = "length"
+    if log.type is not None:
+        table["type"] = _codes(log.type)
+        chosen["type"] = "type"
+    for k, name in enumerate(log.context_names):
+        table[name] = _codes(log.context[:, k])
+    if log.context_names:
+        chosen["context"] = list(log.context_names)
+    for name, column in (extra_interactions or {}).items():
+        if name in table:
+            raise ValueError(f"extra column {name!r} has the name of a written one ({', '.join(table)})")
+        table[name] = pl.Series(column)
+
+    item_table = {"item_id": _id_column(items.ids)} | {name: _codes(column) for name, column in items.fields.items()}
+    item_roles: dict = {"id": "item_id", "fields": list(items.fields)}
+    if items.titles is not None:
+        item_table["title"] = pl.Series([str(title) for title in items.titles], dtype=pl.String)
+        item_roles["title"] = "title"
+    user_table = {"user_id": _id_column(users.ids)} | {name: _codes(column) for name, column in users.fields.items()}
+    matrices = {}
+    for name, matrix in items.modalities.items():
+        absent = ~np.asarray(items.present[name])
+        if np.asarray(matrix[absent]).any():
+            matrix = np.where(absent[:, None], np.zeros(1, matrix.dtype), matrix)
+        matrices[name] = matrix
+    roles = {
+        "name": dataset.name,
+        "interactions": chosen,
+        "items": item_roles,
+        "users": {"id": "user_id", "fields": list(users.fields)},
+        "modalities": {name: f"{name}.npy" for name in matrices},
+    }
+    if dataset.notes:
+        roles["note"] = " ".join(dataset.notes)
+    return write(path, roles, *(pl.DataFrame(columns) for columns in (table, item_table, user_table)), matrices)
+
+
+def import_log(source: str | Path, out: str | Path, roles: Roles | None = None) -> Path:
+    """Check somebody's log and write it as a folder, all its columns kept and every role spelled out in dataset.toml.
+
+    Args:
+        source: what `read` reads.
+        out: another folder.
+        roles: entries of [interactions], such as {"user": "uid", "click_at_least": 3}; the others as `read` finds them.
+
+    Raises:
+        ValueError: what `read` and `write` raise, or `out` is the source.
+    """
+    source, out = Path(source), Path(out)
+    if out.resolve() == source.resolve():
+        raise ValueError(f"{out} is the folder to import; choose another one to write")
+    opened, dataset = _checked(source, roles, None)
+    stated = opened.roles.get("modalities", {name: f"{name}.npy" for name in dataset.items.modalities})
+    files = {name for name, made in stated.items() if isinstance(made, str)}
+    spelled = opened.roles | {"name": dataset.name}
+    if stated:
+        spelled["modalities"] = {name: f"{name}.npy" if name in files else made for name, made in stated.items()}
+    if "click" in spelled["interactions"]:
+        logged = "logged" if dataset.interactions.logged_non_clicks else "unobserved"
+        spelled["interactions"] = spelled["interactions"] | {"non_clicks": logged}
+    matrices = {name: matrix for name, matrix in dataset.items.modalities.items() if name in files}
+    return write(out, spelled, *(opened.tables.get(table) for table in TABLES), matrices)
+
+
+def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path) -> Path:
+    """Write scored rows with a column `probability`, beside the final name and moved there; .csv or .parquet.
+
+    Raises:
+        ValueError: another suffix, or the file cannot be written.
+    """
+    output = Path(output)
+    writers: dict[str, Callable] = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
+    if output.suffix not in writers:
+        raise ValueError(f"{output} must end in .csv or .parquet")
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        writers[output.suffix](table.with_columns(pl.Series("probability", probability)), part)
+        part.replace(output)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"cannot write {output}: {first_line(error)}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return output
+
+
+def _not_ours(path: Path) -> str | None:
+    """Say why a folder must not be replaced, or None."""
+    if not path.exists() and not path.is_symlink():
+        return None
+    if not path.is_dir() or path.is_symlink():
+        return "is a link" if path.is_symlink() else "is no folder"
+    names = sorted(entry.name for entry in path.iterdir())
+    if not names:
+        return None
+    toml = path / "dataset.toml"
+    if not toml.is_file() or not toml.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+        return "was not written by hyperctr"
+    ours = {"dataset.toml", *(f"{table}.parquet" for table in TABLES)}
+    foreign = [name for name in names if name not in ours and not name.endswith(".npy")]
+    return f"holds {foreign[0]}, which was not written by hyperctr" if foreign else None
+
+
+def _id_column(ids: np.ndarray) -> pl.Series:
+    ids = np.asarray(ids)
+    return pl.Series(ids) if ids.dtype.kind in "iu" else pl.Series([str(entry) for entry in ids], dtype=pl.String)
+
+
+def _codes(column: np.ndarray) -> pl.Series:
+    return pl.Series([None, *range(1, int(column.max(initial=0)) + 1)], dtype=pl.Int64)[column]

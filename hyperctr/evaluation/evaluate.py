@@ -1,0 +1,156 @@
+"""Score rows with a model, and every number that a report says about them.
+
+At 1000 negatives a click a test set has millions of rows, so a row keeps little, and each metric sorts them once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import nn
+
+from hyperctr.batch import Batch
+from hyperctr.evaluation import metrics
+
+ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by training clicks, metrics.activity_groups
+
+
+@torch.no_grad()
+def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """Logits of all rows, beside what they are of: user, item, time, query, label, logit, each [n].
+
+    `query` numbers on over the batches: a click and the negatives drawn for it have one number. For a model of
+    conversions also `conversion`, what followed the click, NaN where unknown, and `conversion_logit`.
+    """
+    model.eval()
+    columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
+    if hasattr(model, "tasks"):
+        columns |= {"conversion": [], "conversion_logit": []}
+    queries = 0
+    for batch in batches:
+        out = model(batch)
+        columns["logit"].append(out.logit.numpy())
+        if "conversion" in columns:
+            unknown = torch.full_like(out.logit, math.nan)
+            columns["conversion"].append((unknown if batch.conversion is None else batch.conversion).numpy())
+            columns["conversion_logit"].append((unknown if out.conversion is None else out.conversion).numpy())
+        columns["query"].append((batch.query + queries).int().numpy())
+        for name in ("user", "item"):
+            columns[name].append(getattr(batch, name).int().numpy())
+        for name in ("time", "label"):
+            columns[name].append(getattr(batch, name).numpy())
+        queries += len(batch.first)
+    return {name: np.concatenate(columns.pop(name)) for name in [*columns]}
+
+
+def evaluate(
+    scored: dict[str, np.ndarray],
+    seen: tuple[np.ndarray, np.ndarray] | None = None,
+    negatives: float | None = None,
+    activity: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Every metric of a set of scored rows; what cannot be known is NaN.
+
+    Args:
+        scored: rows of both labels, as from `score`.
+        seen: which users and which items had training rows, bool [num_users] and [num_items].
+        negatives: negatives drawn per positive in training; None where non-clicks were logged, and none were drawn.
+        activity: training clicks of each user, [num_users].
+
+    Returns:
+        auc, auc_low, auc_high: over all rows, with the 95 % interval from the rows (DeLong).
+        positive_auc, positive_auc_se: mean over clicks of the share of their own drawn negatives below them, and its
+            standard error; NaN where non-clicks were logged.
+        user_auc, user_auc_plain: AUC inside each user, weighted by the user's rows and not; users_counted,
+            users_skipped: with rows of both labels, and the others.
+        logloss: of the logits as they are, in nats; it depends on how many negatives were drawn.
+        logloss_1to1: at one negative a click, by weight.
+        logloss_corrected: after the logits are moved from training's negatives per click to those of these rows; where
+            non-clicks were logged nothing is moved.
+        warm_auc, cold_user_auc, cold_item_auc: over the rows whose user and item both had training rows, whose user had
+            none, whose item had none; NaN where such rows lack a label. With warm_rows, ..., and warm_share, ... of all
+            rows. Only with `seen`.
+        non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
+            `metrics.activity_groups`, and non_active_rows, .... With non_active_clicks and slightly_active_clicks, the
+            most training clicks of their users. Only with `activity`.
+        rows, positives: how many rows, and how many of them clicks.
+        cvr_mse, cvr_auc: of the conversions of clicked rows, their AUC being `metrics.concordance`; cvr_variance, the
+            error of the best constant, and cvr_rows. ctcvr_auc: of click times conversion by pCTR pCVR, over all rows
+            where that is known. Only of a model of conversions; of one of them alone auc is one half.
+
+    Raises:
+        ValueError: there is no row of one of the labels, or a logit is NaN.
+    """
+    label, logit = scored["label"], scored["logit"]
+    area, half = metrics.auc(label, logit), metrics.auc_interval(label, logit)
+    positives = int(label.sum())
+    own, error = (math.nan, math.nan) if negatives is None else metrics.positive_auc(label, logit, scored["query"])
+    weighted, plain, counted, skipped = metrics.user_auc(label, logit, scored["user"])
+    raw = corrected = metrics.logloss(label, logit)
+    if negatives is not None:
+        found = (len(label) - positives) / positives
+        corrected = metrics.logloss(label, metrics.calibrate_shift(logit, negatives, found)) if negatives else math.nan
+    report = {
+        "auc": area,
+        "auc_low": area - half,
+        "auc_high": area + half,
+        "positive_auc": own,
+        "positive_auc_se": error,
+        "user_auc": weighted,
+        "user_auc_plain": plain,
+        "users_counted": counted,
+        "users_skipped": skipped,
+        "logloss": raw,
+        "logloss_1to1": metrics.balanced_logloss(label, logit),
+        "logloss_corrected": corrected,
+        "rows": len(label),
+        "positives": positives,
+    }
+    if seen is not None:
+        user, item = seen[0][scored["user"]], seen[1][scored["item"]]
+        for name, part in [("warm", user & item), ("cold_user", ~user), ("cold_item", ~item)]:
+            clicks, count = int(label[part].sum()), int(part.sum())
+            report[f"{name}_auc"] = metrics.auc(label[part], logit[part]) if 0 < clicks < count else math.nan
+            report[f"{name}_share"] = count / len(label)
+            report[f"{name}_rows"] = count
+    if activity is not None:
+        cuts = metrics.activity_groups(activity)
+        group = np.searchsorted(cuts, activity)[scored["user"]]
+        for k, area in enumerate(metrics.group_auc(label, logit, group, len(ACTIVITY))):
+            report |= {f"{ACTIVITY[k]}_auc": area, f"{ACTIVITY[k]}_rows": int((group == k).sum())}
+        report |= {f"{name}_clicks": cut for name, cut in zip(ACTIVITY, cuts, strict=False)}
+    if "conversion" in scored:
+        report |= conversions(scored)
+    return report
+
+
+def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:
+    """The metrics of what follows a click, see `evaluate`; NaN where the model or the rows have none of it."""
+    click, both = scored["label"], scored["label"] * np.nan_to_num(scored["conversion"])
+    known = ~np.isnan(scored["conversion"]) & ~np.isnan(scored["conversion_logit"])
+    clicked, rows = known & (click == 1), (known | (click == 0)) & ~np.isnan(scored["conversion_logit"])
+    z, logit = scored["conversion"][clicked].astype(np.float64), scored["conversion_logit"][clicked].astype(np.float64)
+    return {
+        "cvr_mse": float(np.square(expit(logit) - z).mean()) if len(z) else math.nan,
+        "cvr_variance": float(z.var()) if len(z) else math.nan,
+        "cvr_auc": metrics.concordance(z, logit),
+        "cvr_rows": len(z),
+        "ctcvr_auc": metrics.concordance(
+            both[rows], metrics.rank_score(scored["logit"][rows], scored["conversion_logit"][rows], np.ones(rows.sum()))
+        ),
+    }
+
+
+def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",)) -> float:
+    """What training compares validations by: the AUC of clicks, less the mean squared error of conversions.
+
+    Args:
+        scored: as from `score`.
+        tasks: what counts, of "click" and "conversion".
+    """
+    clicks = metrics.auc(scored["label"], scored["logit"]) if "click" in tasks else 0.0
+    return clicks - (conversions(scored)["cvr_mse"] if "conversion" in tasks else 0.0)

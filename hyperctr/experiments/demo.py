@@ -1,0 +1,100 @@
+"""`hyperctr demo`: a planted world, three models, and a check against the best score there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hyperctr import config
+from hyperctr.data import catalog, download
+from hyperctr.data import planted as synthetic
+from hyperctr.evaluation.metrics import closed
+from hyperctr.experiments.sweep import BASELINES
+from hyperctr.models import MODELS
+
+NEEDED = 0.75  # share of the way from popularity to the learnable ceiling
+EVERY = {"ml-100k": "7d,30d,90d", "planted-drift": "7d,30d,90d"}
+RUNS = {
+    "popularity": BASELINES["popularity"],
+    "mf": BASELINES["mf"],
+    "hyperctr": {
+        "train": {"epochs": 4, "patience": 3, "lr": 4e-3, "l2": 3e-4, "batch_size": 256},
+        "model": {"dim": 32, "depth": 2},
+    },
+}
+
+
+def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
+    """Train popularity, static MF and HyperCTR on the world `drift`; True if their order is as it must be.
+
+    Args:
+        seed: of the world and the trainings.
+        say: prints one line.
+        bars: shows progress over batches, as in `runs.train`.
+    """
+    from hyperctr.runs.prepare import prepare
+    from hyperctr.runs.train import train
+
+    began = time.perf_counter()
+    world = synthetic.planted("drift", seed, scale=0.8)
+    data = world.dataset
+    log = data.interactions
+    say(f"data       planted 'drift': {log.num_users:,} users, {log.num_items:,} items, {len(log):,} impressions, "
+        f"{len(data.items.modalities)} modalities, no network used")  # fmt: skip
+    reports: dict[str, Any] = {}
+    for name, settings in RUNS.items():
+        run = _run("planted-drift", name, settings, seed, threads=1)  # steps are small: two threads mostly wait
+        reports[name] = train(run, dataset=data, progress=bars)
+    parts = prepare(_run("planted-drift", "popularity", RUNS["popularity"], seed), data).split
+    ceiling, learnable = world.ceiling(parts.test), world.learnable(parts.train, parts.test)
+    floor = reports["popularity"]["test"]["auc"]
+    say(f"split      by time: {len(parts.train):,} train, {len(parts.valid):,} valid, {len(parts.test):,} test rows")
+    say(f"{'':10} {'AUC':>14} {'user AUC':>9} {'logloss':>8} {'way to ceiling':>15} {'seconds':>8}")
+    for name, report in reports.items():
+        s = report["test"]
+        say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
+            f"{s['logloss']:8.4f} {closed(s['auc'], floor, learnable):15.0%} {report['seconds']:8.1f}")  # fmt: skip
+    say(
+        f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
+    )
+    say(f"{'ceiling':10} {ceiling:.4f}   the true probabilities: no model can do better")
+    got = reports["hyperctr"]["test"]
+    share = closed(got["auc"], floor, learnable)
+    checks = {
+        f"HyperCTR closes {share:.0%} of the way from popularity to the learnable ceiling (needed {NEEDED:.0%})": share
+        >= NEEDED,
+        "HyperCTR is above static MF": got["auc"] > reports["mf"]["test"]["auc"],
+        "HyperCTR is not above the ceiling": got["auc_low"] <= ceiling,
+    }
+    for text, holds in checks.items():
+        say(f"{'ok' if holds else 'WRONG':10} {text}")
+    say(f"{time.perf_counter() - began:.0f} s")
+    return all(checks.values())
+
+
+def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
+    """The base run of `make demo`'s sweep and its data: ML-100K, or the planted world where that cannot be fetched."""
+    name = "ml-100k"
+    try:
+        path = catalog.find(name)
+    except ValueError:
+        try:
+            path = download.get(name, None, say=say)
+        except (ValueError, OSError) as error:
+            say(f"ML-100K cannot be fetched here ({error}): sweeping the planted world instead")
+            name = "planted-drift"
+            path = download.get("planted", None, preset="drift", say=say)
+    settings = {"train": {"epochs": 5, "patience": 2, "lr": 2e-3}, "model": {"dim": 32}}
+    return _run(str(path), "hyperctr", settings, 0), name
+
+
+def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0) -> config.Run:
+    tables = {
+        "data": {"path": path, "history": 20 if model == "hyperctr" else 1},
+        "slices": {"every": "20d"},
+        "model": {"name": model, **settings["model"]},
+        "train": {**settings["train"], "seed": seed, "threads": threads},
+        "evaluate": {"negatives": 20, "max_positives": 10_000},
+    }
+    return config.read(tables, MODELS)

@@ -1,0 +1,122 @@
+"""results.csv: one line per run of a sweep or a bench, read and appended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hyperctr import config
+from hyperctr.files import put
+
+if TYPE_CHECKING:
+    pass
+
+
+COLUMNS: dict[str, type] = {
+    "data": str,
+    "split": str,
+    "leaky": bool,
+    "model": str,
+    "every": str,
+    "depth": int,
+    "seed": int,
+    "auc": float,
+    "auc_low": float,
+    "auc_high": float,
+    "user_auc": float,
+    "logloss": float,
+    "logloss_1to1": float,
+    "valid_auc": float,
+    "best_epoch": float,
+    "seconds": float,
+    "rows": int,
+    "status": str,
+}
+"""Columns of results.csv. An interval of a single run is auc_low to auc_high; status is "ok" or "failed: why"."""
+
+BASELINES = {"popularity": "popularity", "mf": "static MF"}
+
+
+def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> list[dict]:
+    """Read the rows of results.csv, numbers as numbers; an empty depth stays "".
+
+    Args:
+        path: the file.
+        columns: its columns: those of a sweep, or `bench.COLUMNS`.
+
+    Raises:
+        ValueError: there is no such file, its header is not `columns`, or a line does not parse.
+    """
+    rows = []
+    for number, line in enumerate(_lines_of(Path(path), columns), start=2):
+        if len(line) != len(columns):
+            raise ValueError(f"{path}, line {number}: {len(line)} values, {len(columns)} expected")
+        try:
+            rows.append({name: _parse(columns[name], text) for name, text in zip(columns, line, strict=True)})
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return rows
+
+
+def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str, type] = COLUMNS) -> None:
+    """Add a row to results.csv, with its header if the file is new; a killed call leaves the old file whole.
+
+    Raises:
+        ValueError: the row's keys are not `columns`, or the file's header is not.
+    """
+    if set(row) != set(columns):
+        missing, extra = sorted(set(columns) - set(row)), sorted(set(row) - set(columns))
+        raise ValueError(
+            f"a row of results.csv has the columns {', '.join(columns)}; missing {missing}, not known {extra}"
+        )
+    path = Path(path)
+    lines = _lines_of(path, columns) if path.exists() else []
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([list(columns), *lines, [row[name] for name in columns]])
+    put(path, text.getvalue())
+
+
+def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
+    """The columns of results.csv that a run fills: its scores from its report or, if it raised, that it failed."""
+    if isinstance(got, BaseException):
+        scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "valid_auc", "seconds")
+        return dict.fromkeys(scores, math.nan) | {
+            "data": base.data.path, "split": base.split.kind, "leaky": base.split.kind != "temporal", "best_epoch": 0,
+            "rows": 0, "status": " ".join(f"failed: {got or type(got).__name__}".split()),
+        }  # fmt: skip
+    test = got["test"]
+    scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "rows")
+    return {name: test[name] for name in scores} | {
+        "data": got["data"], "split": got["split"], "leaky": got["leaky"], "valid_auc": got["valid"]["auc"],
+        "best_epoch": got["best_epoch"], "seconds": got["seconds"], "status": "ok",
+    }  # fmt: skip
+
+
+def named(rows: list[dict]) -> list[dict]:
+    """The rows, with those that failed before they had read the data named as the others."""
+    names = [row["data"] for row in rows if row["status"] == "ok"]
+    return [row | {"data": names[0]} for row in rows] if names else rows
+
+
+def _lines_of(path: Path, columns: Mapping[str, type]) -> list[list[str]]:
+    """Return the lines below the header, after checking the header."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    if header != list(columns):
+        raise ValueError(f"{path} has the columns {','.join(header)}; this version writes {','.join(columns)}")
+    return lines
+
+
+def _parse(kind: type, text: str) -> Any:
+    if kind is bool:
+        if text not in ("True", "False"):
+            raise ValueError(f"leaky must be True or False, got {text!r}")
+        return text == "True"
+    return text if kind is str or (kind is int and text == "") else kind(text)

@@ -1,0 +1,241 @@
+"""Search of what a model wears, Eq. (7) of AQCL (arXiv 2109.13921): w1 and w2 by the loss on rows held out of training.
+
+The run's validation and test rows are not there at all: a search reads a log without them, trains on the first nine
+tenths of the training rows and judges by the last. All trials share seed, first weights, order of rows and drawn
+negatives, so that they differ by their settings alone; one that is worse than the median at its age is given up.
+
+DIR/
+    base.toml       the run that is searched, and how
+    search.journal  Optuna's record of the trials: the same command goes on where a killed one stopped
+    trials.csv      a line a trial
+    best.toml       the run with the best settings, for `hyperctr train`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, product
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from graphs.optional import package
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.split import hold_out, split
+from hyperctr.evaluation import metrics
+from hyperctr.evaluation.evaluate import score
+from hyperctr.files import put, put_csv
+from hyperctr.models import MODELS, WORN
+from hyperctr.runs import parallel
+from hyperctr.runs.prepare import Prepared, prepare, read_dataset
+from hyperctr.training.fit import fit
+
+Space = Mapping[str, tuple[float, float] | list]
+"""Keys of [wear]: a pair of bounds above 0, searched on a log scale, or a list of values to choose from."""
+
+SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
+STARTS = ({"w1": 0.02, "w2": 1.0}, {"w1": 5.0, "w2": 0.1}, {"w1": 0.7, "w2": 1.0}, {"w1": 0.7, "w2": 0.3},
+          {"w1": 0.7, "w2": 3.0})  # fmt: skip
+"""Tried first: alpha near 1 for all, alpha near 0 for all who have clicked, and three in between."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the search: its settings, its loss (the lower the better), and whether it was given up early."""
+
+    settings: dict[str, Any]
+    loss: float
+    pruned: bool
+
+
+def search(
+    run: config.Run,
+    out: Path,
+    trials: int = 30,
+    epochs: int = 5,
+    seed: int = 0,
+    objective: Literal["logloss", "auc"] = "logloss",
+    space: Space | None = None,
+    dataset: Dataset | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> config.Run:
+    """Find the settings of `[wear]` with which the run's model predicts held-out training rows best.
+
+    Args:
+        run: what to train; it wears something.
+        out: the search's folder; one that holds the same search is continued.
+        trials: points to try at most, those of an earlier call among them; where all keys have a list of values, their
+            combinations are tried in turn, none of them twice.
+        epochs: most passes of a trial over the training rows.
+        seed: of the points that are tried; all trials train with the run's own.
+        objective: log loss, at one negative a click where negatives are drawn, or the AUC, whose negative is the loss.
+        space: what to search, `SPACE` if left out.
+        dataset: if it has been read already.
+        say: prints one line.
+
+    Returns:
+        the run with the best settings, as in best.toml.
+
+    Raises:
+        ValueError: the run wears nothing, nothing with such keys, or LT4REC; the folder holds another search; too few
+            rows.
+        ImportError: Optuna is not installed.
+    """
+    if getattr(WORN.get(run.wear_name), "stays", False):
+        raise ValueError(f"cannot search {run.wear_name}: a search judges what a model has learned of clicks alone")
+    space = SPACE if space is None else space
+    known = vars(run.wear) if run.wear else {}
+    if missing := [key for key in space if key not in known]:
+        has = f"{run.wear_name} has {', '.join(known)}" if known else "the run wears nothing: set wear.name=aqcl"
+        raise ValueError(f"cannot search wear.{missing[0]}: {has}")
+    ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
+    parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}")
+    ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
+    if run.train.threads:
+        torch.set_num_threads(run.train.threads)
+
+    def loss_of(settings: dict[str, Any], report: Callable[[float], None]) -> float:
+        return _train(ready, settings, objective, report)
+
+    def ended(found: list[Trial]) -> None:
+        lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
+        put_csv(out / "trials.csv", lines)
+        last = found[-1]
+        words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
+        say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
+
+    starts = [start for start in STARTS if start.keys() == space.keys()]
+    if all(isinstance(where, list) for where in space.values()):
+        starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
+        trials = min(trials, len(starts))
+    rate = round(1 / run.train.eval_every)
+    found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
+    best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
+    chosen = replace(run, wear=replace(run.wear, **best.settings))
+    put(out / "best.toml", config.to_toml(chosen))
+    return chosen
+
+
+def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1) -> Prepared:
+    """Prepare a run on its training rows alone, the last of which are its validation rows; it has no test rows.
+
+    Args:
+        run: what to prepare.
+        dataset: if it has been read already.
+        share: of the training rows held out.
+    """
+    dataset = read_dataset(run) if dataset is None else dataset
+    log, s = dataset.interactions, run.split
+    seen, parts = hold_out(log, split(log, s.kind, s.train, s.valid, s.seed), share)
+    return prepare(run, replace(dataset, interactions=seen), parts=parts)
+
+
+def minimise(
+    objective: Callable[[dict[str, Any], Callable[[float], None]], float],
+    space: Space,
+    journal: Path,
+    trials: int,
+    seed: int = 0,
+    starts: Sequence[dict[str, Any]] = (),
+    warm_up: int = 1,
+    ended: Callable[[list[Trial]], None] = lambda found: None,
+) -> list[Trial]:
+    """Find where an objective is lowest, with Optuna's tree of Parzen estimators and its median pruner.
+
+    A point depends on the seed and on the trials that ended before, not on when it is asked for: a search that was
+    killed tries the point again that it died on, and goes on as an unbroken one.
+
+    Args:
+        objective: gives the loss at a point; it calls `report(loss)` as often as it has one in between, and lets what
+            that raises pass.
+        space: the keys of a point, and where they lie.
+        journal: file of the trials, made or continued.
+        trials: how many in all.
+        seed: of the points.
+        starts: points to try first.
+        warm_up: so many reports of a trial are not compared with the median.
+        ended: called with all trials so far as each ends.
+
+    Returns:
+        the trials, in order.
+
+    Raises:
+        ImportError: Optuna is not installed.
+    """
+    optuna = package("optuna", "pip install 'hyperctr[search]'")
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    lies = {
+        key: FloatDistribution(*where, log=True) if isinstance(where, tuple) else CategoricalDistribution(where)
+        for key, where in space.items()
+    }
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+        study_name="search",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warm_up),
+        load_if_exists=True,
+    )
+
+    def trials_in(*states: TrialState) -> list:
+        return study.get_trials(deepcopy=False, states=states)
+
+    def found() -> list[Trial]:
+        done = trials_in(TrialState.COMPLETE, TrialState.PRUNED)
+        return [Trial(dict(t.params), t.value, t.state == TrialState.PRUNED) for t in done]
+
+    for killed in trials_in(TrialState.RUNNING):
+        study.tell(killed.number, state=TrialState.FAIL)
+    for number in range(len(found()), trials):
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=10, multivariate=True, constant_liar=False, seed=seed * 100_003 + number
+        )
+        if number < len(starts) and not trials_in(TrialState.WAITING):
+            study.enqueue_trial(starts[number])
+        _try(study, study.ask(lies), objective)
+        ended(found())
+    return found()
+
+
+def _try(study: Any, trial: Any, objective: Callable) -> None:
+    """Evaluate one point, unless it is given up."""
+    from optuna import TrialPruned
+    from optuna.trial import TrialState
+
+    steps = count()
+
+    def report(loss: float) -> None:
+        trial.report(loss, step=next(steps))
+        if trial.should_prune():
+            raise TrialPruned
+
+    try:
+        study.tell(trial, objective(dict(trial.params), report))
+    except TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Callable[[float], None]) -> float:
+    """Train one trial; its loss is the lowest after any epoch."""
+    run = ready.run
+    torch.manual_seed(run.train.seed)
+    base = MODELS[run.model_name](run.model, ready.tables)
+    model = WORN[run.wear_name](base, replace(run.wear, **settings), ready.tables)
+    drawn = not ready.dataset.interactions.logged_non_clicks
+    losses = []
+
+    def valid() -> float:
+        scored = score(base, ready.evaluation_batches("valid"))
+        label, logit = scored["label"], scored["logit"]
+        if objective == "auc":
+            losses.append(-metrics.auc(label, logit))
+        else:
+            losses.append((metrics.balanced_logloss if drawn else metrics.logloss)(label, logit))
+        return -losses[-1]
+
+    fit(model, ready.train_batches, valid, run.train, len(ready.split.train), log=lambda row: report(losses[-1]))
+    return min(losses)

@@ -1,0 +1,181 @@
+"""The main job: granularity x depth x seeds, each cell a run in its own process and folder; resumable.
+
+`results.csv` gains a row when a cell ends, whether well or not. A sweep that is stopped and called again does the cells
+that have no good row yet, and continues a half-trained one from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hyperctr import config
+from hyperctr.experiments import results as results_module
+from hyperctr.experiments import sweep_report
+from hyperctr.runs import parallel
+
+# two scalars and a factor table need no tuning of the model under study; both stop by validation AUC
+BASELINES: dict[str, dict] = {
+    "popularity": {"train": {"epochs": 3, "lr": 0.05, "batch_size": 4096, "l2": 0.0}, "model": {}},
+    "mf": {"train": {"epochs": 30, "lr": 3e-3, "batch_size": 1024, "l2": 1e-3}, "model": {}},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: a baseline (no granularity, no depth), or the model at one granularity and depth."""
+
+    model: str
+    every: str
+    depth: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder."""
+        if self.depth is None:
+            return f"{self.model} seed={self.seed}"
+        return f"{self.model} every={self.every} depth={self.depth} seed={self.seed}"
+
+
+def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> list[Cell]:
+    """All runs of a sweep, baselines first; with one seed that is the base run's own."""
+    numbers = [base.train.seed + k for k in range(seeds)]
+    found = [Cell(model, "", None, seed) for seed in numbers for model in BASELINES]
+    grid = itertools.product(numbers, every, depths)
+    return found + [Cell(base.model_name, width, depth, seed) for seed, width, depth in grid]
+
+
+def run_of(base: config.Run, cell: Cell, models: Mapping) -> config.Run:
+    """The run of one cell: the base with granularity, depth and seed put in ("q8": eight slices of equal counts)."""
+    if cell.depth is None:
+        return baseline(base, cell.model, cell.seed, models)
+    run = seeded(base, cell.seed)
+    return replace(run, model=replace(base.model, depth=cell.depth), slices=_slices(base.slices, cell.every))
+
+
+def baseline(base: config.Run, model: str, seed: int, models: Mapping) -> config.Run:
+    """The run of another model on the base's data and rows, with its own settings where BASELINES has some."""
+    run = replace(seeded(base, seed), model_name=model, model=models[model].Config(), wear_name="", wear=None)
+    if model not in BASELINES:
+        return run
+    train = replace(run.train, patience=3, eval_every=1.0, **BASELINES[model]["train"])
+    settings = models[model].Config(**BASELINES[model]["model"])
+    return replace(run, model=settings, train=train, data=replace(base.data, history=1))
+
+
+def seeded(base: config.Run, seed: int) -> config.Run:
+    """The base with another seed of its weights, order, split and draws."""
+    train, split, evaluate = (replace(part, seed=seed) for part in (base.train, base.split, base.evaluate))
+    return replace(base, train=train, split=split, evaluate=evaluate)
+
+
+def sweep(
+    base: config.Run,
+    every: list[str],
+    depths: list[int],
+    seeds: int,
+    out: Path,
+    jobs: int,
+    watch: Callable[[dict[str, str], int, int], None],
+    say: Callable[[str], None],
+) -> list[dict]:
+    """Run every missing cell, then write report.md and the figures.
+
+    Args:
+        base: what all cells share.
+        every: widths of a time slice, such as "7d" or "3mo"; "q8" for eight slices of equal counts.
+        depths: numbers of HGCN layers.
+        seeds: runs a cell; they differ in weights, order and draws.
+        out: the sweep's folder.
+        jobs: processes at a time.
+        watch: shown about once a second: what each running cell does, cells done, cells in all.
+        say: prints one line.
+
+    Returns:
+        the rows of results.csv.
+
+    Raises:
+        ValueError: a granularity or depth that does not parse, a folder that holds another sweep or cannot be written.
+    """
+    from hyperctr.models import MODELS
+
+    if not hasattr(base.model, "depth"):
+        raise ValueError(f"a sweep varies depth, which {base.model_name} has not; use model.name = hyperctr")
+    plan = cells(base, every, depths, seeds)
+    runs = {cell: run_of(base, cell, MODELS) for cell in plan}  # a bad granularity or depth stops here
+    parallel.claim(out, base, "a sweep")
+    results = out / "results.csv"
+    rows = results_module.read_results(results) if results.exists() else []
+    good = {_key(row) for row in rows if row["status"] == "ok"}
+    missing = {cell.name: cell for cell in plan if _key_of(cell) not in good}
+    done = len(plan) - len(missing)
+    if done:
+        say(f"{done} of {len(plan)} runs are done already, {len(missing)} to go")
+
+    def ended(name: str, got: dict | BaseException) -> None:
+        row = _row(base, missing[name], got)
+        results_module.append_result(results, row)
+        say(_line(row))
+
+    try:
+        parallel.run_all(
+            {name: (runs[cell], out / "runs" / name) for name, cell in missing.items()},
+            jobs,
+            lambda doing, new: watch(doing, done + new, len(plan)),
+            ended,
+        )
+    except KeyboardInterrupt:
+        say("stopped; the same command continues")
+        raise
+    rows = _latest(results_module.read_results(results), plan)
+    sweep_report.write(rows, out)
+    return rows
+
+
+def redraw(out: Path) -> list[dict]:
+    """Write report.md and the figures of a sweep again from its results.csv; gives the rows.
+
+    Raises:
+        ValueError: the folder's results.csv is missing, empty or not of a sweep.
+    """
+    rows = {_key(row): row for row in results_module.read_results(out / "results.csv")}
+    named = results_module.named(list(rows.values()))
+    sweep_report.write(named, out)
+    return named
+
+
+def _slices(base: config.Slices, every: str) -> config.Slices:
+    if every.startswith("q") and every[1:].isdigit() and int(every[1:]) > 0:
+        return replace(base, count=int(every[1:]))
+    return replace(base, every=every, count=0)
+
+
+def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:
+    """A line of results.csv: what a run reports, or that it failed."""
+    cells = {"model": cell.model, "every": cell.every, "depth": "" if cell.depth is None else cell.depth}
+    row = results_module.result(base, got) | cells | {"seed": cell.seed}
+    return {name: row[name] for name in results_module.COLUMNS}
+
+
+def _line(row: dict) -> str:
+    name = Cell(row["model"], row["every"], row["depth"] if row["depth"] != "" else None, row["seed"]).name
+    if row["status"] != "ok":
+        return f"{name}: {row['status']}"
+    return f"{name}: test AUC {row['auc']:.4f}, user AUC {row['user_auc']:.4f}, {row['seconds']:.0f} s"
+
+
+def _key(row: dict) -> tuple:
+    return row["model"], row["every"], str(row["depth"]), str(row["seed"])
+
+
+def _key_of(cell: Cell) -> tuple:
+    return cell.model, cell.every, "" if cell.depth is None else str(cell.depth), str(cell.seed)
+
+
+def _latest(rows: list[dict], plan: list[Cell]) -> list[dict]:
+    """The last row of every planned cell."""
+    last = {_key(row): row for row in rows}
+    return results_module.named([last[_key_of(cell)] for cell in plan if _key_of(cell) in last])

@@ -1,0 +1,343 @@
+"""A data set's hypergraphs in a folder: built at one granularity, described, drawn, and exported for other programs.
+
+graphs/
+    graphs.json            what was built of which data, and a row a hypergraph: slice, side, modality, counts, file
+    0-users-group.npz      a hypergraph that `graphs.Hypergraph.load` reads; its ids are the data set's own
+
+Where the same items have two modalities, both have the same hypergraphs, in the same files. Equal hyperedges are one,
+which has the id of the first and their number as its weight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from graphs import Hypergraph, TimeGrid
+from graphs.build import from_ids
+from hyperctr.data import catalog, parse
+from hyperctr.data import read as read_module
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.roles import nearest
+from hyperctr.hypergraphs.recipes import slice_hypergraphs
+
+if TYPE_CHECKING:
+    pass
+
+
+INDEX = "graphs.json"
+FORMAT = "hyperctr graph 1"
+FILE = re.compile(r"\d+-(users|items)-[^/\\]+\.npz")
+GROUP = "group"
+KINDS = {"users": ("user", "user-interest"), "items": ("item", "item-homogeneous")}
+"""Side -> what a node is there, and the paper's name of the hypergraphs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A hypergraph of the index."""
+
+    slice: int
+    start: int
+    """First second of the slice; without times, its first place in the order of events."""
+    date: str
+    side: str
+    modality: str
+    num_nodes: int
+    num_hyperedges: int
+    num_incidences: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """A folder as `read` opened it; a hypergraph is read each time it is asked for."""
+
+    path: Path
+    data: str
+    every: str
+    has_time: bool
+    grid: TimeGrid
+    """The slices that had closed, all of them, also those without clicks."""
+    modalities: tuple[str, ...]
+    """The group, then the others."""
+    rows: Mapping[tuple[int, str, str], Row]
+    """By slice, side and modality; a slice without clicks has none."""
+
+    def load(self, n: int, side: str, modality: str) -> Hypergraph:
+        """One hypergraph; that of a slice without clicks has no nodes."""
+        row = self.rows.get((n, side, modality))
+        return from_ids([], []) if row is None else Hypergraph.load(self.path / row.file)
+
+    def date(self, n: int) -> str:
+        """Start of slice n."""
+        return _when(self.grid.start(n), self.has_time)
+
+
+def build(
+    data: str,
+    every: str,
+    out: str | Path,
+    upto: str | None = None,
+    progress: Callable[[Iterable, str, int], Iterable] = lambda slices, what, total: slices,
+    say: Callable[[str], None] = lambda line: None,
+) -> Graphs:
+    """Build the hypergraphs of every closed slice, side and modality from all clicks, and write them to a folder.
+
+    The folder appears complete or not at all; one that was built earlier is replaced.
+
+    Args:
+        data: name of a public data set, or a folder.
+        every: width of a slice, such as 7d, or q8 for eight slices of equal counts, the last of which stays open.
+        out: the folder.
+        upto: a time: events from then on are left out, and slices that end later are not built. None takes the end of
+            the log, so that the slice of the last event is not built unless it ends there.
+        progress: wraps the slices (slices, a word, their number) to show a bar.
+        say: takes the lines that say what was left out.
+
+    Raises:
+        ValueError: no such data, no clicks, no slice that has closed, or a folder that cannot be written.
+    """
+    dataset = read_module.read(catalog.find(data))
+    if GROUP in dataset.items.present:
+        raise ValueError(
+            f"{dataset.name}: a modality cannot be called {GROUP}, which is all of them together; rename it"
+        )
+    rows: list[Row] = []
+    with _written(Path(out)) as part:
+        grid = _closed(dataset.name, dataset.interactions, every, upto, say)
+        for n in progress(range(len(grid)), "slices", len(grid)):
+            rows += _build_slice(part, dataset, grid, n)
+        index = {
+            "format": FORMAT,
+            "data": dataset.name,
+            "every": every,
+            "has_time": dataset.interactions.has_time,
+            "grid": asdict(grid),
+            "modalities": [GROUP, *dataset.items.present],
+            "hypergraphs": [asdict(row) for row in rows],
+        }
+        (part / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    return read(out)
+
+
+def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Callable[[str], None]) -> TimeGrid:
+    """The slices that have closed; says which events are in none."""
+    clicks = log.time[log.clicks()]
+    if not len(clicks):
+        raise ValueError(f"{name} has no clicks to make hyperedges of")
+    count = int(every[1:]) if re.fullmatch(r"q[1-9]\d*", every) else None
+    if count is None and not log.has_time:
+        raise ValueError(f"{name} has no times, only an order; cut it by counts: --every q8")
+    grid = TimeGrid.cut(clicks, count=count) if count else TimeGrid.cut(clicks, every=every)
+    until = int(log.time[-1]) + 1 if upto is None else _seconds(upto)
+    closed = min(int(grid.slice_of(np.array([until]))[0]), len(grid))
+    if closed < 1:
+        raise ValueError(
+            f"no slice of {every} has closed by {_when(until, log.has_time)}: the first begins at "
+            f"{_when(grid.start(0), log.has_time)}; choose narrower slices (--every) or a later --upto"
+        )
+    end = grid.start(closed)
+    if others := len(log) - len(clicks):
+        say(f"{others:,} of {len(log):,} events are no clicks and make no hyperedges")
+    if late := int((clicks >= end).sum()):
+        why = f"their slice has not closed by {_when(until, log.has_time)}"
+        if count and closed == len(grid) - 1:
+            why = "the last slice of equal counts never closes"
+        elif upto is None:
+            why += f"; if the log is complete, --upto {_when(grid.end(closed), log.has_time)} takes them"
+        say(f"left out: {late:,} of {len(clicks):,} clicks, those from {_when(end, log.has_time)} on: {why}")
+    return replace(grid, num_slices=closed, edges=None if grid.edges is None else grid.edges[: closed + 1])
+
+
+def _build_slice(part: Path, dataset: Dataset, grid: TimeGrid, n: int) -> list[Row]:
+    """Build and save the hypergraphs of one slice."""
+    log, present, bounds = dataset.interactions, dataset.items.present, (grid.start(n), grid.end(n))
+    events = log.take(slice(*np.searchsorted(log.time, bounds)))
+    alone = replace(grid, origin=bounds[0], num_slices=1, edges=None if grid.edges is None else bounds)
+    built = slice_hypergraphs(events, present, alone, upto=bounds[1])
+    if built.users[0] is None:
+        return []
+    date, ids = _when(bounds[0], log.has_time), {"users": dataset.users.ids, "items": dataset.items.ids}
+    rows = []
+    for which, other, side in (("users", "items", built.users[0]), ("items", "users", built.items[0])):
+        files: dict[int, str] = {}
+        for name, h in zip(built.names, side.graphs, strict=True):
+            if id(h) not in files:
+                files[id(h)] = f"{n}-{which}-{name}.npz"
+                named = replace(h, node_ids=ids[which][h.node_ids], hyperedge_ids=ids[other][h.hyperedge_ids])
+                named.save(part / files[id(h)])
+            counts = h.num_nodes, h.num_hyperedges, h.num_incidences
+            rows.append(Row(n, bounds[0], date, which, name, *counts, files[id(h)]))
+    return rows
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to write into, which takes its name at the end; an error leaves all as it was."""
+    if refused := _not_ours(path):
+        raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except OSError as error:
+        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _not_ours(path: Path) -> str | None:
+    """Say why a folder must not be replaced, or None."""
+    if path.name in ("", ".."):
+        return "has no name of its own"
+    if path.is_symlink() or not path.exists():
+        return "is a link" if path.is_symlink() else None
+    if not path.is_dir():
+        return "is no folder"
+    names = sorted(entry.name for entry in path.iterdir())
+    foreign = [name for name in names if name != INDEX and not FILE.fullmatch(name)]
+    if foreign:
+        return f"holds {foreign[0]}, which `hyperctr graph build` did not write"
+    return f"holds no {INDEX}" if names and INDEX not in names else None
+
+
+def read(path: str | Path) -> Graphs:
+    """Open a folder that `build` wrote; only its index is read.
+
+    Raises:
+        ValueError: it is another folder, or lacks a file.
+    """
+    path = Path(path)
+    if not (path / INDEX).is_file():
+        what = f"{path} has no {INDEX}" if path.exists() else f"there is no folder {path}"
+        raise ValueError(f"{what}; `hyperctr graph build --out {path}` makes one")
+    try:
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise ValueError(f"its format is {index['format']!r}, this version reads {FORMAT!r}")
+        edges = index["grid"].pop("edges")
+        grid = TimeGrid(**index["grid"], edges=None if edges is None else tuple(edges))
+        modalities, rows = tuple(index["modalities"]), [Row(**row) for row in index["hypergraphs"]]
+        for row in rows:
+            if row.slice not in range(len(grid)) or row.side not in KINDS or row.modality not in modalities:
+                raise ValueError(f"it has no slice {row.slice!r} of {row.side!r} and {row.modality!r}")
+            if not FILE.fullmatch(row.file) or not (path / row.file).is_file():
+                raise ValueError(f"it lacks {row.file}")
+        names = [str(index[name]) for name in ("data", "every")]
+        keyed = {(row.slice, row.side, row.modality): row for row in rows}
+        return Graphs(path, *names, bool(index["has_time"]), grid, modalities, keyed)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not a folder that `hyperctr graph build` wrote: {error}") from None
+
+
+def describe(built: Graphs) -> dict:
+    """Numbers of every slice and side, and of all slices together, ready for JSON.
+
+    Returns:
+        data, every, slices and totals. A row of `slices`: slice, start, date, side, nodes (users or items that are
+        active), isolated (in no hyperedge), hyperedges and incidences by modality, median and max of the group's sizes,
+        returning (the share of nodes that were in the slice before) and overlap (nodes of both slices as a share of
+        those of either, the Jaccard index); the last two are None for slice 0. A row of `totals`: side, slices (those
+        with clicks), nodes (distinct ones), hyperedges, incidences, median and max.
+    """
+    rows, totals = [], []
+    for side in KINDS:
+        before, seen, sizes = None, set(), []
+        for n in range(len(built.grid)):
+            h = built.load(n, side, GROUP)
+            sizes.append(np.diff(h.numpy_members()[0]))
+            row = {"slice": n, "start": built.grid.start(n), "date": built.date(n), "side": side, "nodes": h.num_nodes}
+            row["isolated"] = int((h.by_node.indptr.diff() == 0).sum())
+            found = [built.rows.get((n, side, name)) for name in built.modalities]
+            row |= _counts(built.modalities, filter(None, found)) | _middle(sizes[-1])
+            row |= {"returning": None, "overlap": None} if before is None else _common(before, h.node_ids)
+            rows.append(row)
+            before = h.node_ids
+            seen.update(h.node_ids.tolist())
+        found = [row for row in built.rows.values() if row.side == side]
+        totals.append({"side": side, "slices": len({row.slice for row in found}), "nodes": len(seen)})
+        totals[-1] |= _counts(built.modalities, found) | _middle(np.concatenate(sizes))
+    rows.sort(key=lambda row: row["slice"])
+    return {"data": built.data, "every": built.every, "slices": rows, "totals": totals}
+
+
+def _counts(names: Iterable[str], rows: Iterable[Row]) -> dict:
+    """Hyperedges and incidences by modality."""
+    hyperedges, incidences = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for row in rows:
+        hyperedges[row.modality] += row.num_hyperedges
+        incidences[row.modality] += row.num_incidences
+    return {"hyperedges": hyperedges, "incidences": incidences}
+
+
+def _middle(sizes: np.ndarray) -> dict:
+    return {"median": float(np.median(sizes)) if len(sizes) else 0.0, "max": int(sizes.max(initial=0))}
+
+
+def _common(before: np.ndarray, now: np.ndarray) -> dict:
+    both = len(np.intersect1d(before, now, assume_unique=True))
+    return {"returning": both / max(len(now), 1), "overlap": both / max(len(before) + len(now) - both, 1)}
+
+
+@contextmanager
+def _moved(path: Path) -> Iterator[Path]:
+    """A file beside `path`, with its ending, which takes its name at the end."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _check(built: Graphs, side: str, modality: str) -> None:
+    _known("side", side, KINDS)
+    _known("modality", modality, built.modalities)
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        raise ValueError(f"unknown {what} {name!r}{nearest(name, names)} (there are: {', '.join(names)})")
+
+
+def _find(built: Graphs, n: int, side: str, modality: str) -> Row:
+    if not 0 <= n < len(built.grid):
+        raise ValueError(f"{built.path} has slices 0 to {len(built.grid) - 1}, got {n}")
+    if (n, side, modality) not in built.rows:
+        others = sorted({str(row.slice) for row in built.rows.values()}, key=int)
+        raise ValueError(f"slice {n}, from {built.date(n)}, has no clicks; these have: {', '.join(others[:20])}")
+    return built.rows[n, side, modality]
+
+
+def _seconds(text: str) -> int:
+    try:
+        return int(parse.seconds(pl.Series([text]), "--upto")[0])
+    except ValueError:
+        raise ValueError(f"--upto takes a date or time such as 2024-05-01T06:00, or seconds, got {text!r}") from None
+
+
+def _when(time: int, has_time: bool) -> str:
+    return str(np.datetime64(time, "s")).removesuffix("T00:00:00") if has_time else str(time)

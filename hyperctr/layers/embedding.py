@@ -1,0 +1,312 @@
+"""The property of a click: what kind of behaviour it was, and how long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import LEVELS, Batch, Tables
+
+NUMBER = 8  # width of the vector of a type and of each level
+
+
+class Property(nn.Module):
+    """p_t = [type ; age in 10 levels ; age in 100 levels]: MARN (WWW 2020), section 3.1.2.
+
+    The age counts from the click to the row. A log without types has one type.
+    """
+
+    width = 3 * NUMBER
+
+    def __init__(self, tables: Tables):
+        super().__init__()
+        self.kind = Table(max(tables.num_types, 1), NUMBER)
+        self.coarse, self.fine = Table(LEVELS // 10, NUMBER), Table(LEVELS, NUMBER)
+        self.register_buffer("ages", tables.ages, persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[Q, T, width] of the batch's histories; whatever stands behind them is arbitrary."""
+        past = batch.past
+        level = torch.bucketize(batch.time[batch.first][:, None] - past.time, self.ages)
+        kind = torch.zeros_like(past.item) if past.type is None else past.type
+        return torch.cat([self.kind(kind), self.coarse(level // 10), self.fine(level)], 2)
+
+
+LARGE = 200_000  # rows above which a table is trained row by row
+STD = 0.01  # of every entry of a table, and of a modality's map, at the start
+
+
+class Table(nn.Embedding):
+    """A vector for each of `count` numbers; number `count` itself is unknown, zero, and is never trained.
+
+    Args:
+        count: known numbers; above `LARGE` of them the gradient is sparse, see `hyperctr.optim`.
+        dim: width of a vector.
+    """
+
+    def __init__(self, count: int, dim: int):
+        super().__init__(count + 1, dim, padding_idx=count, sparse=count > LARGE)
+
+    def reset_parameters(self) -> None:
+        """N(0, 0.01^2), the unknown one zero."""
+        nn.init.normal_(self.weight, std=STD)
+        nn.init.zeros_(self.weight[-1])
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Look up [...], in [0, count], as [..., dim]."""
+        return super().forward(index) if self.sparse else _Rows.apply(self.weight, index)
+
+
+class _Rows(torch.autograd.Function):
+    """What F.embedding gives, with a gradient that takes half the time on a CPU."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = weight.shape
+        return weight.index_select(0, index.flatten()).view(*index.shape, weight.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        each = gradient.reshape(index.numel(), ctx.shape[1])
+        total = each.new_zeros(ctx.shape).index_add_(0, index.flatten(), each)
+        total[-1] = 0.0
+        return total, None
+
+
+class _Placed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, vectors: Tensor, mask: Tensor) -> Tensor:
+        place = mask.flatten().nonzero().squeeze(1)  # once: an index by mask looks for them each time
+        ctx.save_for_backward(place)
+        found = vectors.new_zeros(mask.numel(), vectors.shape[1]).index_copy_(0, place, vectors)
+        return found.view(*mask.shape, vectors.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (place,) = ctx.saved_tensors
+        return gradient.flatten(0, 1).index_select(0, place), None
+
+
+def placed(vectors: Tensor, mask: Tensor) -> Tensor:
+    """Put the vectors [n, d] where the mask [Q, T] holds its n True, zeros elsewhere: [Q, T, d]."""
+    return vectors.view(*mask.shape, vectors.shape[1]) if len(vectors) == mask.numel() else _Placed.apply(vectors, mask)
+
+
+class Embed(nn.Module):
+    """The vectors of a batch, all of one width.
+
+    An item is its id, its categorical fields, and its modalities through a linear map each; a user is an id and fields;
+    a moment is its context. An id without a training row adds nothing (its vector is zero), as in matrix factorisation:
+    what is left of a new item are its fields and modalities. A field or modality that is missing is zero too, and so is
+    the context of a row that has none.
+
+    Args:
+        tables: sizes, fields, modalities, and which ids have training rows.
+        dim: width of every vector.
+    """
+
+    def __init__(self, tables: Tables, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.user, self.item = Table(tables.num_users, dim), Table(tables.num_items, dim)
+        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
+        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
+        self.user_fields, users = fields_table(tables.user_fields, tables.user_sizes, dim)
+        self.item_fields, items = fields_table(tables.item_fields, tables.item_sizes, dim)
+        self.register_buffer("user_codes", users, persistent=False)  # [num_users + 1, J]
+        self.register_buffer("item_codes", items, persistent=False)  # [num_items + 1, J]
+        self.context, first = context_table(tables.context_sizes, dim)
+        self.register_buffer("context_first", first, persistent=False)  # [K]
+        self.modalities = list(tables.modalities)
+        self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.values())
+        for linear in self.project:
+            nn.init.normal_(linear.weight, std=STD)
+            nn.init.zeros_(linear.bias)
+        for m, (name, x) in enumerate(tables.modalities.items()):  # perhaps memory-mapped
+            self.register_buffer(f"feature_{m}", x, persistent=False)
+            self.register_buffer(f"present_{m}", F.pad(tables.present[name], (0, 1)), persistent=False)
+        self.item_parts = 1 + len(tables.item_sizes) + len(self.modalities)
+        self.num_fields = self.item_parts + 1 + len(tables.user_sizes) + len(tables.context_sizes)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed the rows and the histories.
+
+        Returns:
+            fields [B, F, d], those of the item first; the item as one vector [B, d], the sum of its fields; and the
+            history [Q, T, d], each click as such a sum, zero where the mask is False.
+        """
+        item, clicks = self._batch(batch)
+        fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
+        return fields, _summed(item), placed(_summed(clicks), batch.past.mask)
+
+    def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embed the rows and the histories, every field apart.
+
+        Returns:
+            the items' parts side by side [B, P d]: id, fields, modalities; the same of the clicks [Q, T, P d], zero
+            where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
+        """
+        item, clicks = self._batch(batch)
+        clicks = placed(clicks.flatten(1), batch.past.mask)
+        return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
+
+    def fields(self, batch: Batch) -> Tensor:
+        """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
+
+        An empty history is zero.
+        """
+        fields, _, history = self(batch)
+        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(share[:, None], history)  # [Q, 1, d]
+        return torch.cat([fields, batch.spread(mean)], 1)
+
+    def items(self, item: Tensor) -> Tensor:
+        """Embed any items, each as one vector: [...] -> [..., d]."""
+        return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
+
+    def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The candidates' parts [B, item_parts, d] and the real clicks' [n, item_parts, d]."""
+        clicks = batch.past.item.masked_select(batch.past.mask)
+        parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
+        return parts.split([len(batch), len(clicks)])
+
+    def item_vectors(self, item: Tensor) -> Tensor:
+        """The fields of any items: [n] -> [n, item_parts, d]."""
+        known = item.where(self.seen_item[item], len(self.seen_item) - 1)
+        parts = [self.item(known)[:, None]]
+        if self.item_fields is not None:
+            parts.append(self.item_fields(self.item_codes[item]))
+        if self.modalities:
+            distinct, at = item.unique(return_inverse=True)
+            row = distinct.clamp(max=len(self.seen_item) - 2)
+            for m, linear in enumerate(self.project):
+                present = getattr(self, f"present_{m}")[distinct][:, None]
+                vector = linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present
+                parts.append(F.embedding(at, vector)[:, None])
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def user_vectors(self, user: Tensor) -> Tensor:
+        """The fields of any users: [n] -> [n, 1 + J, d]."""
+        vector = self.user(user.where(self.seen_user[user], len(self.seen_user) - 1))[:, None]
+        if self.user_fields is None:
+            return vector
+        return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
+
+    def moment_vectors(self, batch: Batch) -> Tensor:
+        """The context as [B, K, d]."""
+        if self.context is None:
+            return self.item.weight.new_zeros(len(batch), 0, self.dim)
+        return context_vectors(self.context, self.context_first, batch)
+
+
+def _summed(parts: Tensor) -> Tensor:
+    """[n, P, d] -> [n, d]."""
+    return parts.sum(1) if parts.shape[1] > 1 else parts.squeeze(1)
+
+
+def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+    """One table of all fields, and the row of it for each field of everyone; all unknown ones have the last row."""
+    if not sizes:
+        return None, torch.empty(0, 0, dtype=torch.long)
+    count, columns = sum(sizes.values()), []
+    for name, first in _starts(sizes).items():
+        columns.append(torch.where(codes[name] < sizes[name], codes[name] + first, count))
+    return Table(count, dim), torch.stack(columns, 1)
+
+
+def context_table(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
+    """One table of all context columns, and where each begins in it."""
+    first = torch.tensor(list(_starts(sizes).values()), dtype=torch.long)
+    return (Table(sum(sizes.values()), dim) if sizes else None), first
+
+
+def context_vectors(table: Table, first: Tensor, batch: Batch) -> Tensor:
+    """The context of the rows by what `context_table` gave, [B, K, d]; zero where it is unknown."""
+    if batch.context is None:
+        return table.weight.new_zeros(len(batch), len(first), table.embedding_dim)
+    return table((batch.context + first).where(batch.context >= 0, table.num_embeddings - 1))
+
+
+def _starts(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Where each field's numbers begin, one field behind the other."""
+    total, found = 0, {}
+    for name, size in sizes.items():
+        found[name], total = total, total + size
+    return found
+
+
+class Profile(nn.Module):
+    """The user's id and fields and the columns of the context, each `dim` wide, side by side.
+
+    What is unknown or missing is zero: a user without a training row, a category, the context of a row without one.
+
+    Args:
+        tables: sizes, fields, and which users have training rows.
+        dim: width of each.
+    """
+
+    def __init__(self, tables: Tables, dim: int):
+        super().__init__()
+        self.user = Table(tables.num_users, dim)
+        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
+        self.user_fields, codes = fields_table(tables.user_fields, tables.user_sizes, dim)
+        self.register_buffer("user_codes", codes, persistent=False)  # [num_users + 1, J]
+        self.context, first = context_table(tables.context_sizes, dim)
+        self.register_buffer("context_first", first, persistent=False)  # [K]
+        self.width = dim * (1 + len(tables.user_sizes) + len(tables.context_sizes))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B, width]."""
+        parts = [self.user(batch.user.where(self.seen_user[batch.user], len(self.seen_user) - 1))]
+        if self.user_fields is not None:
+            parts.append(self.user_fields(self.user_codes[batch.user]).flatten(1))
+        if self.context is not None:
+            parts.append(context_vectors(self.context, self.context_first, batch).flatten(1))
+        return torch.cat(parts, 1)
+
+
+def id_table(base: nn.Module, kind: str, count: int) -> nn.Embedding:
+    """The model's table of id vectors.
+
+    Args:
+        base: the model.
+        kind: "user" or "item", the last word of the table's name in the model.
+        count: how many are known; the table has one row more.
+
+    Raises:
+        ValueError: the model has no such table, or more than one.
+    """
+    found = [
+        module
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Embedding) and name.split(".")[-1] == kind and module.num_embeddings == count + 1
+    ]
+    if len(found) != 1:
+        raise ValueError(f"{type(base).__name__} must look {kind}s up in one table named {kind}, it has {len(found)}")
+    return found[0]
+
+
+@contextmanager
+def unseen(base: nn.Module, kind: str, ids: Tensor) -> Iterator[None]:
+    """Inside the block the model takes these users or items for such that have no training row.
+
+    Args:
+        base: a model that keeps the ids with training rows in buffers `seen_user` and `seen_item`.
+        kind: "user" or "item".
+        ids: numbers, [n].
+    """
+    masks = [module._buffers[f"seen_{kind}"] for module in base.modules() if f"seen_{kind}" in module._buffers]
+    before = [mask[ids] for mask in masks]
+    for mask in masks:
+        mask[ids] = False
+    try:
+        yield
+    finally:
+        for mask, held in zip(masks, before, strict=True):
+            mask[ids] = held

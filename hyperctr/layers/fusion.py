@@ -1,0 +1,202 @@
+"""The modalities of items as vectors of one width: MARN (WWW 2020), section 3.1.1, for every model that fuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.batch import LEVELS, Batch, Tables
+from hyperctr.layers.embedding import Table, fields_table
+
+ID, FIELD, NUMBER, WORD, FILTERS = 32, 16, 8, 32, 32
+"""Widths of an id, of a categorical field, of a statistic's level, of a word, and of what each window of words finds.
+The paper has 32; 24, 24 and 16; 8; 300, from vectors trained elsewhere; and does not say."""
+WINDOWS = (2, 3, 4)  # words that a filter sees at a time
+
+
+@dataclass(frozen=True)
+class BatchItems:
+    """The items of a batch, each once a snapshot of the statistics: what depends on an item alone is computed once.
+
+    Attributes:
+        item, snapshot: [U] each.
+        count: how often the item stands in the batch, as a candidate of a row or a click of a query, [U].
+        row: place in `item` of the rows' candidates, [B].
+        click: place of the clicks of the histories, [Q, T]; arbitrary where the mask is False.
+    """
+
+    item: Tensor
+    snapshot: Tensor
+    count: Tensor
+    row: Tensor
+    click: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> BatchItems:
+        """The items of a batch whose rows read these snapshots, [B]; a history reads that of its query."""
+        past = batch.past
+        own = snapshot[batch.first][:, None].expand_as(past.item)[past.mask]
+        keys = torch.cat([snapshot, own]) * (num_items + 1) + torch.cat([batch.item, past.item[past.mask]])
+        distinct, place, count = keys.unique(return_inverse=True, return_counts=True)
+        click = torch.zeros_like(past.item)
+        click[past.mask] = place[len(batch) :]
+        at = torch.div(distinct, num_items + 1, rounding_mode="floor")
+        return cls(distinct - at * (num_items + 1), at, count, place[: len(batch)], click)
+
+    def spread(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the distinct items [U, d] for the rows [B, d] and the histories [Q, T, d]."""
+        clicks = vector.index_select(0, self.click.flatten())
+        return vector.index_select(0, self.row), clicks.view(*self.click.shape, vector.shape[1])
+
+
+class Modalities(nn.Module):
+    """e^m = P_m x^m, every modality of an item through a linear map of its own to one width.
+
+    What x^m is: of `ids`, the id and each categorical field side by side; of `statistic`, each number in two
+    granularities; of `title`, Kim's convolutions over its words; of any other, the data's features, of unit length.
+
+    An item lacks `ids` if it has no training row and no known field, `title` if it has no known word, features where
+    the data have none; `statistic` is there always, "no history" being one of its levels.
+
+    Args:
+        tables: what there is.
+        names: modalities to read; empty takes all, ids first, then the data's, title and statistic.
+        dim: the one width, d.
+
+    Raises:
+        ValueError: a name that the tables do not hold.
+    """
+
+    def __init__(self, tables: Tables, names: Sequence[str], dim: int):
+        super().__init__()
+        made = {"ids": lambda: _Ids(tables)}
+        made |= {name: lambda name=name: _Features(tables, name) for name in tables.modalities}
+        made |= {"title": lambda: _Title(tables)} if tables.titles is not None else {}
+        made |= {"statistic": lambda: _Statistic(tables)} if tables.statistics is not None else {}
+        if unknown := [name for name in names if name not in made]:
+            raise ValueError(f"model.modalities: there is no {unknown[0]!r} here; there are {', '.join(made)}")
+        self.names, self.dim, self.num_items = tuple(names) or tuple(made), dim, tables.num_items
+        self.raw = nn.ModuleList(made[name]() for name in self.names)
+        self.project = nn.ModuleList(nn.Linear(raw.width, dim) for raw in self.raw)
+        for linear in self.project:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        starts = tables.statistics.starts if "statistic" in self.names else torch.empty(0, dtype=torch.long)
+        self.register_buffer("starts", starts, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def snapshot(self, time: Tensor) -> Tensor:
+        """The snapshot of the statistics that a row of this time reads; 0 for all where no statistics are read."""
+        return torch.bucketize(time, self.starts, right=True)
+
+    def distinct(self, batch: Batch) -> BatchItems:
+        """The items of a batch, each once a snapshot."""
+        return BatchItems.of(batch, self.snapshot(batch.time), self.num_items)
+
+    def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed items [U], statistics as of the snapshots [U].
+
+        Returns:
+            the vectors [M, U, d], zero where the modality is absent, and where it is present, [M, U].
+        """
+        vectors, present = [], []
+        for raw, project in zip(self.raw, self.project, strict=True):
+            x, there = raw(item, snapshot)
+            vectors.append(project(x) * there[:, None])
+            present.append(there)
+        return torch.stack(vectors), torch.stack(present)
+
+
+class Maps(nn.Module):
+    """A linear map for each of M modalities, Xavier at the start: [M, U, d] -> [M, U, width]."""
+
+    def __init__(self, count: int, dim: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, dim, width))
+        self.bias = nn.Parameter(torch.zeros(count, 1, width))
+        for weight in self.weight:
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x W_m + b_m."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class _Ids(nn.Module):
+    """The id, zero without a training row, and the fields, each zero where unknown."""
+
+    def __init__(self, tables: Tables):
+        super().__init__()
+        self.item = Table(tables.num_items, ID)
+        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
+        self.fields, codes = fields_table(tables.item_fields, tables.item_sizes, FIELD)
+        self.register_buffer("codes", codes, persistent=False)  # [num_items + 1, J]
+        self.width = ID + FIELD * len(tables.item_sizes)
+
+    def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.seen_item[item]
+        x = self.item(item.where(seen, len(self.seen_item) - 1))
+        if self.fields is None:
+            return x, seen
+        code = self.codes[item]
+        known = (code < self.fields.num_embeddings - 1).any(1)
+        return torch.cat([x, self.fields(code).flatten(1)], 1), seen | known
+
+
+class _Features(nn.Module):
+    """A modality of the data, of unit length; perhaps memory-mapped."""
+
+    def __init__(self, tables: Tables, name: str):
+        super().__init__()
+        self.register_buffer("feature", tables.modalities[name], persistent=False)
+        self.register_buffer("present", F.pad(tables.present[name], (0, 1)), persistent=False)
+        self.width = self.feature.shape[1]
+
+    def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.feature[item.clamp(max=len(self.feature) - 1)]
+        x = x.float() if x.dtype == torch.float16 else x
+        return F.normalize(x, dim=1), self.present[item]
+
+
+class _Title(nn.Module):
+    """Filters over windows of 2, 3 and 4 words, ReLU, and the largest answer over the title (Kim, EMNLP 2014)."""
+
+    def __init__(self, tables: Tables):
+        super().__init__()
+        self.register_buffer("titles", tables.titles, persistent=False)
+        self.word = Table(tables.num_words, WORD)
+        self.filters = nn.ModuleList(nn.Conv1d(WORD, FILTERS, n) for n in WINDOWS)
+        for conv in self.filters:
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        self.width = FILTERS * len(WINDOWS)
+
+    def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        words = self.titles[item].long()
+        x = self.word(words).transpose(1, 2)  # [U, WORD, L]
+        there = (words < self.word.num_embeddings - 1).any(1)
+        return torch.cat([conv(x).relu().amax(2) for conv in self.filters], 1), there
+
+
+class _Statistic(nn.Module):
+    """Every statistic as of a snapshot, its level among ten and among a hundred."""
+
+    def __init__(self, tables: Tables):
+        super().__init__()
+        self.register_buffer("level", tables.statistics.level, persistent=False)  # [S + 1, num_items + 1, K]
+        count = self.level.shape[2]
+        coarse, fine = LEVELS // 10 + 1, LEVELS + 1  # the last is no history
+        self.coarse, self.fine = Table(count * coarse, NUMBER), Table(count * fine, NUMBER)
+        self.register_buffer("first", torch.arange(count)[:, None] * torch.tensor([coarse, fine]), persistent=False)
+        self.width = 2 * NUMBER * count
+
+    def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        level = self.level[snapshot, item].long()  # [U, K]
+        coarse, fine = self.coarse(level // 10 + self.first[:, 0]), self.fine(level + self.first[:, 1])
+        return torch.cat([coarse, fine], 2).flatten(1), torch.ones_like(item, dtype=torch.bool)

@@ -1,0 +1,117 @@
+"""Attention within a slice and across slices."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphs.dropout import Dropout
+from hyperctr.models.hyperctr.config import Config
+
+
+class Attention(nn.Module):
+    """One block of self-attention, Eq. (1)-(4), a layer norm before and a residual around each of its two parts."""
+
+    def __init__(self, dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)  # W^Q, W^K, W^V of all heads
+        self.out = nn.Linear(dim, dim, bias=False)  # W^O
+        self.ffn = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.drop = Dropout(dropout)
+
+    def forward(self, x: Tensor, start: Tensor, size: Tensor, causal: bool = False) -> Tensor:
+        """Attend within each group of tokens; only the attention itself is padded.
+
+        Args:
+            x: tokens, group after group, [N, d]. start, size: first token and number of tokens of each group, [G] each.
+            causal: attend to the places not after one's own.
+
+        Returns:
+            [N, d].
+        """
+        d = x.shape[1]
+        at = torch.arange(int(size.max()))
+        real = at < size[:, None]  # [G, longest]
+        padded = torch.where(real, start[:, None] + at, 0)
+        qkv = F.embedding(padded, self.qkv(self.norm1(x)))
+        q, k, v = qkv.view(*padded.shape, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        # padding stands behind the real tokens, where a causal query does not look
+        mask = None if causal else real[:, None, None]
+        head = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # (2), (3)
+        head = F.embedding(real.view(-1).nonzero()[:, 0], head.transpose(1, 2).reshape(-1, d))
+        x = x + self.drop(self.out(head))  # (1)
+        return x + self.drop(self.ffn(self.norm2(x)))  # (4)
+
+
+class TemporalAttention(nn.Module):
+    """What the user's own clicks say: attention within each slice, then across slices, Eq. (1)-(4), section 2.2.1."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        d, heads = config.dim, config.heads
+        self.within = Attention(d, heads, config.dropout) if config.within == "attention" else None
+        self.across = Attention(d, heads, config.dropout) if config.across == "attention" else None
+        self.gru = nn.GRU(d, d, batch_first=True) if config.across == "gru" else None
+        self.age = nn.Embedding(16, d)  # how many slices ago, in powers of two
+        self.cold = nn.Parameter(torch.zeros(d))
+
+    def forward(self, user: Tensor, item: Tensor, click: Tensor, row: Tensor, slice: Tensor, now: Tensor) -> Tensor:
+        """Summarise the clicks of each of R rows.
+
+        Args:
+            user: the rows' user vectors, [R, d].
+            item: item vectors, [I, d].
+            click: which of these every click is on, rows one after the other and each in time order, [N].
+            row: which row a click belongs to, ascending, [N].
+            slice: the slice of each click, [N].
+            now: the slice of each row, [R]; clicks in it form the open slice.
+
+        Returns:
+            E_t [R, d], over the slices; a row without clicks gives its user vector plus a learned constant.
+        """
+        c, rows = self.config, len(user)
+        if not len(row):
+            return user + self.cold
+        # a segment is a run of one row's clicks in one slice
+        new = torch.ones_like(row, dtype=torch.bool)
+        new[1:] = (row[1:] != row[:-1]) | (slice[1:] != slice[:-1])
+        start = new.nonzero()[:, 0]
+        end = torch.cat([start[1:], start.new_tensor([len(row)])])
+        of_row, of_slice = row[start], slice[start]
+        # drop segments beyond the last S closed ones of a row, and clicks beyond the last l of a segment
+        last = F.pad(torch.bincount(of_row, minlength=rows).cumsum(0), (1, 0))
+        is_open = torch.zeros(rows, dtype=torch.long).index_add_(0, of_row, (of_slice == now[of_row]).long())
+        keep = last[of_row + 1] - torch.arange(len(start)) <= c.slices + is_open[of_row]
+        start, end, of_row, of_slice = (x[keep] for x in (torch.maximum(start, end - c.clicks), end, of_row, of_slice))
+        size = end - start
+        first = F.pad(size.cumsum(0), (1, 0))  # of each segment's tokens
+        token = torch.arange(int(first[-1])) + torch.repeat_interleave(start - first[:-1], size)
+
+        x = F.embedding(click[token], item) + F.embedding(row[token], user)  # [N, d]
+        if self.within is not None:
+            x = self.within(x, first[:-1], size)  # (1)-(4) within a slice
+        pooled = torch.segment_reduce(x, "mean", offsets=first, axis=0)
+        pooled = pooled + self.age((now[of_row] - of_slice + 1).clamp(min=1).log2().long().clamp(max=15))
+
+        count = torch.bincount(of_row, minlength=rows)
+        known = count > 0
+        begin, count = (count.cumsum(0) - count)[known], count[known]
+        summary = self._across(pooled, begin, count)  # (1)-(4) across slices
+        at = torch.where(known, known.cumsum(0) - 1, 0)
+        return torch.where(known[:, None], F.embedding(at, summary), user + self.cold)
+
+    def _across(self, x: Tensor, begin: Tensor, count: Tensor) -> Tensor:
+        """One vector of the slices of each row: x [slices of all rows, d], rows in order -> [rows, d]."""
+        if self.gru is not None:
+            at = torch.arange(int(count.max()))
+            y, _ = self.gru(F.embedding((begin[:, None] + at).clamp(max=len(x) - 1), x))
+            return y[torch.arange(len(count)), count - 1]
+        if self.config.across == "last":
+            return x[begin + count - 1]
+        if self.across is not None:
+            x = self.across(x, begin, count, causal=True)
+        return torch.segment_reduce(x, "mean", lengths=count, axis=0)

@@ -1,0 +1,65 @@
+"""Every switch of HyperCTR: the keys of `[model]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of HyperCTR; defaults are the paper's where it gives one."""
+
+    dim: int = 64
+    """Width d of every vector; the paper reports 64."""
+    depth: int = 3
+    """HGCN layers; 0 = no graph. The paper finds 3 better than 1."""
+    conv: Literal["hgcn", "gcn"] = "hgcn"
+    """Eq. 5 on hyperedges, or the paper's ablation: a GCN on the pairs of nodes that share a hyperedge."""
+    within: Literal["attention", "mean"] = "attention"
+    """What happens to the clicks of one slice, Eq. 1-4 or nothing, before their mean is taken."""
+    across: Literal["attention", "mean", "last", "gru"] = "attention"
+    """What makes one vector of the slices: Eq. 1-4, the mean, the latest slice, or a GRU."""
+    fusion: Literal["outer", "lowrank", "concat", "sum", "gate"] = "outer"
+    """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a plainer one."""
+    rank: int = 16
+    """Factors of the low-rank fusion."""
+    carry: Literal["last", "none", "gate"] = "last"
+    """State of a node that was not active in the slice before: its last one, none, or a learned mix with its vector."""
+    read: Literal["linear", "mean", "attention"] = "linear"
+    """What makes one vector E_g of the states in the group's and the modalities' hypergraphs."""
+    propagation: Literal["full", "slice", "sampled"] = "slice"
+    """Gradients through every slice before the row, through the latest, or through neighbours drawn for the batch."""
+    batches_per_graph: int = 4
+    """Batches of one slice that share a propagation of its hypergraphs; "sampled" shares none."""
+    refresh: int = 0
+    """Steps after which the cached states of older slices are renewed; 0 renews them once an epoch."""
+    heads: int = 2
+    """Attention heads h; must divide dim."""
+    slices: int = 8
+    """Closed slices attended to, the latest ones."""
+    clicks: int = 20
+    """Clicks kept of each of these slices, the latest ones."""
+    neighbors: int = 20
+    """Members kept of a hyperedge and hyperedges kept of a node in training; 0 = all. The paper finds 15 to 25 best."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Widths D1 and D2 of the prediction network."""
+    dropout: float = 0.2
+    """Share of activations dropped in attention, convolution and prediction."""
+    id_dropout: float = 0.2
+    """Share of user and item ids hidden in a training step, which trains the vector of unknown ones."""
+
+    def __post_init__(self):
+        for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0),
+                          ("rank", 1), ("batches_per_graph", 1), ("refresh", 0)]:  # fmt: skip
+            if getattr(self, name) < low:
+                raise ValueError(f"model.{name} must be at least {low}, got {getattr(self, name)}")
+        if len(self.hidden) != 2 or min(self.hidden) < 1:
+            raise ValueError(f"model.hidden must be two widths of at least 1, got {list(self.hidden)}")
+        if self.conv == "gcn" and self.propagation == "sampled":
+            raise ValueError('model.propagation = "sampled" draws from hyperedges, model.conv = "gcn" has none')
+        if self.dim % self.heads:
+            raise ValueError(f"model.heads must divide model.dim = {self.dim}, got {self.heads}")
+        for name in ("dropout", "id_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must lie in [0, 1), got {getattr(self, name)}")

@@ -1,0 +1,248 @@
+"""HyperCTR: Click-Through Rate Prediction with Multi-Modal Hypergraphs (CIKM 2021, arXiv 2109.02398).
+
+A user is described twice: by attention over the own clicks, within and across time slices (Eq. 1-4), and by a
+convolution over the user-interest hypergraphs of the slice before (Eq. 5). The outer product of the two (Eq. 6) meets
+the item, described by the item-homogeneous hypergraphs, in a three-layer network (Eq. 7); the loss is the cross entropy
+(Eq. 8).
+
+Where we differ from the paper, and why:
+- Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the
+  mean of the item's modality vectors.
+- Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id
+  vectors drown in the modality vectors, and the planted world is learned half as well.
+- Eq. 7 also sees the product T_U * e_i, in the network and beside it: a network on the two side by side needs far more
+  data to find it. Biases b_u + b_i are added to its logit: where non-clicks are logged, who clicks much and what is
+  clicked much say more than all else, and vectors learn that only by learning too much. b_i starts at the log odds of
+  the item's training rows, which Adam would need tens of epochs to reach.
+- E_g is read from the user's own vector too, as e_i is from the item's.
+- What Eq. 5 gives is added to its input X^(0) before it is read: a node that no hyperedge holds, for which Eq. 5 gives
+  zero, is its input, as everything is at depth 0.
+- A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
+  form a last, open slice of the attention. The paper includes all of slice n, the label among it.
+- A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
+  gradients; states of older slices come from a cache, renewed whenever training or evaluation begins.
+- Attention sees the last `slices` closed slices and `clicks` clicks of each among the history that the batch carries.
+- Under the papers' random split alone a row also reads the hypergraphs of its own slice, without its own click.
+- Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
+- Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
+- The target embedding handed to Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
+- Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of
+  the ids (`id_dropout`); the paper's random split never meets one.
+- Eq. 9 and 10 as printed have no consistent shapes; our reading stands at `Interest`. Which clicks make hyperedges of
+  a modality is decided before the training (`hyperctr.interests`), or renewed with the cache in joint mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphs import HGCN
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.embedding import LARGE
+from hyperctr.models.hyperctr.attention import TemporalAttention
+from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
+from hyperctr.models.hyperctr.propagation import States
+
+
+class HyperCTR(nn.Module):
+    """HyperCTR, arXiv 2109.02398.
+
+    Args:
+        config: sizes.
+        tables: numbers of users and items, modality features, and the sliced hypergraphs.
+
+    Raises:
+        ValueError: the tables hold no hypergraphs, or ones that the propagation cannot keep from leaking.
+    """
+
+    Config = Config
+    reads_slices = True
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        if tables.slices is None:
+            raise ValueError("HyperCTR needs time-sliced hypergraphs: build them with hyperctr.hypergraphs")
+        if tables.slices.own and tables.slices.target_edge == "exclude" and config.propagation == "sampled":
+            raise ValueError(
+                'model.propagation = "sampled" cannot leave out the own clicks of the random split: choose "slice" or '
+                '"full", or slices.target_edge = "keep"'
+            )
+        d, slices, self.config = config.dim, tables.slices, config
+        self.modalities = list(tables.modalities)
+        graphs = len(slices.names)
+        # E_U and M_I; the last row: any unknown one
+        self.user = nn.Embedding(tables.num_users + 1, d, sparse=tables.num_users > LARGE)
+        self.item = nn.Embedding(tables.num_items + 1, d, sparse=tables.num_items > LARGE)
+        self.user_bias = nn.Embedding(tables.num_users + 1, 1, sparse=tables.num_users > LARGE)
+        self.item_bias = nn.Embedding(tables.num_items + 1, 1, sparse=tables.num_items > LARGE)
+        self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in tables.modalities.items()})  # P_m
+        self.temporal = TemporalAttention(config)
+        # Theta of users' and of items' hypergraphs, a stack of layers each, shared by all slices
+        convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
+        self.states = States(config, slices, convs, pairs if config.conv == "gcn" else None)
+        self.read_user = Readout(d, graphs, config.read)
+        self.read_item = Readout(d, graphs)
+        self.fusion = Fusion(d, config.fusion, config.rank)
+        self.predict = Prediction(d, config.hidden, config.dropout)
+        self.hidden_dim = config.hidden[1]
+        for m, x in tables.modalities.items():  # features, perhaps memory-mapped; the unknown item has none
+            self.register_buffer(f"feature_{m}", x, persistent=False)
+            self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
+        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
+        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
+        grid, count = slices.grid, len(slices) + 1  # the open slice, which behind the last quantile is none
+        starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
+        self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
+        self._interests = tables.interests
+        self.interest = Interest(d) if hasattr(tables.interests, "loss") else None  # joint mode
+        self.reset_parameters()
+        if tables.item_log_odds is not None:
+            with torch.no_grad():
+                self.item_bias.weight[:-1, 0] = tables.item_log_odds
+        if weights := getattr(self._interests, "weights", None):
+            self.load_state_dict(weights, strict=False)  # learned before: they are where training starts
+
+    def _stack(self) -> nn.ModuleList:
+        """Theta^(0) to Theta^(depth - 1)."""
+        c = self.config
+        gcn = c.conv == "gcn"
+        return nn.ModuleList(
+            GCN(c.dim, c.dropout) if gcn else HGCN(c.dim, 1, c.dropout, isolated="zero") for _ in range(c.depth)
+        )
+
+    def reset_parameters(self) -> None:
+        """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.1)
+            elif isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for block in (self.temporal.within, self.temporal.across):
+            if block is not None:
+                nn.init.zeros_(block.out.weight)
+                nn.init.zeros_(block.ffn[-1].weight)
+        for module in (self.fusion, self.read_user, self.read_item):
+            module.reset_parameters()
+        for table in (self.user_bias, self.item_bias):
+            nn.init.zeros_(table.weight)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
+        return self(replace(batch, view=True)).hidden
+
+    def forward(self, batch: Batch) -> Output:
+        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
+        return Output(logit + beside, penalty, measured, hidden)
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, float]]:
+        """[T_U; e_i; T_U * e_i] and all that Eq. (7) adds to its network, [B, 3 d + 1]; penalty; what was measured."""
+        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+        user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
+        beside = beside + (user * item) @ self.direct
+        return torch.cat([user, item, user * item, beside[:, None]], 1), penalty, measured
+
+    def take_tower(self) -> nn.Sequential:
+        """Eq. (7)'s network on `features`, its last layer left out, to be worn by several tasks.
+
+        This model then answers no more alone.
+        """
+        p, self.predict, self.direct = self.predict, None, self.predict.direct
+        first = nn.Linear(3 * self.config.dim + 1, len(p.user.bias))
+        parts = [p.user.weight, p.item.weight, p.both.weight, first.weight[:, -1:]]
+        with torch.no_grad():
+            first.weight.copy_(torch.cat(parts, 1))
+            first.bias.copy_(p.user.bias)
+        return nn.Sequential(first, *p.rest[:-1])
+
+    def _sides(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
+        """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; what was measured."""
+        measured = {} if batch.view and self.states.step else self.refresh()
+        first = batch.first  # one row of each query: the user's side is computed once
+        now, every = self.slice_of(batch.time), len(self.starts)  # [B]
+
+        # a candidate in a slice looks the same to everyone: each distinct (item, slice) is computed once
+        pair, of_row = (batch.item * every + now).unique(return_inverse=True)
+        item, when = pair // every, pair % every
+        row, column = batch.past.mask.nonzero(as_tuple=True)
+        clicked = batch.past.item[row, column]
+        vector, where = torch.cat([item, clicked]).unique(return_inverse=True)
+        inputs = self.item_inputs(vector)  # X^(0) of the group's and the modalities' hypergraphs, [unique, graphs * d]
+        of_item, click = where[: len(item)], where[len(item) :]
+        candidate = F.embedding(of_item, inputs)
+        user = self.user_vector(batch.user[first])  # [Q, d]
+
+        asked = [(batch.user[first], now[first]), (item, when)]
+        live, penalty, moved = self.states.live(batch, now, asked, self._inputs)
+
+        slice = self.slice_of(batch.past.time[row, column])
+        temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
+        static = user.repeat(1, len(self.states.slices.names))
+        group = self.states.read(0, batch.user[first], now[first], static, live[0])  # (5)  Z_U
+        fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
+        graph = self.states.read(1, item, when, candidate, live[1])  # (5)  Z_I
+        e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
+        b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
+        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+        beside = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        if self.training and self.interest is not None and not batch.view:
+            clicked = batch.label == 1
+            penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
+        return fused, e_i, of_row, beside, penalty, {**measured, **moved}
+
+    def slice_of(self, time: Tensor) -> Tensor:
+        """Slice of each time; everything behind the last closed slice is the open one."""
+        return (torch.bucketize(time, self.starts, right=True) - 1).clamp(min=0)
+
+    def user_vector(self, user: Tensor) -> Tensor:
+        """E_U[u], [n] -> [n, d]."""
+        return self.user(self._known(user, self.seen_user))
+
+    def user_inputs(self, user: Tensor) -> Tensor:
+        """X^(0) = E_U of each hypergraph, side by side, [n] -> [n, graphs * d]."""
+        return self.user_vector(user).repeat(1, len(self.states.slices.names))
+
+    def item_inputs(self, item: Tensor) -> Tensor:
+        """X^(0) of each hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
+
+        [n] -> [n, graphs * d]; the first d columns are the item's vector everywhere else.
+        """
+        x = self.item(self._known(item, self.seen_item))
+        if not self.modalities:
+            return x
+        row = item.clamp(max=len(self.seen_item) - 2)
+        parts, total = [], 0.0
+        for m in self.modalities:
+            present = getattr(self, f"present_{m}")[item][:, None]
+            part = self.project[m](getattr(self, f"feature_{m}")[row].float()) * present
+            parts.append(x + part)
+            total = total + part
+        count = sum(getattr(self, f"present_{m}")[item].float() for m in self.modalities)[:, None]
+        return torch.cat([x + total / count.clamp(min=1), *parts], 1)
+
+    def _inputs(self, kind: int, node: Tensor) -> Tensor:
+        return self.item_inputs(node) if kind else self.user_inputs(node)
+
+    def refresh(self) -> dict[str, float]:
+        """Renew the cached states where that is due, in joint mode on hypergraphs of the interests now.
+
+        Returns:
+            how far they moved since the last time, if there was one.
+        """
+        if self.interest is not None and self.states.step == 0:
+            self.states.use(self._interests.renewed(self))
+        return self.states.refresh(self._inputs)
+
+    def _known(self, index: Tensor, seen: Tensor) -> Tensor:
+        """Numbers with a trained vector; others, and a random share while training, become the unknown one."""
+        known = seen[index]
+        if self.training and self.config.id_dropout:
+            known = known & (torch.rand(len(index)) >= self.config.id_dropout)
+        return torch.where(known, index, len(seen) - 1)

@@ -1,0 +1,184 @@
+"""Small parts of HyperCTR: interest, fusion (Eq. 6), readout, prediction (Eq. 7), and GCN for the ablation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphs import Hypergraph
+from graphs.dropout import Dropout
+from graphs.expand import clique
+
+
+class Interest(nn.Module):
+    """User Interest Prediction, section 2.3.1: how much user u cares about one modality of item i.
+
+    Eq. (10) multiplies a scalar by a vector; we read it as the trilinear score s = sum_c M_I[i]_c (W a)_c E_U[u]_c and
+    f = sigmoid(s). Eq. (9) leaves the positive out of its denominator and calls a bound to be raised a loss; we read it
+    as the usual InfoNCE.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, dim, bias=False)  # W_UIP
+
+    def forward(self, user: Tensor, item: Tensor, attribute: Tensor) -> Tensor:
+        """Eq. (10) before its sigmoid: user [n, d], item [n, d], attribute [n, ..., d] -> [n, ...]."""
+        both = (user * item) @ self.linear.weight  # W^T (u * i): W is applied once a click, not once an attribute
+        return (both.view(len(user), *[1] * (attribute.dim() - 2), -1) * attribute).sum(-1)
+
+    def loss(self, user: Tensor, item: Tensor, attribute: Tensor, others: Tensor) -> Tensor:
+        """Eq. (9): the item's own attribute against those of other items.
+
+        Args:
+            user, item, attribute: [n, d] each. others: attributes of the same modality, of other items, [n, N, d].
+
+        Returns:
+            a number >= 0: log(1 + N) where all scores are equal; 0 for n = 0.
+        """
+        if not len(user):
+            return user.new_zeros(())
+        score = self(user, item, torch.cat([attribute[:, None], others], 1))  # [n, 1 + N]
+        return F.cross_entropy(score, score.new_zeros(len(score), dtype=torch.long))
+
+
+class Fusion(nn.Module):
+    """T_U of E_t and E_g: W^T vec([E_t; 1] outer [E_g; 1]), Eq. (6), or a plainer way to combine them.
+
+    `lowrank` is `outer` with W a sum of `rank` products, W_ijk = sum_r U_rik V_rjk.
+    """
+
+    def __init__(self, dim: int, kind: str = "outer", rank: int = 16):
+        super().__init__()
+        self.kind, self.dim = kind, dim
+        if kind == "outer":
+            self.linear = nn.Linear((dim + 1) ** 2, dim, bias=False)
+        elif kind == "lowrank":
+            self.u, self.v = (nn.Parameter(torch.empty(rank, dim + 1, dim)) for _ in range(2))
+        elif kind in ("concat", "gate"):
+            self.linear = nn.Linear(2 * dim, dim)
+
+    def reset_parameters(self) -> None:
+        """Start from E_t + E_g (the entries beside the 1) and small products."""
+        d = self.dim
+        if self.kind == "outer":
+            weight = self.linear.weight.data.view(d, d + 1, d + 1).normal_(std=1 / d)
+            weight[:, -1, -1] = 0.0
+            weight[:, :-1, -1] = weight[:, -1, :-1] = torch.eye(d)
+        elif self.kind == "lowrank":
+            for factor in (self.u, self.v):
+                nn.init.normal_(factor, std=(d * len(factor) ** 0.5) ** -0.5)
+
+    def forward(self, temporal: Tensor, group: Tensor) -> Tensor:
+        """Combine [R, d] and [R, d] into [R, d]; `outer` and `lowrank` are linear in each."""
+        if self.kind == "sum":
+            return temporal + group
+        if self.kind == "concat":
+            return self.linear(torch.cat([temporal, group], 1))
+        if self.kind == "gate":
+            gate = torch.sigmoid(self.linear(torch.cat([temporal, group], 1)))
+            return gate * temporal + (1 - gate) * group
+        u, g = F.pad(temporal, (0, 1), value=1.0), F.pad(group, (0, 1), value=1.0)
+        if self.kind == "lowrank":
+            return (torch.einsum("ni,rik->rnk", u, self.u) * torch.einsum("nj,rjk->rnk", g, self.v)).sum(0)
+        return self.linear((u[:, :, None] * g[:, None, :]).flatten(1))
+
+
+class Readout(nn.Module):
+    """One vector of a node's own and its states in the group's and the modalities' hypergraphs, section 2.3.3.
+
+    `linear` is E_g = Linear[E_U; Z_group; Z_1; ..; Z_Q], and for items e_i = Linear[M_I + A; Z_group; Z_1; ..; Z_Q].
+    """
+
+    def __init__(self, dim: int, graphs: int, kind: str = "linear"):
+        super().__init__()
+        self.kind, self.parts = kind, 1 + graphs
+        if kind == "linear":
+            self.linear = nn.Linear(self.parts * dim, dim)
+        elif kind == "attention":
+            self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
+
+    def reset_parameters(self) -> None:
+        """Start from the node's own vector and a little of its states: what they say has to be learned first."""
+        if self.kind == "linear":
+            d = self.linear.out_features
+            self.linear.weight.data[:, d:] *= 0.3
+            nn.init.eye_(self.linear.weight.data[:, :d])
+
+    def forward(self, own: Tensor, states: Tensor) -> Tensor:
+        """[n, d] and [n, graphs * d] -> [n, d]."""
+        z = torch.cat([own, states], 1)
+        if self.kind == "linear":
+            return self.linear(z)
+        z = z.view(len(z), self.parts, -1)
+        return z.mean(1) if self.kind == "mean" else (self.score(z).softmax(1) * z).sum(1)
+
+
+class Prediction(nn.Module):
+    """logit = MLP([T_U; e_i; T_U * e_i]) + w^T (T_U * e_i), the MLP with three layers: Eq. (7) before its sigmoid."""
+
+    def __init__(self, dim: int, hidden: tuple[int, ...], dropout: float):
+        super().__init__()
+        self.user = nn.Linear(dim, hidden[0])  # the first layer's columns for T_U
+        self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
+        self.both = nn.Linear(dim, hidden[0], bias=False)  # and for their product
+        self.direct = nn.Parameter(torch.full((dim,), dim**-0.5))  # w
+        self.rest = nn.Sequential(
+            nn.ReLU(), Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden[1], 1)
+        )
+
+    def forward(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> Tensor:
+        """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]; gives [B]."""
+        return self.score(user, item, user_row, item_row)[0]
+
+    def score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and what the last linear layer reads of each pair, [B, D2]."""
+        before, last = self.rest[:-1], self.rest[-1]
+        if len(user_row) <= 32 * len(user):
+            both = F.embedding(user_row, user) * F.embedding(item_row, item)
+            first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
+            hidden = before(first + self.both(both))
+            return last(hidden).squeeze(1) + both @ self.direct, hidden
+        # many candidates each: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e, a matrix of its own for every user
+        order = user_row.argsort(stable=True)
+        rows = item_row[order].split(torch.bincount(user_row, minlength=len(user)).tolist())
+        bias, direct = self.user(user), user * self.direct
+        weight = self.item.weight.T + user[:, :, None] * self.both.weight.T  # [Q, d, D1]
+        found = [
+            (before(torch.addmm(b, item[row], w)), item[row] @ v)
+            for row, b, w, v in zip(rows, bias, weight, direct, strict=True)
+        ]
+        place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
+        hidden, beside = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
+        return last(hidden).squeeze(1) + beside, hidden
+
+
+class GCN(nn.Module):
+    """One layer of the paper's ablation, X' = ReLU(D^-1/2 (C + I) D^-1/2 X Theta); C counts shared hyperedges.
+
+    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as from Eq. (5), a node
+    that meets no other gets zero.
+    """
+
+    def __init__(self, dim: int, dropout: float):
+        super().__init__()
+        self.theta = nn.Linear(dim, dim, bias=False)
+        self.drop = Dropout(dropout)
+
+    def forward(self, x: Tensor, graph: Hypergraph) -> Tensor:
+        """[n, d] -> [n, d]; `graph` from `pairs`."""
+        y = self.drop(torch.relu(graph @ self.theta(x)))
+        alone = graph.by_node.indptr.diff() == 1  # with itself
+        return y.masked_fill(alone[:, None], 0.0)
+
+
+def pairs(h: Hypergraph) -> Hypergraph:
+    """The normalised graph D^-1/2 (C + I) D^-1/2 of the nodes that share hyperedges, as a square matrix of values."""
+    c = clique(h).tocoo()
+    n = h.num_nodes
+    row, column = (np.concatenate([c.coords[k], np.arange(n)]) for k in (0, 1))
+    value = np.concatenate([c.data, np.ones(n)])
+    degree = np.bincount(row, value, minlength=n) ** -0.5
+    return Hypergraph.from_pairs(row, column, n, n, weight=value * degree[row] * degree[column])

@@ -1,0 +1,163 @@
+"""Many runs, each in a process of its own and a folder of its own: what a sweep and a bench stand on.
+
+A run that raises, or whose process the system kills, is told to the caller and does not end the others; a folder with
+a report is not run again, and one with a checkpoint goes on from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import tomllib
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from hyperctr import config
+from hyperctr.files import put
+
+Cells = Mapping[str, tuple[config.Run, Path]]
+"""What to run by name: the run and its folder."""
+
+
+def run_all(
+    cells: Cells,
+    jobs: int,
+    watch: Callable[[dict[str, str], int], None],
+    ended: Callable[[str, dict | BaseException], None],
+    work: Callable[[str, str], dict] | None = None,
+    fresh: bool = False,
+) -> None:
+    """Run every cell, `jobs` at a time; a cell that names no number of threads gets its share of the cores.
+
+    Args:
+        cells: what to run; started in this order.
+        jobs: processes at a time.
+        watch: called about once a second with what each running cell does and how many have ended.
+        ended: called as each cell ends, with its name and what `work` returned or the error that it raised.
+        work: a function of a module, called in the process with the run as TOML and the folder; `train` if left out.
+        fresh: whether every cell gets a process that has run nothing before; else a process serves one after another.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running, done = deque(cells.items()), {}, 0
+    idle: list[ProcessPoolExecutor] = []  # one process each, so that a killed one is known by its cell
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                name, (run, folder) = waiting.popleft()
+                run = replace(run, train=replace(run.train, threads=run.train.threads or threads))
+                process = idle.pop() if idle else _process()
+                future = process.submit(work or train, config.to_toml(run), str(folder))
+                running[future] = name, folder, process
+            for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
+                name, _, process = running.pop(future)
+                done += 1
+                if fresh or isinstance(future.exception(), BrokenProcessPool):
+                    process.shutdown()
+                else:
+                    idle.append(process)
+                ended(name, _outcome(future))
+            watch({name: _doing(folder) for name, folder, _ in running.values()}, done)
+    finally:
+        for _, _, process in running.values():  # left only when stopped by hand or by an error of the caller's
+            for child in list(process._processes.values()):
+                child.terminate()
+            process.shutdown(cancel_futures=True)
+        for process in idle:
+            process.shutdown()
+
+
+def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str]:
+    """Train the cells that have no report yet.
+
+    Args:
+        cells: what to run; started in this order.
+        jobs: processes at a time.
+        say: prints one line.
+
+    Returns:
+        a line for each that failed.
+    """
+    began, failed = time.perf_counter(), []
+    missing = {name: cell for name, cell in cells.items() if not (cell[1] / "report.json").exists()}
+    say(f"{len(missing)} of {len(cells)} runs to do")
+
+    def ended(name: str, got: dict | BaseException) -> None:
+        wrong = isinstance(got, BaseException)
+        if wrong:
+            failed.append(f"{name}: {got or type(got).__name__}")
+        say(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
+
+    run_all(missing, jobs, lambda doing, done: None, ended)
+    return failed
+
+
+def train(run_toml: str, folder: str) -> dict:
+    """Train one cell and give its report."""
+    from hyperctr.models import MODELS, WORN
+    from hyperctr.runs import train as runs
+
+    path = Path(folder)
+    if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
+        return json.loads((path / "report.json").read_text())
+    return runs.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), path)
+
+
+def claim(out: Path, base: config.Run, what: str) -> None:
+    """Make the folder of a sweep or a bench; refuse one that holds another, or one over another base run.
+
+    Raises:
+        ValueError: the folder holds something else, or cannot be written.
+    """
+    text = f"# {what}\n{config.to_toml(replace(base, train=replace(base.train, threads=0)))}"
+    path = out / "base.toml"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_text() != text:
+            held = path.read_text().partition("\n")[0]
+            found = f"{what} over another base run (its base.toml differs)"
+            if held.startswith("# ") and held != f"# {what}":
+                found = f"{held[2:]}, not {what}"
+            raise ValueError(f"{out} holds {found}; choose another --out")
+        put(path, text)
+    except OSError as error:
+        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+
+
+def _process() -> ProcessPoolExecutor:
+    """A process that ends with its caller; Ctrl-C reaches the caller alone, who ends it."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(caller: multiprocessing.process.BaseProcess) -> None:
+    """A killed caller can end nobody; without it a run would go on unseen, beside the one that continues it."""
+    caller.join()
+    os._exit(1)
+
+
+def _outcome(future: Future) -> dict | BaseException:
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        return RuntimeError("its process was killed, perhaps for want of memory")
+    return error or future.result()
+
+
+def _doing(folder: Path) -> str:
+    """What the last line of a cell's history says."""
+    path = folder / "history.csv"
+    if not path.exists() or not (lines := list(csv.DictReader(path.open()))):
+        return "starting"
+    return f"epoch {lines[-1]['epoch']}, valid AUC {float(lines[-1]['valid_auc']):.4f}"

@@ -1,0 +1,336 @@
+"""What a run will take, before it takes it: memory part by part, and how long an epoch lasts.
+
+Sizes are counted from the log, or bounded or estimated where the run itself decides (learned interests drop
+hyperedges, sampling caps them); each part says which. HyperCTR's costs are in its section 2.4; the rates of
+`SPARSE_RATE` and `DENSE_RATE` are those of a laptop's core or two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.features import modalities
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.split import split
+from hyperctr.hypergraphs.recipes import time_grid
+from hyperctr.layers.embedding import LARGE as ROWWISE
+from hyperctr.models import MODELS
+
+SHARE = 0.8  # of the machine's memory that a run may fill
+PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
+LOG = 85  # bytes a row of histories, counts and the rows met, beside the log's own columns
+SPARSE_RATE = (1e9, 3e9)  # multiplications and additions a second in products with H, low and high
+DENSE_RATE = (8e9, 60e9)  # and in everything else
+FLOAT = 4
+PAIRS = 2**16  # rows scored at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """Memory that one thing takes."""
+
+    name: str
+    bytes: int
+    how: str
+    """One of "counted", "at most" and "estimated"."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Memory and time of a run.
+
+    Attributes:
+        parts: what is in memory together at the worst moment.
+        limit: bytes it may fill, 80% of the machine's; 0 where that is not known.
+        steps: of an epoch.
+        seconds: of an epoch, a low and a high guess, without validation; None for a model that reads no hypergraphs,
+            whose steps are not counted here.
+        facts: the counts that all this follows from.
+    """
+
+    parts: tuple[Part, ...]
+    limit: int
+    steps: int
+    seconds: tuple[float, float] | None
+    facts: dict[str, Any]
+
+    @property
+    def total(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the run stays below the limit."""
+        return not self.limit or self.total <= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan for machines: bytes and seconds."""
+        numbers = {"total": self.total, "limit": self.limit, "fits": self.fits, "steps": self.steps}
+        parts = [vars(part) for part in self.parts]
+        return {"parts": parts, **numbers, "epoch_seconds": self.seconds and list(self.seconds), "facts": self.facts}
+
+    def refusal(self) -> str:
+        """Why a run that does not fit will not do, and what would."""
+        large = sorted(self.parts, key=lambda part: -part.bytes)[:2]
+        most = " and ".join(f"{part.name} {gigabytes(part.bytes)}" for part in large)
+        tips = dict.fromkeys(tip for part in large for tip in _TIPS.get(part.name, ()))
+        if self.facts.get("propagation") == "full":
+            tips = dict.fromkeys(["model.propagation=slice", *tips])
+        return (
+            f"this run would take about {gigabytes(self.total)} and {SHARE:.0%} of the memory here is "
+            f"{gigabytes(self.limit)}; most are {most}: {'try ' + ', '.join(tips) + ', or ' if tips else ''}"
+            "insist with --force"
+        )
+
+
+_TIPS = {
+    "features": ("a smaller data.reduce", "fewer data.modalities"),
+    "id tables and their copies": ("a smaller model.dim",),
+    "cached node states": ("a smaller model.dim", "fewer data.modalities", "fewer slices (slices.every)"),
+    "propagation": ("model.propagation=sampled", "shorter slices (slices.every)", "a smaller model.depth"),
+    "batch": ("a smaller train.batch_size", "a smaller data.history"),
+}
+
+
+def check(run: config.Run, dataset: Dataset) -> Plan:
+    """Plan a run on data that has been read.
+
+    Args:
+        run: what would be done.
+        dataset: the run's data; features are not read, and of the log only counts are taken.
+
+    Raises:
+        ValueError: as `runs.prepare`, for data that cannot be split or cut.
+    """
+    log, model = dataset.interactions, run.model
+    parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
+    steps = -(-len(parts.train) // run.train.batch_size)
+    dim = getattr(model, "dim", 0)
+    found = [
+        Part("Python and its libraries", PROGRAMS, "estimated"),
+        Part("log and histories", _log(dataset) + LOG * len(log), "estimated"),
+        Part("features", _features(run, dataset), "counted"),
+        Part("id tables and their copies", _tables(log.num_users, log.num_items, dim), "at most"),
+    ]
+    facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
+    work = _Work()
+    if MODELS[run.model_name].reads_slices:
+        clicks = log.clicks()
+        grid = time_grid(log, parts, run.slices, dataset.name)
+        if parts.leaky or run.slices.graphs == "frozen":
+            clicks = np.intersect1d(clicks, parts.train, assume_unique=True)
+        at, closed = grid.slice_of(log.time[clicks]), int(grid.slice_of(log.time[-1:] + 1)[0])
+        sides = _sides(log.user[clicks], log.item[clicks], at, max(closed, 0), model.neighbors)
+        next_slice = grid.slice_of(log.time[parts.train]).clip(0, max(closed, 0))
+        rows = np.bincount(next_slice, minlength=closed + 1)[1 : closed + 1]  # that read slice n as the latest
+        work = _HyperCTR(run, dataset, sides).work(rows / max(len(parts.train), 1))
+        facts |= {"slices": closed, "propagation": model.propagation, "worst": work.worst}
+        facts |= {
+            f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1)
+            for kind, side in zip(("users", "items"), sides, strict=True)
+        }
+    seconds = None
+    if work.parts:
+        dense = steps * (work.dense + 10 * dim * _dense_rows(log))
+        sparse = steps * work.sparse + work.sparse_once
+        seconds = (sparse / SPARSE_RATE[1] + dense / DENSE_RATE[1], sparse / SPARSE_RATE[0] + dense / DENSE_RATE[0])
+    found += work.parts
+    found.append(Part("freed and not given back", sum(part.bytes for part in found) // 10, "estimated"))
+    return Plan(tuple(found), int(SHARE * memory()), steps, seconds, facts)
+
+
+def memory() -> int:
+    """Bytes of memory that this process may fill: the machine's, or its control group's where that is less."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            physical = min(physical, int((Path("/sys/fs/cgroup") / name).read_text()))
+        except (OSError, ValueError):
+            continue
+    return physical
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for reading."""
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for reading."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def _log(dataset: Dataset) -> int:
+    """Bytes of the log's columns and of the item and user fields."""
+    log = dataset.interactions
+    columns = [log.user, log.item, log.time, log.label, log.type, log.context, log.conversion, log.length]
+    for table in (dataset.items, dataset.users):
+        columns += [table.ids, *table.fields.values()]
+    return sum(column.nbytes for column in columns if column is not None)
+
+
+def _features(run: config.Run, dataset: Dataset) -> int:
+    """Bytes of all modalities as the model reads them."""
+    total = 0
+    for matrix in dataset.items.modalities.values():
+        width = min(matrix.shape[1], run.data.reduce or matrix.shape[1])
+        full = FLOAT * len(matrix) * width
+        total += full // 2 if full > modalities.LARGE else full
+    return total
+
+
+def _tables(users: int, items: int, dim: int) -> int:
+    """Weights, the best ones, gradient, two moments; of tables trained row by row one, and the last step of a row."""
+    return sum(FLOAT * (n + 1) * (3 * dim + 1 if n > ROWWISE else 5 * dim) for n in (users, items))
+
+
+def _dense_rows(log: Interactions) -> int:
+    """Rows of the tables that a step of Adam visits whole."""
+    return sum(n for n in (log.num_users, log.num_items) if n <= ROWWISE)
+
+
+def _history(log: Interactions, most: int) -> float:
+    """Mean number of earlier clicks that a click carries, at most `most` each."""
+    clicks = np.bincount(log.user[log.clicks()], minlength=log.num_users)
+    short = np.minimum(clicks, most)
+    return float((short * (short - 1) / 2 + (clicks - short) * most).sum() / max(1, clicks.sum()))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Counts of one kind of node, a number each slice, [slices]; hyperedges of one member are not among them."""
+
+    nodes: np.ndarray
+    edges: np.ndarray
+    incidences: np.ndarray
+    capped: np.ndarray
+    """Incidences where a hyperedge keeps at most K members and a node K hyperedges, at most."""
+
+
+def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int) -> tuple[_Side, _Side]:
+    """Count users and items of every closed slice, and the hyperedges that join them; the clicks in order of time."""
+    borders = np.searchsorted(at, np.arange(slices + 1))
+    counts = np.zeros((2, 4, slices), np.int64)
+    for n in range(slices):
+        rows = slice(borders[n], borders[n + 1])
+        width = int(item[rows].max(initial=0)) + 1
+        pair = np.sort(user[rows] * width + item[rows])
+        pair = pair[np.diff(pair, prepend=-1) > 0]  # a click counts once
+        degree = [np.unique(ids, return_counts=True)[1] for ids in (pair // width, pair % width)]
+        for side, (own, other) in enumerate((degree, degree[::-1])):
+            size = other[other > 1]
+            capped = min(np.minimum(size, most).sum(), np.minimum(own, most).sum()) if most else size.sum()
+            counts[side, :, n] = len(own), len(size), size.sum(), capped
+    return _Side(*counts[0]), _Side(*counts[1])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the hypergraphs add: memory, and multiplications and additions a step and once an epoch."""
+
+    parts: tuple[Part, ...] = ()
+    sparse: float = 0.0
+    dense: float = 0.0
+    sparse_once: float = 0.0
+    worst: str = "training"
+    """The phase that takes most, whose parts these are."""
+
+
+class _HyperCTR:
+    """Memory and work of HyperCTR on slices of these sizes.
+
+    Attributes:
+        graphs: hypergraphs a slice and kind of node: the group's and the modalities'.
+        passes: how often one propagation visits the incidences of a slice: the group joins all modalities that differ.
+        stored, copies: hypergraphs and incidences in memory, for each one counted.
+        live: nodes that take part in training, a slice: those that a capped hyperedge holds.
+    """
+
+    def __init__(self, run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side]):
+        self.run, self.model, self.log, self.sides = run, run.model, dataset.interactions, sides
+        widths = [min(x.shape[1], run.data.reduce or x.shape[1]) for x in dataset.items.modalities.values()]
+        self.graphs, self.modalities, self.features = 1 + len(widths), len(widths), sum(widths)
+        different = max(1, len(widths))
+        if run.interest.mode == "none":  # modalities that the same items have share their hypergraphs
+            different = max(1, len({np.packbits(x).tobytes() for x in dataset.items.present.values()}))
+        self.passes = len(widths) + different
+        self.stored, self.copies = (1, 1) if different == 1 else (1 + different, 2 * different)
+        self.whole = [s.nodes for s in sides]
+        self.live = self.whole
+        if self.model.neighbors:  # so many, if incidences fell on nodes at random
+            self.live = [s.nodes * -np.expm1(-self.passes * s.capped / np.maximum(s.nodes, 1)) for s in sides]
+        self.tokens = run.train.batch_size * _history(self.log, run.data.history)
+        self.items = min(self.tokens, self.log.num_items)  # different ones in a batch
+        self.row = FLOAT * self.model.dim * self.graphs  # bytes of one node's vectors
+
+    def hypergraphs(self) -> int:
+        """Bytes of all slices' hypergraphs, and in training of a capped copy of each."""
+        total = 0
+        for side in self.sides:
+            here = side.nodes + side.edges
+            total += int((2 * FLOAT * self.copies * side.incidences + 32 * self.stored * here).sum())
+            if self.model.neighbors and self.model.propagation != "sampled":
+                total += int((2 * FLOAT * self.passes * side.capped + 24 * self.graphs * here).sum())
+        return total
+
+    def phases(self) -> dict[str, tuple[float, float, float]]:
+        """Bytes of the cached states, one propagation and one batch, in training and in validation."""
+        model, d, size = self.model, self.model.dim, self.run.train.batch_size
+        batch = self.items * (3 * self.row + 2 * FLOAT * self.features)
+        batch += FLOAT * (self.tokens * 25 * d + 3 * size * (d + 1) ** 2)
+        scored = min(PAIRS, 4 * self.log.num_items)  # different (item, slice)
+        scored *= 4 * self.row + FLOAT * (self.features + 4 * sum(model.hidden))
+        if not model.depth:
+            return {"training": (0, 0, batch), "validation": (0, 0, scored)}
+        kept = self._activations(self.live, 2 + 3 * model.depth)
+        propagated = kept.sum() if model.propagation == "full" else kept.max(initial=0)
+        if model.propagation == "sampled":
+            states, propagated = self._states(self.whole, model.depth), min(propagated, batch * max(model.neighbors, 1))
+        else:
+            states = self._states(self.live)
+        largest = self._activations(self.whole, 3).max(initial=0)
+        return {"training": (states, propagated, batch), "validation": (self._states(self.whole), largest, scored)}
+
+    def _states(self, nodes: Sequence[np.ndarray], layers: int = 1) -> float:
+        """Vectors of the nodes of all slices, and where each is found."""
+        return self.row * layers * sum(float(x.sum()) for x in nodes) + 24 * sum(int(x.sum()) for x in self.whole)
+
+    def _activations(self, nodes: Sequence[np.ndarray], vectors: int) -> np.ndarray:
+        """Bytes of propagating each slice: so many vectors a node and hypergraph, and the items' features."""
+        features = FLOAT * (self.features + 2 * self.modalities * self.model.dim)
+        return self.row * vectors * sum(nodes) + features * nodes[1]
+
+    def work(self, share: np.ndarray) -> _Work:
+        """Everything; `share` of the training rows read each slice as the latest."""
+        model, d, size = self.model, self.model.dim, self.run.train.batch_size
+        phases = self.phases()
+        worst = max(phases, key=lambda phase: sum(phases[phase]))
+        named = zip(("cached node states", "propagation", "batch"), phases[worst], strict=True)
+        parts = [Part("hypergraphs", self.hypergraphs(), "at most"), *(Part(n, int(x), "estimated") for n, x in named)]
+
+        shared = model.batches_per_graph if model.propagation == "slice" else 1
+        often = 1.5 / shared if shared > 1 else 1.0  # one more without gradients, then one for all of them
+        reads = {"full": share[::-1].cumsum()[::-1], "slice": share}.get(model.propagation, 0 * share)
+        products = 4 * self.passes * d * model.depth  # forward: two phases, a multiplication and an addition each
+        sparse = 2 * often * products * sum(float(reads @ s.capped) for s in self.sides)
+        maps = 6 * d * d * self.graphs * model.depth
+        users, items = (float(reads @ x) for x in self.live)
+        dense = often * (maps * (users + items) + 6 * d * self.features * items)
+        dense += 6 * d * (8 * d * self.tokens + self.features * self.items + size * (d + 1) ** 2)
+        once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in self.sides)
+        return _Work(tuple(parts), sparse, dense, once, worst)

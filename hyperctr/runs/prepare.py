@@ -1,0 +1,336 @@
+"""From a run file to data, split, tables and loader: everything that training and evaluation read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logit
+from torch import nn
+
+from graphs import TimeGrid
+from hyperctr import config
+from hyperctr.batch import Batch, Tables
+from hyperctr.data import catalog, read
+from hyperctr.data.context import OF_USER, SIZES
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.features import item_statistics
+from hyperctr.data.features.modalities import features
+from hyperctr.data.features.titles import tokens
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
+from hyperctr.data.loader import Loader
+from hyperctr.data.split import Split, split
+from hyperctr.evaluation.evaluate import evaluate, score
+from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
+from hyperctr.layers.multitask import TASKS
+from hyperctr.models import MODELS, WORN
+from hyperctr.models.lt4rec import Sharing
+from hyperctr.training import lottery_tickets
+from hyperctr.training.interests import Interests, Joint, learn
+
+PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set made ready for one run: split, loader, time grid, and the tables its model is built from."""
+
+    run: config.Run
+    dataset: Dataset
+    split: Split
+    grid: TimeGrid
+    loader: Loader
+    tables: Tables
+    codes: dict[str, np.ndarray] | None = None
+    """Cluster of each item in each modality, where S2-cluster asks for it."""
+    edges: np.ndarray | None = None
+    """Edges between the levels of the items' statistics, where the model reads these."""
+
+    @property
+    def negatives(self) -> int:
+        """Negatives drawn beside a training row: none where non-clicks were logged."""
+        return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """The shuffled batches of an epoch; for a model that reads slices or statistics, each within one time
+        slice.
+
+        Where tasks take steps in turn, batches for each of them, one after the other.
+        """
+        steps = "joint" if self.sharing is None else self.sharing.steps
+        if steps == "alternate":
+            return lottery_tickets.in_turn(*(self.task_batches(task, epoch) for task in TASKS))
+        if steps == "cycle":
+            again = partial(self.task_batches, "conversion", epoch)
+            return lottery_tickets.in_step(self.task_batches("click", epoch), again)
+        if getattr(self.run.model, "tasks", "both") == "conversion":
+            return self.task_batches("conversion", epoch)
+        return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
+
+    def task_batches(self, task: str, epoch: int, time: int = 0) -> Iterable[Batch]:
+        """The batches of one task: of all training rows, or for conversions of those whose conversion was observed.
+
+        Another `time` gives them in another order.
+        """
+        number, negatives = TASKS.index(task), self.negatives if task == "click" else 0
+        for batch in self._batches(self.rows_of(task), negatives, (self.run.train.seed, epoch, number, time)):
+            yield replace(batch, task=task)
+
+    def rows_of(self, task: str, part: str = "train") -> np.ndarray:
+        """The rows that a task is learned from, or is judged by."""
+        rows, log = getattr(self.split, part), self.dataset.interactions
+        if task == "conversion":
+            rows = rows[(log.label[rows] == 1) & ~np.isnan(log.conversion[rows])]
+        return rows
+
+    def _batches(self, rows: np.ndarray, negatives: int, seed: tuple[int, ...]) -> Iterable[Batch]:
+        group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
+        shared = getattr(self.run.model, "batches_per_graph", 1)
+        return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, run=shared)
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """How LT4REC finds its tickets and trains them, if the run's model is LT4REC or wears it."""
+        return next((c for c in (self.run.model, self.run.wear) if isinstance(c, Sharing)), None)
+
+    @property
+    def train_rows(self) -> int:
+        """Rows of an epoch of `train_batches`."""
+        steps = "joint" if self.sharing is None else self.sharing.steps
+        if steps != "joint":
+            clicks, conversions = (len(self.rows_of(task)) for task in TASKS)
+            return clicks + (conversions if steps == "alternate" else clicks)
+        alone = getattr(self.run.model, "tasks", "both") == "conversion"
+        return len(self.rows_of("conversion" if alone else "click"))
+
+    def evaluation_batches(self, part: str) -> Iterable[Batch]:
+        """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
+        log, e = self.dataset.interactions, self.run.evaluate
+        if not len(getattr(self.split, part)):
+            raise ValueError(f"there are no {part} rows: a search has set them aside (hyperctr.tune)")
+        most, negatives = {
+            "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
+        }[part]  # fmt: skip
+        rows = getattr(self.split, part)
+        positives = int(log.label[rows].sum())
+        if most and positives > most:
+            rng = np.random.default_rng(e.seed)
+            rows = np.sort(rng.choice(rows, round(len(rows) * most / positives), replace=False))
+        negatives = 0 if log.logged_non_clicks else negatives
+        size = max(1, min(QUERIES, PAIRS // (1 + negatives)))
+        return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
+
+    def scores(self, model: nn.Module, part: str) -> dict[str, float]:
+        """Every metric of "valid" or "test" under the model; see `evaluation.evaluate`."""
+        drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
+        seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
+        clicks = _clicks(self.dataset.interactions, self.split.train)
+        return evaluate(score(model, self.evaluation_batches(part)), seen, drawn, clicks)
+
+    @property
+    def _sliced(self) -> bool:
+        model = MODELS[self.run.model_name]
+        return model.reads_slices or getattr(model, "reads_statistics", False)
+
+
+def read_dataset(run: config.Run) -> Dataset:
+    """Read the data set that a run names, with the modalities it asks for."""
+    stated = {"conversion": run.data.conversion} if run.data.conversion else None
+    dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
+    if run.data.ties is None:
+        return dataset
+    said = "Events of one user at one time follow each other as they stand in the file, a second apart (data.ties)."
+    return replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, said))
+
+
+def prepare(
+    run: config.Run,
+    dataset: Dataset | None = None,
+    out: Path | None = None,
+    fixed: Prepared | None = None,
+    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    parts: Split | None = None,
+) -> Prepared:
+    """Split the data, cut the time slices, learn the interests, and build the hypergraphs and tables.
+
+    Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
+    slices that ended at or before t (`rolling`). Under the others, and with `frozen` graphs, only training events
+    enter. Under the random split, as in the paper, a row reads the hypergraphs of its own slice too, and only training
+    rows are history; under all others every click strictly before a row is.
+
+    Args:
+        run: what to do.
+        dataset: if it has been read already.
+        out: the run's folder, which keeps the learned interests; found there, they are not learned again.
+        fixed: keep what this preparation of the run fitted (grid, features, interests, seen ids) and its split, whose
+            numbers are rows of `dataset`; make only what reads the log: histories, counts and hypergraphs.
+        progress: wraps what takes long (batches, a word, their number) to show a bar.
+        parts: the rows of each part, where the caller has chosen them.
+
+    Raises:
+        ValueError: nothing to train or test on, or slices by time on data without times.
+    """
+    dataset = read_dataset(run) if dataset is None else dataset
+    log = dataset.interactions
+    if fixed is not None:
+        return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
+    if parts is None:
+        parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
+    grid = time_grid(log, parts, run.slices, dataset.name)
+    seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
+    seen[0][log.user[parts.train]] = True
+    seen[1][log.item[parts.train]] = True
+    tables = Tables(
+        num_users=log.num_users,
+        num_items=log.num_items,
+        modalities=features(dataset, np.flatnonzero(seen[1]), run.data.reduce, progress),
+        present={name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()},
+        seen_user=torch.from_numpy(seen[0]),
+        seen_item=torch.from_numpy(seen[1]),
+        click_rate=float(log.label[parts.train].mean()),
+        clicks_per_user=float(log.label[parts.train].sum()) / max(int(seen[0].sum()), 1),
+        user_fields=_fields(dataset.users, seen[0]),
+        user_sizes=dict(dataset.users.sizes),
+        item_fields=_fields(dataset.items, seen[1]),
+        item_sizes=dict(dataset.items.sizes),
+        context_sizes=_context(run, log),
+        of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
+        num_types=log.num_types,
+        steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
+    )
+    codes = edges = None
+    if getattr(MODELS[run.model_name], "reads_titles", False) and dataset.items.titles is not None:
+        titles, num_words = tokens(dataset.items.titles, seen[1])
+        tables = replace(tables, titles=titles, num_words=num_words)
+    if getattr(MODELS[run.model_name], "reads_statistics", False):
+        edges = item_statistics.fit(log.take(parts.train), grid)
+    if MODELS[run.model_name].reads_slices:
+        tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
+        if "S2-cluster" in run.slices.augment:
+            codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
+    ready = Prepared(run, dataset, parts, grid, None, tables, codes, edges)
+    _check_conversions(ready)
+    ready = _reading(ready)
+    if edges is None:
+        return ready
+    return replace(ready, tables=replace(ready.tables, ages=item_statistics.ages(ready.loader, parts.train)))
+
+
+def _check_conversions(ready: Prepared) -> None:
+    """Refuse a model of conversions on data that do not say what followed a click."""
+    run, log = ready.run, ready.dataset.interactions
+    name = run.model_name
+    if not getattr(MODELS[name], "reads_conversions", False):
+        name = run.wear_name
+        if not name or not getattr(WORN[name], "reads_conversions", False):
+            return
+    if log.conversion is None:
+        raise ValueError(
+            f"{name} learns clicks and what follows them; {ready.dataset.name} says nothing of the latter: name its "
+            'column with data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
+        )
+    for part in ("train", "valid"):
+        if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
+            raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
+    if ready._sliced and ready.sharing is not None and ready.sharing.steps != "joint":
+        raise ValueError(f'{run.model_name} propagates once for several batches: set wear.steps = "joint"')
+
+
+def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
+    """Categories of everyone and, last, of an unknown one; those that no training row shows are unknown too."""
+    found = {}
+    for name, code in table.fields.items():
+        size = table.sizes[name]
+        shown = np.zeros(size, bool)
+        shown[code[seen]] = True
+        found[name] = torch.from_numpy(np.append(np.where(shown[code], code, size), size))
+    return found
+
+
+def _context(run: config.Run, log: Interactions) -> dict[str, int]:
+    """Number of categories of each column of context, those that are derived last.
+
+    Drawn negatives have no logged context: no model may tell clicks by it.
+
+    Raises:
+        ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
+    """
+    found = dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {}
+    for name in run.data.derive or ():
+        if not log.has_time and name != "clicks":
+            raise ValueError(f"data.derive={name} needs times, the data has only an order; clicks needs none")
+        if name in found:
+            raise ValueError(f"data.derive={name}: the data has a context column of this name; leave one of them out")
+        found[name] = SIZES[name]
+    return found
+
+
+def _log_odds(log: Interactions) -> np.ndarray:
+    """Log odds of a click on each item less those on an average one, [num_items].
+
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks, and one more for each item.
+    Else every item is given ten average rows in advance.
+    """
+    clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
+    if not log.logged_non_clicks:
+        return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
+    rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean().clip(1e-6, 1 - 1e-6)
+    return (logit((clicks + 10 * rate) / (rows + 10)) - logit(rate)).astype(np.float32)
+
+
+def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
+    """What decides which modalities a click counts for: learned interests, those that train with the model, or None."""
+    clicks, path = log.take(log.clicks()), out and out / "interests.safetensors"
+    if run.interest.mode == "none" or not tables.modalities:
+        return None
+    if run.interest.mode == "joint":
+        return Joint(run.interest, tables, clicks.user, clicks.item)
+    if path and path.exists():
+        return Interests.load(path, tables)
+    learned = learn(clicks.user, clicks.item, tables, run.model.dim, run.interest, run.train.seed, progress=progress)
+    if path:
+        learned.save(path)
+    return learned
+
+
+def _reading(ready: Prepared, until: int = 0) -> Prepared:
+    """With the hypergraphs, statistics and loader of its log; slices close by the clock, at its end or `until`."""
+    run, log, parts, slices, levels = ready.run, ready.dataset.interactions, ready.split, None, None
+    known = log if not parts.leaky else log.take(parts.train)
+    upto = int(log.time.max(initial=until)) + 1
+    if ready.edges is not None:
+        levels = item_statistics.snapshots(known, ready.grid, upto, ready.edges)
+    if MODELS[run.model_name].reads_slices:
+        entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
+        build = partial(
+            slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
+            item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
+            target_edge=run.slices.target_edge, codes=ready.codes,
+        )  # fmt: skip
+        slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
+    before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
+    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
+    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
+
+
+def build_model(ready: Prepared) -> nn.Module:
+    """The run's model with its first weights, and what it wears for good."""
+    run = ready.run
+    model = MODELS[run.model_name](run.model, ready.tables)
+    return WORN[run.wear_name](model, run.wear, ready.tables) if stays(run) else model
+
+
+def stays(run: config.Run) -> bool:
+    return bool(run.wear) and getattr(WORN[run.wear_name], "stays", False)
+
+
+def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:
+    """Clicks of each user among the rows, [num_users]."""
+    return np.bincount(log.user[rows][log.label[rows] == 1], minlength=log.num_users)

@@ -1,0 +1,1 @@
+"""The training loop and what it needs: tensors and batches, no folders of data."""

@@ -1,0 +1,172 @@
+"""The training loop: read `fit` in one sitting.
+
+No callbacks and no trainer: a model that needs another loss returns it as `loss` or, beside the cross entropy, as
+`penalty`; a method that needs rounds calls `fit` in a for-loop; and whoever calls `fit` does the logging.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from hyperctr.batch import Batch
+from hyperctr.config import Train
+from hyperctr.files import save_tensors
+from hyperctr.training import malloc
+from hyperctr.training.optim import clip, coalesce, decay, optimisers
+
+
+@dataclass
+class Progress:
+    """How far a training is: everything besides tensors that a resumed one needs."""
+
+    epoch: float = 0
+    """Epochs done; a fraction where validation comes more often."""
+    best_epoch: float = 0
+    best_auc: float = -math.inf
+    waited: int = 0
+    """Validations since the best."""
+    stopped: str = ""
+    """Why training ended; empty while it goes on."""
+
+
+def fit(
+    model: nn.Module,
+    train: Callable[[int], Iterable[Batch]],
+    valid: Callable[[], float],
+    config: Train,
+    rows: int = 0,
+    folder: Path | None = None,
+    log: Callable[[dict], None] = lambda row: None,
+    clock: Callable[[str], AbstractContextManager] = nullcontext,
+) -> Progress:
+    """Train with Adam until the validation AUC stops rising; the model ends with the weights of its best validation.
+
+    Args:
+        model: `model(batch) -> Output`.
+        train: the batches of an epoch, given its number; the same number gives the same batches.
+        valid: the AUC on the validation rows under the model's current weights.
+        config: how to train.
+        rows: training rows of an epoch, of which `config.eval_every` is a share.
+        folder: keeps a checkpoint an epoch; a training that finds one continues, to the same result as an unbroken one.
+        log: called at every validation with epoch, loss, valid_auc, best_epoch and what the model measured.
+        clock: `with clock("forward"):` and so on surrounds each part, see `hyperctr.clock`.
+
+    Raises:
+        FloatingPointError: a loss that is not finite; names epoch and step.
+    """
+    malloc.keep()
+    model.eval()
+    adams = optimisers(model, config.lr)
+    progress, best = Progress(), {}
+    if folder is not None and (folder / "checkpoint.safetensors").exists():
+        progress, best = _load_checkpoint(folder, model, adams)
+
+    def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
+        nonlocal progress, best
+        model.eval()
+        with clock("validation"):
+            score, at = valid(), round(at, 6)
+        if score > progress.best_auc:
+            best = {name: x.clone() for name, x in model.state_dict().items()}
+            progress = replace(progress, best_epoch=at, best_auc=score, waited=-1)
+        progress = replace(progress, epoch=at, waited=progress.waited + 1)
+        if progress.waited >= config.patience:
+            progress = replace(progress, stopped=f"no gain for {config.patience} validations")
+        elif at >= config.epochs:
+            progress = replace(progress, stopped=f"all {config.epochs} epochs done")
+        means = {name: total / count for name, (total, count) in sums.items()}
+        log({"epoch": at, "loss": means.pop("loss", math.nan), "valid_auc": score, "best_epoch": progress.best_epoch}
+            | means)  # fmt: skip
+        sums.clear()
+
+    while not progress.stopped:
+        epoch = round(progress.epoch) + 1
+        torch.manual_seed(config.seed * 100_003 + epoch)  # dropout; an epoch repeats whether resumed or not
+        model.train()
+        seen, validated, sums = 0, 0.0, {}
+        for step, batch in enumerate(train(epoch), 1):
+            with clock("forward"):
+                out = model(batch)
+                loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
+                loss = loss + out.penalty
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower train.lr")
+            with clock("backward"):
+                for adam in adams:
+                    adam.zero_grad()
+                loss.backward()
+            with clock("gradients"):
+                coalesce(model)
+                decay(model, config.l2)
+                clip(model, config.clip)
+            with clock("optimiser"):
+                for adam in adams:
+                    adam.step()
+            _add(sums, {"loss": (loss.item() * len(batch), len(batch))} | {n: (x, 1) for n, x in out.measured.items()})
+            seen += len(batch.first)
+            share = math.floor(seen / max(rows, 1) / config.eval_every + 1e-9) * config.eval_every
+            if batch.last and validated < share < 1 - 1e-9:  # evaluation would forget what shared states still owe
+                validate(epoch - 1 + share, sums)
+                validated = share
+                if progress.stopped:
+                    break
+                model.train()
+        else:
+            validate(epoch, sums)
+            if folder is not None:
+                _save_checkpoint(folder, model, adams, progress, best)
+    model.load_state_dict(best)
+    model.eval()
+    return progress
+
+
+def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) -> None:
+    """Add sums and counts to what is there; a NaN is nothing measured."""
+    for name, (total, count) in new.items():
+        if not math.isnan(total):
+            before = sums.get(name, (0.0, 0))
+            sums[name] = before[0] + total, before[1] + count
+
+
+def _save_checkpoint(
+    folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer], progress: Progress, best: dict
+) -> None:
+    """Weights, best weights and Adam's moments in one file."""
+    tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
+    tensors |= {f"best.{name}": x for name, x in best.items()}
+    for k, adam in enumerate(adams):
+        for number, state in adam.state_dict()["state"].items():
+            tensors |= {f"adam.{k}.{number}.{key}": x for key, x in state.items()}
+    tensors = {name: x.detach().clone() for name, x in tensors.items()}
+    save_tensors(folder / "checkpoint.safetensors", tensors, {"progress": json.dumps(vars(progress))})
+
+
+def _load_checkpoint(folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer]) -> tuple[Progress, dict]:
+    from safetensors import safe_open
+
+    path = folder / "checkpoint.safetensors"
+    with safe_open(path, framework="pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    tensors = load_file(path)
+
+    def part(prefix: str) -> dict:
+        return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    for k, adam in enumerate(adams):
+        state: dict[int, dict] = {}
+        for name, x in part(f"adam.{k}.").items():
+            number, key = name.split(".", 1)
+            state.setdefault(int(number), {})[key] = x
+        adam.load_state_dict({**adam.state_dict(), "state": state})
+    return progress, part("best.")

@@ -1,0 +1,267 @@
+"""LT4REC's tickets (arXiv 2008.09872, Algorithm 1): train, prune, rewind, repeat, a for-loop around `fit`.
+
+RUN/tickets/                while tickets are looked for
+    found.safetensors       all masks so far and their scores, written after every round: a killed search goes on there
+    click-2/                the checkpoint of the round that is under way
+RUN/tickets.safetensors     the tickets: masks of all rounds, bit by bit, and the first weights they were found from
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from hyperctr.batch import Batch
+from hyperctr.config import Train
+from hyperctr.files import save_tensors
+from hyperctr.layers.multitask import TASKS
+from hyperctr.models.lt4rec import Masks, SparseSharing
+from hyperctr.training.fit import fit
+
+ANEW = 1 << 20
+"""Added to a run's seed for weights that are not those its tickets were found from."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What the rounds of one task found.
+
+    Attributes:
+        masks: m[0], which is everything, to m[n].
+        scores: v[i], how good the network was on the validation rows after training with m[i], the higher the better.
+    """
+
+    masks: tuple[Masks, ...]
+    scores: tuple[float, ...] = ()
+
+    @property
+    def best(self) -> int:
+        """The round of the best mask, the unpruned one left out: pruning is wanted for what it saves, section 3.2."""
+        return max(range(1, len(self.scores)), key=lambda i: self.scores[i])
+
+    def mask(self, round: int = 0) -> Masks:
+        """The mask of a round; 0: the best one."""
+        return self.masks[round or self.best]
+
+    def describe(self) -> dict:
+        """Round, density and score of every mask, and which was chosen."""
+        rounds = [{"round": i, "density": self.density(i), "score": v} for i, v in enumerate(self.scores)]
+        return {"best": self.best, "rounds": rounds}
+
+    def density(self, i: int) -> float:
+        """Share of the first mask's weights that are left in m[i]."""
+        left, first = (sum(int(mask.sum()) for mask in self.masks[k]) for k in (i, 0))
+        return left / first
+
+
+def find_tickets(
+    model: SparseSharing,
+    train: Callable[[str, int], Iterable[Batch]],
+    valid: Callable[[str], float],
+    config: Train,
+    folder: Path | None = None,
+    log: Callable[[dict], None] = lambda row: None,
+    given: Mapping[str, Ticket] | None = None,
+    clock: Callable[[str], AbstractContextManager] = nullcontext,
+) -> dict[str, Ticket]:
+    """Find each task's ticket; the model ends with its first weights, and wears them.
+
+    Algorithm 1, lines 1 to 11: n + 1 trainings a task, each from the same first weights with a fresh optimiser.
+
+    Args:
+        model: with its first weights.
+        train: the batches of a task's epoch, each for that task, given the task and the epoch's number.
+        valid: how good the model is at a task on the validation rows, the higher the better.
+        config: how to train; `model.config.round_epochs` says for how long.
+        folder: keeps what is found; a search that finds a part of it there goes on, to the same tickets.
+        log: called as by `fit`, with task, round and density.
+        given: masks to be trained and scored anew, in place of those that pruning would leave.
+        clock: as `fit` takes it.
+    """
+    c, start = model.config, _cloned(model)
+    if given and any(len(ticket.masks) != c.rounds + 1 for ticket in given.values()):
+        raise ValueError(
+            f"{c.table}.rounds = {c.rounds}, but the tickets are of {len(given[TASKS[0]].masks) - 1} rounds"
+        )
+    path = folder and folder / "tickets.safetensors"
+    if path and path.exists():
+        tickets = load(path, model)
+    else:
+        tickets = _search(model, start, train, valid, config, folder and folder / "tickets", log, given, clock)
+        if path:
+            save(path, tickets, model, start)
+            shutil.rmtree(folder / "tickets", ignore_errors=True)
+    assert all(len(ticket.scores) == c.rounds + 1 for ticket in tickets.values())
+    model.load_state_dict(start)
+    _put_on(model, tickets)
+    return tickets
+
+
+def _search(model, start, train, valid, config, folder, log, given, clock) -> dict[str, Ticket]:
+    c, path, tickets = model.config, folder and folder / "found.safetensors", {}
+    if path and path.exists():
+        tickets = load(path, model)
+    for task in TASKS:
+        ticket = tickets.get(task, Ticket((model.first_masks(task),)))
+        while (i := len(ticket.scores)) <= c.rounds:
+            model.load_state_dict(start)  # rewind: embeddings, biases and heads too
+            model.tower.wear(dict.fromkeys(TASKS, ticket.masks[i]))
+            here, density = folder and folder / f"{task}-{i}", ticket.density(i)
+
+            def say(row: dict, task=task, i=i, density=density) -> None:
+                log(row | {"task": task, "round": i, "density": density})
+
+            done = fit(
+                model,
+                lambda epoch, task=task: train(task, epoch),
+                lambda task=task: valid(task),
+                replace(config, epochs=c.round_epochs, patience=c.round_epochs),
+                folder=here,
+                log=say,
+                clock=clock,
+            )
+            masks = ticket.masks
+            if i < c.rounds:
+                share = c.keep ** ((i + 1) / c.rounds)
+                masks = (*masks, given[task].masks[i + 1] if given else model.prune(task, masks[i], share))
+            ticket = tickets[task] = Ticket(masks, (*ticket.scores, done.best_auc))
+            if path:
+                save(path, tickets, model, start)
+                shutil.rmtree(here, ignore_errors=True)
+    return tickets
+
+
+def wear(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
+    """Let a model wear the tickets of another run, with the first weights that they were found from.
+
+    Args:
+        model: its config says which round's masks, and whether as many weights are drawn at random instead.
+        path: the run's folder, or its tickets.safetensors.
+        seed: of what is drawn.
+
+    Raises:
+        ValueError: there are none, or they are for layers of other widths.
+    """
+    path = path / "tickets.safetensors" if path.is_dir() else path
+    tickets = load(path, model)
+    with safe_open(path, framework="pt") as file:
+        for n, layer in enumerate(model.tower.layers):
+            layer.keep(file.get_tensor(f"start.{n}"), layer.worn)
+    if model.config.shuffle:
+        tickets = {task: shuffled(ticket, len(TASKS) * seed + TASKS.index(task)) for task, ticket in tickets.items()}
+    _put_on(model, tickets)
+    return tickets
+
+
+def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
+    if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
+        raise ValueError(f"{model.config.table}.round = {asked}, but the tickets are of {found - 1} rounds")
+    model.tower.wear({task: tickets[task].mask(asked) for task in TASKS})
+
+
+def restart(model: SparseSharing, other: SparseSharing) -> None:
+    """Take over another model's weights, embeddings too; what each task wears stays."""
+    worn = {name: x for name, x in model.state_dict().items() if name.endswith(".worn")}
+    model.load_state_dict(other.state_dict() | worn)
+
+
+def shuffled(ticket: Ticket, seed: int) -> Ticket:
+    """The same with each layer's weights drawn at random, as many as before: what a ticket must beat."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(mask: Tensor, first: Tensor) -> Tensor:
+        among = first.flatten().nonzero()[:, 0]
+        chosen = among[torch.randperm(len(among), generator=rng)[: int(mask.sum())]]
+        return torch.zeros(mask.numel(), dtype=torch.bool).index_fill(0, chosen, True).view(mask.shape)
+
+    masks = [[draw(mask, first) for mask, first in zip(m, ticket.masks[0], strict=True)] for m in ticket.masks]
+    return replace(ticket, masks=tuple(masks))
+
+
+def in_turn(*streams: Iterable[Batch]) -> Iterator[Batch]:
+    """A batch of each stream in turn, until each is used up."""
+    left = deque(iter(stream) for stream in streams)
+    while left:
+        stream = left.popleft()
+        for batch in stream:
+            yield batch
+            left.append(stream)
+            break
+
+
+def in_step(first: Iterable[Batch], again: Callable[[int], Iterable[Batch]]) -> Iterator[Batch]:
+    """A batch of `first` and one of `again(0)` in turn until `first` ends; the other goes on as `again(1)` and on."""
+    other = (batch for time in count() for batch in again(time))
+    for batch in first:
+        yield batch
+        yield next(other)
+
+
+def save(path: Path, tickets: dict[str, Ticket], model: SparseSharing, start: dict[str, Tensor] | None = None) -> None:
+    """Write tickets, a bit a weight, and the first weights of the model's layers (those of now, if left out)."""
+    start = _cloned(model) if start is None else start
+    tensors = {f"start.{n}": start[f"tower.steps.{at}.weight"] for n, at in enumerate(_places(model))}
+    for task, ticket in tickets.items():
+        for i, masks in enumerate(ticket.masks):
+            tensors |= {f"{task}.{i}.{n}": packed(mask) for n, mask in enumerate(masks)}
+    scores = {task: ticket.scores for task, ticket in tickets.items()}
+    save_tensors(path, tensors, {"scores": json.dumps(scores)})
+
+
+def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
+    """Read tickets for the layers of a model.
+
+    Raises:
+        ValueError: there are none, or they are for layers of other widths.
+    """
+    if not path.exists():
+        raise ValueError(f"there are no tickets in {path}: give the folder of a finished run of lt4rec")
+    with safe_open(path, framework="pt") as file:
+        scores, names = json.loads(file.metadata()["scores"]), set(file.keys())
+        shapes = [layer.worn.shape for layer in model.tower.layers]
+        count = sum(name.startswith("start.") for name in names)
+        held = [torch.Size(file.get_slice(f"start.{n}").get_shape()) for n in range(count)]
+        if held != shapes:
+            asked = ", ".join("x".join(map(str, shape)) for shape in shapes)
+            found = ", ".join("x".join(map(str, shape)) for shape in held)
+            raise ValueError(f"the tickets in {path} are for layers of {found} weights, the model has {asked}")
+        tickets = {}
+        for task, values in scores.items():
+            rounds = sum(name.startswith(f"{task}.") and name.endswith(".0") for name in names)
+            masks = tuple(
+                [unpacked(file.get_tensor(f"{task}.{i}.{n}"), shape) for n, shape in enumerate(shapes)]
+                for i in range(rounds)
+            )
+            tickets[task] = Ticket(masks, tuple(values))
+    return tickets
+
+
+def packed(mask: Tensor) -> Tensor:
+    """A mask of any shape, eight weights a byte: uint8 [ceil(n / 8)]."""
+    return torch.from_numpy(np.packbits(mask.numpy()))
+
+
+def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The mask of this shape again."""
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=int(np.prod(shape)))).bool().view(*shape)
+
+
+def _places(model: SparseSharing) -> list[int]:
+    """Which of the tower's steps are masked layers."""
+    steps = list(model.tower.steps)
+    return [next(k for k, step in enumerate(steps) if step is layer) for layer in model.tower.layers]
+
+
+def _cloned(model: SparseSharing) -> dict[str, Tensor]:
+    return {name: x.clone() for name, x in model.state_dict().items()}

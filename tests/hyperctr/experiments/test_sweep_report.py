@@ -1,0 +1,260 @@
+"""Rows of a sweep and the files made of them."""
+
+import math
+
+import pytest
+
+from hyperctr.evaluation import significance
+from hyperctr.experiments import results, sweep_report
+
+EVERY, DEPTHS = ("30d", "7d", "90d"), (1, 3)
+
+
+def row(model="hyperctr", every="7d", depth=1, seed=0, auc=0.7, valid=None, **changes):
+    whole = {
+        "data": "ml-100k", "split": "temporal", "leaky": False, "model": model, "every": every, "depth": depth,
+        "seed": seed, "auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01, "user_auc": auc - 0.05, "logloss": 0.2,
+        "logloss_1to1": 0.6, "valid_auc": auc if valid is None else valid, "best_epoch": 4, "seconds": 2.5,
+        "rows": 5000, "status": "ok",
+    }  # fmt: skip
+    return whole | changes
+
+
+def sweep(seeds=3, **changes):
+    """30d is best and depth 3 beats depth 1 by .01, a little different with each seed."""
+    rows = []
+    for seed in range(seeds):
+        drift = 0.001 * seed
+        rows.append(row("popularity", "", "", seed, 0.60 + drift / 2, **changes))
+        rows.append(row("mf", "", "", seed, 0.62, **changes))
+        for every in EVERY:
+            for depth in DEPTHS:
+                auc = {"7d": 0.68, "30d": 0.70, "90d": 0.69}[every] + 0.005 * (depth - 1) + drift * (depth == 3) / 2
+                rows.append(row(every=every, depth=depth, seed=seed, auc=auc, **changes))
+    return rows
+
+
+def written(rows, folder, note=""):
+    sweep_report.write(rows, folder, note)
+    return (folder / "report.md").read_text()
+
+
+def cells_of(text, first):
+    """The cells of the table lines that begin with this cell."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    return [line for line in lines if line[0] == first]
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    rows = [row(), row("mf", "", "", 3, leaky=True, status='failed: "a", b'), row(every="q8", depth=0, auc=1 / 3)]
+    for each in rows:
+        results.append_result(tmp_path / "results.csv", each)
+    assert results.read_results(tmp_path / "results.csv") == rows
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_nan_survives_the_file(tmp_path):
+    results.append_result(tmp_path / "results.csv", row(auc=math.nan))
+    assert math.isnan(results.read_results(tmp_path / "results.csv")[0]["auc"])
+
+
+def test_a_file_with_other_columns_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("data,auc\nx,0.5\n")
+    for act in (lambda: results.read_results(path), lambda: results.append_result(path, row())):
+        with pytest.raises(
+            ValueError, match="results.csv has the columns data,auc; this version writes data,split,leaky"
+        ):
+            act()
+    assert path.read_text() == "data,auc\nx,0.5\n"
+    with pytest.raises(ValueError, match="cannot read .*none.csv: No such file"):
+        results.read_results(tmp_path / "none.csv")
+
+
+def test_a_line_that_does_not_parse_is_named(tmp_path):
+    path = tmp_path / "results.csv"
+    results.append_result(path, row())
+    good = path.read_text()
+    path.write_text(good.replace("0.7,", "high,", 1))
+    with pytest.raises(ValueError, match="results.csv, line 2: could not convert string to float: 'high'"):
+        results.read_results(path)
+    path.write_text(good + "ml-100k,temporal\n")
+    with pytest.raises(ValueError, match="line 3: 2 values, 18 expected"):
+        results.read_results(path)
+
+
+def test_a_row_with_other_keys_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"missing \['auc'\], not known \['AUC'\]"):
+        results.append_result(tmp_path / "results.csv", {"AUC" if k == "auc" else k: v for k, v in row().items()})
+    assert not (tmp_path / "results.csv").exists()
+
+
+def test_a_report_is_four_files_and_no_leftovers(tmp_path):
+    sweep_report.write(sweep(), tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "depth.png",
+        "granularity.png",
+        "heat.png",
+        "report.md",
+    ]
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "new").glob("*.png"))
+
+
+def test_the_table_holds_means_and_intervals_by_hand(tmp_path):
+    text = written(sweep(), tmp_path)
+    # depth 3 at 7d: .690, .6905, .691: sd .0005, t(2) = 4.3027, half = 4.3027 * .0005 / sqrt(3) = .00124
+    assert cells_of(text, "7d")[0] == ["7d", "0.6800 ± 0.0000, n=3", "0.6900 ± 0.0012, n=3".replace("0.6900", "0.6905")]
+    assert cells_of(text, "popularity")[0] == ["popularity"] + ["0.6005 ± 0.0012, n=3"] * 2
+    assert cells_of(text, "static MF")[0] == ["static MF"] + ["0.6200 ± 0.0000, n=3"] * 2
+    order = [line[0] for line in (cells_of(text, every)[0] for every in ("7d", "30d", "90d"))]
+    assert [text.index(f"\n| {every}") for every in order] == sorted(text.index(f"\n| {every}") for every in order)
+
+
+def test_the_difference_to_popularity_is_paired_by_seed(tmp_path):
+    # .6905 - .6005 with equal drift in both, so the paired interval is 0 where the unpaired one is not
+    line = next(line for line in cells_of(written(sweep(), tmp_path), "7d") if line[1] == "3")
+    assert line[6:8] == ["+0.0900 ± 0.0000", "better"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "base", "expected"),
+    [
+        ([0.70, 0.71, 0.72], [0.60, 0.61, 0.62], "better"),
+        ([0.50, 0.51, 0.52], [0.60, 0.61, 0.62], "worse"),
+        ([0.60, 0.65, 0.61], [0.60, 0.61, 0.62], "inconclusive"),
+        ([0.70], [0.60], "better (one seed)"),
+        ([0.61], [0.60], "inconclusive (one seed)"),
+        ([], [0.60], "not compared"),
+    ],
+)
+def test_verdicts(ours, base, expected):
+    rows, others = ([row(seed=seed, auc=auc) for seed, auc in enumerate(side)] for side in (ours, base))
+    assert significance.verdict(significance.difference(rows, others)) == expected
+
+
+def test_only_seeds_that_both_have_are_paired():
+    ours = [row(seed=seed, auc=0.7) for seed in (0, 1, 2)]
+    base = [row("popularity", "", "", seed, auc=0.6) for seed in (1, 2, 5)]
+    assert significance.difference(ours, base) == significance.Score(pytest.approx(0.1), pytest.approx(0, abs=1e-12), 2)
+
+
+def test_one_seed_falls_back_on_the_interval_of_the_scored_rows_and_says_so(tmp_path):
+    text = written(sweep(seeds=1), tmp_path)
+    assert "One seed: no interval over seeds; ± is then the 95 % interval from the scored rows (DeLong)." in text
+    assert cells_of(text, "7d")[0][1] == "0.6800 ± 0.0100, n=1"
+    assert cells_of(text, "7d")[1][6:8] == ["+0.0800 ± 0.0141", "better (one seed)"]  # .01 * sqrt 2
+    assert "| inconclusive" in text.split("## What the paper says")[1]
+
+
+def test_the_best_cell_is_chosen_by_validation_and_reported_on_test(tmp_path):
+    rows = sweep()
+    for each in rows:
+        if (each["every"], each["depth"]) == ("90d", 1):
+            each["valid_auc"] = 0.9
+    text = written(rows, tmp_path)
+    assert "Chosen by validation AUC (0.9000): slices of 90d, depth 1. Test AUC 0.6900" in text
+    assert cells_of(text, "90d")[0][1].startswith("**0.6900")
+
+
+def test_baselines_that_did_not_run_still_have_their_row(tmp_path):
+    text = written([r for r in sweep() if r["model"] == "hyperctr"], tmp_path)
+    assert cells_of(text, "popularity")[0] == ["popularity", "not run", "not run"]
+    assert "popularity was not run; static MF was not run" in text
+    assert cells_of(text, "7d")[1][6:8] == ["-", "not compared"]
+
+
+def test_failed_runs_are_listed_and_do_not_count(tmp_path):
+    rows = sweep()
+    for each in rows:
+        if each["every"] == "7d" and each["depth"] == 3 and each["seed"] > 0:
+            each.update(status="failed: the loss\nbecame nan", auc=math.nan, valid_auc=math.nan)
+        if each["every"] == "90d" and each["depth"] == 1:
+            each.update(status="failed: killed", auc=math.nan)
+    text = written(rows, tmp_path)
+    assert "- hyperctr, every 7d, depth 3, seed 2: failed: the loss became nan\n" in text
+    assert cells_of(text, "7d")[0][2] == "0.6900 ± 0.0100, n=1"
+    assert cells_of(text, "90d")[0][1] == "none ok"
+    assert "nan" not in text.split("## Runs that failed")[0]
+
+
+def test_a_later_row_of_the_same_run_replaces_the_earlier(tmp_path):
+    text = written([row(auc=math.nan, status="failed: killed"), row(auc=0.66)], tmp_path)
+    assert "failed" not in text and cells_of(text, "7d")[0][1] == "**0.6600 ± 0.0100, n=1**"
+
+
+def test_a_leaky_split_is_stamped(tmp_path):
+    assert "LEAKY" not in written(sweep(), tmp_path)
+    assert "**LEAKY: the random split" in written(sweep(split="random", leaky=True), tmp_path)
+
+
+def test_the_papers_claims_stand_in_a_column_of_their_own(tmp_path):
+    text = written(sweep(), tmp_path, note="On a laptop.")
+    assert "\n\nOn a laptop.\n\n" in text
+    depth, width = cells_of(text, "HGCN depth (Figure 4)")[0], cells_of(text, "slice width (Figure 5)")[0]
+    assert depth[1].startswith("one layer is poor")
+    assert depth[2:] == ["slices of 30d, depth 3 over depth 1: +0.0105 ± 0.0012, n=3", "reproduced"]
+    assert width[2:] == [
+        "chosen 30d at depth 3; over 7d +0.0200 ± 0.0000, n=3; over 90d +0.0100 ± 0.0000, n=3",
+        "reproduced",
+    ]
+    worse = [r | {"auc": r["auc"] - 0.02} if r["depth"] == 3 else r for r in sweep()]
+    assert cells_of(written(worse, tmp_path), "HGCN depth (Figure 4)")[0][3] == "contradicted"
+
+
+def test_an_optimum_at_the_edge_decides_nothing(tmp_path):
+    rows = [r | {"valid_auc": 0.9} if r["every"] == "90d" else r for r in sweep()]
+    assert cells_of(written(rows, tmp_path), "slice width (Figure 5)")[0][3] == "inconclusive"
+
+
+def test_all_runs_failed_gives_a_report_without_figures(tmp_path):
+    text = written([row(status="failed: killed", auc=math.nan)], tmp_path)
+    assert "No run of the model is finished" in text and "failed: killed" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_rows_that_do_not_belong_together_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one row"):
+        sweep_report.write([], tmp_path)
+    for other in (row(data="ml-1m"), row(split="random", leaky=True), row("din")):
+        with pytest.raises(ValueError, match="one model, data set and split"):
+            sweep_report.write([row(), other], tmp_path)
+
+
+def test_granularities_are_ordered_by_width():
+    mixed = ["q4", "1y", "6h", "2w", "1mo", "q16", "30d", "1d"]
+    assert sorted(mixed, key=sweep_report.breadth) == ["6h", "1d", "2w", "30d", "1mo", "1y", "q16", "q4"]
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+
+
+def test_figures_show_the_numbers_of_the_table():
+    whole = sweep_report.Sweep(sweep(), "hyperctr")
+    heat = sweep_report.draw_heat(whole).axes[0]
+    values = heat.images[0].get_array()
+    assert [tick.get_text() for tick in heat.get_yticklabels()] == ["7d", "30d", "90d"]
+    assert values.ravel().tolist() == pytest.approx([0.68, 0.6905, 0.70, 0.7105, 0.69, 0.7005])
+    assert {"0.7105", "± 0.0012"} <= {text.get_text() for text in heat.texts}
+
+    depth = lines_of(sweep_report.draw_depth(whole).axes[0])
+    assert list(depth) == ["7d", "30d", "90d", "popularity", "static MF"]
+    assert depth["30d"].get_xydata().ravel().tolist() == pytest.approx([1, 0.70, 3, 0.7105])
+    assert depth["popularity"].get_ydata()[0] == pytest.approx(0.6005)
+
+    axes = sweep_report.draw_granularity(whole).axes[0]
+    assert axes.get_xscale() == "log"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["7d", "30d", "90d"]
+    assert lines_of(axes)["3"].get_xydata().ravel().tolist() == pytest.approx([7, 0.6905, 30, 0.7105, 90, 0.7005])
+
+
+def test_slices_of_equal_counts_have_an_axis_of_their_own():
+    only = [row(every=every, depth=1) for every in ("q8", "q4")]
+    axes = sweep_report.draw_granularity(sweep_report.Sweep(only, "hyperctr")).axes[0]
+    assert lines_of(axes)["1"].get_xdata().tolist() == [4, 8]
+    mixed = sweep_report.draw_granularity(
+        sweep_report.Sweep([*only, row(every="7d"), row(every="1y")], "hyperctr")
+    ).axes[0]
+    assert lines_of(mixed)["1"].get_xdata().tolist() == [7, 365.25]
