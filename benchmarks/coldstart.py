@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import worlds
 from hyperctr import config, files
 from hyperctr.evaluation import significance
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.reporting import markdown
 from hyperctr.runs import parallel
 from hyperctr.studies import claims
@@ -78,7 +78,7 @@ def main(
         {f"{row}, seed {seed}": cell for (row, seed), cell in cells.items()}, jobs, worlds.log.print
     )
     rows = read(cells)
-    files.put_csv(out / "results.csv", rows)
+    files.write_csv(out / "results.csv", rows)
     worlds.leave(out, failed, "AQCL on planted newcomers", sections(rows), "AUC; of what DIN wears, AUC over DIN.")
 
 
@@ -93,9 +93,9 @@ def plan(seeds: int, scale: float, out: Path, paper: bool = False) -> dict[Key, 
                       "train": TRAIN | {"seed": seed}}  # fmt: skip
             folder = out / "runs" / f"{row}{' paper' if worn and paper else ''} {scale:g} {seed}"
             if worn:
-                known = {f.name for f in fields(WORN[worn].Config)}
-                tables["wear"] = {"name": worn} | {key: value for key, value in wear.items() if key in known}
-            cells[row, seed] = config.read(tables, MODELS, worn=WORN), folder
+                known = {f.name for f in fields(WRAPPERS[worn].Config)}
+                tables["wrapper"] = {"name": worn} | {key: value for key, value in wear.items() if key in known}
+            cells[row, seed] = config.read(tables, MODELS, wrappers=WRAPPERS), folder
     return cells
 
 
@@ -122,8 +122,8 @@ def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
         if some:
             over = None if name in ("popularity", "DIN") else runs["DIN"]
             texts = [
-                markdown.plain(significance.score(some, column)) if over is None else
-                markdown.signed(significance.difference(some, over, column)) for column in GROUPS.values()
+                markdown.format_score(significance.score(some, column)) if over is None else
+                markdown.format_gain(significance.difference(some, over, column)) for column in GROUPS.values()
             ]  # fmt: skip
             table.append([name, str(len(some)), *texts, f"{statistics.fmean(r['seconds'] for r in some):.0f}"])
     return {"Verdicts": lines, "Rows": table}

@@ -82,7 +82,7 @@ def main(
         wave = {name_of(key): cell for key, cell in cells.items() if (key[1] == "random masks") == later}
         failed += parallel.run_missing(wave, jobs, worlds.log.print)
     rows = read(cells, SCALE * scale) + twice_all(cells, out)
-    files.put_csv(out / "results.csv", rows)
+    files.write_csv(out / "results.csv", rows)
     note = "A difference is above 0 where the claim holds."
     worlds.leave(out, failed, "Two tasks on planted worlds", sections(rows), note)
 
@@ -133,7 +133,7 @@ def twice_all(cells: dict[Key, tuple[config.Run, Path]], out: Path) -> list[dict
             continue
         if str(seed) not in held:
             held[str(seed)] = twice(run)
-            files.put(kept, json.dumps(held))
+            files.write_text(kept, json.dumps(held))
             worlds.log.print(f"clicks twice, seed {seed}  {held[str(seed)]['jaccard']:.3f}")
         unknown = dict.fromkeys((*SCORES, "auc_low", "auc_high"), math.nan)
         rows.append({"world": preset, "row": "clicks twice", "seed": seed} | unknown | held[str(seed)])
@@ -176,7 +176,8 @@ def claims(rows: list[dict]) -> list[tuple[str, str, str]]:
         found.append((f"tickets beat as many weights drawn at random in each layer ({what}, validation rows)",
                       gain(rows, better, worse, column)))  # fmt: skip
     return [
-        (text, f"{markdown.signed(x)}, n={x.num}" if x else "not run", significance.judged([x])) for text, x in found
+        (text, f"{markdown.format_gain(x)}, n={x.num}" if x else "not run", significance.judge_gains([x]))
+        for text, x in found
     ]
 
 
@@ -193,7 +194,9 @@ def sections(rows: list[dict]) -> dict[str, list[list[str]]]:
     table = [["world", "row", "n", *SCORES]]
     for key in dict.fromkeys((r["world"], r["row"]) for r in rows):
         some = [r for r in rows if (r["world"], r["row"]) == key]
-        table.append([*key, str(len(some)), *(summary([r[name] for r in some], markdown.plain) for name in SCORES)])
+        table.append(
+            [*key, str(len(some)), *(summary([r[name] for r in some], markdown.format_score) for name in SCORES)]
+        )
     return {"Verdicts": lines, "Rows": table}
 
 

@@ -121,7 +121,7 @@ def said(values: list[float], needed: float, what: str) -> tuple[str, str]:
         return "nothing was run", "not tested"
     mean, half = mean_interval(values)
     interval = "" if math.isnan(half) else f" ± {half:.3f}"
-    return f"{what} {mean:.3f}{interval}, n={len(values)}", significance.judged(
+    return f"{what} {mean:.3f}{interval}, n={len(values)}", significance.judge_gains(
         [Score(mean - needed, half, len(values))]
     )
 
@@ -210,7 +210,7 @@ def measured(folder: Path, seed: int) -> dict:
     """What is asked of a run: its scores, and of a MARN what its parts tell; kept beside the run."""
     kept, told = folder / "measures.json", worlds.told(folder)
     if not kept.exists():
-        files.put(kept, json.dumps(measures(open_run(folder), folder) if told["model"] == "marn" else {}))
+        files.write_text(kept, json.dumps(measures(open_run(folder), folder) if told["model"] == "marn" else {}))
     return worlds.scores(told, seed) | {"cold": told["test"]["cold_item_auc"]} | json.loads(kept.read_text())
 
 
@@ -258,7 +258,7 @@ def sections(chosen: dict[str, Study], found: Results) -> dict[str, list[list[st
     table = [["row", "n", "test AUC", "AUC, unseen items", "recall of them", "probe s", "probe c", "seconds"]]
     for row in (row for row in ROWS if row in found):
         texts = [worlds.mean(found[row], name) for name in ("cold", "recall", "probe s", "probe c", "seconds")]
-        table.append([row, str(len(found[row])), markdown.plain(significance.score(found[row])), *texts])
+        table.append([row, str(len(found[row])), markdown.format_score(significance.score(found[row])), *texts])
     return {"Verdicts": lines, "Rows": table}
 
 

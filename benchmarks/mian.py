@@ -147,7 +147,7 @@ def speed(
 ) -> None:
     """Print what a step costs against DIEN's, and a request in factors against the plain forward."""
     torch.set_num_threads(1)
-    malloc.keep()  # as a training does
+    malloc.keep_freed_memory()  # as a training does
     reached, lines = (
         True,
         [["batch", "rows", "MIAN", "DIEN", "DIEN, dim 16", "DIN", "MIAN / DIEN", "MIAN / DIEN, dim 16"]],
@@ -207,7 +207,7 @@ def speed(
     text += "of one query (it reads the history once), and factored, user's side and all\n\n" + markdown.table(lines)
     print(text)
     if out is not None:
-        files.put(out, text + "\n")
+        files.write_text(out, text + "\n")
     if not reached:
         worlds.log.print("[red]a bar was missed[/red]")
         raise typer.Exit(1)
@@ -263,7 +263,9 @@ def most(row: str, reading: dict[str, str]) -> Callable[[Results], tuple[str, st
         ahead = [mine - max(rest) for mine, *rest in zip(lost[row], *(lost[x] for x in others), strict=True)]
         said = f"lost {statistics.fmean(lost[row]):.3f}, without others at most "
         said += f"{max(statistics.fmean(lost[x]) for x in others):.3f}, n={len(seeds)}"
-        return said, significance.judged([significance.score([{"auc": x, "auc_low": x, "auc_high": x} for x in ahead])])
+        return said, significance.judge_gains(
+            [significance.score([{"auc": x, "auc_low": x, "auc_high": x} for x in ahead])]
+        )
 
     return judge
 
@@ -334,7 +336,7 @@ def measured(folder: Path, seed: int) -> dict:
         category = opened.prepared.dataset.items.fields["category"][scored["item"]] - 1
         kind = synthetic.planted("fields", 0, 0.03).asked[category]
         own = {name: auc(scored["label"][kind == k], scored["logit"][kind == k]) for k, name in enumerate(KINDS)}
-        files.put(kept, json.dumps(own))
+        files.write_text(kept, json.dumps(own))
     return worlds.scores(worlds.told(folder), seed) | json.loads(kept.read_text())
 
 
@@ -359,7 +361,7 @@ def sections(found: Results, told: str) -> dict[str, list[list[str]] | str]:
     table = [["row", "n", "test AUC", *(f"AUC, {kind}" for kind in KINDS), "seconds"]]
     for row in (row for row in ROWS if row in found):
         texts = [worlds.mean(found[row], name) for name in (*KINDS, "seconds")]
-        table.append([row, str(len(found[row])), markdown.plain(significance.score(found[row])), *texts])
+        table.append([row, str(len(found[row])), markdown.format_score(significance.score(found[row])), *texts])
     return {"Verdicts": lines, "Rows": table, "Weights and effects, first seed, 500 test rows": told}
 
 

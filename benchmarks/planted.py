@@ -30,7 +30,7 @@ from hyperctr import config, files
 from hyperctr.data import planted
 from hyperctr.data.split import split
 from hyperctr.evaluation import significance
-from hyperctr.evaluation.metrics import closed
+from hyperctr.evaluation.metrics import gap_closed
 from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.experiments import sweep_report
 from hyperctr.models import MODELS
@@ -117,7 +117,7 @@ def main(
     cells = plan([STUDIES[name] for name in asked], seeds, scale, out)
     failed = parallel.run_missing({name_of(key): cell for key, cell in cells.items()}, jobs, worlds.log.print)
     rows = read(cells, scale)
-    files.put_csv(out / "results.csv", rows)
+    files.write_csv(out / "results.csv", rows)
     worlds.leave(out, failed, "Planted worlds", sections([STUDIES[name] for name in asked], rows))
 
 
@@ -155,7 +155,7 @@ def read(cells: dict[Key, tuple[config.Run, Path]], scale: float) -> list[dict]:
     for (preset, row, seed), got in found.items():
         floor = found.get((preset, "popularity", seed), {"test": {"auc": math.nan}})["test"]["auc"]
         learnable, ceiling = known[preset, seed]
-        way = closed(got["test"]["auc"], floor, learnable) if floor < learnable else math.nan
+        way = gap_closed(got["test"]["auc"], floor, learnable) if floor < learnable else math.nan
         rows.append(
             {"preset": preset, "row": row, "best_epoch": got["best_epoch"]} | worlds.scores(got, seed)
             | {"popularity": floor, "learnable": learnable, "ceiling": ceiling, "way": way}
@@ -173,7 +173,7 @@ def judge(study: Study, rows: list[dict]) -> tuple[str, str, str]:
     if not ways:
         return claim, "nothing was run", "not tested"
     mean, half = mean_interval(ways)
-    verdict = significance.judged([Score(mean - NEEDED, half, len(ways))])
+    verdict = significance.judge_gains([Score(mean - NEEDED, half, len(ways))])
     interval = "" if math.isnan(half) else f" ± {half:.1%}"
     return claim, f"{mean:.1%}{interval}, n={len(ways)}, least {min(ways):.1%}", verdict
 
@@ -188,7 +188,10 @@ def learned(rows: list[dict]) -> tuple[str, str]:
     if not compared:
         return "nothing was run", "**not tested**"
     least = min(compared, key=lambda name: compared[name].mean)
-    return f"least: {least} {markdown.signed(compared[least])}", f"**{significance.judged(list(gains.values()))}**"
+    return (
+        f"least: {least} {markdown.format_gain(compared[least])}",
+        f"**{significance.judge_gains(list(gains.values()))}**",
+    )
 
 
 def sections(studies: list[Study], rows: list[dict]) -> dict[str, list[list[str]]]:
@@ -203,7 +206,7 @@ def sections(studies: list[Study], rows: list[dict]) -> dict[str, list[list[str]
         runs = [r for r in rows if (r["preset"], r["row"]) == (preset, name)]
         way = f"{statistics.fmean(r['way'] for r in runs):.0%}"
         seconds = f"{statistics.fmean(r['seconds'] for r in runs):.0f}"
-        table.append([preset, name, str(len(runs)), markdown.plain(significance.score(runs)), way, seconds])
+        table.append([preset, name, str(len(runs)), markdown.format_score(significance.score(runs)), way, seconds])
     for preset in dict.fromkeys(study.preset for study in studies):
         runs = [r for r in rows if (r["preset"], r["row"]) == (preset, "popularity")]
         for name in ("learnable", "ceiling") if runs else ():

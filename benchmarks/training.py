@@ -44,7 +44,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.evaluation.evaluate import score
 from hyperctr.evaluation.metrics import auc, auc_interval
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.training.fit import fit
 
 HISTORY, BATCH, CLUSTERS, TEST = 30, 1024, 50, 20_480
@@ -254,7 +254,7 @@ def aqcl(short: World, long: World, models: list[str], repeats: int, say: Verdic
             (" of default sizes but vectors of 32, and 50 clicks", long, default | {"dim": 32}),
         ):
             bare, base = (built(name, found, **changed) for _ in range(2))
-            worn = WORN["aqcl"](base, WORN["aqcl"].Config(), found.tables())
+            worn = WRAPPERS["aqcl"](base, WRAPPERS["aqcl"].Config(), found.tables())
             for row, model in (("", bare), (", AQCL", worn)):
                 runs[name + kind + row] = lambda model=model, found=found: samples_a_second(model, found)[0]
                 work[name + kind + row] = products(model, next(found.batches(0)))

@@ -61,6 +61,6 @@ def leave(out: Path, failed: list[str], title: str, sections: dict[str, list[lis
         if content:
             parts += [f"## {heading}", content if isinstance(content, str) else markdown.table(content)]
     text = "\n\n".join(parts) + "\n"
-    files.put(out / "report.md", text)
+    files.write_text(out / "report.md", text)
     print(text)
     raise typer.Exit(1 if failed else 0)

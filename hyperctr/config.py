@@ -2,7 +2,8 @@
 
 No defaults file, no inheritance, no environment. An unknown key stops the run and names the nearest right one. The
 `[model]` table is read into the `Config` of the model it names; the caller passes the models, none is imported. So is
-`[wear]`, a table that most runs lack: what the model wears while it trains, such as AQCL.
+`[wrapper]`, a table that most runs lack: a training-time wrapper around the model, such as AQCL. Run files of version
+0.1 call it `[wear]`, which is still read.
 """
 
 from __future__ import annotations
@@ -223,10 +224,10 @@ class Run:
     """The training loop."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """The scored rows."""
-    wear_name: str = ""
-    """Key, in the caller's mapping, of what the model wears in training; empty: nothing."""
-    wear: Any = None
-    """Its own frozen Config, None without."""
+    wrapper_name: str = ""
+    """Key of the wrapper in the caller's mapping; empty: none."""
+    wrapper: Any = None
+    """The wrapper's own frozen Config; None without a wrapper."""
 
 
 TABLES = {
@@ -237,15 +238,17 @@ TABLES = {
     "model": None,
     "train": Train,
     "evaluate": Evaluate,
-    "wear": None,
+    "wrapper": None,
 }
+OLD_NAMES = {"wear": "wrapper"}
+"""What run files of version 0.1 call a table."""
 
 
 def read(
     source: str | Path | Mapping,
     models: Mapping[str, Any],
     set: Iterable[str] = (),
-    worn: Mapping[str, Any] | None = None,
+    wrappers: Mapping[str, Any] | None = None,
 ) -> Run:
     """Read a run from a TOML file, or from the nested dict of one.
 
@@ -253,13 +256,18 @@ def read(
         source: path of the TOML file, or a mapping from table to mapping from key to value.
         models: name -> class whose `.Config` is a frozen dataclass; `[model]` is read into the one that `name` picks.
         set: overrides such as "train.lr=3e-4" in TOML's own value syntax; a bare word is text ("slices.every=7d").
-        worn: the same for `[wear]`, of what a model may wear in training.
+        wrappers: the same for `[wrapper]`.
 
     Raises:
         ValueError: the file is missing or is not TOML; a table or key is unknown or missing; a value has the wrong
             type or lies outside its range. The message names table, key, what was found and what would work.
     """
     tables = _load(source)
+    for old, new in OLD_NAMES.items():
+        if old in tables:
+            if new in tables:
+                raise ValueError(f"[{old}] is the old name of [{new}]; keep one of the two tables")
+            tables[new] = tables.pop(old)
     for override in set:
         _override(tables, override)
     for table, content in tables.items():
@@ -269,8 +277,8 @@ def read(
             raise ValueError(f"{table} must be a table, [{table}] with its keys below, got {_literal(content)}")
 
     classes, names = dict(TABLES), {}
-    for table, known in (("model", models), ("wear", worn or {})):
-        if table == "wear" and table not in tables:
+    for table, known in (("model", models), ("wrapper", wrappers or {})):
+        if table == "wrapper" and table not in tables:
             del classes[table]
             continue
         name = names[f"{table}_name"] = _named(table, tables, known)
@@ -287,7 +295,7 @@ def to_toml(run: Run) -> str:
     for table in TABLES:
         if (part := getattr(run, table)) is None:
             continue
-        pairs = [("name", getattr(run, f"{table}_name"))] if table in ("model", "wear") else []
+        pairs = [("name", getattr(run, f"{table}_name"))] if table in ("model", "wrapper") else []
         pairs += [(entry.name, getattr(part, entry.name)) for entry in fields(part)]
         lines = [f"{key} = {_literal(value)}" for key, value in pairs if value is not None]
         blocks.append("\n".join([f"[{table}]", *lines]))
@@ -296,7 +304,8 @@ def to_toml(run: Run) -> str:
 
 def digest(run: Run) -> str:
     """Return 12 hexadecimal digits that are equal for equal runs, on every machine."""
-    return hashlib.sha256(to_toml(run).encode()).hexdigest()[:12]
+    text = to_toml(run).replace("\n[wrapper]\n", "\n[wear]\n")  # results of version 0.1 carry this digest
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _load(source: str | Path | Mapping) -> dict:
@@ -326,6 +335,7 @@ def _override(tables: dict, text: str) -> None:
     """Put "table.key=value" into the tables."""
     path, equals, value = text.partition("=")
     table, dot, key = path.strip().partition(".")
+    table = OLD_NAMES.get(table, table)
     if not equals or not table:
         raise ValueError(f"--set wants table.key=value, such as train.lr=3e-4, got {text!r}")
     value = value.strip()
@@ -355,7 +365,7 @@ def _build(table: str, content: Mapping, classes: Mapping[str, Any]) -> Any:
     try:
         return classes[table](**values)
     except ValueError as error:
-        raise ValueError(f"[{table}] {error}" if table in ("model", "wear") else str(error)) from None
+        raise ValueError(f"[{table}] {error}" if table in ("model", "wrapper") else str(error)) from None
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

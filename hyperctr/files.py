@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     pass
 
 
-def put(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file beside its name, then move it there."""
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
 
 
-def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write lines of equal keys as CSV, NaN as nothing; no file without a line."""
     lines, text = [*lines], io.StringIO()
     if not lines:
@@ -34,7 +34,7 @@ def put_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     writer.writerows(
         {k: "" if isinstance(x, float) and math.isnan(x) else x for k, x in each.items()} for each in lines
     )
-    put(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

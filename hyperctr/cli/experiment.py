@@ -28,7 +28,7 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="KEY=LOW:HIGH",
-            help=r"A key of \[wear] and its bounds, or KEY=A,B,C: values to choose from; "
+            help=r"A key of \[wrapper] and its bounds, or KEY=A,B,C: values to choose from; "
             "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
         ),
     ] = None,
@@ -44,7 +44,7 @@ def search(
 
     Leaves best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`, and trials.csv.
 
-        hyperctr search --data amazon-beauty-5core --set wear.name=aqcl --out search
+        hyperctr search --data amazon-beauty-5core --set wrapper.name=aqcl --out search
         hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
     """
     described = run_from_options(run, data, sets, "din")
@@ -55,9 +55,9 @@ def search(
 
     best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note)
     if as_json:
-        return print_json(vars(best.wear))
+        return print_json(vars(best.wrapper))
     names = tune.SPACE if space is None else space
-    found = ", ".join(f"{key} = {getattr(best.wear, key):.4g}" for key in names)
+    found = ", ".join(f"{key} = {getattr(best.wrapper, key):.4g}" for key in names)
     print(f"best: {found}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")
 
 
@@ -208,9 +208,9 @@ def bench(
     given = {}
     for path in wear or ():
         run = run_from_options(path, None, None)
-        if not run.wear_name:
-            raise ValueError(f"--wear takes a run that wears something; {path} has no [wear]")
-        given[run.wear_name] = run.wear
+        if not run.wrapper_name:
+            raise ValueError(f"--wear takes a run that wears something; {path} has no [wrapper]")
+        given[run.wrapper_name] = run.wrapper
     only = split_list(rows, "--rows") if rows is not None else []
     with watch_cells(name) as watch:
         found = benches.run(name, described, grid, seeds, out, num_jobs(jobs), column, watch, print_note, given, only)

@@ -24,7 +24,7 @@ def with_masks(run: Any, masks: Path | None) -> Any:
 
     if masks is None:
         return run
-    for part in ("model", "wear"):
+    for part in ("model", "wrapper"):
         if hasattr(settings := getattr(run, part), "masks"):
             return replace(run, **{part: replace(settings, masks=str(masks))})
     raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
@@ -53,6 +53,6 @@ def run_from_options(path: Path | None, data: str | None, sets: list[str] | None
         if isinstance(where := content.get("path"), str):
             catalog.find(where)  # an unknown data set stops here, before torch is imported
     from hyperctr import config
-    from hyperctr.models import MODELS, WORN
+    from hyperctr.models import MODELS, WRAPPERS
 
-    return config.read(tables, MODELS, set=sets or (), worn=WORN)
+    return config.read(tables, MODELS, set=sets or (), wrappers=WRAPPERS)

@@ -47,9 +47,9 @@ def train(
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
     from hyperctr.runs import train as training
-    from hyperctr.training.profiler import Clock
+    from hyperctr.training.profiler import StepTimer
 
-    clock = Clock() if profile else None
+    clock = StepTimer() if profile else None
     dataset = prepare.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())

@@ -117,7 +117,7 @@ KNOWN: dict[str, Roles] = {
 }  # fmt: skip
 
 
-def known(path: Path) -> Roles | None:
+def builtin_roles(path: Path) -> Roles | None:
     """Return the built-in roles of the public set that a folder is named after, or None."""
     return KNOWN.get(path.name) or KNOWN.get(f"{path.parent.name}/{path.name}")
 

@@ -16,7 +16,7 @@ import torch
 from hyperctr.batch import Batch, History
 from hyperctr.data.context import moments
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.lookup import Before, Meetings
+from hyperctr.data.lookup import PastIndex, SeenPairs
 
 Draw = Literal["uniform", "popularity"]
 
@@ -48,18 +48,18 @@ class Loader:
         known = known if leaky else log
         self.log, self.history, self.derive = log, history, derive
         clicks = known.take(known.clicks())
-        self._clicks_of_user = Before(clicks.user, clicks.time, log.num_users)
+        self._clicks_of_user = PastIndex(clicks.user, clicks.time, log.num_users)
         columns = {"item": clicks.item, "time": clicks.time, "type": clicks.type}
         self._clicks = {  # in the order of `_clicks_of_user`, and behind them what stands where there is no click
             name: None if x is None else np.append(x[self._clicks_of_user.order], 0) for name, x in columns.items()
         }
-        self._rows_of_item = Before(known.item, known.time, log.num_items)
+        self._rows_of_item = PastIndex(known.item, known.time, log.num_items)
         self._clicks_up_to = np.append(0, np.cumsum(known.label[self._rows_of_item.order] == 1))
 
         def when(time: np.ndarray) -> np.ndarray:  # in a leaky split all was there long ago
             return np.full_like(time, -(2**62)) if leaky else time
 
-        self._meetings = Meetings(log.user, log.item, when(log.time), log.num_items)
+        self._meetings = SeenPairs(log.user, log.item, when(log.time), log.num_items)
         items, row = np.unique(log.item, return_index=True)  # rows are in time order: the first is the earliest
         born = np.argsort(when(log.time)[row], kind="stable")
         self._pools = {  # what is drawn from, and since when it is there

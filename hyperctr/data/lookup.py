@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-class Before:
+class PastIndex:
     """Answers questions about a user or an item strictly before a time, in O(log n) and vectorised.
 
     Args:
@@ -35,7 +35,7 @@ class Before:
         return found
 
 
-class Meetings:
+class SeenPairs:
     """Knows whether a user had met an item strictly before a time.
 
     Args:

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
-from hyperctr.data.catalog import known
+from hyperctr.data.catalog import builtin_roles
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.features.columns import categories, vectors
+from hyperctr.data.features.columns import encode_categories, tfidf_vectors
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users, present_rows
 from hyperctr.data.parse import (
@@ -110,7 +110,7 @@ def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[
     said: list[str] = []
     if path.is_dir() and (path / "dataset.toml").is_file():
         chosen = role_table.read_toml(path / "dataset.toml")
-    elif (chosen := known(folder.resolve())) and _fits(chosen, columns):
+    elif (chosen := builtin_roles(folder.resolve())) and _fits(chosen, columns):
         said.append("Roles are the built-in ones of this public set.")
     else:
         chosen, guessed = role_table.guess(*columns.values(), str(files["interactions"]), stated)
@@ -185,7 +185,7 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
     if "non_clicks" not in log and "click_at_least" not in log:
         logged = bool((label == 0).any())
     notes.append(_what_labels_mean(log, label, logged))
-    context = [categories(table[column]) for column in log.get("context", [])]
+    context = [encode_categories(table[column]) for column in log.get("context", [])]
     conversion = length = None
     if "conversion" in log:
         conversion, said = parse_conversion(table, role_table.share(log["conversion"]), where)
@@ -193,7 +193,7 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
     if "length" in log:
         column = parse_numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
         length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
-    type_codes, num_types = categories(table[log["type"]]) if "type" in log else (None, 0)
+    type_codes, num_types = encode_categories(table[log["type"]]) if "type" in log else (None, 0)
     interactions = Interactions(
         user=number["user"],
         item=number["item"],
@@ -250,7 +250,7 @@ def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
 
 
 def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dict]:
-    coded = {name: categories(table[name]) for name in names} if table is not None else {}
+    coded = {name: encode_categories(table[name]) for name in names} if table is not None else {}
     return {name: codes for name, (codes, _) in coded.items()}, {name: size for name, (_, size) in coded.items()}
 
 
@@ -276,7 +276,7 @@ def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -
         else:
             where = f"{path}: modality {name!r}"
             try:
-                matrix = vectors(opened.tables["items"], **made)
+                matrix = tfidf_vectors(opened.tables["items"], **made)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
             said.append(f"Modality {name} was made from the item columns {', '.join(made['columns'])}.")

@@ -347,7 +347,7 @@ def calibrate_shift(logit: ArrayLike, r_train: float, r_test: float) -> np.ndarr
     return np.asarray(logit) + np.log(r_train / r_test)
 
 
-def closed(auc: float, floor: float, ceiling: float) -> float:
+def gap_closed(auc: float, floor: float, ceiling: float) -> float:
     """Return the share of the way from floor to ceiling: 0 at the floor, 1 at the ceiling, negative below the floor.
 
     Raises:

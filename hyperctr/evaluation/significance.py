@@ -122,7 +122,7 @@ def verdict(gain: Score | None) -> str:
     return f"{word} (one seed)" if gain.num == 1 else word
 
 
-def judged(gains: Sequence[Score | None]) -> str:
+def judge_gains(gains: Sequence[Score | None]) -> str:
     """reproduced if every gain lies above 0, contradicted if one lies below, else inconclusive, as with 1 or 2 seeds.
 
     From 3 seeds to 60 the t interval is never narrower than two standard errors.
@@ -133,7 +133,7 @@ def judged(gains: Sequence[Score | None]) -> str:
     return "reproduced" if set(words) == {"better"} else "inconclusive"
 
 
-def few(seeds: int) -> str:
+def too_few_seeds(seeds: int) -> str:
     """Why so few seeds decide nothing; "" from three on."""
     return (
         ""

@@ -9,7 +9,7 @@ from typing import Any
 from hyperctr import config
 from hyperctr.data import catalog, download
 from hyperctr.data import planted as synthetic
-from hyperctr.evaluation.metrics import closed
+from hyperctr.evaluation.metrics import gap_closed
 from hyperctr.experiments.sweep import BASELINES
 from hyperctr.models import MODELS
 
@@ -54,13 +54,13 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     for name, report in reports.items():
         s = report["test"]
         say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
-            f"{s['logloss']:8.4f} {closed(s['auc'], floor, learnable):15.0%} {report['seconds']:8.1f}")  # fmt: skip
+            f"{s['logloss']:8.4f} {gap_closed(s['auc'], floor, learnable):15.0%} {report['seconds']:8.1f}")  # fmt: skip
     say(
         f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
     )
     say(f"{'ceiling':10} {ceiling:.4f}   the true probabilities: no model can do better")
     got = reports["hyperctr"]["test"]
-    share = closed(got["auc"], floor, learnable)
+    share = gap_closed(got["auc"], floor, learnable)
     checks = {
         f"HyperCTR closes {share:.0%} of the way from popularity to the learnable ceiling (needed {NEEDED:.0%})": share
         >= NEEDED,

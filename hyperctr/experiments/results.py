@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config
-from hyperctr.files import put
+from hyperctr.files import write_text
 
 if TYPE_CHECKING:
     pass
@@ -77,7 +77,7 @@ def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str
     lines = _lines_of(path, columns) if path.exists() else []
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([list(columns), *lines, [row[name] for name in columns]])
-    put(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:

@@ -27,14 +27,14 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
-from hyperctr.files import put, put_csv
-from hyperctr.models import MODELS, WORN
+from hyperctr.files import write_csv, write_text
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import parallel
 from hyperctr.runs.prepare import Prepared, prepare, read_dataset
 from hyperctr.training.fit import fit
 
 Space = Mapping[str, tuple[float, float] | list]
-"""Keys of [wear]: a pair of bounds above 0, searched on a log scale, or a list of values to choose from."""
+"""Keys of [wrapper]: a pair of bounds above 0, searched on a log scale, or a list of values to choose from."""
 
 SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
 STARTS = ({"w1": 0.02, "w2": 1.0}, {"w1": 5.0, "w2": 0.1}, {"w1": 0.7, "w2": 1.0}, {"w1": 0.7, "w2": 0.3},
@@ -62,7 +62,7 @@ def search(
     dataset: Dataset | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> config.Run:
-    """Find the settings of `[wear]` with which the run's model predicts held-out training rows best.
+    """Find the settings of `[wrapper]` with which the run's model predicts held-out training rows best.
 
     Args:
         run: what to train; it wears something.
@@ -84,13 +84,13 @@ def search(
             rows.
         ImportError: Optuna is not installed.
     """
-    if getattr(WORN.get(run.wear_name), "stays", False):
-        raise ValueError(f"cannot search {run.wear_name}: a search judges what a model has learned of clicks alone")
+    if getattr(WRAPPERS.get(run.wrapper_name), "stays", False):
+        raise ValueError(f"cannot search {run.wrapper_name}: a search judges what a model has learned of clicks alone")
     space = SPACE if space is None else space
-    known = vars(run.wear) if run.wear else {}
+    known = vars(run.wrapper) if run.wrapper else {}
     if missing := [key for key in space if key not in known]:
-        has = f"{run.wear_name} has {', '.join(known)}" if known else "the run wears nothing: set wear.name=aqcl"
-        raise ValueError(f"cannot search wear.{missing[0]}: {has}")
+        has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run wears nothing: set wrapper.name=aqcl"
+        raise ValueError(f"cannot search wrapper.{missing[0]}: {has}")
     ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
     parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}")
     ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
@@ -102,7 +102,7 @@ def search(
 
     def ended(found: list[Trial]) -> None:
         lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
-        put_csv(out / "trials.csv", lines)
+        write_csv(out / "trials.csv", lines)
         last = found[-1]
         words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
         say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
@@ -114,8 +114,8 @@ def search(
     rate = round(1 / run.train.eval_every)
     found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
     best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
-    chosen = replace(run, wear=replace(run.wear, **best.settings))
-    put(out / "best.toml", config.to_toml(chosen))
+    chosen = replace(run, wrapper=replace(run.wrapper, **best.settings))
+    write_text(out / "best.toml", config.to_toml(chosen))
     return chosen
 
 
@@ -224,7 +224,7 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
     run = ready.run
     torch.manual_seed(run.train.seed)
     base = MODELS[run.model_name](run.model, ready.tables)
-    model = WORN[run.wear_name](base, replace(run.wear, **settings), ready.tables)
+    model = WRAPPERS[run.wrapper_name](base, replace(run.wrapper, **settings), ready.tables)
     drawn = not ready.dataset.interactions.logged_non_clicks
     losses = []
 

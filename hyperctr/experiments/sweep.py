@@ -58,7 +58,7 @@ def run_of(base: config.Run, cell: Cell, models: Mapping) -> config.Run:
 
 def baseline(base: config.Run, model: str, seed: int, models: Mapping) -> config.Run:
     """The run of another model on the base's data and rows, with its own settings where BASELINES has some."""
-    run = replace(seeded(base, seed), model_name=model, model=models[model].Config(), wear_name="", wear=None)
+    run = replace(seeded(base, seed), model_name=model, model=models[model].Config(), wrapper_name="", wrapper=None)
     if model not in BASELINES:
         return run
     train = replace(run.train, patience=3, eval_every=1.0, **BASELINES[model]["train"])

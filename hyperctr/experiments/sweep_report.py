@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from hyperctr.evaluation.significance import (
     Score,
     difference,
-    judged,
+    judge_gains,
     score,
     verdict,
 )
 from hyperctr.experiments.results import (
     BASELINES,
 )
-from hyperctr.files import put
+from hyperctr.files import write_text
 from hyperctr.reporting import figures
-from hyperctr.reporting.markdown import plain, signed, table
+from hyperctr.reporting.markdown import format_gain, format_score, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def write(rows: Iterable[Mapping[str, Any]], folder: str | Path, note: str = "")
     drawings = {"heat.png": draw_heat, "depth.png": draw_depth, "granularity.png": draw_granularity}
     for name, draw in drawings.items() if sweep.cells else ():
         figures.save(draw(sweep), folder / name)
-    put(folder / "report.md", _markdown(sweep, note))
+    write_text(folder / "report.md", _markdown(sweep, note))
 
 
 class Sweep:
@@ -153,10 +153,10 @@ def _headline(sweep: Sweep, best: tuple[str, int]) -> str:
     compared = []
     for name, title in BASELINES.items():
         gain = difference(rows, sweep.baselines[name])
-        compared.append(f"{signed(gain)} over {title}: {verdict(gain)}" if gain else f"{title} was not run")
+        compared.append(f"{format_gain(gain)} over {title}: {verdict(gain)}" if gain else f"{title} was not run")
     return (
         f"**Chosen by validation AUC ({valid:.4f}): slices of {best[0]}, depth {best[1]}. "
-        f"Test AUC {plain(score(rows))}, n={len(rows)}; {'; '.join(compared)}.**"
+        f"Test AUC {format_score(score(rows))}, n={len(rows)}; {'; '.join(compared)}.**"
     )
 
 
@@ -192,8 +192,8 @@ def _scores(rows: list[dict], base: list[dict] | None) -> list[str]:
         return ["0", "none ok", *[""] * 6]
     gain = difference(rows, base) if base is not None else None
     means = [sum(row[column] for row in rows) / len(rows) for column in ("best_epoch", "seconds")]
-    compared = [signed(gain), verdict(gain)] if base is not None else ["", ""]
-    columns = [plain(score(rows, column)) for column in ("auc", "user_auc", "logloss_1to1")]
+    compared = [format_gain(gain), verdict(gain)] if base is not None else ["", ""]
+    columns = [format_score(score(rows, column)) for column in ("auc", "user_auc", "logloss_1to1")]
     return [str(len(rows)), *columns, *compared, f"{means[0]:.1f}", f"{means[1]:.1f}"]
 
 
@@ -202,10 +202,14 @@ def _paper(sweep: Sweep, best: tuple[str, int]) -> str:
     every, depth = best
     three, one = sweep.cells.get((every, 3)), sweep.cells.get((every, 1))
     gain = difference(three, one) if three and one else None
-    found = f"slices of {every}, depth 3 over depth 1: {signed(gain)}, n={gain.num}" if gain else "1 and 3 not both run"
+    found = (
+        f"slices of {every}, depth 3 over depth 1: {format_gain(gain)}, n={gain.num}"
+        if gain
+        else "1 and 3 not both run"
+    )
     lines = [["question", "the paper", "here", "verdict"]]
     claim = "one layer is poor on all three data sets, three are clearly better; more help on MovieLens only"
-    lines.append(["HGCN depth (Figure 4)", claim, found, judged([gain]) if gain else "not tested"])
+    lines.append(["HGCN depth (Figure 4)", claim, found, judge_gains([gain]) if gain else "not tested"])
 
     claim = "best near 6 months (Kuaishou), 3 (MV1.7M), 12 (MovieLens), of 1 to 18; worse on either side"
     widths = [width for width in sweep.every if (width, depth) in sweep.cells]
@@ -215,8 +219,8 @@ def _paper(sweep: Sweep, best: tuple[str, int]) -> str:
         found, outcome = f"chosen {every}, at the edge of what was tried: the best may lie beyond", "inconclusive"
     else:
         gains = {width: difference(sweep.cells[best], sweep.cells[width, depth]) for width in (widths[0], widths[-1])}
-        texts = [f"over {width} {signed(gain)}, n={gain.num if gain else 0}" for width, gain in gains.items()]
-        found, outcome = f"chosen {every} at depth {depth}; {'; '.join(texts)}", judged(list(gains.values()))
+        texts = [f"over {width} {format_gain(gain)}, n={gain.num if gain else 0}" for width, gain in gains.items()]
+        found, outcome = f"chosen {every} at depth {depth}; {'; '.join(texts)}", judge_gains(list(gains.values()))
     lines.append(["slice width (Figure 5)", claim, found, outcome])
     return table(lines) + (
         "\n\nThe paper's figures carry no numbers, and its data and random split are not those here: only the claims"
@@ -226,7 +230,7 @@ def _paper(sweep: Sweep, best: tuple[str, int]) -> str:
 
 
 def _with_num(rows: list[dict] | None, empty: str = "none ok") -> str:
-    return f"{plain(score(rows))}, n={len(rows)}" if rows else empty
+    return f"{format_score(score(rows))}, n={len(rows)}" if rows else empty
 
 
 def _run_name(row: Mapping[str, Any]) -> str:

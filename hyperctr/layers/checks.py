@@ -24,7 +24,7 @@ def check_shares(config: Any, *names: str, table: str = "model") -> None:
             raise ValueError(f"{table}.{name} must lie in [0, 1), got {getattr(config, name)}")
 
 
-def check_weights(config: Any, *names: str, table: str = "wear") -> None:
+def check_weights(config: Any, *names: str, table: str = "wrapper") -> None:
     """Refuse the weight of a loss that is below 0 or not finite."""
     for name in names:
         if not 0 <= getattr(config, name) < math.inf:

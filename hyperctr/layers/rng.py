@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-class Draws(nn.Module):
+class RandomStream(nn.Module):
     """A second random stream, of one's own, for whatever is drawn inside `stream()`.
 
     It depends on the seed that torch had when this was made and on how often it was opened. The count is part of the

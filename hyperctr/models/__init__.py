@@ -58,7 +58,7 @@ MODELS = {
     "mmoe": MMoE,
 }
 
-WORN = {
+WRAPPERS = {
     "aqcl": AQCL,
     "qcl": QCL,
     "icl": ICL,

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables
 from hyperctr.layers.checks import check_shares, check_weights
-from hyperctr.layers.rng import Draws
+from hyperctr.layers.rng import RandomStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class ICLConfig:
 
     def __post_init__(self):
         check_weights(self, "w")
-        check_shares(self, "mask", "bits", table="wear")
+        check_shares(self, "mask", "bits", table="wrapper")
         _check_above_zero(self, "tau1", "dim")
 
 
@@ -98,13 +98,13 @@ class Config(ICLConfig):
         super().__post_init__()
         _check_above_zero(self, "w1", "w2", "tau2", "tau3", "epsilon", "iterations", "lr")
         if self.codes < 2:
-            raise ValueError(f"wear.codes must be at least 2, got {self.codes}")
+            raise ValueError(f"wrapper.codes must be at least 2, got {self.codes}")
         if not 1 <= self.positives <= self.codes:
-            raise ValueError(f"wear.positives must lie in [1, wear.codes = {self.codes}], got {self.positives}")
+            raise ValueError(f"wrapper.positives must lie in [1, wrapper.codes = {self.codes}], got {self.positives}")
         if self.queue < 0:
-            raise ValueError(f"wear.queue must be at least 0, got {self.queue}")
+            raise ValueError(f"wrapper.queue must be at least 0, got {self.queue}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise ValueError(f"wear.alpha must lie in [0, 1], got {self.alpha}")
+            raise ValueError(f"wrapper.alpha must lie in [0, 1], got {self.alpha}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class QCLConfig(Config):
 def _check_above_zero(config: ICLConfig, *names: str) -> None:
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"wear.{name} must be above 0, got {getattr(config, name)}")
+            raise ValueError(f"wrapper.{name} must be above 0, got {getattr(config, name)}")
 
 
 # --- two views of a row, section 4.1 ---------------------------------------------------------------------------------
@@ -321,7 +321,9 @@ class Codebook(nn.Module):
         share = torch.bincount(assigned, minlength=c.codes) / len(assigned)
         perplexity = torch.special.entr(share).sum().exp().item()
         if perplexity < min(c.codes, len(assigned)) / 4:
-            warnings.warn("AQCL: most interests are unused; raise wear.epsilon, or lower wear.codes", stacklevel=2)
+            warnings.warn(
+                "AQCL: most interests are unused; raise wrapper.epsilon, or lower wrapper.codes", stacklevel=2
+            )
         return {
             "codebook_loss": loss.item(),
             "codes_used": float((share > 0).sum()),
@@ -363,7 +365,7 @@ class ICL(nn.Module):
         if not hasattr(base, "hidden_dim"):
             raise ValueError(f"{type(base).__name__} has no hidden layer to contrast; wear this on a deep model")
         self.base, self.config = base, config
-        self.draws = Draws()
+        self.draws = RandomStream()
         with self.draws.stream():
             self._build(tables)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_sizes, check_weights
 from hyperctr.layers.embedding import id_table
-from hyperctr.layers.rng import Draws
+from hyperctr.layers.rng import RandomStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Config:
 
     def __post_init__(self):
         check_weights(self, "match", "correlation")
-        check_sizes(self, "window", "negatives", "hidden", table="wear")
+        check_sizes(self, "window", "negatives", "hidden", table="wrapper")
 
 
 class DeepMCP(nn.Module):
@@ -60,7 +60,7 @@ class DeepMCP(nn.Module):
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
         self.base, self.config = base, config
-        self.draws = Draws()
+        self.draws = RandomStream()
         # in a tuple: they are the base's, not a part of this
         self.tables = id_table(base, "user", tables.num_users), id_table(base, "item", tables.num_items)
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)

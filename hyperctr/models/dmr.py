@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_sizes, check_weights
 from hyperctr.layers.embedding import id_table
-from hyperctr.layers.rng import Draws
+from hyperctr.layers.rng import RandomStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Config:
 
     def __post_init__(self):
         check_weights(self, "w")
-        check_sizes(self, "negatives", table="wear")
+        check_sizes(self, "negatives", table="wrapper")
 
 
 class DMR(nn.Module):
@@ -52,7 +52,7 @@ class DMR(nn.Module):
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
         self.base, self.config = base, config
-        self.draws = Draws()
+        self.draws = RandomStream()
         self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: it is the base's, not a part of this
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
         dim = self.table[0].embedding_dim

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.embedding import id_table, unseen
-from hyperctr.layers.rng import Draws
+from hyperctr.layers.rng import RandomStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Config:
 
     def __post_init__(self):
         if not 0 <= self.share <= 1:
-            raise ValueError(f"wear.share must lie in [0, 1], got {self.share}")
+            raise ValueError(f"wrapper.share must lie in [0, 1], got {self.share}")
 
 
 class DropoutNet(nn.Module):
@@ -54,7 +54,7 @@ class DropoutNet(nn.Module):
         id_table(base, "user", tables.num_users)
         id_table(base, "item", tables.num_items)
         self.base, self.config = base, config
-        self.draws = Draws()
+        self.draws = RandomStream()
 
     def forward(self, batch: Batch) -> Output:
         """Answer as the base does; in training without some ids."""

@@ -49,7 +49,7 @@ Masks = list[Tensor]
 class Sharing(Weighing):
     """How tickets are found and trained, on any model; the authors' values where paper or code gives one."""
 
-    table: ClassVar[str] = "wear"
+    table: ClassVar[str] = "wrapper"
     rounds: int = 4
     """Prunings n a task; each task is trained n + 1 times to find its mask."""
     keep: float = 0.2
@@ -175,7 +175,7 @@ class Layer(nn.Module):
         """m_k, bool [out, in]."""
         return (self.worn >> task & 1).bool()
 
-    def wear(self, masks: list[Tensor]) -> None:
+    def set_masks(self, masks: list[Tensor]) -> None:
         """Give each task another mask; W stays. The parameters become new ones."""
         self.keep(self.whole(), sum(mask.to(torch.uint8) << task for task, mask in enumerate(masks)))
 
@@ -236,10 +236,10 @@ class Tower(nn.Module):
             x = step(x, task) if isinstance(step, Layer) else step(x)
         return self.heads[task](x).squeeze(1)
 
-    def wear(self, masks: Mapping[str, Masks]) -> None:
+    def set_masks(self, masks: Mapping[str, Masks]) -> None:
         """Give every task another mask."""
         for n, layer in enumerate(self.layers):
-            layer.wear([masks[task][n] for task in TASKS])
+            layer.set_masks([masks[task][n] for task in TASKS])
 
     def masks(self, task: str) -> Masks:
         """What a task wears."""
@@ -361,7 +361,7 @@ class SparseSharing(nn.Module):
         return x
 
     def first_masks(self, task: str) -> Masks:
-        """All that a task could wear."""
+        """All that a task could wrapper."""
         return [torch.ones_like(layer.worn, dtype=torch.bool) for layer in self.tower.layers]
 
     def prune(self, task: str, masks: Masks, share: float) -> Masks:
@@ -424,7 +424,7 @@ class LT4REC(SparseSharing):
     def __init__(self, config: Config, tables: Tables):
         super().__init__(SNet(config, tables), config, tables)
         self.extra = Embed(tables, config.extra) if config.extra else None
-        self.tower.wear({task: self.first_masks(task) for task in TASKS})
+        self.tower.set_masks({task: self.first_masks(task) for task in TASKS})
 
     def view(self, x: Tensor, batch: Batch, task: str) -> Tensor:
         """The features and, with multiview, the conversions' own vectors; clicks do not look these up."""

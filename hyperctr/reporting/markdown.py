@@ -22,14 +22,14 @@ def table(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def plain(value: Score) -> str:
+def format_score(value: Score) -> str:
     if math.isnan(value.mean):
         return "-"
     return f"{value.mean:.4f}" + ("" if math.isnan(value.half) else f" ± {value.half:.4f}")
 
 
-def signed(value: Score | None) -> str:
-    return "-" if value is None else ("+" if value.mean >= 0 else "") + plain(value)
+def format_gain(value: Score | None) -> str:
+    return "-" if value is None else ("+" if value.mean >= 0 else "") + format_score(value)
 
 
 def percent(share: float, half: float = math.nan) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from hyperctr import config
 from hyperctr.batch import Batch
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 
 
@@ -58,7 +58,7 @@ def open_run(path: str | Path) -> Opened:
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
-    run = config.read(path / "run.toml", MODELS, worn=WORN)
+    run = config.read(path / "run.toml", MODELS, wrappers=WRAPPERS)
     ready = prepare(run, out=path)
     model = build_model(ready)
     weights = load_file(path / "weights.safetensors")

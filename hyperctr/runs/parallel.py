@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperctr import config
-from hyperctr.files import put
+from hyperctr.files import write_text
 
 Cells = Mapping[str, tuple[config.Run, Path]]
 """What to run by name: the run and its folder."""
@@ -102,13 +102,13 @@ def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str
 
 def train(run_toml: str, folder: str) -> dict:
     """Train one cell and give its report."""
-    from hyperctr.models import MODELS, WORN
+    from hyperctr.models import MODELS, WRAPPERS
     from hyperctr.runs import train as runs
 
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
         return json.loads((path / "report.json").read_text())
-    return runs.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), path)
+    return runs.train(config.read(tomllib.loads(run_toml), MODELS, wrappers=WRAPPERS), path)
 
 
 def claim(out: Path, base: config.Run, what: str) -> None:
@@ -121,13 +121,14 @@ def claim(out: Path, base: config.Run, what: str) -> None:
     path = out / "base.toml"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_text() != text:
-            held = path.read_text().partition("\n")[0]
+        held = path.read_text() if path.exists() else text
+        if held.replace("\n[wear]\n", "\n[wrapper]\n") != text:
+            held = held.partition("\n")[0]
             found = f"{what} over another base run (its base.toml differs)"
             if held.startswith("# ") and held != f"# {what}":
                 found = f"{held[2:]}, not {what}"
             raise ValueError(f"{out} holds {found}; choose another --out")
-        put(path, text)
+        write_text(path, text)
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
 

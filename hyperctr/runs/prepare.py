@@ -29,7 +29,7 @@ from hyperctr.data.split import Split, split
 from hyperctr.evaluation.evaluate import evaluate, score
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.layers.multitask import TASKS
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.models.lt4rec import Sharing
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Interests, Joint, learn
@@ -65,10 +65,10 @@ class Prepared:
         """
         steps = "joint" if self.sharing is None else self.sharing.steps
         if steps == "alternate":
-            return lottery_tickets.in_turn(*(self.task_batches(task, epoch) for task in TASKS))
+            return lottery_tickets.alternate_batches(*(self.task_batches(task, epoch) for task in TASKS))
         if steps == "cycle":
             again = partial(self.task_batches, "conversion", epoch)
-            return lottery_tickets.in_step(self.task_batches("click", epoch), again)
+            return lottery_tickets.cycle_batches(self.task_batches("click", epoch), again)
         if getattr(self.run.model, "tasks", "both") == "conversion":
             return self.task_batches("conversion", epoch)
         return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
@@ -97,7 +97,7 @@ class Prepared:
     @property
     def sharing(self) -> Sharing | None:
         """How LT4REC finds its tickets and trains them, if the run's model is LT4REC or wears it."""
-        return next((c for c in (self.run.model, self.run.wear) if isinstance(c, Sharing)), None)
+        return next((c for c in (self.run.model, self.run.wrapper) if isinstance(c, Sharing)), None)
 
     @property
     def train_rows(self) -> int:
@@ -228,8 +228,8 @@ def _check_conversions(ready: Prepared) -> None:
     run, log = ready.run, ready.dataset.interactions
     name = run.model_name
     if not getattr(MODELS[name], "reads_conversions", False):
-        name = run.wear_name
-        if not name or not getattr(WORN[name], "reads_conversions", False):
+        name = run.wrapper_name
+        if not name or not getattr(WRAPPERS[name], "reads_conversions", False):
             return
     if log.conversion is None:
         raise ValueError(
@@ -240,7 +240,7 @@ def _check_conversions(ready: Prepared) -> None:
         if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
             raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
     if ready._sliced and ready.sharing is not None and ready.sharing.steps != "joint":
-        raise ValueError(f'{run.model_name} propagates once for several batches: set wear.steps = "joint"')
+        raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
 def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
@@ -324,11 +324,11 @@ def build_model(ready: Prepared) -> nn.Module:
     """The run's model with its first weights, and what it wears for good."""
     run = ready.run
     model = MODELS[run.model_name](run.model, ready.tables)
-    return WORN[run.wear_name](model, run.wear, ready.tables) if stays(run) else model
+    return WRAPPERS[run.wrapper_name](model, run.wrapper, ready.tables) if stays(run) else model
 
 
 def stays(run: config.Run) -> bool:
-    return bool(run.wear) and getattr(WORN[run.wear_name], "stays", False)
+    return bool(run.wrapper) and getattr(WRAPPERS[run.wrapper_name], "stays", False)
 
 
 def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:

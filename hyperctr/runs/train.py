@@ -34,12 +34,12 @@ from hyperctr.batch import Batch
 from hyperctr.data.dataset import Dataset
 from hyperctr.evaluation.evaluate import conversions, quality, score
 from hyperctr.evaluation.metrics import auc
-from hyperctr.files import put, save_tensors
-from hyperctr.models import MODELS, WORN
+from hyperctr.files import save_tensors, write_text
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs.prepare import Prepared, build_model, prepare, stays
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, fit
-from hyperctr.training.profiler import Clock
+from hyperctr.training.profiler import StepTimer
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
     progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
-    clock: Clock | None = None,
+    clock: StepTimer | None = None,
 ) -> dict[str, Any]:
     """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -74,8 +74,8 @@ def train(
     ready = prepare(run, dataset, out, progress=progress)
     torch.manual_seed(run.train.seed)
     worn = model = build_model(ready)
-    if run.wear and not stays(run):
-        worn = WORN[run.wear_name](model, run.wear, ready.tables)
+    if run.wrapper and not stays(run):
+        worn = WRAPPERS[run.wrapper_name](model, run.wrapper, ready.tables)
     measured: dict[str, float] = {}
 
     def watched(made: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
@@ -116,7 +116,7 @@ def train(
         if worn is not model:
             own = {name: x for name, x in worn.state_dict().items() if not name.startswith("base.")}
             save_tensors(out / "worn.safetensors", own)
-        put(out / "report.json", json.dumps(report, indent=1))
+        write_text(out / "report.json", json.dumps(report, indent=1))
         (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return report
 
@@ -133,7 +133,7 @@ def _tickets(
     """Let LT4REC wear its tickets: those of another run, or such as are looked for."""
     sharing, train, given = ready.sharing, ready.run.train, None
     if sharing.masks:
-        given = lottery_tickets.wear(model, Path(sharing.masks), train.seed)
+        given = lottery_tickets.use_masks(model, Path(sharing.masks), train.seed)
         if not sharing.searches:
             if out is not None:
                 lottery_tickets.save(out / "tickets.safetensors", given, model)
@@ -164,7 +164,7 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "slices": len(ready.grid),
         "parameters": sum(p.numel() for p in model.parameters()),
         "run": config.digest(run),
-        **({"wear": run.wear_name} if run.wear else {}),
+        **({"wear": run.wrapper_name} if run.wrapper else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
 
@@ -177,9 +177,9 @@ def _claim(out: Path, run: config.Run) -> None:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS, worn=WORN)) != what(run):
+        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS, wrappers=WRAPPERS)) != what(run):
             raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
-        put(out / "run.toml", config.to_toml(run))
+        write_text(out / "run.toml", config.to_toml(run))
         if not (out / "checkpoint.safetensors").exists():
             (out / "history.csv").unlink(missing_ok=True)
     except OSError as error:
@@ -194,7 +194,7 @@ def _append(path: Path, row: dict) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    put(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def _version(package: str) -> str:

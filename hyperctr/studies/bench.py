@@ -109,13 +109,13 @@ def run_of(base: config.Run, row: Row, seed: int, models: Mapping, out: Path | N
     Raises:
         ValueError: a value does not parse or lies outside its range.
     """
-    from hyperctr.models import WORN
+    from hyperctr.models import WRAPPERS
 
     found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed, models)
-    if row.wear_name:
-        found = replace(found, wear_name=row.wear_name, wear=row.wear)
+    if row.wrapper_name:
+        found = replace(found, wrapper_name=row.wrapper_name, wrapper=row.wrapper)
     tickets = (f"model.masks={json.dumps(str(out / 'runs' / _cell(row.tickets, seed)))}",) if row.tickets else ()
-    return config.read(tomllib.loads(config.to_toml(found)), models, set=(*tickets, *row.sets), worn=WORN)
+    return config.read(tomllib.loads(config.to_toml(found)), models, set=(*tickets, *row.sets), wrappers=WRAPPERS)
 
 
 def run(
@@ -244,7 +244,7 @@ def redraw(out: Path) -> dict:
 
 def time_epoch(run_toml: str, folder: str) -> dict:
     """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
-    from hyperctr.models import MODELS, WORN
+    from hyperctr.models import MODELS, WRAPPERS
     from hyperctr.runs import train
 
     seconds = []
@@ -255,7 +255,7 @@ def time_epoch(run_toml: str, folder: str) -> dict:
         if what.startswith("epoch"):
             seconds.append(time.perf_counter() - began)
 
-    got = train.train(config.read(tomllib.loads(run_toml), MODELS, worn=WORN), progress=stopwatch)
+    got = train.train(config.read(tomllib.loads(run_toml), MODELS, wrappers=WRAPPERS), progress=stopwatch)
     return got | {"seconds": seconds[0]}
 
 
@@ -309,7 +309,7 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
         raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
     if held:
         facts["notes"] = list(dict.fromkeys([*held["notes"], *(facts["notes"] if missing else ())]))
-    files.put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    files.write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
 
 
 def _columns(name: str) -> dict[str, type]:

@@ -55,12 +55,12 @@ def judge(claim: Claim, runs: Runs) -> tuple[str, str]:
     if claim.interior and (top := best(runs, (*claim.ours, *claim.others))) in claim.others:
         return f"{top}, chosen by validation, lies at the edge of the grid: the best may lie beyond", "inconclusive"
     gains = {name: significance.difference(runs[ours], runs[name], claim.column) for name in ran}
-    texts = [f"{markdown.signed(gain)} over {name}" for name, gain in gains.items()]
+    texts = [f"{markdown.format_gain(gain)} over {name}" for name, gain in gains.items()]
     shifted = [gain and Score(gain.mean + claim.margin, gain.half, gain.num) for gain in gains.values()]
     seeds = min(gain.num if gain else 0 for gain in gains.values())
-    verdict = significance.judged(shifted)
+    verdict = significance.judge_gains(shifted)
     notes = [f"not run: {', '.join(missing)}"] if missing else []
     if missing and verdict == "reproduced":
         verdict = "inconclusive"
-    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, significance.few(seeds)]
+    said = [f"{chosen}: {', '.join(texts)}, n={seeds}", *notes, significance.too_few_seeds(seeds)]
     return "; ".join(filter(None, said)), verdict

@@ -37,12 +37,12 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
         out: the bench's folder.
     """
     common = {name: found["facts"][name] for name in ("data", "split", "leaky")}
-    files.put_csv(out / "table.csv", [common | row for row in found["rows"]])
+    files.write_csv(out / "table.csv", [common | row for row in found["rows"]])
     if figure:
         figures.save(figure, out / f"{found['facts']['bench']}.png")
-    files.put(out / "report.md", _markdown(found, table, figure is not None))
+    files.write_text(out / "report.md", _markdown(found, table, figure is not None))
     found = without_nan(found)
-    files.put(out / "bench.json", json.dumps(found, indent=1))
+    files.write_text(out / "bench.json", json.dumps(found, indent=1))
     return found
 
 

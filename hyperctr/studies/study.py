@@ -18,7 +18,7 @@ TITLES = {
     "esmm": "ESMM", "mmoe": "MMoE", "aqcl": "AQCL", "qcl": "QCL", "icl": "ICL", "dropoutnet": "DropoutNet",
     "deepmcp": "DeepMCP", "dmr": "DMR",
 }  # fmt: skip
-"""What papers call the models, and what they wear."""
+"""What papers call the models, and what they wrapper."""
 MODALITIES = {
     "visual": ("visual", "image", "images", "cover", "thumbnail", "video", "frame", "v"),
     "acoustic": ("acoustic", "audio", "sound", "a"),
@@ -57,7 +57,7 @@ class Row:
     model: str = "hyperctr"
     sets: tuple[str, ...] = ()
     """What it changes in the run of its model, as `--set` would."""
-    wear_name: str = ""
+    wrapper_name: str = ""
     """What its model wears in training; "" for what the base run says."""
     wear: Any = None
     """The Config of that."""

@@ -47,8 +47,8 @@ def check(bench: Bench, base: config.Run, model: str) -> None:
     """Raise a ValueError unless the run is of this model and wears nothing."""
     if base.model_name != model:
         raise ValueError(f"{bench.name} studies {model}, the run names {base.model_name}; use model.name = {model}")
-    if base.wear_name:
-        raise ValueError(f"{bench.name} compares models that wear nothing, the run wears {base.wear_name}")
+    if base.wrapper_name:
+        raise ValueError(f"{bench.name} compares models that wear nothing, the run wears {base.wrapper_name}")
 
 
 def measure(cells: Mapping[str, str], out: Path, of: Callable[[Opened, Path], dict]) -> None:
@@ -73,10 +73,10 @@ def measure(cells: Mapping[str, str], out: Path, of: Callable[[Opened, Path], di
             continue
         if not kept.exists():
             opened = open_run(folder)
-            files.put(kept, json.dumps({"seed": opened.prepared.run.train.seed} | of(opened, folder)))
+            files.write_text(kept, json.dumps({"seed": opened.prepared.run.train.seed} | of(opened, folder)))
         each = json.loads(kept.read_text())
         found.setdefault(row, {})[each["seed"]] = each
-    files.put(path, json.dumps({row: [some[seed] for seed in sorted(some)] for row, some in found.items()}))
+    files.write_text(path, json.dumps({row: [some[seed] for seed in sorted(some)] for row, some in found.items()}))
 
 
 def measured(facts: Mapping, out: Path) -> Measured:
@@ -93,9 +93,9 @@ def judged(values: Sequence[float], needed: float, what: str) -> tuple[str, str]
         return "nothing that it compares was run", "not tested"
     score = Score(*significance.mean_interval(values), len(values))
     here = f"{what} {score.mean:.3f}" + ("" if math.isnan(score.half) else f" ± {score.half:.3f}") + f", n={score.num}"
-    if few := significance.few(score.num):
+    if few := significance.too_few_seeds(score.num):
         here += f"; {few}"
-    return here, significance.judged([Score(score.mean - needed, score.half, score.num)])
+    return here, significance.judge_gains([Score(score.mean - needed, score.half, score.num)])
 
 
 def claim(text: str, found: tuple[str, str]) -> dict:
@@ -143,12 +143,12 @@ def table(rows: Sequence[Mapping], scores: Sequence[str]) -> str:
     gains = [] if not over else ["over" if several else f"over {over}", ""]
     lines = [["row", "n", *(HEADS[name] for name in shown), *gains, *heads]]
     for row in rows:
-        texts = [markdown.plain(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
+        texts = [markdown.format_score(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
         more = ["", ""] if over else []
         if not row["n"]:
             texts, more = ["" for _ in shown], ["", "no finished run"] if over else more
         elif row["verdict"]:
-            gain = markdown.signed(Score(row["difference"], row["difference_half"], row["n"]))
+            gain = markdown.format_gain(Score(row["difference"], row["difference_half"], row["n"]))
             more = [f"{row['over']}: {gain}" if several else gain, row["verdict"]]
         if row["n"] and not row["learned"] and over:
             more[1] = "has not learned"

@@ -64,7 +64,7 @@ def fit(
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
     """
-    malloc.keep()
+    malloc.keep_freed_memory()
     model.eval()
     adams = optimisers(model, config.lr)
     progress, best = Progress(), {}

@@ -116,7 +116,7 @@ def _search(model, start, train, valid, config, folder, log, given, clock) -> di
         ticket = tickets.get(task, Ticket((model.first_masks(task),)))
         while (i := len(ticket.scores)) <= c.rounds:
             model.load_state_dict(start)  # rewind: embeddings, biases and heads too
-            model.tower.wear(dict.fromkeys(TASKS, ticket.masks[i]))
+            model.tower.set_masks(dict.fromkeys(TASKS, ticket.masks[i]))
             here, density = folder and folder / f"{task}-{i}", ticket.density(i)
 
             def say(row: dict, task=task, i=i, density=density) -> None:
@@ -142,7 +142,7 @@ def _search(model, start, train, valid, config, folder, log, given, clock) -> di
     return tickets
 
 
-def wear(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
+def use_masks(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
     """Let a model wear the tickets of another run, with the first weights that they were found from.
 
     Args:
@@ -167,7 +167,7 @@ def wear(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
 def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
     if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
         raise ValueError(f"{model.config.table}.round = {asked}, but the tickets are of {found - 1} rounds")
-    model.tower.wear({task: tickets[task].mask(asked) for task in TASKS})
+    model.tower.set_masks({task: tickets[task].mask(asked) for task in TASKS})
 
 
 def restart(model: SparseSharing, other: SparseSharing) -> None:
@@ -189,7 +189,7 @@ def shuffled(ticket: Ticket, seed: int) -> Ticket:
     return replace(ticket, masks=tuple(masks))
 
 
-def in_turn(*streams: Iterable[Batch]) -> Iterator[Batch]:
+def alternate_batches(*streams: Iterable[Batch]) -> Iterator[Batch]:
     """A batch of each stream in turn, until each is used up."""
     left = deque(iter(stream) for stream in streams)
     while left:
@@ -200,7 +200,7 @@ def in_turn(*streams: Iterable[Batch]) -> Iterator[Batch]:
             break
 
 
-def in_step(first: Iterable[Batch], again: Callable[[int], Iterable[Batch]]) -> Iterator[Batch]:
+def cycle_batches(first: Iterable[Batch], again: Callable[[int], Iterable[Batch]]) -> Iterator[Batch]:
     """A batch of `first` and one of `again(0)` in turn until `first` ends; the other goes on as `again(1)` and on."""
     other = (batch for time in count() for batch in again(time))
     for batch in first:

@@ -9,7 +9,7 @@ LARGE = 2**25  # bytes up to which an array comes from the heap, the most that g
 KEPT = 2**30  # bytes at the end of the heap that stay with the process
 
 
-def keep() -> bool:
+def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed; a step that hands 40 MB back and faults them in again takes a sixth longer.
 
     Returns:

@@ -16,7 +16,7 @@ from hyperctr.batch import Batch
 WATCHED = {"look-ups": nn.Embedding, "hypergraphs": HGCN}  # modules whose share of the forward pass is told
 
 
-class Clock:
+class StepTimer:
     """Adds up the seconds of each part of a training.
 
     `with clock("backward"):` times a part. On a GPU, work counts where the CPU waits for it.

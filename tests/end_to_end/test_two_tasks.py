@@ -13,11 +13,11 @@ from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.data.write import write_folder
 from hyperctr.layers.multitask import TASKS
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
-from hyperctr.training.profiler import Clock
+from hyperctr.training.profiler import StepTimer
 
 SIZES = {
     "lt4rec": {"dim": 4, "hidden": [12, 8], "rounds": 2},
@@ -38,7 +38,7 @@ def world():
     return planted.planted("conflict", scale=0.03)
 
 
-def settings(name="lt4rec", wear=None, path="planted", train=None, data=None, **model):
+def settings(name="lt4rec", wrapper=None, path="planted", train=None, data=None, **model):
     """A run that takes a second."""
     tables = {
         "data": {"path": str(path), "history": 6, **(data or {})},
@@ -47,9 +47,9 @@ def settings(name="lt4rec", wear=None, path="planted", train=None, data=None, **
         "model": {"name": name, **SIZES.get(name, {}), **model},
         "train": {"epochs": 2, "batch_size": 128, "lr": 0.01, "threads": 1, **(train or {})},
     }
-    if wear is not None:
-        tables["wear"] = {"name": "lt4rec", "rounds": 2, **wear}
-    return config.read(tables, MODELS, worn=WORN)
+    if wrapper is not None:
+        tables["wrapper"] = {"name": "lt4rec", "rounds": 2, **wrapper}
+    return config.read(tables, MODELS, wrappers=WRAPPERS)
 
 
 def prepared(*args, dataset=None, **kwargs):
@@ -66,7 +66,7 @@ def finished(tmp_path_factory):
 
 def test_the_clock_counts_the_steps_of_every_round():
     """Two trainings a task for its ticket, then one of both."""
-    run, clock = settings(train={"epochs": 1}, rounds=1, round=1), Clock()
+    run, clock = settings(train={"epochs": 1}, rounds=1, round=1), StepTimer()
     training.train(run, dataset=world().dataset, clock=clock)
     ready = prepare(run, world().dataset)
     assert clock.steps == 3 * sum(-(-len(ready.rows_of(task)) // 128) for task in TASKS)
@@ -211,7 +211,7 @@ def test_the_command_line_trains_yesterdays_masks_and_exports_networks(hyperctr,
 @pytest.mark.parametrize(("base", "steps"), [("din", "alternate"), ("hyperctr", "joint")])
 def test_another_model_wears_masks_and_keeps_them(base, steps, tmp_path):
     data = write_folder(world().dataset, tmp_path / "data")
-    run = settings(base, wear={"steps": steps, "least": 0.0}, path=data)
+    run = settings(base, wrapper={"steps": steps, "least": 0.0}, path=data)
     report = training.train(run, tmp_path / "run")
     assert 0 < report["test"]["cvr_mse"] < 0.3 and report["test"]["auc"] != 0.5
     assert report["tickets"]["click"]["rounds"][2]["density"] == pytest.approx(0.2, abs=0.01)
@@ -223,10 +223,10 @@ def test_another_model_wears_masks_and_keeps_them(base, steps, tmp_path):
 
 @pytest.mark.parametrize("base", ["din", "hyperctr"])
 def test_with_full_masks_a_worn_model_has_the_hidden_layers_of_the_bare_one(base):
-    ready = prepared(base, wear={"steps": "joint"})
+    ready = prepared(base, wrapper={"steps": "joint"})
     bare, model = (seeded(base, ready) for _ in range(2))
     last = model.out if base == "din" else model.predict.rest[-1]
-    worn = WORN["lt4rec"](model, ready.run.wear, ready.tables).eval()
+    worn = WRAPPERS["lt4rec"](model, ready.run.wrapper, ready.tables).eval()
     batch = next(iter(ready.evaluation_batches("test")))
     with torch.no_grad():
         x, beside = worn.base.features(batch)[0], 0.0
@@ -289,7 +289,7 @@ def test_the_mixed_training_takes_its_batches_as_asked(steps):
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "wear"), [("lt4rec", None), ("esmm", None), ("din", {})])
+@pytest.mark.parametrize(("name", "wrapper"), [("lt4rec", None), ("esmm", None), ("din", {})])
 def test_data_without_conversions_are_refused(name, wear):
     data = world().dataset
     bare = replace(data, interactions=replace(data.interactions, conversion=None))
@@ -312,7 +312,7 @@ def test_data_without_a_known_conversion_in_a_part_are_refused():
 def test_what_cannot_wear_masks_is_refused():
     with pytest.raises(ValueError, match="DeepFM has no layers that tasks could share; take lt4rec, din or hyperctr"):
         training.train(settings("deepfm", {}), None, world().dataset)
-    with pytest.raises(ValueError, match='hyperctr propagates once for several batches: set wear.steps = "joint"'):
+    with pytest.raises(ValueError, match='hyperctr propagates once for several batches: set wrapper.steps = "joint"'):
         prepared("hyperctr", {"steps": "cycle"})
 
 

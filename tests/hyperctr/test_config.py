@@ -164,7 +164,7 @@ def test_a_later_override_wins():
         ("model.dim=0", "[model] dim must be at least 1, got 0"),
         ("split.seed=-1", "split.seed must be between 0 and 2^63 - 1, got -1"),
         ("data.ties=no", 'data.ties must be one of "order", got "no"'),
-        ("wear.name=toy", 'unknown wear "toy", known: none'),
+        ("wrapper.name=toy", 'unknown wear "toy", known: none'),
         ("train.lr", "--set wants table.key=value, such as train.lr=3e-4, got 'train.lr'"),
         ("=3", "--set wants table.key=value, such as train.lr=3e-4, got '=3'"),
         ("train.lr=1\nseed=2", 'train.lr must be a number, got "1\\nseed=2"'),
@@ -241,43 +241,43 @@ class Coat:
 
         def __post_init__(self):
             if self.w < 0:
-                raise ValueError(f"wear.w must be at least 0, got {self.w}")
+                raise ValueError(f"wrapper.w must be at least 0, got {self.w}")
 
 
-WORN = {"coat": Coat}
+WRAPPERS = {"coat": Coat}
 
 
 def dressed(*changes, source=SMALL):
-    return config.read(source, MODELS, changes, worn=WORN)
+    return config.read(source, MODELS, changes, wrappers=WRAPPERS)
 
 
 def test_a_run_wears_nothing_unless_it_says_so():
     bare = dressed()
-    assert bare == read() and (bare.wear_name, bare.wear) == ("", None)
-    assert "wear" not in config.to_toml(bare)
+    assert bare == read() and (bare.wrapper_name, bare.wrapper) == ("", None)
+    assert "wrapper" not in config.to_toml(bare)
     assert config.digest(bare) == config.digest(read())
 
 
 def test_what_a_run_wears_is_read_into_its_own_settings_and_written_back():
-    run = dressed("wear.name=coat", "wear.w=.1")
-    assert (run.wear_name, run.wear) == ("coat", Coat.Config(w=0.1))
-    assert config.to_toml(run).endswith('\n\n[wear]\nname = "coat"\nw = 0.1\n')
+    run = dressed("wrapper.name=coat", "wrapper.w=.1")
+    assert (run.wrapper_name, run.wrapper) == ("coat", Coat.Config(w=0.1))
+    assert config.to_toml(run).endswith('\n\n[wrapper]\nname = "coat"\nw = 0.1\n')
     again = dressed(source=tomllib.loads(config.to_toml(run)))
-    assert again == run and config.digest(again) == config.digest(run) != config.digest(dressed("wear.name=coat"))
-    assert dressed("wear.name=coat", "wear.alpha=0.3").wear.alpha == 0.3
-    assert replace(run, wear_name="", wear=None) == read()
+    assert again == run and config.digest(again) == config.digest(run) != config.digest(dressed("wrapper.name=coat"))
+    assert dressed("wrapper.name=coat", "wrapper.alpha=0.3").wrapper.alpha == 0.3
+    assert replace(run, wrapper_name="", wrapper=None) == read()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["wear.w=0.1"], "missing key wear.name, choose one of: coat"),
-        (["wear.name=cote"], 'unknown wear "cote", did you mean coat?'),
-        (["wear.name=coat", "wear.alfa=1"], "unknown key wear.alfa, did you mean wear.alpha?"),
-        (["wear.name=coat", "wear.dim=1"], "unknown key wear.dim, did you mean model.dim?"),
-        (["wear.name=coat", "wear.w=much"], 'wear.w must be a number, got "much"'),
-        (["wear.name=coat", "wear.w=-1"], "[wear] wear.w must be at least 0, got -1.0"),
-        (["wear=coat"], 'wear must be a table, [wear] with its keys below, got "coat"'),
+        (["wrapper.w=0.1"], "missing key wrapper.name, choose one of: coat"),
+        (["wrapper.name=cote"], 'unknown wear "cote", did you mean coat?'),
+        (["wrapper.name=coat", "wrapper.alfa=1"], "unknown key wrapper.alfa, did you mean wrapper.alpha?"),
+        (["wrapper.name=coat", "wrapper.dim=1"], "unknown key wrapper.dim, did you mean model.dim?"),
+        (["wrapper.name=coat", "wrapper.w=much"], 'wrapper.w must be a number, got "much"'),
+        (["wrapper.name=coat", "wrapper.w=-1"], "[wrapper] wrapper.w must be at least 0, got -1.0"),
+        (["wear=coat"], 'wear must be a table, [wrapper] with its keys below, got "coat"'),
     ],
 )
 def test_a_mistake_about_what_is_worn_is_named(changes, message):

@@ -52,11 +52,11 @@ def test_and_contradicted_where_the_reverse_does(coldstart):
 def test_every_row_trains_on_the_same_world_and_differs_in_what_din_wears(coldstart, tmp_path):
     cells = coldstart.plan(2, 0.03, tmp_path)
     assert len(cells) == 10 and len(list((tmp_path / "worlds").iterdir())) == 2
-    worn = {row: run.wear_name for (row, seed), (run, _) in cells.items() if seed == coldstart.FIRST}
+    worn = {row: run.wrapper_name for (row, seed), (run, _) in cells.items() if seed == coldstart.FIRST}
     assert worn == coldstart.ROWS
-    worn = [run.wear for run, _ in cells.values() if run.wear]
-    assert {(wear.w, wear.tau1) for wear in worn} == {(0.05, 0.5)}
-    assert {(wear.codes, wear.positives) for wear in worn if hasattr(wear, "codes")} == {(16, 1)}
+    worn = [run.wrapper for run, _ in cells.values() if run.wrapper]
+    assert {(wrapper.w, wrapper.tau1) for wrapper in worn} == {(0.05, 0.5)}
+    assert {(wrapper.codes, wrapper.positives) for wrapper in worn if hasattr(wrapper, "codes")} == {(16, 1)}
     assert {(run.data.path, run.train.seed) for (_, seed), (run, _) in cells.items() if seed == 101} == {
         (str(tmp_path / "worlds" / "coldstart-0.03-101"), 101)
     }
@@ -64,8 +64,8 @@ def test_every_row_trains_on_the_same_world_and_differs_in_what_din_wears(coldst
 
 def test_the_papers_settings_are_the_defaults_of_what_is_worn(coldstart, tmp_path):
     cells, others = coldstart.plan(1, 0.03, tmp_path, paper=True), coldstart.plan(1, 0.03, tmp_path)
-    worn = [run.wear for run, _ in cells.values() if run.wear]
-    assert {(wear.w, wear.tau1) for wear in worn} == {(0.05, 0.1)}
-    assert {(wear.codes, wear.positives) for wear in worn if hasattr(wear, "codes")} == {(128, 5)}
+    worn = [run.wrapper for run, _ in cells.values() if run.wrapper]
+    assert {(wrapper.w, wrapper.tau1) for wrapper in worn} == {(0.05, 0.1)}
+    assert {(wrapper.codes, wrapper.positives) for wrapper in worn if hasattr(wrapper, "codes")} == {(128, 5)}
     shared = {row for (row, seed), (_, folder) in cells.items() if folder == others[row, seed][1]}
     assert shared == {"popularity", "DIN"}  # no run of other settings is taken for one of these

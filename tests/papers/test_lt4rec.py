@@ -84,7 +84,7 @@ def drawn_masks(model, share=0.5, seed=1):
 
 def dressed(share=0.5, **config):
     model = made(**config)
-    model.tower.wear(drawn_masks(model, share))
+    model.tower.set_masks(drawn_masks(model, share))
     return model
 
 
@@ -173,7 +173,7 @@ def test_a_unit_that_lost_all_inputs_is_off_bias_included():
     model, b = made(), batch()
     masks = {task: model.first_masks(task) for task in TASKS}
     masks["click"][-1][2] = False
-    model.tower.wear(masks)
+    model.tower.set_masks(masks)
     before = model.eval()(b)
     with torch.no_grad():
         model.tower.layers[-1].bias[2] += 10.0
@@ -372,7 +372,7 @@ def test_a_dead_unit_of_s_neuron_is_inert_for_its_task():
     model, b = made(granularity="neuron"), batch()
     masks = {task: model.prune(task, model.first_masks(task), 0.5) for task in TASKS}
     masks["conversion"] = model.first_masks("conversion")
-    model.tower.wear(masks)
+    model.tower.set_masks(masks)
     before = model.eval()(b)
     dead = [~m.any(1) for m in masks["click"]]
     assert sum(int(d.sum()) for d in dead) == 11 - round(11 * 0.5)
@@ -492,7 +492,7 @@ def test_with_disjoint_masks_each_task_trains_as_if_it_were_alone():
         model = made()
         masks = drawn_masks(model)
         masks["conversion"] = [~m for m in masks["click"]]
-        model.tower.wear(masks)
+        model.tower.set_masks(masks)
         for name, p in model.named_parameters():
             p.requires_grad_("weight_" in name)
         return model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
@@ -590,7 +590,7 @@ def test_the_shares_of_the_tasks_by_hand():
     masks["click"][0].view(-1)[:4] = True
     masks["conversion"][0].view(-1)[3:8] = True
     masks["click"][1][0, 0] = True
-    model.tower.wear(masks)
+    model.tower.set_masks(masks)
     one, two, total = model.overlap()
     assert [one[k] * width for k in ("shared", "click", "conversion", "dead")] == pytest.approx([1, 3, 4, width - 8])
     assert one["jaccard"] == pytest.approx(1 / 8) and one["ratio"] == pytest.approx(1 / (4 * 5 / width))

@@ -11,7 +11,7 @@ MOST_VALUES = 32  # a float column with more distinct values is cut into quantil
 NUM_BINS = 16
 
 
-def categories(column: pl.Series) -> tuple[np.ndarray, int]:
+def encode_categories(column: pl.Series) -> tuple[np.ndarray, int]:
     """Number the values of a column: 0 is missing, then 1, 2, ... in sorted order.
 
     A list counts as one value, its entries joined by "|". A float column of more than 32 distinct values is cut into 16
@@ -27,7 +27,9 @@ def categories(column: pl.Series) -> tuple[np.ndarray, int]:
     return codes, int(codes.max(initial=0)) + 1
 
 
-def vectors(table: pl.DataFrame, columns: list[str], text: bool = False, dim: int = 64, seed: int = 0) -> np.ndarray:
+def tfidf_vectors(
+    table: pl.DataFrame, columns: list[str], text: bool = False, dim: int = 64, seed: int = 0
+) -> np.ndarray:
     """Turn item columns into one vector an item: TF-IDF, reduced by an SVD when there are more tokens than `dim`.
 
     A token is a value of a column ("a|b", "a,b" and lists hold several), or a lower-case word with `text=True`. Before

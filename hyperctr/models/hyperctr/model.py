@@ -46,7 +46,7 @@ from hyperctr.layers.embedding import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
-from hyperctr.models.hyperctr.propagation import States
+from hyperctr.models.hyperctr.propagation import Propagation
 
 
 class HyperCTR(nn.Module):
@@ -84,7 +84,7 @@ class HyperCTR(nn.Module):
         self.temporal = TemporalAttention(config)
         # Theta of users' and of items' hypergraphs, a stack of layers each, shared by all slices
         convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
-        self.states = States(config, slices, convs, pairs if config.conv == "gcn" else None)
+        self.states = Propagation(config, slices, convs, pairs if config.conv == "gcn" else None)
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)

@@ -28,7 +28,7 @@ Inputs = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Live:
+class FreshStates:
     """States just computed for nodes of one slice, in the place of their cached ones.
 
     Attributes:
@@ -42,7 +42,7 @@ class Live:
     state: Tensor
 
 
-class Carried:
+class StateCache:
     """The last states of all nodes of one kind (users or items).
 
     Args:
@@ -106,11 +106,11 @@ class Carried:
             old.copy_(state)
         return (moved / max(length, 1e-24)) ** 0.5 if same else float("nan")
 
-    def renew(self, live: Live) -> None:
+    def renew(self, live: FreshStates) -> None:
         """Replace the cached states of one slice, which has the same states."""
         self.state[self.begin[live.slice] :][: len(live.state)] = live.state.detach()
 
-    def read(self, row: Tensor, static: Tensor, live: Sequence[Live] = ()) -> Tensor:
+    def read(self, row: Tensor, static: Tensor, live: Sequence[FreshStates] = ()) -> Tensor:
         """States of the rows that `find` gave, [n] -> [n, graphs * dim]; `static` where there is none.
 
         Args:
@@ -170,7 +170,7 @@ def _on(h: Hypergraph, place: np.ndarray, count: int) -> Hypergraph:
 
 
 @dataclass(frozen=True)
-class Round:
+class SliceGraphs:
     """The hypergraphs of one slice and kind of node as they are propagated: capped in training, nodes compacted.
 
     Attributes:
@@ -185,7 +185,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Kind:
+class NodeType:
     """What convolving users and convolving items differ in.
 
     Attributes:
@@ -197,10 +197,10 @@ class Kind:
     name: str
     number: int
     sides: tuple
-    carried: Carried
+    carried: StateCache
 
 
-class States(nn.Module):
+class Propagation(nn.Module):
     """States of users and items on the hypergraphs of the slices before a row, HyperCTR section 2.3, and their renewal.
 
     `refresh` fills the cache, exactly in evaluation and on capped hypergraphs in training; in a training step `live`
@@ -225,7 +225,7 @@ class States(nn.Module):
         self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
         sides = slices.users, slices.items
         self.kinds = [
-            Kind(name, number, sides[number], Carried([side and side.nodes for side in sides[number]]))
+            NodeType(name, number, sides[number], StateCache([side and side.nodes for side in sides[number]]))
             for number, name in enumerate(("users", "items"))
         ]
         self.slices = slices
@@ -233,7 +233,7 @@ class States(nn.Module):
         self._reach = int(slices.own)  # 1: rows read their own slice too
         self._begin()
 
-    def train(self, mode: bool = True) -> States:
+    def train(self, mode: bool = True) -> Propagation:
         """Switch between training and evaluation; the cached states are renewed before they are next read."""
         if mode and not self.training:
             self.rounds += 1
@@ -271,7 +271,9 @@ class States(nn.Module):
                     self._rounds = {}  # nothing else in evaluation asks for them
         return moved
 
-    def _all(self, kind: Kind, rounds: list[Round | None], inputs: Inputs, hidden: list) -> Iterator[Tensor | None]:
+    def _all(
+        self, kind: NodeType, rounds: list[SliceGraphs | None], inputs: Inputs, hidden: list
+    ) -> Iterator[Tensor | None]:
         """The states of one slice after the other; `hidden` takes those of the layers before, if they are needed."""
         for r in rounds:
             layers = self.convolve(kind, r, inputs) if r else [None]
@@ -279,7 +281,7 @@ class States(nn.Module):
                 hidden.append(layers[:-1])
             yield layers[-1]
 
-    def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[Live]) -> Tensor:
+    def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[FreshStates]) -> Tensor:
         """What rows in slices `now` read of users (0) or items (1), X^(0) plus the state: [n] -> [n, graphs * d].
 
         Args:
@@ -300,7 +302,7 @@ class States(nn.Module):
 
     def live(
         self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]], inputs: Inputs
-    ) -> tuple[list[list[Live]], Tensor | float, dict[str, float]]:
+    ) -> tuple[list[list[FreshStates]], Tensor | float, dict[str, float]]:
         """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
 
         Batches that share a propagation read the states held since the first of them. What each says about those states
@@ -345,24 +347,24 @@ class States(nn.Module):
 
     def _propagate(
         self,
-        kind: Kind,
+        kind: NodeType,
         slices: list[int],
         inputs: Inputs,
         own: tuple[Batch, Tensor] | None = None,
         view: bool = False,
-    ) -> list[Live]:
+    ) -> list[FreshStates]:
         """Eq. (5) on the hypergraphs of some slices, also written to the cache, unless the batch is a view."""
         found = []
         for n in slices:
             if kind.sides[n] is not None:
                 with record_function("propagate"):
                     r = self._round(kind, n, own)
-                    found.append(Live(n, r.place, self.convolve(kind, r, inputs)[-1]))
+                    found.append(FreshStates(n, r.place, self.convolve(kind, r, inputs)[-1]))
                 if not (self._reach or view):
                     kind.carried.renew(found[-1])
         return found
 
-    def convolve(self, kind: Kind, r: Round, inputs: Inputs) -> list[Tensor]:
+    def convolve(self, kind: NodeType, r: SliceGraphs, inputs: Inputs) -> list[Tensor]:
         """Eq. (5), the output of every layer: [n, graphs * d] each."""
         layers = [inputs(kind.number, r.nodes).split(self.config.dim, 1)]
         for j in range(self.config.depth):
@@ -371,8 +373,8 @@ class States(nn.Module):
         return [torch.cat(parts, 1) for parts in layers[1:]]
 
     def _around(
-        self, kind: Kind, n: int, node: Tensor, now: Tensor, inputs: Inputs, view: bool
-    ) -> tuple[list[Live], float]:
+        self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, view: bool
+    ) -> tuple[list[FreshStates], float]:
         """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
 
         In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
@@ -405,7 +407,7 @@ class States(nn.Module):
                     x = x.index_put((block[0].targets,), layer[-1][:, at])
                 parts.append(self.convs[kind.number][g][j](x, block))
             layer.append(torch.cat(parts, 1))
-        new = Live(n, place, layer[-1])
+        new = FreshStates(n, place, layer[-1])
         at = kind.carried.begin[n] + target
         moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
         if view:
@@ -415,7 +417,7 @@ class States(nn.Module):
             kept[at] = x.detach()
         return [new], float(moved)
 
-    def _round(self, kind: Kind, n: int, own: tuple[Batch, Tensor] | None = None) -> Round:
+    def _round(self, kind: NodeType, n: int, own: tuple[Batch, Tensor] | None = None) -> SliceGraphs:
         """The hypergraphs of slice n: in training capped, anew every round; without the batch's clicks if `own`."""
         side, sampled = kind.sides[n], self.config.propagation == "sampled"
         key = kind.number, n
@@ -435,7 +437,7 @@ class States(nn.Module):
             found = [self.slices.without(h, node[at].numpy(), hyperedge[at].numpy()) for h in found]
         return self.compacted(side, found)
 
-    def compacted(self, side, graphs: Sequence[Hypergraph]) -> Round:
+    def compacted(self, side, graphs: Sequence[Hypergraph]) -> SliceGraphs:
         """Hypergraphs on the nodes of a side, ready for the layers."""
         kept, place, graphs = compact(graphs)
-        return Round(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)
+        return SliceGraphs(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)

@@ -58,9 +58,9 @@ def planned(
     bench: Bench, base: config.Run, values: list[str], dataset: Dataset, given: Mapping[str, Any]
 ) -> tuple[config.Run, list[str], list[Row], list[str]]:
     """The run that rows change, the values in order, the rows, and what must be said about them."""
-    given = ({base.wear_name: base.wear} if base.wear else {}) | given
+    given = ({base.wrapper_name: base.wrapper} if base.wrapper else {}) | given
     found = grid(bench, values, "whole numbers" if _kind(bench) is int else "numbers", _kind(bench))
-    return replace(base, wear_name="", wear=None), found, rows(bench, base, found, given), []
+    return replace(base, wrapper_name="", wrapper=None), found, rows(bench, base, found, given), []
 
 
 def plain(base: config.Run) -> str:
@@ -107,7 +107,7 @@ def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, 
         const = [worn("aqcl", f"alpha {value}", alpha=float(value), **weights) for value in values]
         adaptive, searched = worn("aqcl", "adaptive", **weights), worn("aqcl", "adaptive, searched")
         found = [popularity, bare, worn("icl", "ICL"), *const, adaptive]
-        return [*found, searched] if searched.wear != adaptive.wear else found
+        return [*found, searched] if searched.wrapper != adaptive.wrapper else found
     kind = _kind(bench)
     return [popularity, bare, *(worn("aqcl", value, **{bench.varies: kind(value)}) for value in values)]
 
@@ -117,9 +117,9 @@ def settings(name: str, given: Mapping[str, Any]) -> Any:
 
     AQCL's alpha follows activity whatever is given: a constant one is a row of `aqcl-alpha`.
     """
-    from hyperctr.models import WORN
+    from hyperctr.models import WRAPPERS
 
-    kind, icl = WORN[name].Config, WORN["icl"].Config
+    kind, icl = WRAPPERS[name].Config, WRAPPERS["icl"].Config
     if name in given:
         return replace(given[name], alpha=None) if name == "aqcl" else given[name]
     if "aqcl" not in given or not issubclass(kind, icl):
@@ -134,7 +134,7 @@ def facts(bench: Bench, base: config.Run, plan: list[Row], dataset: Dataset) -> 
         "base": plain(base),
         "draw": base.evaluate.draw,
         "over": {row.name: row.over for row in plan if row.over},
-        "settings": {row.name: {"wears": row.wear_name, **vars(row.wear)} for row in plan if row.wear_name},
+        "settings": {row.name: {"wears": row.wrapper_name, **vars(row.wrapper)} for row in plan if row.wrapper_name},
     }
 
 
@@ -156,7 +156,7 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from hyperctr.models import WORN
+    from hyperctr.models import WRAPPERS
     from hyperctr.runs import prepare
     from hyperctr.runs.open import open_run
 
@@ -168,7 +168,7 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     clicks = test[log.label[test] == 1]
     if len(clicks) > CLICKS:
         clicks = np.sort(np.random.default_rng(seed).choice(clicks, CLICKS, replace=False))
-    model = WORN["aqcl"](opened[1].model, ready.run.wear, ready.tables)
+    model = WRAPPERS["aqcl"](opened[1].model, ready.run.wrapper, ready.tables)
     model.load_state_dict(load_file(worn / "worn.safetensors"), strict=False)
     with torch.no_grad():
         hidden = [
@@ -182,7 +182,7 @@ def keep_points(bare: Path, worn: Path, out: Path) -> None:
     for field, category in list(ready.dataset.items.fields.items())[:1]:
         found["agreement"] = agreement(code, category[log.item[clicks]], _favourite(ready, category)[log.user[clicks]])
         found["field"] = field
-    files.put(out / "tsne.json", json.dumps(found))
+    files.write_text(out / "tsne.json", json.dumps(found))
 
 
 def flattened(hidden: np.ndarray, code: np.ndarray, seed: int) -> dict[str, Any]:

@@ -44,9 +44,9 @@ def _group_table(facts: Mapping, rows: Sequence[Mapping], group: str) -> str:
             Score(row[f"{group} {what}"], row[f"{group} {what} half"], row["n"])
             for what in ("AUC", "RelaImpr", "difference")
         )
-        texts = [markdown.plain(value) if row["n"] else "", "", "", "" if row["n"] else "no finished run"]
+        texts = [markdown.format_score(value) if row["n"] else "", "", "", "" if row["n"] else "no finished run"]
         if row["n"] and row["over"]:
-            texts[1:] = [markdown.percent(ratio.mean, ratio.half), markdown.signed(more), row[f"{group} verdict"]]
+            texts[1:] = [markdown.percent(ratio.mean, ratio.half), markdown.format_gain(more), row[f"{group} verdict"]]
         for column in columns:
             auc, theirs = (row[f"paper {column} {group} {what}"] for what in ("AUC", "RelaImpr"))
             text = "-" if math.isnan(auc) else f"{auc:.4f}"
@@ -60,7 +60,9 @@ def _vectors(rows: Sequence[Mapping]) -> str:
     for row in rows:
         value = Score(row["overall AUC"], row["overall AUC half"], row["n"])
         numbers = [tables.number(row.get(name), ".3f") for name in ("by_interest", "by_kmeans")]
-        lines.append([row["row"], str(row["n"]), markdown.plain(value) if row["n"] else "no finished run", *numbers])
+        lines.append(
+            [row["row"], str(row["n"]), markdown.format_score(value) if row["n"] else "no finished run", *numbers]
+        )
     return markdown.table(lines) + (
         "\n\nSilhouettes are of the hidden vectors themselves, not of the picture, in [-1, 1]. The interests are AQCL's"
         " own, which favours its row; the groups of k-means are found in each row's own vectors."

@@ -79,7 +79,7 @@ def p_value(value: Score) -> float:
 
 def enough(value: Score) -> str:
     """The verdict on a gain that the paper finds: at least LEAST, and the 95 % interval above 0."""
-    verdict = significance.judged([value])
+    verdict = significance.judge_gains([value])
     return "inconclusive" if verdict == "reproduced" and value.mean < LEAST else verdict
 
 
@@ -177,8 +177,8 @@ def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dic
     """A claim about a gain, what was found, and the verdict by a rule."""
     if value is None:
         return compared.claim(claim, ("the rows that it compares were not run", "not tested"))
-    here = f"{markdown.signed(value)}, n={value.num}"
-    if few := significance.few(value.num):
+    here = f"{markdown.format_gain(value)}, n={value.num}"
+    if few := significance.too_few_seeds(value.num):
         here += f"; {few}"
     elif rule is sign:
         here += f", p={p_value(value):.2g}"
@@ -211,7 +211,7 @@ def _protocol_check(facts: Mapping, runs: Runs) -> list[dict]:
         here = "DIN was not run"
     else:
         value = significance.score(runs["DIN"])
-        here = f"{markdown.plain(value)}, n={value.num}"
+        here = f"{markdown.format_score(value)}, n={value.num}"
         verdict = "passed" if CHECK[0] <= value.mean <= CHECK[1] else "failed: find out why before comparing"
     return [compared.claim(claim, (here, verdict))]
 

@@ -13,7 +13,7 @@ from typing import Any
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
 from hyperctr.experiments import results, sweep_report
-from hyperctr.files import put_csv
+from hyperctr.files import write_csv
 from hyperctr.studies import files, study
 from hyperctr.studies.hyperctr import published
 from hyperctr.studies.study import Bench, Row, modality, timed
@@ -117,7 +117,7 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
             held = [line for line in held if line["seed"] != str(seed)]
             found += [{"seed": seed} | {name: p[name] for name in ("epoch", "loss", "valid_auc")}
                       for p in files.read_csv(history)]  # fmt: skip
-    put_csv(path, [*held, *found])
+    write_csv(path, [*held, *found])
 
 
 def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:

@@ -120,9 +120,10 @@ def _speed_claim(facts: Mapping, runs: Runs) -> list[dict]:
     one = {r["seed"]: r["seconds"] for r in runs["1"]}
     shares = [one[r["seed"]] / r["seconds"] / most - LINEAR for r in runs[str(most)] if r["seed"] in one]
     gain = Score(*significance.mean_interval(shares), len(shares)) if shares else None
-    verdict = significance.judged([gain])
+    verdict = significance.judge_gains([gain])
     noisy = any(text.startswith("noisy") for text in _warnings(facts, runs))
-    here = f"speed-up with {most} threads is {markdown.plain(gain and Score(gain.mean + LINEAR, gain.half, gain.num))}"
+    share = gain and Score(gain.mean + LINEAR, gain.half, gain.num)
+    here = f"speed-up with {most} threads is {markdown.format_score(share)}"
     here += f" of linear, n={len(shares)}; close to linear means at least {LINEAR}"
     if noisy:
         here, verdict = f"{here}; the machine was noisy, so no verdict", "inconclusive"
@@ -170,8 +171,10 @@ def _score_table(found: Mapping) -> str:
         ]
     ]
     for row in rows:
-        texts = [markdown.plain(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
-        gain = markdown.signed(Score(row["difference"], row["difference_half"], row["n"])) if row["verdict"] else ""
+        texts = [markdown.format_score(Score(row[name], row[f"{name}_half"], row["n"])) for name in shown]
+        gain = (
+            markdown.format_gain(Score(row["difference"], row["difference_half"], row["n"])) if row["verdict"] else ""
+        )
         note = row["verdict"]
         if not row["n"]:
             texts, note = ["" for _ in shown], _why_empty(row)

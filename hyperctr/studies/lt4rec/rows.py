@@ -19,7 +19,7 @@ from hyperctr import config
 from hyperctr.data.dataset import Dataset
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
-from hyperctr.files import put_csv
+from hyperctr.files import write_csv
 from hyperctr.layers.multitask import TASKS
 from hyperctr.studies import files, tables
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
@@ -167,7 +167,7 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
     for name, lines in (("masks", masks), ("rounds", rounds)):
         path = out / f"{name}.csv"
         held = (line for line in files.read_csv(path) if (line["row"], line["seed"]) not in read)
-        put_csv(path, [*held, *lines])
+        write_csv(path, [*held, *lines])
 
 
 def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
@@ -194,7 +194,7 @@ def keep_ranks(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
         ready = opened["s-weight"].prepared
         found = ranks(ready.dataset.interactions, ready.split.test, scored)
         lines += [{"row": name, "seed": seed} | each for name, each in found.items()]
-    put_csv(out / "replay.csv", lines)
+    write_csv(out / "replay.csv", lines)
 
 
 def ranks(log: Any, test: np.ndarray, scored: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:

@@ -27,7 +27,7 @@ import torch
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.experiments import results
-from hyperctr.files import put, put_csv
+from hyperctr.files import write_csv, write_text
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import prune, prune_units
 from hyperctr.reporting import figures, markdown
@@ -77,7 +77,7 @@ def run(
     held = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
     if (held.get("bench"), held.get("masks")) != (BENCH.name, facts["masks"]):
         raise ValueError(f"{out} holds another bench, or one of other masks; choose another --out")
-    put(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
     made = _of_run(masks) if masks else networks(densities)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -182,7 +182,7 @@ def redraw(out: Path) -> dict:
     facts, lines = json.loads((out / "bench.json").read_text())["facts"], _results(out)
     rows = summed(lines)
     found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
-    put_csv(out / "table.csv", rows)
+    write_csv(out / "table.csv", rows)
     figure, axes = draw_speed(rows, TWICE)
     about = f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
     figures.titles(axes, facts["title"], about)
@@ -194,8 +194,8 @@ def redraw(out: Path) -> dict:
              "answer, as a share of the largest one.",
              f"![{facts['title']}]({BENCH.name}.png)"]  # fmt: skip
     parts += ["## Before comparing", "\n".join(f"- {line}" for line in found["warnings"])] if found["warnings"] else []
-    put(out / "report.md", "\n\n".join(parts) + "\n")
-    put(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
+    write_text(out / "report.md", "\n\n".join(parts) + "\n")
+    write_text(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
     return found
 
 
@@ -231,7 +231,7 @@ def _claims(rows: list[dict]) -> list[dict]:
             half = "" if math.isnan(best["speed_half"]) else f" ± {best['speed_half']:.2f}"
             text = f"{what}, batch {batch}: at least {TWICE:g} times as fast as dense"
             here = f"{best['form']}: {best['speed']:.2f}{half} times, n={best['n']}"
-            found.append(tables.claim(text, (here, significance.judged([value]))))
+            found.append(tables.claim(text, (here, significance.judge_gains([value]))))
         share = min((r["share"] for r in some), default=math.nan)
         verdict = "reproduced" if share <= FILE else "contradicted"
         text = f"{what}: a file of at most {FILE:.0%} of the dense one's"

@@ -78,7 +78,7 @@ def change(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Score:
 
 def not_below(value: Score, band: float) -> str:
     """The verdict on a score that may lie at most `band` below another."""
-    return significance.judged([Score(value.mean + band, value.half, value.num)])
+    return significance.judge_gains([Score(value.mean + band, value.half, value.num)])
 
 
 def reaches(value: Score, size: float) -> str:
@@ -171,10 +171,10 @@ def _said(value: Score, column: str, better: str = "less") -> str:
     """A gain in words; of an error, by how much less it is."""
     if not value.num:
         return "the rows that it compares were not run"
-    text = markdown.signed(value)
+    text = markdown.format_gain(value)
     if column.endswith("mse"):
         text = f"{markdown.percent(value.mean, value.half)} {better}"
-    return "; ".join(filter(None, (f"{text}, n={value.num}", significance.few(value.num))))
+    return "; ".join(filter(None, (f"{text}, n={value.num}", significance.too_few_seeds(value.num))))
 
 
 def _read(path: Path) -> list[dict]:
@@ -305,7 +305,14 @@ def _score_table(rows: list[dict]) -> str:
         "AUC of conversions", "AUC of both", "seconds", "the paper: AUC", "the paper: error (over base_cvr)",
     ]]  # fmt: skip
     columns = ("auc", "auc_gain", "cvr_mse", "cvr_mse_gain", "cvr_auc", "ctcvr_auc")
-    how = (markdown.plain, markdown.signed, markdown.plain, _percent, markdown.plain, markdown.plain)
+    how = (
+        markdown.format_score,
+        markdown.format_gain,
+        markdown.format_score,
+        _percent,
+        markdown.format_score,
+        markdown.format_score,
+    )
     for row in rows:
         texts = ["no finished run", *[""] * len(columns)]
         if row["n"]:
@@ -330,7 +337,7 @@ def _round_table(rounds: list[dict]) -> str:
         value = Score(abs(r["score"]), r["score_half"], r["n"])
         what = "AUC" if r["task"] == "click" else "error"
         lines.append([r["row"], r["task"], f"{r['round']:.0f}", f"{100 * r['density']:.2f} %",
-                      f"{what} {markdown.plain(value)}", f"{r['chosen'] * r['n']:.0f} of {r['n']}"])  # fmt: skip
+                      f"{what} {markdown.format_score(value)}", f"{r['chosen'] * r['n']:.0f} of {r['n']}"])  # fmt: skip
     return markdown.table(lines)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
-from hyperctr.data.lookup import Meetings
+from hyperctr.data.lookup import SeenPairs
 
 USERS, ITEMS, ROWS = 9, 14, 240
 
@@ -157,7 +157,7 @@ def test_meetings_are_told_apart_where_many_pairs_share_a_place():
     users, items = 50, 10**6 + 3
     user, item, time = rng.integers(users, size=400), rng.integers(items, size=400), rng.integers(100, size=400)
     user[:100], item[:100] = user[100:200], item[100:200]  # met twice
-    meetings = Meetings(user, item, time, items)
+    meetings = SeenPairs(user, item, time, items)
     asked = [np.r_[user, rng.integers(users, size=5000)], np.r_[item, rng.integers(items, size=5000)]]
     when = rng.integers(101, size=5400)
     first = {}
@@ -167,7 +167,7 @@ def test_meetings_are_told_apart_where_many_pairs_share_a_place():
     expected = [k for k, (u, i, t) in enumerate(pairs) if first.get((u, i), t) < t]
     assert meetings.find(*asked, when).tolist() == expected
     assert 100 < len(expected) < 400
-    assert len(Meetings(user[:0], item[:0], time[:0], items).find(user, item, time)) == 0
+    assert len(SeenPairs(user[:0], item[:0], time[:0], items).find(user, item, time)) == 0
 
 
 def test_negatives_that_do_not_exist_are_left_out():

@@ -173,12 +173,12 @@ def test_shifted_logits_are_calibrated_at_the_other_ratio():
 
 def test_relaimpr_and_closed_by_hand():
     assert significance.relaimpr(0.8120, 0.7870) == pytest.approx(0.0871, abs=5e-5)  # HyperCTR over AutoFIS on Kuaishou
-    assert metrics.closed(0.7, 0.6, 0.8) == pytest.approx(0.5)
-    assert metrics.closed(0.5, 0.6, 0.8) == pytest.approx(-0.5)
+    assert metrics.gap_closed(0.7, 0.6, 0.8) == pytest.approx(0.5)
+    assert metrics.gap_closed(0.5, 0.6, 0.8) == pytest.approx(-0.5)
     with pytest.raises(ValueError, match="base above 0.5, got 0.5"):
         significance.relaimpr(0.7, 0.5)
     with pytest.raises(ValueError, match="ceiling above the floor"):
-        metrics.closed(0.7, 0.8, 0.8)
+        metrics.gap_closed(0.7, 0.8, 0.8)
 
 
 def test_activity_groups_come_nearest_to_60_and_30_percent_and_keep_ties_together():

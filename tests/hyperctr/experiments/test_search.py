@@ -14,7 +14,7 @@ from hyperctr.data import planted
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import Split, hold_out, split
 from hyperctr.experiments import search as tune
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import train as runs
 
 pytest.importorskip("optuna", reason="the search of w1 and w2 is not checked: Optuna is not installed")
@@ -117,8 +117,8 @@ def settings(kind="temporal", wear=True, **train):
         "evaluate": {"valid_negatives": 5},
     }
     if wear:
-        tables["wear"] = {"name": "aqcl", "codes": 12, "dim": 8, "w": 0.1}
-    return config.read(tables, MODELS, worn=WORN)
+        tables["wrapper"] = {"name": "aqcl", "codes": 12, "dim": 8, "w": 0.1}
+    return config.read(tables, MODELS, wrappers=WRAPPERS)
 
 
 @pytest.mark.parametrize("logged", [True, False])
@@ -194,9 +194,9 @@ def test_a_search_leaves_the_run_with_the_settings_of_the_lowest_loss(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} >= {"base.toml", "search.journal", "trials.csv", "best.toml"}
     assert [row["pruned"] for row in rows] == ["False"] * 3 and len(said) == 3
     lowest = min(rows, key=lambda row: float(row["loss"]))
-    assert (best.wear.w1, best.wear.w2) == (float(lowest["w1"]), float(lowest["w2"]))
-    assert config.read(tmp_path / "best.toml", MODELS, worn=WORN) == best
-    assert replace(best, wear=settings().wear) == settings()  # epochs of a trial are not those of the run
+    assert (best.wrapper.w1, best.wrapper.w2) == (float(lowest["w1"]), float(lowest["w2"]))
+    assert config.read(tmp_path / "best.toml", MODELS, wrappers=WRAPPERS) == best
+    assert replace(best, wrapper=settings().wrapper) == settings()  # epochs of a trial are not those of the run
     assert said[0].startswith("trial 1 of 3: w1=0.02 w2=1, loss 0.")
 
 
@@ -237,18 +237,18 @@ def test_a_list_of_values_is_tried_through_once(tmp_path):
 
 
 def test_only_what_is_worn_can_be_searched(tmp_path):
-    with pytest.raises(ValueError, match="cannot search wear.w1: the run wears nothing: set wear.name=aqcl"):
+    with pytest.raises(ValueError, match="cannot search wrapper.w1: the run wears nothing: set wrapper.name=aqcl"):
         tune.search(settings(wear=False), tmp_path)
-    with pytest.raises(ValueError, match="cannot search wear.w3: aqcl has w, tau1"):
+    with pytest.raises(ValueError, match="cannot search wrapper.w3: aqcl has w, tau1"):
         tune.search(settings(), tmp_path, space={"w3": (1.0, 2.0)})
-    masked = replace(settings(), wear_name="lt4rec", wear=WORN["lt4rec"].Config())
+    masked = replace(settings(), wrapper_name="lt4rec", wrapper=WRAPPERS["lt4rec"].Config())
     with pytest.raises(ValueError, match="cannot search lt4rec: a search judges what a model has learned of clicks"):
         tune.search(masked, tmp_path, space={"b": (1.0, 2.0)})
 
 
 def test_the_chosen_run_trains(tmp_path):
     best = tune.search(settings(epochs=1), tmp_path, trials=1, epochs=1, dataset=world())
-    assert runs.train(best, dataset=world())["wear"] == "aqcl"
+    assert runs.train(best, dataset=world())["wrapper"] == "aqcl"
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------
@@ -261,22 +261,22 @@ def words(tmp_path):
         "model.dim=4",
         "model.hidden=[8,6]",
         "model.attention=[6]",
-        "wear.codes=12",
-        "wear.dim=8",
+        "wrapper.codes=12",
+        "wrapper.dim=8",
         "train.threads=1",
     ]
     given = ["search", "--data", world, "--out", tmp_path / "found", "--trials", 2, "--epochs", 1]
-    return [*given, "--set", "wear.name=aqcl", *(word for key in sets for word in ("--set", key))]
+    return [*given, "--set", "wrapper.name=aqcl", *(word for key in sets for word in ("--set", key))]
 
 
 def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_path, words):
     code, out, err = hyperctr(*words, "--over", "w=0.01:0.5", "--over", "positives=1,5", "--json")
     assert code == 0, err
-    best = config.read(tmp_path / "found" / "best.toml", MODELS, worn=WORN)
-    assert json.loads(out) == vars(best.wear)
-    assert 0.01 <= best.wear.w <= 0.5 and best.wear.positives in (1, 5)
+    best = config.read(tmp_path / "found" / "best.toml", MODELS, wrappers=WRAPPERS)
+    assert json.loads(out) == vars(best.wrapper)
+    assert 0.01 <= best.wrapper.w <= 0.5 and best.wrapper.positives in (1, 5)
     code, out, err = hyperctr("train", tmp_path / "found" / "best.toml", "--out", tmp_path / "run", "--json")
-    assert code == 0 and json.loads(out)["wear"] == "aqcl", err
+    assert code == 0 and json.loads(out)["wrapper"] == "aqcl", err
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,9 @@ def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_p
     [
         (["--over", "w=0:1"], "--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got 'w=0:1'"),
         (["--over", "w=a,b"], "got 'w=a,b'"),
-        (["--over", "q=1:2"], "cannot search wear.q: aqcl has w"),
+        (["--over", "q=1:2"], "cannot search wrapper.q: aqcl has w"),
         (["--objective", "loss"], "--objective is logloss or auc, got 'loss'"),
-        (["--set", "wear.name=aqlc"], "aqcl"),
+        (["--set", "wrapper.name=aqlc"], "aqcl"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_one_line(hyperctr, words, more, says):

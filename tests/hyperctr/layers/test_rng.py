@@ -2,7 +2,7 @@
 
 import torch
 
-from hyperctr.layers.rng import Draws
+from hyperctr.layers.rng import RandomStream
 
 
 def drawn(draws):
@@ -12,7 +12,7 @@ def drawn(draws):
 
 def seeded(seed):
     torch.manual_seed(seed)
-    return Draws()
+    return RandomStream()
 
 
 def test_what_is_drawn_depends_on_seed_and_count_alone():

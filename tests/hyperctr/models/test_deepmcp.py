@@ -92,5 +92,5 @@ def test_the_bases_draws_are_not_touched(ids, make):
     "changed", [{"match": -1.0}, {"correlation": math.nan}, {"window": 0}, {"negatives": 0}, {"hidden": ()}]
 )
 def test_settings_that_cannot_be_are_refused(changed):
-    with pytest.raises(ValueError, match=f"wear.{next(iter(changed))} must be"):
+    with pytest.raises(ValueError, match=f"wrapper.{next(iter(changed))} must be"):
         Config(**changed)

@@ -86,5 +86,5 @@ def test_its_parts_are_not_the_bases(ids):
 
 @pytest.mark.parametrize("changed", [{"w": -1.0}, {"negatives": 0}])
 def test_settings_that_cannot_be_are_refused(changed):
-    with pytest.raises(ValueError, match=f"wear.{next(iter(changed))} must be at least"):
+    with pytest.raises(ValueError, match=f"wrapper.{next(iter(changed))} must be at least"):
         Config(**changed)

@@ -54,7 +54,7 @@ def test_in_evaluation_and_with_nothing_to_hide_it_is_the_base(ids, make):
 
 
 def test_what_cannot_be_hidden_is_refused(ids):
-    with pytest.raises(ValueError, match=r"wear.share must lie in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"wrapper.share must lie in \[0, 1\], got 1.5"):
         Config(share=1.5)
     with pytest.raises(ValueError, match="Linear must look users up in one table"):
         DropoutNet(torch.nn.Linear(2, 2), Config(), ids)

@@ -39,7 +39,7 @@ def trained(seed=0, share=0.2, **config):
             elif name.endswith("bias"):
                 p.normal_(std=0.3)
     shares = {"click": share, "conversion": 0.4}
-    model.tower.wear({task: model.prune(task, model.first_masks(task), shares[task]) for task in TASKS})
+    model.tower.set_masks({task: model.prune(task, model.first_masks(task), shares[task]) for task in TASKS})
     return model.eval()
 
 

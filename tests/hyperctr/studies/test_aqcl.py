@@ -11,7 +11,7 @@ import pytest
 from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.evaluation.significance import Score, relaimpr
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import parallel
 from hyperctr.studies import aqcl, bench, study
 from hyperctr.studies.aqcl.figures import draw_gains
@@ -22,14 +22,14 @@ GAIN = {"": 0.0, "dropoutnet": -0.002, "deepmcp": 0.008, "dmr": 0.003, "icl": 0.
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, worn=WORN)
+    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
 
 
 def reported(run):
     """What a run might report: an AUC by what is worn, a little more with every seed, and groups around it."""
     seed = run.train.seed
-    auc = 0.6 if run.model_name == "popularity" else 0.7 + GAIN[run.wear_name]
-    auc += 0.001 * seed + (0.0002 * (seed % 2) if run.wear else 0)
+    auc = 0.6 if run.model_name == "popularity" else 0.7 + GAIN[run.wrapper_name]
+    auc += 0.001 * seed + (0.0002 * (seed % 2) if run.wrapper else 0)
     scores = {"auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01, "user_auc": 0.6, "positive_auc": auc,
               "logloss": 0.1, "logloss_1to1": 0.6, "rows": 100}  # fmt: skip
     scores |= {"non_active_auc": auc - 0.02, "slightly_active_auc": auc, "highly_active_auc": auc + 0.02,
@@ -98,14 +98,14 @@ def test_rows_of_the_studies():
 def test_rows_differ_in_what_is_worn_alone():
     start = base()
     runs = {row.name: bench.run_of(start, row, 3, MODELS) for row in rows("aqcl-table2")}
-    worn = {name: found.wear_name for name, found in runs.items()}
+    worn = {name: found.wrapper_name for name, found in runs.items()}
     assert worn == {"popularity": "", "DIN": "", "DropoutNet": "dropoutnet", "DeepMCP": "deepmcp", "DMR": "dmr",
                     "ICL": "icl", "QCL": "qcl", "AQCL": "aqcl"}  # fmt: skip
     for name, found in runs.items():
         if name != "popularity":
             assert (found.model_name, found.model, found.train) == ("din", start.model, runs["DIN"].train)
         assert (found.train.seed, found.evaluate.seed) == (3, 3)
-    assert (runs["QCL"].wear.alpha, runs["AQCL"].wear.alpha) == (1.0, None)
+    assert (runs["QCL"].wrapper.alpha, runs["AQCL"].wrapper.alpha) == (1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_rows_differ_in_what_is_worn_alone():
     [("aqcl-dz", "dim", [8, 64]), ("aqcl-w", "w", [0.01, 0.2]), ("aqcl-k", "positives", [1, 20])],
 )
 def test_a_value_changes_its_key_alone(name, key, values):
-    given = {"aqcl": WORN["aqcl"].Config(w1=2.0, mask=0.4)}
-    found = [row.wear for row in rows(name, [str(x) for x in reversed(values)], given)[2:]]
-    assert found == [WORN["aqcl"].Config(**{"w1": 2.0, "mask": 0.4, key: x}) for x in values]
+    given = {"aqcl": WRAPPERS["aqcl"].Config(w1=2.0, mask=0.4)}
+    found = [row.wrapper for row in rows(name, [str(x) for x in reversed(values)], given)[2:]]
+    assert found == [WRAPPERS["aqcl"].Config(**{"w1": 2.0, "mask": 0.4, key: x}) for x in values]
 
 
 def test_a_constant_alpha_is_for_everybody_and_a_search_has_a_row_of_its_own():
-    given = {"aqcl": WORN["aqcl"].Config(w1=1.3, w2=0.4, w=0.1, alpha=0.6)}
-    worn = {row.name: row.wear for row in rows("aqcl-alpha", ["1", "0"], given) if row.wear_name == "aqcl"}
+    given = {"aqcl": WRAPPERS["aqcl"].Config(w1=1.3, w2=0.4, w=0.1, alpha=0.6)}
+    worn = {row.name: row.wrapper for row in rows("aqcl-alpha", ["1", "0"], given) if row.wrapper_name == "aqcl"}
     assert {name: (c.alpha, c.w1, c.w2, c.w) for name, c in worn.items()} == {
         "alpha 0": (0.0, 0.7, 1.0, 0.1), "alpha 1": (1.0, 0.7, 1.0, 0.1), "adaptive": (None, 0.7, 1.0, 0.1),
         "adaptive, searched": (None, 1.3, 0.4, 0.1),
@@ -128,13 +128,13 @@ def test_a_constant_alpha_is_for_everybody_and_a_search_has_a_row_of_its_own():
 
 
 def test_icl_and_qcl_share_aqcls_settings_unless_they_are_given_their_own():
-    given = {"aqcl": WORN["aqcl"].Config(w=0.1, dim=32, codes=64, w1=2.0), "dmr": WORN["dmr"].Config(w=0.3)}
-    worn = {row.wear_name: row.wear for row in rows("aqcl-table2", given=given)[2:]}
-    assert worn["icl"] == WORN["icl"].Config(w=0.1, dim=32)
-    assert worn["qcl"] == WORN["qcl"].Config(w=0.1, dim=32, codes=64, w1=2.0)
-    assert (worn["dmr"].w, worn["dropoutnet"], worn["qcl"].alpha) == (0.3, WORN["dropoutnet"].Config(), 1.0)
-    own = {"icl": WORN["icl"].Config(w=0.01)}
-    assert rows("aqcl-table2", given=given | own)[5].wear == own["icl"]
+    given = {"aqcl": WRAPPERS["aqcl"].Config(w=0.1, dim=32, codes=64, w1=2.0), "dmr": WRAPPERS["dmr"].Config(w=0.3)}
+    worn = {row.wrapper_name: row.wrapper for row in rows("aqcl-table2", given=given)[2:]}
+    assert worn["icl"] == WRAPPERS["icl"].Config(w=0.1, dim=32)
+    assert worn["qcl"] == WRAPPERS["qcl"].Config(w=0.1, dim=32, codes=64, w1=2.0)
+    assert (worn["dmr"].w, worn["dropoutnet"], worn["qcl"].alpha) == (0.3, WRAPPERS["dropoutnet"].Config(), 1.0)
+    own = {"icl": WRAPPERS["icl"].Config(w=0.01)}
+    assert rows("aqcl-table2", given=given | own)[5].wrapper == own["icl"]
 
 
 def test_table_3_shares_what_the_base_run_changes_and_pairs_each_model_with_itself():
@@ -161,8 +161,8 @@ def test_another_model_can_wear_and_one_without_a_hidden_vector_cannot():
         ("aqcl-table2", ["1"], "the rows of aqcl-table2 are fixed, it takes no --values"),
         ("aqcl-w", ["0.1", "x"], "--values of aqcl-w are numbers separated by commas, got 'x'"),
         ("aqcl-k", ["1.5"], "--values of aqcl-k are whole numbers separated by commas, got '1.5'"),
-        ("aqcl-k", ["500"], r"wear.positives must lie in \[1, wear.codes = 128\], got 500"),
-        ("aqcl-alpha", ["2"], r"wear.alpha must lie in \[0, 1\], got 2"),
+        ("aqcl-k", ["500"], r"wrapper.positives must lie in \[1, wrapper.codes = 128\], got 500"),
+        ("aqcl-alpha", ["2"], r"wrapper.alpha must lie in \[0, 1\], got 2"),
     ],
 )
 def test_values_that_cannot_be_stop_before_anything_is_written(world, tmp_path, name, values, says):
@@ -413,12 +413,12 @@ def test_a_row_that_failed_is_said_and_run_again(world, tmp_path, trainer):
 def test_other_settings_of_what_is_worn_need_another_folder(world, tmp_path, trainer):
     run("aqcl-table2", world, tmp_path, seeds=1)
     with pytest.raises(ValueError, match="holds ICL seed=0 of other settings; choose another --out"):
-        run("aqcl-table2", world, tmp_path, seeds=1, given={"icl": WORN["icl"].Config(w=0.1)})
+        run("aqcl-table2", world, tmp_path, seeds=1, given={"icl": WRAPPERS["icl"].Config(w=0.1)})
     run("aqcl-alpha", world, tmp_path / "alpha", seeds=1)
-    run("aqcl-alpha", world, tmp_path / "alpha", seeds=1, given={"aqcl": WORN["aqcl"].Config(w1=1.3)})
+    run("aqcl-alpha", world, tmp_path / "alpha", seeds=1, given={"aqcl": WRAPPERS["aqcl"].Config(w1=1.3)})
     assert trainer.done == ["adaptive, searched seed=0"]  # what a search found is a row more
     with pytest.raises(ValueError, match="--wear is for AQCL's studies"):
-        run("layers", world, tmp_path / "layers", model={"name": "hyperctr"}, given={"icl": WORN["icl"].Config()})
+        run("layers", world, tmp_path / "layers", model={"name": "hyperctr"}, given={"icl": WRAPPERS["icl"].Config()})
 
 
 def test_gains_stand_in_a_panel_a_group_with_the_papers_below():
@@ -465,7 +465,7 @@ def real(monkeypatch):
     return found
 
 
-TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}, "wear": {"name": "aqcl", "codes": 8, "dim": 4}}
+TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}, "wrapper": {"name": "aqcl", "codes": 8, "dim": 4}}
 
 
 def test_a_real_table_2_and_what_is_added_to_it(world, tmp_path, real):

@@ -12,7 +12,7 @@ from hyperctr.analysis import marn_modalities
 from hyperctr.data import planted, read
 from hyperctr.evaluation.metrics import unseen_recall
 from hyperctr.evaluation.significance import Score
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
 from hyperctr.runs.train import train
@@ -28,7 +28,7 @@ STUDIES = ("marn-table2", "marn-table3", "marn-table4", "marn-table5", "marn-fig
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, worn=WORN)
+    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,12 @@ def test_a_weight_changes_lambda_alone():
         ("marn-fig6", {}, ["0.1", "x"], "--values of marn-fig6 are numbers separated by commas, got 'x'"),
         ("marn-fig6", {}, ["-1"], "model.weight must be a number, at least 0, got -1.0"),
         ("marn-table2", {"model": {"name": "din"}}, [], "marn-table2 studies marn, the run names din"),
-        ("marn-fig5", {"wear": {"name": "icl"}}, [], "marn-fig5 compares models that wear nothing, the run wears icl"),
+        (
+            "marn-fig5",
+            {"wrapper": {"name": "icl"}},
+            [],
+            "marn-fig5 compares models that wear nothing, the run wears icl",
+        ),
     ],
 )
 def test_what_cannot_be_compared_stops_before_anything_is_written(world, tmp_path, name, tables, values, says):

@@ -9,7 +9,7 @@ from hyperctr import config
 from hyperctr.analysis import mian_attention
 from hyperctr.data import planted
 from hyperctr.data import read as folder
-from hyperctr.models import MODELS, WORN
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
 from hyperctr.studies import bench, mian, study
@@ -21,7 +21,7 @@ STUDIES = ("mian-table2", "mian-table3", "mian-table4", "mian-efficiency", "mian
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, worn=WORN)
+    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,12 @@ def test_time_is_compared_at_vectors_of_one_width():
             [],
             "mian-fig6 studies mian, the run names din; use model.name = mian",
         ),
-        ("mian-table2", {"wear": {"name": "aqcl"}}, [], "mian-table2 compares models that wear nothing, the run wears"),
+        (
+            "mian-table2",
+            {"wrapper": {"name": "aqcl"}},
+            [],
+            "mian-table2 compares models that wear nothing, the run wears",
+        ),
         ("mian-fig6", {"model": SMALL | {"gim": False}}, [], "mian-fig6 shows the global attention"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import nn
 from hyperctr.batch import Batch, History, Output
 from hyperctr.config import Train
 from hyperctr.training.fit import fit
-from hyperctr.training.profiler import Clock
+from hyperctr.training.profiler import StepTimer
 
 
 class Killed(Exception):
@@ -352,7 +352,7 @@ def test_a_clock_sees_every_part_of_every_step_and_changes_nothing():
         fit(model, made, lambda: 0.5, config, len(ITEM), **watched)
         return model.table.weight
 
-    clock = Clock()
+    clock = StepTimer()
     assert torch.equal(trained(clock), trained())
     assert clock.steps == 6
     parts = [row["part"] for row in clock.table()]

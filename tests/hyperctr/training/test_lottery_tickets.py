@@ -10,7 +10,15 @@ from hyperctr.config import Train
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config
 from hyperctr.training import lottery_tickets
-from hyperctr.training.lottery_tickets import Ticket, find_tickets, in_step, in_turn, packed, shuffled, unpacked
+from hyperctr.training.lottery_tickets import (
+    Ticket,
+    alternate_batches,
+    cycle_batches,
+    find_tickets,
+    packed,
+    shuffled,
+    unpacked,
+)
 
 USERS, ITEMS = 9, 11
 
@@ -96,36 +104,36 @@ def test_another_run_wears_the_tickets_with_the_weights_they_were_found_from(tmp
     torch.manual_seed(5)
     seen = torch.ones(USERS + 3).bool(), torch.ones(ITEMS).bool()
     other = LT4REC(model.config, Tables(USERS + 3, ITEMS, {}, {}, *seen))
-    assert_same(tickets, lottery_tickets.wear(other, tmp_path))
+    assert_same(tickets, lottery_tickets.use_masks(other, tmp_path))
     for a, b in zip(model.tower.layers, other.tower.layers, strict=True):
         assert torch.equal(a.worn, b.worn) and torch.equal(a.whole(), b.whole())
     with pytest.raises(ValueError, match=r"are for layers of 10x\d+, 6x10 weights, the model has 8x\d+, 6x8"):
-        lottery_tickets.wear(made(hidden=(8, 6)), tmp_path)
+        lottery_tickets.use_masks(made(hidden=(8, 6)), tmp_path)
     with pytest.raises(ValueError, match="there are no tickets in"):
-        lottery_tickets.wear(made(), tmp_path / "nothing")
+        lottery_tickets.use_masks(made(), tmp_path / "nothing")
 
 
 def test_a_run_may_ask_for_the_masks_of_one_round_or_for_as_many_weights_at_random(tmp_path):
     tickets = search(made(), tmp_path)
     for task, number in (("click", 1), ("conversion", 2)):
         model = made(round=number)
-        lottery_tickets.wear(model, tmp_path)
+        lottery_tickets.use_masks(model, tmp_path)
         assert all(torch.equal(a, b) for a, b in zip(model.tower.masks(task), tickets[task].masks[number], strict=True))
     model = made(round=2, masks=str(tmp_path), shuffle=True)
-    drawn = lottery_tickets.wear(model, tmp_path, seed=3)
+    drawn = lottery_tickets.use_masks(model, tmp_path, seed=3)
     for task in TASKS:
         for found, mask, own in zip(model.tower.masks(task), tickets[task].masks[2], drawn[task].masks[2], strict=True):
             assert torch.equal(found, own) and found.sum() == mask.sum() and not torch.equal(found, mask)
     kept = [[mask[0].flatten() for mask in drawn[task].masks[1:]] for task in TASKS]
     assert not (kept[0][0] <= kept[1][0]).all() and not (kept[1][0] <= kept[0][0]).all()  # the tasks draw apart
     with pytest.raises(ValueError, match="model.round = 4, but the tickets are of 2 rounds"):
-        lottery_tickets.wear(made(rounds=4, round=4), tmp_path)
+        lottery_tickets.use_masks(made(rounds=4, round=4), tmp_path)
 
 
 def test_masks_that_were_given_are_scored_anew(tmp_path):
     tickets = search(made(), tmp_path)
     model = made(masks=str(tmp_path), shuffle=True)
-    given = lottery_tickets.wear(model, tmp_path)
+    given = lottery_tickets.use_masks(model, tmp_path)
     again = search(model, given=given)
     for task in TASKS:
         assert all(torch.equal(a, b) for a, b in zip(again[task].masks[2], given[task].masks[2], strict=True))
@@ -157,15 +165,15 @@ def test_a_shuffled_ticket_has_as_many_weights_a_layer_and_others():
 
 
 def test_tasks_take_turns_until_each_is_used_up():
-    assert list(in_turn("abc", "x")) == ["a", "x", "b", "c"]
-    assert list(in_turn("a", "xyz")) == ["a", "x", "y", "z"]
-    assert list(in_turn("", "xy")) == ["x", "y"]
+    assert list(alternate_batches("abc", "x")) == ["a", "x", "b", "c"]
+    assert list(alternate_batches("a", "xyz")) == ["a", "x", "y", "z"]
+    assert list(alternate_batches("", "xy")) == ["x", "y"]
 
 
 def test_the_shorter_task_starts_over_in_another_order():
     again = [lambda: "xy", lambda: "yx"]
-    assert list(in_step("abcd", lambda time: again[time % 2]())) == ["a", "x", "b", "y", "c", "y", "d", "x"]
-    assert list(islice(in_step("ab", lambda time: "xyz"), 9)) == ["a", "x", "b", "y"]
+    assert list(cycle_batches("abcd", lambda time: again[time % 2]())) == ["a", "x", "b", "y", "c", "y", "d", "x"]
+    assert list(islice(cycle_batches("ab", lambda time: "xyz"), 9)) == ["a", "x", "b", "y"]
 
 
 def test_density_is_the_share_of_what_the_task_could_wear():

@@ -10,7 +10,7 @@ from hyperctr.training import fit, malloc
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what other systems do with freed memory is not checked")
 def test_glibc_is_told():
-    assert malloc.keep() and malloc.keep()
+    assert malloc.keep_freed_memory() and malloc.keep_freed_memory()
 
 
 @pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
@@ -19,7 +19,7 @@ def test_elsewhere_nothing_happens(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert not malloc.keep()
+    assert not malloc.keep_freed_memory()
 
 
 def test_a_training_asks_for_it_before_its_first_step(monkeypatch):
@@ -29,6 +29,6 @@ def test_a_training_asks_for_it_before_its_first_step(monkeypatch):
     def ask():
         raise Asked
 
-    monkeypatch.setattr(malloc, "keep", ask)
+    monkeypatch.setattr(malloc, "keep_freed_memory", ask)
     with pytest.raises(Asked):
         fit.fit(None, None, None, None)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hyperctr.training import profiler
-from hyperctr.training.profiler import Clock, times_in_turn
+from hyperctr.training.profiler import StepTimer, times_in_turn
 
 
 class Hands:
@@ -36,7 +36,7 @@ def table(hands):
 
 
 def test_parts_add_up_over_steps_and_parts_of_parts_stand_below_theirs(hands, table):
-    clock = Clock(hands)
+    clock = StepTimer(hands)
     clock.watch(nn.Sequential(table))
 
     def made():
@@ -61,7 +61,7 @@ def test_parts_add_up_over_steps_and_parts_of_parts_stand_below_theirs(hands, ta
 
 
 def test_a_part_that_fails_is_counted_and_fails(hands):
-    clock = Clock(hands)
+    clock = StepTimer(hands)
     with pytest.raises(KeyError), clock("forward"):
         hands.at += 3
         raise KeyError
@@ -69,14 +69,14 @@ def test_a_part_that_fails_is_counted_and_fails(hands):
 
 
 def test_look_ups_of_an_evaluation_do_not_count(hands, table):
-    clock = Clock(hands)
+    clock = StepTimer(hands)
     clock.watch(table)
     table.eval()(torch.tensor([1]))
     assert clock.seconds == {}
 
 
 def test_without_a_step_there_is_no_row(hands):
-    clock = Clock(hands)
+    clock = StepTimer(hands)
     assert list(clock.batches([])) == []
     assert clock.table() == []
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graphs import HGCN, Hypergraph
-from hyperctr.models.hyperctr.propagation import Carried, Live, compact
+from hyperctr.models.hyperctr.propagation import FreshStates, StateCache, compact
 
 
 def random_nodes(seed=0, slices=6, nodes=8, share=0.4, empty=(0, 3)):
@@ -30,7 +30,7 @@ def activities(nodes):
 @pytest.mark.parametrize("only", [False, True])
 def test_find_gives_the_row_of_the_last_activity_strictly_before_the_slice(only):
     nodes = random_nodes()
-    carried, seen = Carried(nodes), activities(nodes)
+    carried, seen = StateCache(nodes), activities(nodes)
     node, slice = torch.arange(10).repeat_interleave(8), torch.arange(8).repeat(10)
     expected = []
     for v, n in zip(node.tolist(), slice.tolist(), strict=True):
@@ -41,7 +41,7 @@ def test_find_gives_the_row_of_the_last_activity_strictly_before_the_slice(only)
 
 
 def test_find_with_only_finds_less():
-    carried = Carried(random_nodes())
+    carried = StateCache(random_nodes())
     node, slice = torch.arange(8).repeat_interleave(7), torch.arange(7).repeat(8)
     every, only = (carried.find(node, slice, x) for x in (False, True))
     assert ((only == every) | (only == -1)).all()
@@ -50,7 +50,7 @@ def test_find_with_only_finds_less():
 
 @pytest.mark.parametrize("nodes", [[], [None, None]])
 def test_nothing_is_found_where_nobody_was_active(nodes):
-    carried, static = Carried(nodes), torch.randn(3, 2)
+    carried, static = StateCache(nodes), torch.randn(3, 2)
     assert carried.find(torch.arange(3), torch.zeros(3, dtype=torch.long)).tolist() == [-1, -1, -1]
     assert torch.equal(carried.read(torch.full((3,), -1), static), static)
 
@@ -63,7 +63,7 @@ STATIC = torch.tensor([[-1.0]])
 
 
 def kept():
-    carried = Carried(NODES)
+    carried = StateCache(NODES)
     carried.keep(PLACES, STATES)
     return carried
 
@@ -93,7 +93,7 @@ def test_many_rows_are_read_as_one_by_one():
 
 def test_a_live_slice_takes_the_place_of_its_cached_states_alone_and_gets_their_gradient():
     carried = kept()
-    live = Live(2, torch.tensor([1, 0]), torch.tensor([[400.0], [100.0]], requires_grad=True))
+    live = FreshStates(2, torch.tensor([1, 0]), torch.tensor([[400.0], [100.0]], requires_grad=True))
     assert [read(carried, 1, n, [live]) for n in range(4)] == [-1, 1, 1, 100]
     assert [read(carried, 4, n, [live]) for n in range(4)] == [-1, 4, 4, 400]
     row = carried.find(torch.tensor([4, 4, 1, 4]), torch.tensor([3, 3, 3, 2]))
@@ -104,20 +104,20 @@ def test_a_live_slice_takes_the_place_of_its_cached_states_alone_and_gets_their_
 def test_a_node_that_is_not_among_the_live_ones_has_no_state_whatever_is_cached():
     """Its only click may have been taken out of the live hypergraphs, and the cached state still knows of it."""
     carried = kept()
-    live = Live(0, torch.tensor([0, -1, -1]), torch.tensor([[7.0]]))
+    live = FreshStates(0, torch.tensor([0, -1, -1]), torch.tensor([[7.0]]))
     assert [read(carried, v, 1, [live]) for v in (1, 4, 5)] == [7, -1, -1]
     assert read(carried, 4, 3, [live]) == 40  # of another slice
-    nobody = Live(0, torch.tensor([-1, -1, -1]), torch.empty(0, 1))
+    nobody = FreshStates(0, torch.tensor([-1, -1, -1]), torch.empty(0, 1))
     assert [read(carried, v, 1, [nobody]) for v in (1, 4, 5)] == [-1, -1, -1]
 
 
 def test_live_states_need_no_cache():
-    live = Live(0, torch.tensor([0, 1, -1]), torch.tensor([[1.0], [4.0]]))
-    assert [read(Carried(NODES), v, 1, [live]) for v in (1, 4, 5)] == [1, 4, -1]
+    live = FreshStates(0, torch.tensor([0, 1, -1]), torch.tensor([[1.0], [4.0]]))
+    assert [read(StateCache(NODES), v, 1, [live]) for v in (1, 4, 5)] == [1, 4, -1]
 
 
 def test_keep_tells_how_far_the_states_moved():
-    carried = Carried(NODES)
+    carried = StateCache(NODES)
     assert math.isnan(carried.keep(PLACES, STATES))  # nothing was there
     assert carried.keep(PLACES, STATES) == 0
     moved = [STATES[0] + torch.tensor([[0.0], [3.0]]), None, STATES[2]]
@@ -134,9 +134,9 @@ def test_keep_cannot_tell_how_far_states_of_other_nodes_moved():
 
 def test_renew_writes_one_slice_without_its_gradient():
     carried = kept()
-    carried.renew(Live(2, PLACES[2], torch.tensor([[50.0]], requires_grad=True)))
+    carried.renew(FreshStates(2, PLACES[2], torch.tensor([[50.0]], requires_grad=True)))
     assert [read(carried, 4, n) for n in range(4)] == [-1, 4, 4, 50]
-    carried.renew(Live(0, PLACES[0], torch.tensor([[6.0], [7.0]])))
+    carried.renew(FreshStates(0, PLACES[0], torch.tensor([[6.0], [7.0]])))
     assert [read(carried, 4, n) for n in range(4)] == [-1, 7, 7, 50]
     assert not carried.state.requires_grad
 
