@@ -59,7 +59,7 @@ class Row:
     """What it changes in the run of its model, as `--set` would."""
     wrapper_name: str = ""
     """What its model wears in training; "" for what the base run says."""
-    wear: Any = None
+    wrapper: Any = None
     """The Config of that."""
     over: str = ""
     """The row that its gain is over, where that does not follow from the study."""

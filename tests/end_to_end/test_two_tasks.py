@@ -289,7 +289,7 @@ def test_the_mixed_training_takes_its_batches_as_asked(steps):
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "wrapper"), [("lt4rec", None), ("esmm", None), ("din", {})])
+@pytest.mark.parametrize(("name", "wear"), [("lt4rec", None), ("esmm", None), ("din", {})])
 def test_data_without_conversions_are_refused(name, wear):
     data = world().dataset
     bare = replace(data, interactions=replace(data.interactions, conversion=None))

@@ -58,7 +58,7 @@ TABLES = {"sweep": (*SWEEP, *ONE_EPOCH)} | {
 
 def read_run(path: Path) -> Any:
     """Read a run file."""
-    return config.read(path, MODELS, worn=WRAPPERS)
+    return config.read(path, MODELS, wrappers=WRAPPERS)
 
 
 def train(path: Path, out: Path, **how: Any) -> dict:

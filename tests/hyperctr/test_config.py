@@ -145,7 +145,7 @@ def test_a_later_override_wins():
             "unknown key slices.zzz, known keys of slices: every, count, graphs, item_edges, augment, target_edge",
         ),
         ("trian.lr=1", "unknown table trian, did you mean train?"),
-        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate, wear"),
+        ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate, wrapper"),
         ("model.dm=1", "unknown key model.dm, did you mean model.dim?"),
         ("model.name=tyo", 'unknown model "tyo", did you mean toy?'),
         ("model.name=3", "unknown model 3, known: toy, strict"),
@@ -164,7 +164,7 @@ def test_a_later_override_wins():
         ("model.dim=0", "[model] dim must be at least 1, got 0"),
         ("split.seed=-1", "split.seed must be between 0 and 2^63 - 1, got -1"),
         ("data.ties=no", 'data.ties must be one of "order", got "no"'),
-        ("wrapper.name=toy", 'unknown wear "toy", known: none'),
+        ("wrapper.name=toy", 'unknown wrapper "toy", known: none'),
         ("train.lr", "--set wants table.key=value, such as train.lr=3e-4, got 'train.lr'"),
         ("=3", "--set wants table.key=value, such as train.lr=3e-4, got '=3'"),
         ("train.lr=1\nseed=2", 'train.lr must be a number, got "1\\nseed=2"'),
@@ -272,12 +272,12 @@ def test_what_a_run_wears_is_read_into_its_own_settings_and_written_back():
     ("changes", "message"),
     [
         (["wrapper.w=0.1"], "missing key wrapper.name, choose one of: coat"),
-        (["wrapper.name=cote"], 'unknown wear "cote", did you mean coat?'),
+        (["wrapper.name=cote"], 'unknown wrapper "cote", did you mean coat?'),
         (["wrapper.name=coat", "wrapper.alfa=1"], "unknown key wrapper.alfa, did you mean wrapper.alpha?"),
         (["wrapper.name=coat", "wrapper.dim=1"], "unknown key wrapper.dim, did you mean model.dim?"),
         (["wrapper.name=coat", "wrapper.w=much"], 'wrapper.w must be a number, got "much"'),
         (["wrapper.name=coat", "wrapper.w=-1"], "[wrapper] wrapper.w must be at least 0, got -1.0"),
-        (["wear=coat"], 'wear must be a table, [wrapper] with its keys below, got "coat"'),
+        (["wear=coat"], 'wrapper must be a table, [wrapper] with its keys below, got "coat"'),
     ],
 )
 def test_a_mistake_about_what_is_worn_is_named(changes, message):

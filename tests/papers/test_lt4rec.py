@@ -637,5 +637,5 @@ def test_settings_out_of_range_are_refused(wrong, says):
 
 @pytest.mark.parametrize("wrong", [{"keep": 0.0}, {"rounds": 0}, {"steps": "both"}, {"b": 0.0}])
 def test_settings_of_what_is_worn_are_named_as_such(wrong):
-    with pytest.raises(ValueError, match=rf"^wear\.{next(iter(wrong))} must"):
+    with pytest.raises(ValueError, match=rf"^wrapper\.{next(iter(wrong))} must"):
         Sharing(**wrong)

@@ -248,7 +248,7 @@ def test_only_what_is_worn_can_be_searched(tmp_path):
 
 def test_the_chosen_run_trains(tmp_path):
     best = tune.search(settings(epochs=1), tmp_path, trials=1, epochs=1, dataset=world())
-    assert runs.train(best, dataset=world())["wrapper"] == "aqcl"
+    assert runs.train(best, dataset=world())["wear"] == "aqcl"
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_p
     assert json.loads(out) == vars(best.wrapper)
     assert 0.01 <= best.wrapper.w <= 0.5 and best.wrapper.positives in (1, 5)
     code, out, err = hyperctr("train", tmp_path / "found" / "best.toml", "--out", tmp_path / "run", "--json")
-    assert code == 0 and json.loads(out)["wrapper"] == "aqcl", err
+    assert code == 0 and json.loads(out)["wear"] == "aqcl", err
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,10 @@ def assert_same(folder, other, name="weights.safetensors"):
 
 def told(report):
     """A report without what may differ between two runs of the same training."""
-    return str({name: x for name, x in report.items() if name not in ("seconds", "run", "wrapper")})
+    return str({name: x for name, x in report.items() if name not in ("seconds", "run", "wear")})
 
 
-@pytest.mark.parametrize(("base", "wrapper"), [(base, "aqcl") for base in DEEP] + [("din", wear) for wear in TAKEN_OFF])
+@pytest.mark.parametrize(("base", "wear"), [(base, "aqcl") for base in DEEP] + [("din", wear) for wear in TAKEN_OFF])
 def test_with_weight_zero_training_is_bit_for_bit_that_of_the_bare_model(tmp_path, bare, base, wear):
     report, folder = bare(base)
     worn = training.train(settings(base, wear, **ZERO.get(wear, {"w": 0.0})), tmp_path, world())
@@ -84,19 +84,19 @@ def test_a_weight_too_small_to_move_a_float_trains_the_bare_model_too(tmp_path, 
     assert load_file(tmp_path / "worn.safetensors")["codebook.steps"] > 0
 
 
-@pytest.mark.parametrize("wrapper", TAKEN_OFF)
+@pytest.mark.parametrize("wear", TAKEN_OFF)
 def test_what_is_worn_changes_what_is_learned(tmp_path, bare, wear):
     training.train(settings("din", wear, train={"epochs": 1}), tmp_path, world())
     with pytest.raises(AssertionError):
         assert_same(tmp_path, bare("din", epochs=1)[1])
 
 
-@pytest.mark.parametrize(("base", "wrapper"), [(base, "aqcl") for base in DEEP] + [("din", "dmr")])
+@pytest.mark.parametrize(("base", "wear"), [(base, "aqcl") for base in DEEP] + [("din", "dmr")])
 def test_a_run_keeps_the_base_alone_and_opens_as_it(tmp_path, bare, base, wear):
     data = planted.write("drift", tmp_path / "data", scale=0.03)
     report, folder = bare(base)
     worn = training.train(settings(base, wear, path=data), tmp_path / "worn")
-    assert worn["wrapper"] == wear and "wrapper" not in report
+    assert worn["wear"] == wear and "wear" not in report
     assert worn["parameters"] == report["parameters"]
     files = [path / "weights.safetensors" for path in (folder, tmp_path / "worn")]
     assert files[0].stat().st_size == files[1].stat().st_size
@@ -111,7 +111,7 @@ def test_a_run_keeps_the_base_alone_and_opens_as_it(tmp_path, bare, base, wear):
 
 
 @pytest.mark.parametrize(
-    ("base", "wrapper", "where"),
+    ("base", "wear", "where"),
     [("hyperctr", "aqcl", "batches"), ("din", "aqcl", "log")]
     + [("din", wear, "batches") for wear in TAKEN_OFF if wear != "qcl"],
 )
