@@ -128,7 +128,8 @@ def claim(out: Path, base: config.Run, what: str) -> None:
             if held.startswith("# ") and held != f"# {what}":
                 found = f"{held[2:]}, not {what}"
             raise ValueError(f"{out} holds {found}; choose another --out")
-        write_text(path, text)
+        if not path.exists():
+            write_text(path, text)
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
 
