@@ -42,7 +42,7 @@ class Data:
     they follow each other as they stand in the file, a second apart (`Interactions.in_order`)."""
     derive: tuple[str, ...] | None = None
     """Context that is computed from the time of a row and the user's clicks before it: hour, weekday, season, clicks,
-    since_last, since_first; see `hyperctr.data.moments`."""
+    since_last, since_first; see `hyperctr.data.context`."""
 
     def __post_init__(self):
         _check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")

@@ -40,7 +40,6 @@ PENDING = (
     "hyperctr/analysis/mian_attention.py",
     "hyperctr/analysis/perturb.py",
     "hyperctr/cli/",
-    "hyperctr/data/",
     "hyperctr/evaluation/evaluate.py",
     "hyperctr/evaluation/metrics.py",
     "hyperctr/evaluation/significance.py",

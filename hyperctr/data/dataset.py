@@ -10,7 +10,7 @@ from hyperctr.data.items import Items, Users
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set as read: its tables, and one sentence for each thing that the reader assumed or set aside."""
+    """A data set as read: its tables, and one note per thing that the reader assumed or set aside."""
 
     name: str
     interactions: Interactions

@@ -1,4 +1,4 @@
-"""What a data set holds, as numbers, and one of its rows in plain words."""
+"""Describe a data set in numbers, with one of its rows as an example."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ DAY = 86_400
 
 
 def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
-    """Say what a data set holds.
+    """Describe a data set in numbers: sizes, rates, spans, modalities, fields and one sample row.
 
     Args:
         dataset: a data set.
-        history: how many of the sample row's latest earlier clicks to show.
+        history: number of earlier clicks to show with the sample row, the latest ones.
 
     Returns:
-        Plain numbers, text, dicts and lists, ready for JSON. Spans are in days and None without times. Sparsity is
-        1 - rows / (users * items). `sample` is one click with its history (None without clicks): the ids, times and
-        titles of the data themselves.
+        Plain numbers, text, dicts and lists, ready for JSON. Spans are in days; None without times. Sparsity is
+        1 - rows / (users * items). `sample` is one click with its history, in the data's own ids, times and titles;
+        None without clicks.
+
+    >>> from hyperctr.data.planted import planted
+    >>> facts = describe(planted("noise", scale=0.05).dataset)
+    >>> facts["users"], facts["rows"], facts["sparsity"]
+    (50, 3750, 0.875)
     """
     log, items, users = dataset.interactions, dataset.items, dataset.users
     events = np.bincount(log.user, minlength=log.num_users)
@@ -64,7 +69,7 @@ _QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
 
 def _sample(dataset: Dataset, history: int) -> dict[str, Any] | None:
-    """The first click past the middle whose user has `history` strictly earlier clicks, or the most found."""
+    """Describe the first click past the middle whose user has `history` earlier clicks, or else the most."""
     log = dataset.interactions
     clicks = log.clicks()
     if not len(clicks):
@@ -88,7 +93,7 @@ def _sample(dataset: Dataset, history: int) -> dict[str, Any] | None:
 
 
 def _user_span(log) -> float:
-    """Median over users of the days between their first and last row."""
+    """Return the median over users of the days between their first and last row."""
     users, first = np.unique(log.user, return_index=True)
     last = len(log) - 1 - np.unique(log.user[::-1], return_index=True)[1]
     return _days(np.median(log.time[last] - log.time[first]))

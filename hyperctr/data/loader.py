@@ -1,7 +1,7 @@
-"""Rows of a log -> histories strictly before the row, drawn negatives -> `Batch`. Every look goes backwards in time.
+"""Turn rows of a log into a `Batch`: the history strictly before each row, and drawn negatives.
 
-The rule of the house lives here: whatever a batch says about a row at time t is computed from events with time < t, by
-position in a sorted table, so that no model can forget it. Events at exactly t are not history.
+Everything that a batch contains about a row at time t is computed from events with time < t, by position in a sorted
+table. Events at exactly t are not history. This rule is kept here, so that no model can break it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hyperctr.batch import Batch, History
-from hyperctr.data.context import moments
+from hyperctr.data.context import context_columns
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
 
@@ -22,17 +22,17 @@ Draw = Literal["uniform", "popularity"]
 
 
 class Loader:
-    """Makes batches of one log.
+    """Makes the batches of one log.
 
     Args:
-        log: every event there is; a row's batch looks only at those before it.
-        history: how many of a user's last clicks a row carries, T.
-        known: of a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
-            Negatives then are items that the user never met in all of `log`, later events included, as in the papers.
-        derive: columns of `hyperctr.data.moments` that stand behind those of the context.
+        log: all events; the batch of a row uses only the events before the row.
+        history: T, the most clicks in a history: the user's latest ones before the row.
+        known: for a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
+            Negatives are then items that the user never met in `log`, later events included, as in the papers.
+        derive: columns of `hyperctr.data.context` that are appended to the log's own context.
 
     Raises:
-        ValueError: a history shorter than one.
+        ValueError: a history shorter than one click.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class Loader:
         clicks = known.take(known.clicks())
         self._clicks_of_user = PastIndex(clicks.user, clicks.time, log.num_users)
         columns = {"item": clicks.item, "time": clicks.time, "type": clicks.type}
-        self._clicks = {  # in the order of `_clicks_of_user`, and behind them what stands where there is no click
+        self._clicks = {  # sorted like `_clicks_of_user`, plus one padding entry that stands for 'no click'
             name: None if x is None else np.append(x[self._clicks_of_user.order], 0) for name, x in columns.items()
         }
         self._rows_of_item = PastIndex(known.item, known.time, log.num_items)
         self._clicks_up_to = np.append(0, np.cumsum(known.label[self._rows_of_item.order] == 1))
 
-        def when(time: np.ndarray) -> np.ndarray:  # in a leaky split all was there long ago
+        def when(time: np.ndarray) -> np.ndarray:  # in a leaky split everything counts as long past
             return np.full_like(time, -(2**62)) if leaky else time
 
         self._meetings = SeenPairs(log.user, log.item, when(log.time), log.num_items)
         items, row = np.unique(log.item, return_index=True)  # rows are in time order: the first is the earliest
         born = np.argsort(when(log.time)[row], kind="stable")
-        self._pools = {  # what is drawn from, and since when it is there
+        self._pools = {  # the entries that negatives are drawn from, and the time since which each exists
             "uniform": (items[born], when(log.time)[row][born]),
             "popularity": (clicks.item, when(clicks.time)),
         }
@@ -74,14 +74,14 @@ class Loader:
 
         Args:
             user, time: the queries, [n] each.
-            count: negatives a query.
+            count: negatives per query.
             rng: source of the draws.
-            draw: "uniform", from the items that existed before `time`; or "popularity", in proportion to the clicks on
-                them before `time`. In a leaky split all is before.
+            draw: "uniform": from the items that existed before `time`. "popularity": in proportion to an item's clicks
+                before `time`. In a leaky split every event counts as before.
 
         Returns:
-            item numbers [n, count]; where a draw still hits a met item after 50 tries (a user who met nearly
-            everything), -1: that negative does not exist.
+            item numbers [n, count]; -1 where 50 draws all gave an item that the user had met (a user who met nearly
+            everything): that negative does not exist.
         """
         pool, since = self._pools[draw]
         alive = np.searchsorted(since, time)  # strictly before
@@ -113,13 +113,14 @@ class Loader:
 
         Args:
             rows: row numbers of `log`.
-            size: rows a batch, drawn negatives not counted.
-            negatives: items drawn beside every row of label 1 (and given label 0); 0 where non-clicks were logged.
+            size: rows per batch, drawn negatives not counted.
+            negatives: items drawn per row of label 1 and given label 0; 0 where non-clicks were logged.
             seed: of the order and the draws; the same seed repeats the same batches.
-            shuffle: random order, batches included.
-            group: a number a row ([len(rows)], such as its time slice); batches never mix groups.
+            shuffle: put the rows, and then the batches, in random order.
+            group: one number per row, such as its time slice, [len(rows)]; a batch never mixes groups.
             draw: how negatives are drawn, see `negatives`.
-            run: so many batches of one group follow each other, fewer at its end; the last of each is marked `last`.
+            run: number of batches of one group that follow each other, fewer at the end of the group. The last batch
+                of each run is marked `last`.
         """
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(rows)) if shuffle else np.arange(len(rows))
@@ -142,7 +143,7 @@ class Loader:
         rng: np.random.Generator | None = None,
         draw: Draw = "uniform",
     ) -> Batch:
-        """Make one batch of log rows, drawn negatives behind each row."""
+        """Make one batch of log rows, each followed by its drawn negatives."""
         log = self.log
         user, time = log.user[rows], log.time[rows]
         item, label, query = log.item[rows], log.label[rows], np.arange(len(rows))
@@ -160,10 +161,10 @@ class Loader:
                 unknown = np.full_like(drawn, np.nan, np.float32)
                 conversion = np.concatenate([conversion[:, None], unknown], 1).ravel()[real]
             item, label, context = item[real], label[real], None
-        made = self.pairs(user, item, time, label, query, context)
-        return made if conversion is None else replace(made, conversion=torch.from_numpy(conversion))
+        batch = self.make_batch(user, item, time, label, query, context)
+        return batch if conversion is None else replace(batch, conversion=torch.from_numpy(conversion))
 
-    def pairs(
+    def make_batch(
         self,
         user: np.ndarray,
         item: np.ndarray,
@@ -172,7 +173,12 @@ class Loader:
         query: np.ndarray,
         context: np.ndarray | None = None,
     ) -> Batch:
-        """Make a batch of any (user, item, time), in the log or not: `user` and `time` a query, the rest a row."""
+        """Make a batch of any (user, item, time) triples, whether they are in the log or not.
+
+        Args:
+            user, time: one per query, [Q].
+            item, label, query, context: one per row, [B]; `query` is the number of the row's query.
+        """
         first, end = self._clicks_of_user.first(user), self._clicks_of_user.end(user, time)
         start = np.maximum(first, end - self.history)
         place = start[:, None] + np.arange(max(1, (end - start).max(initial=0)))
@@ -180,11 +186,12 @@ class Loader:
         place = np.where(mask, place, len(self._clicks["time"]) - 1)
         history = {name: None if x is None else torch.from_numpy(x[place]) for name, x in self._clicks.items()}
         if self.derive:
-            logged = self.log.logged_non_clicks and self.log.context is not None  # unknown here where none is given
+            logged = self.log.logged_non_clicks and self.log.context is not None  # -1 is unknown
             known = np.full((len(item), len(self.log.context_names)), -1) if context is None else context
-            last, earliest = (self._clicks["time"][place] for place in (end - 1, first))  # anything without a click
-            found = moments(self.derive, time, end - first, last, earliest)
-            context = np.concatenate([known, found[query]], 1) if logged else found[query]
+            # arbitrary where there is no click
+            last, earliest = (self._clicks["time"][place] for place in (end - 1, first))
+            derived = context_columns(self.derive, time, end - first, last, earliest)
+            context = np.concatenate([known, derived[query]], 1) if logged else derived[query]
         item_first, item_end = self._rows_of_item.first(item), self._rows_of_item.end(item, time[query])
         shows = item_end - item_first
         clicks = self._clicks_up_to[item_end] - self._clicks_up_to[item_first]

@@ -1,4 +1,4 @@
-"""Turn the columns of a table into ids, seconds, numbers and labels; say what was assumed."""
+"""Parse the columns of a table into ids, seconds, numbers and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ import polars as pl
 
 
 def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Series:
-    """One id a row: int64, or text; several columns are joined by "|". Missing ones are null."""
+    """Parse one id per row, as int64 or text.
+
+    Args:
+        table: the rows.
+        names: columns that together name a thing; several are joined by "|".
+        where: the file, for an error.
+
+    Returns:
+        A column "id"; null where a value is missing.
+
+    Raises:
+        ValueError: a column of fractions, lists or bytes, or a value that contains "|" where columns are joined.
+    """
     parts = []
     for name in names:
         column = table[name]
@@ -32,8 +44,23 @@ def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Serie
     return table.select(pl.concat_str(parts, separator="|").alias("id")).to_series()
 
 
-def number_by_table(column: pl.Series, listed: pl.Series | None, role: str, where: str, other: str):
-    """Number ids by their row in the users or items table; without a table by their sorted order."""
+def number_by_table(
+    column: pl.Series, listed: pl.Series | None, role: str, where: str, other: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number ids by their row in the users or items table; without a table by their sorted order.
+
+    Args:
+        column: the ids of the events.
+        listed: the ids of the users or items table, None without one.
+        role: "user" or "item", for an error.
+        where, other: the file of the events and the file of the table, for an error.
+
+    Returns:
+        The number of each event's id, int64; the ids in the order of their numbers.
+
+    Raises:
+        ValueError: an id of the table is missing or repeated, or an id of the events is not in the table.
+    """
     if listed is None:
         listed = column.unique().sort()
     if listed.null_count():
@@ -42,7 +69,7 @@ def number_by_table(column: pl.Series, listed: pl.Series | None, role: str, wher
         listed, column = listed.cast(pl.String), column.cast(pl.String)
     if listed.n_unique() < len(listed):
         twice = listed.filter(listed.is_duplicated())[0]
-        raise ValueError(f"{other}: {role} id {twice!r} stands there more than once; every {role} needs one row")
+        raise ValueError(f"{other}: {role} id {twice!r} is there more than once; every {role} needs one row")
     index = pl.DataFrame({"id": listed, "number": np.arange(len(listed))})
     number = column.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")["number"]
     if unknown := number.null_count():
@@ -55,7 +82,7 @@ def number_by_table(column: pl.Series, listed: pl.Series | None, role: str, wher
 
 
 def seconds(column: pl.Series, where: str) -> pl.Series:
-    """Turn a column of times into whole seconds since 1970 UTC; fractions are cut off, nulls stay.
+    """Convert a column of times into whole seconds since 1970 UTC; fractions are cut off, nulls stay.
 
     Args:
         column: unix seconds, ISO 8601 text, or dates. Times without a zone count as UTC.
@@ -63,6 +90,9 @@ def seconds(column: pl.Series, where: str) -> pl.Series:
 
     Raises:
         ValueError: text that is no ISO time (the first is named), or numbers that look like milliseconds or yyyymmdd.
+
+    >>> seconds(pl.Series(["1970-01-02", "1970-01-01T00:00:05.9", None]), "log.csv, column 'time'").to_list()
+    [86400, 5, None]
     """
     if column.dtype.is_temporal() and column.dtype in (pl.Date, pl.Datetime):
         return column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))).dt.epoch("us") // 1_000_000
@@ -84,6 +114,7 @@ def seconds(column: pl.Series, where: str) -> pl.Series:
 
 
 def _iso_seconds(text: str) -> int | None:
+    """Parse one text as unix seconds or as an ISO time; None if it is neither."""
     text = text.strip()
     try:
         if text.lstrip("-").replace(".", "", 1).isdigit() and len(text) != 8:
@@ -95,7 +126,11 @@ def _iso_seconds(text: str) -> int | None:
 
 
 def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float = 1e18) -> pl.Series:
-    """Check a column of numbers and return it as float64; NaN becomes null."""
+    """Check that a column has numbers within [low, high], and return it as float64; NaN becomes null.
+
+    Raises:
+        ValueError: other values than numbers, or a number out of range (the first is named).
+    """
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise ValueError(f"{where} must hold numbers, found {column.drop_nulls()[0]!r} ({column.dtype})")
     numbers = column.cast(pl.Float64).fill_nan(None)
@@ -107,6 +142,11 @@ def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float
 
 
 def parse_labels(column: pl.Series, at_least: float | None, where: str) -> pl.Series:
+    """Parse clicks as 0 and 1: a number of `at_least` or more is a click; without it the column must be 0 and 1.
+
+    Raises:
+        ValueError: other values than numbers, or other numbers than 0 and 1 where there is no `at_least`.
+    """
     numbers = parse_numbers(column, where)
     if at_least is not None:
         return (numbers >= at_least).cast(pl.Float32)
@@ -118,7 +158,19 @@ def parse_labels(column: pl.Series, at_least: float | None, where: str) -> pl.Se
 
 
 def parse_conversion(table: pl.DataFrame, columns: Sequence[str], where: str) -> tuple[np.ndarray, list[str]]:
-    """Conversions, NaN where unknown, from a column of them or from those of a part and its whole; and what to say."""
+    """Parse conversions, from one column or as the share of a part column in a whole column.
+
+    Args:
+        table: the rows.
+        columns: one column of conversions in [0, 1], or two: the part and the whole.
+        where: the file, for an error.
+
+    Returns:
+        float32 [n], NaN where unknown (an empty cell, or a whole of 0); and notes.
+
+    Raises:
+        ValueError: other values than numbers, or a number out of range.
+    """
     high = 1 if len(columns) == 1 else 1e18
     part, *whole = (parse_numbers(table[name], f"{where}, column {name!r}", 0, high) for name in columns)
     said = []
@@ -132,12 +184,12 @@ def parse_conversion(table: pl.DataFrame, columns: Sequence[str], where: str) ->
 
 
 def read_table(file: Path) -> pl.DataFrame:
-    """Read a .parquet file, or text with a header: .csv, .tsv, .txt, parted by commas or tabs.
+    """Read a .parquet file, or text with a header: .csv, .tsv or .txt, separated by commas or tabs.
 
     Text becomes numbers only where that changes nothing, so that the id 007 stays as it is; an empty cell is null.
 
     Raises:
-        ValueError: the file is missing or unreadable, or of another kind.
+        ValueError: the file is missing, unreadable or of another kind.
     """
     try:
         if file.suffix == ".parquet":
@@ -156,7 +208,11 @@ def read_table(file: Path) -> pl.DataFrame:
 
 
 def narrowed(column: pl.Series) -> pl.Series:
-    """Turn text into whole numbers, decimals or true/false where every cell allows it and nothing is lost."""
+    """Convert text into whole numbers, decimals or true/false where every cell allows it and nothing is lost.
+
+    >>> narrowed(pl.Series(["1", "2"])).dtype, narrowed(pl.Series(["007", "2"])).dtype
+    (Int64, String)
+    """
     whole = column.cast(pl.Int64, strict=False)
     if whole.null_count() == column.null_count() and (whole.cast(pl.String) == column).fill_null(True).all():
         return whole
@@ -168,10 +224,11 @@ def narrowed(column: pl.Series) -> pl.Series:
 
 
 def count_rows(count: int) -> str:
+    """Write a number of rows: "1 row", "2 rows"."""
     return "1 row" if count == 1 else f"{count} rows"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, without Python's own decoration."""
+    """Return the first line of an error's text, or the name of its type when it has no text."""
     text = getattr(error, "strerror", None) or str(error)
     return text.strip().split("\n")[0] or type(error).__name__

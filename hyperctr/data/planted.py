@@ -1,36 +1,36 @@
-"""Worlds whose answer is known: every row has its true click probability.
+"""Planted worlds: made data in which every row has a known true click probability.
 
 Long because all worlds share one sampler, and each is a page of it.
 
-Each preset is written as an ordinary folder by `hyperctr data get planted --preset NAME`:
+`hyperctr data get planted --preset NAME` writes such a world as a data folder:
 
 - `drift`: users care about modalities to different degrees (Dirichlet) and about clusters of items within each
-  modality; the interests of a user wander with a known half-life. Features show the clusters.
-- `multihop`: users live in communities. *Anchor* items show their community in their features; *fresh* items are born
-  every week, live three weeks and show nothing. In a week a user clicks anchors and first-tier items, or first-tier
-  and second-tier items, never anchors and second-tier items: what a second-tier item is about can be read two
-  hypergraph hops away, and nowhere nearer.
-- `group`: communities, anchors and fresh items again. Beside the users, who click few items and those of one community,
-  there are *collectors*, who click all anchors of a community drawn anew each week and half of the fresh items. A small
-  hyperedge tells what a fresh item is about and a large one misleads: the mean over a hyperedge's members weighs both
-  alike, the pairs of its members count the large one many times over.
-- `fashion`: what an item is about is redrawn with a known half-life, but for the anchors. Who else clicked it lately
-  tells; too wide a time slice mixes meanings, too narrow a one holds too few clicks.
-- `coldstart`: few users click much and most click seldom. A user's taste is a mix of one that an interest group of
-  users shares and one of the user's own, and the more active the user, the more of it is own: who else clicked alike
-  tells what a newcomer likes, and misleads about the active.
-- `categories`: in each of six categories one modality alone tells what users like, and shows nothing of use in the
-  others; what category an item is of can be seen in every modality, and so can a factor that all of them share. Half of
-  the items live a fortnight, so that many are without a training row when it counts.
-- `fields`: a third of the categories of items ask for one field of the user each, such as the age, a third for one
-  column of the context, and a third for the topic of the user's latest click: half of the values of what is asked for
-  speak for a click and half against it, and nothing else about the user, the moment or older clicks matters.
-- `conflict`: clicks are watched, more or less. What makes a user click, a catchy cover and a topic of taste, is what
-  makes the user stop watching soon; what a video is worth is seen in the watching alone. `agree`: the share watched
-  depends on the row just as the click does.
+  modality. A user's interests change with a known half-life. Features show the clusters.
+- `multihop`: each user belongs to a community. *Anchor* items show their community in their features. *Fresh* items
+  appear every week, exist for three weeks and show nothing. A user clicks in each week either anchors and first-tier
+  items, or first-tier and second-tier items, never anchors and second-tier items. So the community of a second-tier
+  item can be seen two hypergraph hops away, and not nearer.
+- `group`: communities, anchors and fresh items again. Most users click few items, all of one community. A few
+  *collectors* click all anchors of a community that is drawn again each week, and half of the fresh items. A small
+  hyperedge shows the community of a fresh item, and a large one misleads. The mean over the members of a hyperedge
+  weighs both equally; a sum over pairs of members counts the large one many times.
+- `fashion`: the community of an item is redrawn with a known half-life, except for anchors. The users who clicked the
+  item lately show it. A time slice that is too wide mixes communities; one that is too narrow has too few clicks.
+- `coldstart`: a few users click much and most click seldom. A user's taste mixes the taste of an interest group with a
+  taste of the user's own. The more active the user, the larger the own part. So similar users show what a new user
+  likes, and mislead about an active user.
+- `categories`: in each of six categories, one modality alone shows what users like. Every modality also shows the
+  category of the item, and a factor that all modalities share. Half of the items exist for 14 days, so that many tested
+  items have no training row.
+- `fields`: a third of the item categories depend on one field of the user each (such as the age), a third on one
+  context column, and a third on the topic of the user's latest click. Half of the values raise the click probability
+  and half lower it. Nothing else about the user, the context or older clicks matters.
+- `conflict`: a clicked video is watched in part, and the part is the conversion. A catchy cover and a liked topic raise
+  the click probability and lower the part watched. The worth of a video affects only the part watched. `agree`: the
+  part watched rises with the click probability.
 - `noise`: every impression is clicked with the same probability. No model may find anything.
 
-All rows are impressions (`label` 1 clicked, 0 shown and not clicked), so the generator's probabilities give the
+All rows are impressions (`label` 1: clicked, 0: shown and not clicked). The true probabilities therefore give the
 ceiling: the best AUC that any model can reach on a set of rows.
 """
 
@@ -57,26 +57,26 @@ PRESETS = (
 COMMUNITIES = 6
 USER = {"gender": 2, "age": 6, "occupation": 12, "region": 8, "income": 5, "education": 4}
 MOMENT = {"hour": 24, "weekday": 7, "device": 4, "weather": 6, "place": 5, "network": 3}
-"""Fields of the world `fields` and how many values each has."""
+"""Context columns of the world `fields`, as `USER` are its user fields: name -> number of values."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A planted data set and what only its maker knows.
+    """A planted data set and the truth behind it.
 
     Attributes:
-        dataset: what a model may read.
+        dataset: the part that a model may read.
         probability: true P(click) of every row, [n].
-        offset: what the click logit of a row owes to its item alone (and the base rate), [n].
-        cluster: cluster of each row's item in every modality, at the row's time, [n, num_modalities].
+        offset: the part of a row's click logit that depends on the item alone, with the base rate, [n].
+        cluster: cluster of each row's item in every modality, at the time of the row, [n, num_modalities].
         prior: variance of one user's coefficient for one cluster, the oracle's prior.
         half_life: days after which half of a user's interest is forgotten (inf: never).
-        turnover: days after which half of the items are about something else (inf: never).
-        shared: what a row's click logit owes to its user's interest group, [n]; None where there are none.
-        useful: number of the modality that tells what users like, of each category, [C]; None where all do.
-        asked: what each category asks for, [C]: 0 for fields of the user, 1 for the context, 2 for the latest click;
-            None where there is no such thing.
-        conversion: true mean of a row's conversion, were it clicked, [n]; None where nothing follows a click.
+        turnover: days after which half of the items have another community (inf: never).
+        shared: the part of a row's click logit that comes from the user's interest group, [n]; None without groups.
+        useful: number of the modality that shows what users like, per category, [C]; None where all modalities do.
+        asked: what the clicks of each category depend on, [C]: 0 a user field, 1 a context column, 2 the latest click;
+            None in other worlds.
+        conversion: mean conversion of a row if it is clicked, [n]; None in worlds without conversions.
     """
 
     dataset: Dataset
@@ -92,23 +92,28 @@ class World:
     conversion: np.ndarray | None = None
 
     def floor(self, rows: np.ndarray) -> float:
-        """Mean squared error of the true mean conversions on the clicked ones of these rows: no model goes lower."""
+        """Return the mean squared error of the true mean conversions on the clicked rows: no model can be lower.
+
+        Args:
+            rows: row numbers; those without a click are left out.
+        """
         log = self.dataset.interactions
         rows = rows[log.label[rows] == 1]
         return float(np.square(log.conversion[rows] - self.conversion[rows]).mean())
 
     def ceiling(self, rows: np.ndarray) -> float:
-        """AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
+        """Return the AUC of the true probabilities on these rows: in expectation, the best that any model can reach."""
         return auc(self.dataset.interactions.label[rows], self.probability[rows])
 
     def learnable(self, train: np.ndarray, test: np.ndarray) -> float:
-        """AUC on `test` of an oracle that knows the item clusters and offsets, and learns each user from `train`.
+        """Return the AUC on `test` of an oracle that knows clusters and offsets, and learns each user from `train`.
 
-        Where there is no prior variance there is nothing to learn, and the offsets are all it has.
+        The oracle is one logistic regression per user over the clusters (one-hot, all modalities), with the prior
+        variance of the generator. Row weights decay with the half-life of the generator. A user without training rows
+        gets the prior mean, 0. With a prior variance of 0 the oracle uses only the offsets.
 
-        The oracle is one logistic regression a user over the clusters (one-hot, all modalities), with the
-        generator's own prior variance; rows fade with the generator's half-life. A user without training rows gets the
-        prior mean, zero.
+        Args:
+            train, test: row numbers.
         """
         log = self.dataset.interactions
         if self.prior == 0:
@@ -140,12 +145,19 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
         scale: multiplies the number of users (and so of rows).
 
     Raises:
-        ValueError: an unknown preset, or a scale that leaves fewer than ten users.
+        ValueError: an unknown preset, or a scale that leaves fewer than 10 users.
+
+    >>> world = planted("drift", scale=0.02)
+    >>> world.dataset.users, world.dataset.items
+    (Users(20 users, fields: none), Items(600 items, fields: none, modalities: visual 16, acoustic 16, textual 16))
+    >>> rows = np.arange(len(world.dataset.interactions))
+    >>> round(world.ceiling(rows), 2)
+    0.91
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; the planted worlds are {', '.join(PRESETS)}")
     if round(1000 * scale) < 10:
-        raise ValueError(f"scale must leave at least ten of 1000 users, got {scale}")
+        raise ValueError(f"scale must leave at least 10 of 1000 users, got {scale}")
     rng = np.random.default_rng(seed)
     make = {
         "multihop": _multihop,
@@ -161,14 +173,14 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
 
 
 def write(preset: str, path: str | Path, seed: int = 0, scale: float = 1.0) -> Path:
-    """Write a planted world as a folder; the true probabilities stand in a column that plays no role."""
+    """Write a planted world as a folder; its column `true_probability` has no role, so no model reads it."""
     world = planted(preset, seed, scale)
     extra = {"true_probability": world.probability.astype(np.float32)}
     return write_folder(world.dataset, path, extra_interactions=extra)
 
 
 def _drift(rng: np.random.Generator, seed: int, scale: float, noise: bool) -> World:
-    """Modality tastes, interests in clusters that wander; `noise` switches every influence off."""
+    """Make `drift`: tastes for modalities, and interests in clusters that change; or `noise`, without any influence."""
     users, items, clusters, days, step = round(1000 * scale), 600, 5, 180, 10
     half_life, strength, rows = 60.0, 0.0 if noise else 3.5, 75 * users
     keep = 0.5 ** (step / half_life)
@@ -190,7 +202,7 @@ def _drift(rng: np.random.Generator, seed: int, scale: float, noise: bool) -> Wo
     at = time // (step * DAY)
     wanted = sum(
         taste[user, m] * interest[at, user, m, cluster[item, m]] for m in range(len(MODALITIES))
-    )  # [n] what this user feels about this item now
+    )  # [n] how much the user likes the item at that time
     offset = popularity[item] - (0.0 if noise else 0.6)
     return _world(
         "noise" if noise else "drift", rng, seed, user, item, time, offset, offset + strength * wanted, cluster[item],
@@ -200,7 +212,7 @@ def _drift(rng: np.random.Generator, seed: int, scale: float, noise: bool) -> Wo
 
 
 def _multihop(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Communities, anchors that show theirs, and two tiers of short-lived items that do not."""
+    """Make `multihop`: anchors show their community, and two tiers of short-lived items do not."""
     weeks, life, users = 26, 3, round(1000 * scale)
     home = rng.integers(COMMUNITIES, size=users)
     group, tier, birth = _items(anchors=20, born=4, weeks=weeks, tiers=2)
@@ -220,7 +232,7 @@ def _multihop(rng: np.random.Generator, seed: int, scale: float) -> World:
 
 
 def _group(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Small hyperedges within a community, and collectors' large ones that join fresh items to a random community."""
+    """Make `group`: small hyperedges within a community, and large ones of collectors that mix fresh items in."""
     weeks, life, users = 26, 4, round(1000 * scale)
     home = rng.integers(COMMUNITIES, size=users)
     collects = np.arange(users) >= round(0.98 * users)
@@ -243,7 +255,7 @@ def _group(rng: np.random.Generator, seed: int, scale: float) -> World:
 
 
 def _fashion(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Anchors that keep their community, and items that change theirs every now and then."""
+    """Make `fashion`: anchors keep their community, and other items change theirs with a half-life."""
     days, turnover, users = 180, 8, round(1000 * scale)
     home = rng.integers(COMMUNITIES, size=users)
     group, tier, _ = _items(anchors=20, born=20, weeks=1, tiers=1)
@@ -264,7 +276,7 @@ def _fashion(rng: np.random.Generator, seed: int, scale: float) -> World:
 
 
 def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Activity with a long tail, and tastes that are the more a user's own the more active the user is."""
+    """Make `coldstart`: activity has a long tail, and the taste of an active user is less like the user's group."""
     users, items, genres, groups, days, strength = round(1000 * scale), 600, 12, 8, 60, 2.0
     rank = rng.permutation(users)
     rows = np.minimum(8 * ((rank + 0.5) / users) ** -0.8, 400)  # expected: 17 at 60 % of the users, 50 at 90 %
@@ -285,12 +297,12 @@ def _coldstart(rng: np.random.Generator, seed: int, scale: float) -> World:
 
 
 def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Categories in which one modality each tells, a factor that all modalities show, and items that come and go."""
+    """Make `categories`: one useful modality per category, a factor that all modalities show, short-lived items."""
     users, items, clusters, days, life, strength = round(1000 * scale), 720, 4, 60, 14, 2.5
     useful = np.repeat(np.arange(len(MODALITIES)), 2)  # of each category
     category, factor = rng.integers(len(useful), size=items), rng.integers(clusters, size=items)
     cluster = rng.integers(clusters, size=(items, len(MODALITIES)))
-    told = useful[category] * clusters + cluster[np.arange(items), useful[category]]  # what users like or not
+    decisive = useful[category] * clusters + cluster[np.arange(items), useful[category]]  # what users like or not
     mine = rng.integers(8, size=users)  # tastes come in groups of like-minded users
     taste, liking = (
         0.9 * rng.standard_normal((8, size))[mine] + 0.4 * rng.standard_normal((users, size))
@@ -306,7 +318,7 @@ def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
         rows.append((rng.integers(users, size=users), item, time))
     user, item, time = _in_order(rows)
     offset = popularity[item] - 0.5
-    logit = offset + strength * taste[user, told[item]] + 0.5 * strength * liking[user, factor[item]]
+    logit = offset + strength * taste[user, decisive[item]] + 0.5 * strength * liking[user, factor[item]]
 
     features = {}
     for m, modality in enumerate(MODALITIES):
@@ -314,31 +326,31 @@ def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
         x = shown[category] + own[cluster[:, m]] + 0.5 * shared[factor]
         features[modality] = (x + 0.3 * rng.standard_normal((items, 16))).astype(np.float32)
     made = Items(items, fields={"category": category + 1}, sizes={"category": len(useful) + 1}, modalities=features)
-    seen = np.stack([told, factor], 1)[item]
+    seen = np.stack([decisive, factor], 1)[item]
     return _world("categories", rng, seed, user, item, time, offset, logit, seen, None, users, made,
                   prior=0.6 * strength**2, useful=useful)  # fmt: skip
 
 
 def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
-    """Categories that ask for a field of the user, a column of the context, or the topic of the latest click."""
+    """Make `fields`: the clicks of a category depend on a user field, a context column or the latest click."""
     users, items, topics, days, strength = round(1000 * scale), 360, 8, 75, 2.5
     asked, which = np.repeat(np.arange(3), 6), np.tile(np.arange(6), 3)  # of each category
     category, topic = rng.integers(len(asked), size=items), rng.integers(topics, size=items)
     who = {name: rng.integers(size, size=users) for name, size in USER.items()}
 
-    def spoken(size: int) -> np.ndarray:
-        """Half of the values of something speak for a click, half against it."""
+    def effects(size: int) -> np.ndarray:
+        """Draw the effect of each value: +1 for half of the values, -1 for the other half."""
         return rng.permutation(np.arange(size) % 2) * 2.0 - 1.0
 
-    of_user = np.stack([spoken(size)[who[name]] for name, size in USER.items()], 1)
-    says, of_topic = [spoken(size) for size in MOMENT.values()], spoken(topics)
+    of_user = np.stack([effects(size)[who[name]] for name, size in USER.items()], 1)
+    of_context, of_topic = [effects(size) for size in MOMENT.values()], effects(topics)
     popularity = 0.3 * rng.standard_normal(items)
     share = np.exp(popularity) / np.exp(popularity).sum()
     user, latest, rows = np.arange(users), rng.integers(topics, size=users), []
     for day in range(days):
         item, time = rng.choice(items, size=users, p=share), day * DAY + rng.integers(DAY, size=users)
         now = np.stack([rng.integers(size, size=users) for size in MOMENT.values()], 1)
-        of_now = np.stack([said[now[:, k]] for k, said in enumerate(says)], 1)
+        of_now = np.stack([effect[now[:, k]] for k, effect in enumerate(of_context)], 1)
         every = np.stack([of_user, of_now, np.repeat(of_topic[latest][:, None], 6, 1)])  # [3, U, 6]
         wanted = every[asked[category[item]], user, which[category[item]]]
         logit = popularity[item] - 0.3 + strength * wanted
@@ -361,7 +373,7 @@ def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
 
 
 def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -> World:
-    """Groups of users who like topics, items with a topic, a cover and a worth; what is clicked is watched in part."""
+    """Make `conflict` or `agree`: groups of users like topics, and a clicked video is watched in part."""
     users, items, groups, topics, covers, worths, days = round(1000 * scale), 400, 8, 8, 6, 6, 60
     mine, topic = rng.integers(groups, size=users), rng.integers(topics, size=items)
     cover, worth = rng.integers(covers, size=items), rng.integers(worths, size=items)
@@ -397,37 +409,37 @@ def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -
 
 
 def _items(anchors: int, born: int, weeks: int, tiers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Community, tier and week of birth of every item: of each community anchors (0, -1), then each tier's by week."""
+    """Lay out items: community, tier and week of birth; per community first anchors (0, -1), then each tier by week."""
     tier = np.repeat(np.arange(1 + tiers), [anchors, *[born * weeks] * tiers])
     birth = np.concatenate([np.full(anchors, -1), np.tile(np.repeat(np.arange(weeks), born), tiers)])
     return np.repeat(np.arange(COMMUNITIES), len(tier)), np.tile(tier, COMMUNITIES), np.tile(birth, COMMUNITIES)
 
 
 def _session(rng, user, pool, own, day, days, each=5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Impressions within some days: `each` of the pool's items that are the user's own kind, and of the others."""
+    """Draw impressions within some days: `each` items of the user's own community, and `each` other items."""
     item = np.concatenate([rng.choice(pool[own], each, False), rng.choice(pool[~own], each, False)])
     return np.full(2 * each, user), item, day * DAY + rng.integers(days * DAY, size=2 * each)
 
 
 def _in_order(rows: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    """Columns of the rows, the third of which is the time, sorted by it."""
+    """Join rows into columns and sort them by time, the third column."""
     columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     order = np.argsort(columns[2], kind="stable")
     return [column[order] for column in columns]
 
 
 def _communities(name, rng, seed, user, item, time, cluster, match, users, shows, **known) -> World:
-    """A world in which rows that match are clicked mostly and others seldom; the modalities agree."""
+    """Make a world whose matching rows are mostly clicked and other rows seldom; all modalities show the same."""
     logit, offset = np.where(match, 2.2, -2.6), np.full(len(user), -1.5)
     cluster, shows = (np.repeat(x[:, None], len(MODALITIES), 1) for x in (cluster, shows))
     return _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, prior=4.0, **known)
 
 
 def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, users, items=None, **known) -> World:
-    """Draw the clicks, and the features where the items have not been made, and put the pieces together.
+    """Draw the clicks, and the features where `items` is None, and put the pieces together.
 
-    Features of an item lie around the centre of the cluster that it shows, [num_items, num_modalities]; items that show
-    none (-1) have one centre together.
+    `shows` is the cluster that an item shows in each modality, [num_items, num_modalities]. Features are drawn around
+    the centre of that cluster; all items that show none (-1) share one centre.
     """
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(len(user)) < probability).astype(np.float32)
@@ -453,7 +465,7 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
 
 
 def _ridge_logistic(user, columns, label, offset, weight, users, dim, prior, steps: int = 12) -> np.ndarray:
-    """MAP coefficients [users, dim] of one ridge logistic regression a user, by Newton's method on all at once."""
+    """Fit one ridge logistic regression per user by Newton's method: MAP coefficients [users, dim], all at once."""
     beta = np.zeros((users, dim))
     for _ in range(steps):
         p = 1 / (1 + np.exp(-(offset + beta[user[:, None], columns].sum(1))))

@@ -1,4 +1,4 @@
-"""The folder format: interactions, items and users as .parquet or .csv, one <modality>.npy each, and a dataset.toml."""
+"""Read a data folder: interactions, items and users as .parquet or .csv, one .npy per modality, and a dataset.toml."""
 
 from __future__ import annotations
 
@@ -34,32 +34,49 @@ TABLES = ("interactions", "items", "users")
 def read(path: str | Path, modalities: Sequence[str] | None = None, roles: Roles | None = None) -> Dataset:
     """Read a folder, or a single table of interactions.
 
-    Which column plays which role comes from the folder's dataset.toml; without one from the built-in roles of the
-    public set that the folder is named after; else it is guessed from the usual column names and said in the notes.
+    The role of each column comes from the folder's dataset.toml. Without that file it comes from the built-in roles of
+    the public set that the folder is named after. Otherwise it is guessed from the usual column names, and the guess is
+    written in the notes.
 
     Args:
         path: a folder with interactions.parquet or .csv, or one .parquet, .csv, .tsv or .txt file.
         modalities: names of the modalities to load; all when left out. An empty list loads none.
-        roles: entries of [interactions] that go before the folder's own, such as {"user": "uid"}.
+        roles: entries of [interactions] that replace the folder's own, such as {"user": "uid"}.
 
     Returns:
         The data set, rows in time order. Matrices are memory-mapped, not loaded.
 
     Raises:
-        ValueError: one line that says what was asked, what was found and what would work.
+        ValueError: in one line, what was asked, what was found and what would work.
+
+    >>> from pathlib import Path
+    >>> file = Path("clicks.csv")
+    >>> _ = file.write_text("user,item,timestamp\\nann,book,5\\nben,book,7\\nann,film,9\\n")
+    >>> dataset = read(file)
+    >>> dataset.interactions
+    Interactions(3 rows, 3 clicks, 2 users, 2 items, 1970-01-01 to 1970-01-01)
+    >>> dataset.users.ids.tolist(), dataset.interactions.user.tolist()
+    (['ann', 'ben'], [0, 1, 0])
+    >>> print(dataset.notes[0])
+    Roles guessed from column names: user = user; item = item; time = timestamp. A dataset.toml can say otherwise.
     """
     return _checked(Path(path), roles, modalities)[1]
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """Tables as they lie on disk, and their roles."""
+    """Tables as they are on disk, and their roles."""
 
     path: Path
     tables: Mapping[str, pl.DataFrame]
     files: Mapping[str, Path]
     roles: Roles
     notes: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """The file of the interactions, for an error."""
+        return str(self.files["interactions"])
 
 
 def _checked(path: Path, stated: Roles | None, modalities: Sequence[str] | None) -> tuple[_Opened, Dataset]:
@@ -77,15 +94,15 @@ def _open(path: Path, stated: Roles | None) -> _Opened:
     if path.is_dir():
         files = {}
         for table in TABLES:
-            found = [file for suffix in (".parquet", ".csv") if (file := path / f"{table}{suffix}").is_file()]
-            if found:
-                files[table] = found[0]
-            if len(found) > 1:
-                notes.append(f"{found[1].name} was not read: {found[0].name} is there too.")
+            present = [file for suffix in (".parquet", ".csv") if (file := path / f"{table}{suffix}").is_file()]
+            if present:
+                files[table] = present[0]
+            if len(present) > 1:
+                notes.append(f"{present[1].name} was not read: {present[0].name} is there too.")
         if "interactions" not in files:
             inside = sorted(entry.name for entry in path.iterdir())[:12]
             raise ValueError(
-                f"{path} holds no interactions.parquet or interactions.csv; found {', '.join(inside) or 'nothing'}; "
+                f"{path} has no interactions.parquet or interactions.csv; found {', '.join(inside) or 'nothing'}; "
                 "rename the table of clicks, or give the path of one file"
             )
     else:
@@ -104,7 +121,7 @@ def _open(path: Path, stated: Roles | None) -> _Opened:
 
 
 def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[Roles, list[str]]:
-    """Find the roles: dataset.toml, else the built-in ones, else a guess; `stated` ones of [interactions] go first."""
+    """Find the roles: from dataset.toml, built in, or guessed; `stated` entries of [interactions] replace them."""
     folder, where = (path, str(path / "dataset.toml")) if path.is_dir() else (path.parent, str(path))
     columns = {table: tables[table].columns if table in tables else [] for table in TABLES}
     said: list[str] = []
@@ -126,7 +143,7 @@ def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[
 
 
 def _fits(roles: Roles, columns: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the tables that are there hold every column that the roles ask for."""
+    """Check that the tables have every column that the roles ask for; only an items or users table may be absent."""
     asked = role_table.columns_of(role_table.parse(roles, ""))
     return all(
         column in columns[table] for table in TABLES for role, column in asked[table] if columns[table] or role != "id"
@@ -134,58 +151,96 @@ def _fits(roles: Roles, columns: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
-    roles, tables, path = opened.roles, opened.tables, opened.path
-    where = str(opened.files["interactions"])
-    log, table = roles["interactions"], tables["interactions"]
+    """Turn opened tables into a data set; `wanted` names the modalities to load, None for all."""
     notes = list(opened.notes)
+    columns = _event_columns(opened, notes)
+    table, columns = _complete_rows(opened, columns, notes)
+    numbers, ids = _numbered(opened, columns)
+    interactions = _interactions(opened, table, columns, numbers, ids, notes)
+    items, users = _items_and_users(opened, wanted, ids, notes)
+    path = opened.path
+    name = opened.roles.get("name", path.name if path.is_dir() else path.stem)
+    return Dataset(name, interactions, items, users, tuple(notes))
 
-    columns: dict[str, pl.Series] = {role: parse_ids(table, log[role], where) for role in ("user", "item")}
-    if "time" in log:
-        columns["time"] = seconds(table[log["time"]], f"{where}, column {log['time']!r}")
-        if table.schema[log["time"]] == pl.String or getattr(table.schema[log["time"]], "time_zone", "") is None:
-            notes.append("Times without a zone are read as UTC.")
-    elif log.get("order") is False:
-        columns["time"] = _drawn(columns["user"])
-        notes.append("There are no times and no order: each user's events were put in a random one, always the same.")
-    elif "order" in log:
-        columns["time"] = parse_numbers(table[log["order"]], f"{where}, column {log['order']!r}").floor().cast(pl.Int64)
-        notes.append(f"There are no times: {log['order']} is taken as the order of events, of all users alike.")
-    else:
-        columns["time"] = pl.Series(np.arange(len(table)))
-        notes.append("There are no times: the order of the rows is taken as the order of events, of all users alike.")
-        if len(columns["user"].rle()) == columns["user"].n_unique() < len(table):
-            notes.append("But rows are grouped by user: if that order is none, say order = false in dataset.toml.")
+
+def _event_columns(opened: _Opened, notes: list[str]) -> dict[str, pl.Series]:
+    """Parse the user, item, time and (if any) label of each event; a missing value is null."""
+    log, table, where = opened.roles["interactions"], opened.tables["interactions"], opened.where
+    columns = {role: parse_ids(table, log[role], where) for role in ("user", "item")}
+    columns["time"] = _times(opened, columns["user"], notes)
     if "click" in log:
         columns["label"] = parse_labels(
             table[log["click"]], log.get("click_at_least"), f"{where}, column {log['click']!r}"
         )
+    return columns
 
+
+def _times(opened: _Opened, user: pl.Series, notes: list[str]) -> pl.Series:
+    """Parse the times; without times, number the events in the order that the roles ask for."""
+    log, table, where = opened.roles["interactions"], opened.tables["interactions"], opened.where
+    if "time" in log:
+        if table.schema[log["time"]] == pl.String or getattr(table.schema[log["time"]], "time_zone", "") is None:
+            notes.append("Times without a zone are read as UTC.")
+        return seconds(table[log["time"]], f"{where}, column {log['time']!r}")
+    if log.get("order") is False:
+        notes.append("There are no times and no order: each user's events were shuffled, with a fixed seed.")
+        return _shuffled(user)
+    if "order" in log:
+        notes.append(f"There are no times: {log['order']} is used as the order of events, over all users.")
+        return parse_numbers(table[log["order"]], f"{where}, column {log['order']!r}").floor().cast(pl.Int64)
+    notes.append("There are no times: the order of the rows is used as the order of events, over all users.")
+    if len(user.rle()) == user.n_unique() < len(table):
+        notes.append("But rows are grouped by user: if that is not their order, write order = false in dataset.toml.")
+    return pl.Series(np.arange(len(table)))
+
+
+def _complete_rows(
+    opened: _Opened, columns: dict[str, pl.Series], notes: list[str]
+) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+    """Set aside the rows that miss a user, item, time or label, and count repeated rows."""
+    table = opened.tables["interactions"]
     keep = np.ones(len(table), dtype=bool)
     for role, column in columns.items():
-        if without := int((keep & column.is_null().to_numpy()).sum()):
-            notes.append(f"{count_rows(without)} without a {role} {'was' if without == 1 else 'were'} set aside.")
+        if missing := int((keep & column.is_null().to_numpy()).sum()):
+            notes.append(f"{count_rows(missing)} without a {role} {'was' if missing == 1 else 'were'} set aside.")
             keep &= column.is_not_null().to_numpy()
     if not keep.any():
-        raise ValueError(f"{where}: no row has a {', '.join(columns)}; all {len(table)} were set aside")
+        raise ValueError(f"{opened.where}: no row has a {', '.join(columns)}; all {len(table)} were set aside")
     table = table.filter(pl.Series(keep))
-    columns = {role: column.filter(pl.Series(keep)) for role, column in columns.items()}
     flat = table.select(column for column, kind in table.schema.items() if not kind.is_nested())
     if repeated := len(flat) - flat.n_unique():
         notes.append(f"{count_rows(repeated)} {'repeats' if repeated == 1 else 'repeat'} an earlier one exactly; kept.")
+    return table, {role: column.filter(pl.Series(keep)) for role, column in columns.items()}
 
-    number, ids = {}, {}
-    for role, other in (("user", "users"), ("item", "items")):
+
+def _numbered(opened: _Opened, columns: Mapping[str, pl.Series]) -> tuple[dict, dict]:
+    """Number the users and items of the events; also return the original ids in the order of their numbers."""
+    log, numbers, ids = opened.roles["interactions"], {}, {}
+    for role, table in (("user", "users"), ("item", "items")):
         listed = None
-        if other in tables:
-            listed = parse_ids(tables[other], roles.get(other, {}).get("id", log[role]), str(opened.files[other]))
-        number[role], ids[role] = number_by_table(columns[role], listed, role, where, str(opened.files.get(other)))
+        if table in opened.tables:
+            names = opened.roles.get(table, {}).get("id", log[role])
+            listed = parse_ids(opened.tables[table], names, str(opened.files[table]))
+        other = str(opened.files.get(table))
+        numbers[role], ids[role] = number_by_table(columns[role], listed, role, opened.where, other)
+    return numbers, ids
 
+
+def _interactions(
+    opened: _Opened,
+    table: pl.DataFrame,
+    columns: Mapping[str, pl.Series],
+    numbers: Mapping[str, np.ndarray],
+    ids: Mapping[str, np.ndarray],
+    notes: list[str],
+) -> Interactions:
+    """Collect the events with their labels, conversions, lengths, types and context."""
+    log, where = opened.roles["interactions"], opened.where
     label = columns["label"].to_numpy() if "label" in columns else np.ones(len(table))
     logged = log.get("non_clicks") == "logged"
     if "non_clicks" not in log and "click_at_least" not in log:
         logged = bool((label == 0).any())
     notes.append(_what_labels_mean(log, label, logged))
-    context = [encode_categories(table[column]) for column in log.get("context", [])]
     conversion = length = None
     if "conversion" in log:
         conversion, said = parse_conversion(table, role_table.share(log["conversion"]), where)
@@ -193,10 +248,11 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
     if "length" in log:
         column = parse_numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
         length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
+    context = [encode_categories(table[column]) for column in log.get("context", [])]
     type_codes, num_types = encode_categories(table[log["type"]]) if "type" in log else (None, 0)
-    interactions = Interactions(
-        user=number["user"],
-        item=number["item"],
+    return Interactions(
+        user=numbers["user"],
+        item=numbers["item"],
         time=columns["time"].to_numpy(),
         label=label,
         num_users=len(ids["user"]),
@@ -211,29 +267,32 @@ def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
         has_time="time" in log,
         logged_non_clicks=logged,
     )
+
+
+def _items_and_users(
+    opened: _Opened, wanted: Sequence[str] | None, ids: Mapping[str, np.ndarray], notes: list[str]
+) -> tuple[Items, Users]:
+    """Collect the fields, titles and modalities of items and users."""
+    roles, tables = opened.roles, opened.tables
     matrices, present, said = _modalities(opened, wanted, len(ids["item"]))
+    notes += said
     item_fields, item_sizes = _fields(tables.get("items"), roles.get("items", {}).get("fields", []))
     user_fields, user_sizes = _fields(tables.get("users"), roles.get("users", {}).get("fields", []))
     title = roles.get("items", {}).get("title")
-    return Dataset(
-        name=roles.get("name", path.name if path.is_dir() else path.stem),
-        interactions=interactions,
-        items=Items(
-            num_items=len(ids["item"]),
-            ids=ids["item"],
-            fields=item_fields,
-            sizes=item_sizes,
-            modalities=matrices,
-            present=present,
-            titles=tables["items"][title].cast(pl.String).fill_null("").to_numpy() if title else None,
-        ),
-        users=Users(len(ids["user"]), ids["user"], user_fields, user_sizes),
-        notes=(*notes, *said),
+    items = Items(
+        num_items=len(ids["item"]),
+        ids=ids["item"],
+        fields=item_fields,
+        sizes=item_sizes,
+        modalities=matrices,
+        present=present,
+        titles=tables["items"][title].cast(pl.String).fill_null("").to_numpy() if title else None,
     )
+    return items, Users(len(ids["user"]), ids["user"], user_fields, user_sizes)
 
 
-def _drawn(user: pl.Series) -> pl.Series:
-    """Places 0, 1, .. of each user's rows in an order drawn at random, the same at every call."""
+def _shuffled(user: pl.Series) -> pl.Series:
+    """Number each user's rows 0, 1, ... in a random order that is the same at every call."""
     draw = np.random.default_rng(0).permutation(len(user))
     table = pl.DataFrame({"user": user, "draw": draw})
     return table.select(pl.col("draw").rank("ordinal").over("user").cast(pl.Int64) - 1)["draw"]
@@ -250,12 +309,13 @@ def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
 
 
 def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dict]:
+    """Encode the categorical fields of a table; return their codes and their numbers of categories."""
     coded = {name: encode_categories(table[name]) for name in names} if table is not None else {}
     return {name: codes for name, (codes, _) in coded.items()}, {name: size for name, (_, size) in coded.items()}
 
 
 def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -> tuple[dict, dict, list[str]]:
-    """Open or make the matrices; only those wanted."""
+    """Open the matrices, or make them from item columns; also return which items have each, and notes."""
     path, stated, said = opened.path, opened.roles.get("modalities"), []
     if stated is None:
         stated = {file.stem: file.name for file in sorted(path.glob("*.npy"))} if path.is_dir() else {}
@@ -286,7 +346,7 @@ def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -
 
 
 def _load(file: Path) -> np.ndarray:
-    """Memory-map a .npy file; open_memmap knows plain arrays only, so nothing can be unpickled."""
+    """Memory-map a .npy file. open_memmap reads plain arrays only, so nothing can be unpickled."""
     try:
         return np.lib.format.open_memmap(file, mode="r")
     except FileNotFoundError:
@@ -296,10 +356,10 @@ def _load(file: Path) -> np.ndarray:
 
 
 def read_pairs(path: str | Path) -> pl.DataFrame:
-    """Read rows to score: user_id, item_id and timestamp, the last as whole seconds; other columns are kept.
+    """Read rows to score: user_id, item_id and timestamp (made whole seconds); other columns are kept.
 
     Raises:
-        ValueError: the file is unreadable, or lacks one of the three columns or a value in them.
+        ValueError: the file is unreadable, or it lacks one of the three columns, or a value in them.
     """
     file = Path(path)
     table = read_table(file)

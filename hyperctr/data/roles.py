@@ -1,6 +1,6 @@
-"""Which column plays which role: the shape of dataset.toml, read strictly or guessed.
+"""Roles: which column of a table is what. Read strictly from dataset.toml, or guessed from column names.
 
-Every function here passes roles around in the one shape that the file has:
+Every function here takes and returns roles in the shape of that file:
 
     name = "shop"
     note = "Shown with the data set."
@@ -8,22 +8,22 @@ Every function here passes roles around in the one shape that the file has:
     user = "user_id"                # or a list of columns that together name the user
     item = "item_id"                # or a list
     time = "timestamp"              # unix seconds, ISO text or a date column
-    order = "position"              # instead of time, when there are no times; false: rows stand in no order at all
-    click = "rating"                # left out: every row is a click
-    click_at_least = 4              # left out: the column holds 0 and 1
-    non_clicks = "unobserved"       # or "logged": label-0 rows were shown and not clicked
+    order = "position"              # instead of time, when there are no times; false: the rows have no order at all
+    click = "rating"                # without it every row is a click
+    click_at_least = 4              # without it the column has 0 and 1
+    non_clicks = "unobserved"       # or "logged": rows of label 0 were shown and not clicked
     conversion = "bought"           # within [0, 1], empty where unknown; "played/duration": a share, at most 1
     length = "duration"             # how long the item takes, in any unit
     type = "behaviour"              # categorical
     context = ["tab"]               # categorical
     [items]
-    id = "item_id"                  # left out: the columns of interactions.item
+    id = "item_id"                  # without it the columns of interactions.item
     title = "title"
     fields = ["genres"]
     [users]
     id = "user_id"
     fields = ["gender", "age"]
-    [modalities]                    # left out: every .npy file of the folder
+    [modalities]                    # without it every .npy file of the folder
     visual = "visual.npy"
     tags = { columns = ["tag", "author_id"], dim = 64 }            # made from item columns, value by value
     text = { columns = ["title"], text = true, dim = 64 }          # made from item columns, word by word
@@ -93,7 +93,7 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
     """Check roles strictly; a single column for user, item or id becomes a list of one.
 
     Args:
-        tables: what the TOML file holds.
+        tables: the content of the TOML file.
         where: its name in an error.
 
     Raises:
@@ -111,7 +111,7 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
     if "time" in log and "order" in log:
         raise ValueError(f"{where}: [interactions] names both time and order; order is for data without times")
     if log.get("order") is True:
-        raise ValueError(f"{where}: order is a column, or false where rows stand in no order, got true")
+        raise ValueError(f"{where}: order is a column, or false where the rows have no order, got true")
     if log.get("non_clicks", "logged") not in ("logged", "unobserved"):
         raise ValueError(f'{where}: non_clicks must be "logged" or "unobserved", got {log["non_clicks"]!r}')
     if "click" not in log and ("click_at_least" in log or log.get("non_clicks") == "logged"):
@@ -137,12 +137,12 @@ def guess(
     """Guess roles from the usual column names.
 
     Args:
-        interactions, items, users: column names of the tables; none for a missing table.
+        interactions, items, users: column names of the tables; empty for a missing table.
         where: the interactions file, for an error.
         stated: entries of [interactions] that need no guess.
 
     Returns:
-        The roles and one sentence that says all that was guessed.
+        The roles, and one sentence that lists every guess.
 
     Raises:
         ValueError: no column can be the user or the item.
@@ -171,17 +171,17 @@ def guess(
     said = [f"{role} = {_plain(value)}" for role, value in log.items() if role not in stated]
     for table, columns, role in (("items", items, "item"), ("users", users, "user")):
         fields = [column for column in columns if column.lower() in _USUAL[f"{role} field"] and column not in log[role]]
-        found: dict[str, Any] = {"fields": fields} if fields else {}
+        guessed: dict[str, Any] = {"fields": fields} if fields else {}
         if table == "items" and (title := _first(columns, _USUAL["title"])):
-            found["title"] = title
-        said += [f"{role} {key} = {_plain(value)}" for key, value in found.items()]
-        if found:
-            roles[table] = found
+            guessed["title"] = title
+        said += [f"{role} {key} = {_plain(value)}" for key, value in guessed.items()]
+        if guessed:
+            roles[table] = guessed
     return roles, f"Roles guessed from column names: {'; '.join(said)}. A dataset.toml can say otherwise."
 
 
 def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
-    """List the (role, column) pairs that roles ask of each of the tables interactions, items and users."""
+    """List the (role, column) pairs that the roles ask for, per table: interactions, items and users."""
     log = roles["interactions"]
     asked: dict[str, list[tuple[str, str]]] = {"interactions": [], "items": [], "users": []}
     for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context"):
@@ -200,7 +200,7 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
 
 
 def share(conversion: str) -> list[str]:
-    """The columns of a conversion: its own one, or those of part and whole in "part/whole"."""
+    """Return the columns of a conversion: one, or two for the share "part/whole"."""
     return [column.strip() for column in conversion.split("/", 1)]
 
 
@@ -222,7 +222,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def missing_column(where: str, role: str, column: str, columns: Sequence[str]) -> str:
-    """Say that a table lacks a column that a role asks for."""
+    """Write the error for a table that lacks a column that a role asks for."""
     return f"{where}: no column {column!r} (for {role}); found {_listed(columns)}{nearest(column, columns)}"
 
 

@@ -14,13 +14,13 @@ DAY = 86_400
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Row numbers of the three parts, each ascending, and whether training sees what comes after a tested row.
+    """Row numbers of the three parts, each ascending, and whether training may use events after a tested row.
 
     Args:
         train: rows to learn from, int64.
-        valid: rows to choose by, int64.
-        test: rows to report on, int64.
-        leaky: True when a training row may lie after a test row in time.
+        valid: rows to choose a model by, int64.
+        test: rows to report scores on, int64.
+        leaky: True when a training row may be later than a test row.
         kind: one of `KINDS`.
     """
 
@@ -38,17 +38,17 @@ class Split:
 def split(
     interactions: Interactions, kind: str = "temporal", train: float = 0.7, valid: float = 0.2, seed: int = 0
 ) -> Split:
-    """Share out the sample rows: all rows when non-clicks were logged, else the clicks alone.
+    """Divide the sample rows into three parts: all rows when non-clicks were logged, else only the clicks.
 
-    - "temporal": two cuts in time for everybody, at the `train` and `train + valid` quantiles of the sample rows. A cut
-      moves to the nearest change of time, so rows of equal time stay together. The only kind that is not leaky.
-    - "leave-last-out": a user's last click is tested and the one before it validated; users with fewer than three
-      clicks stay in train. A logged non-click goes with the user's next click, after the last one with the last.
-      Stamped leaky: the cuts differ by user, so other users' training rows lie after a test row. `train`, `valid` and
-      `seed` are unused.
-    - "leave-last-day-out": the same with days (UTC) on which a user clicked in place of clicks, for baskets: all rows
-      from the last such day on are tested.
-    - "random": each sample row alone, drawn with `seed`. Stamped leaky: a user's own later rows are in train.
+    - "temporal": two cuts in time, the same for all users, at the `train` and `train + valid` quantiles of the sample
+      rows. A cut moves to the nearest change of time, so rows of equal time stay together. Only this kind is not leaky.
+    - "leave-last-out": each user's last click is for test and the click before it for validation. Users with fewer
+      than three clicks stay in train. A logged non-click goes with the user's next click, or with the last click when
+      there is no next one. Stamped leaky: the cuts differ by user, so a training row of one user may be later than a
+      test row of another. `train`, `valid` and `seed` are unused.
+    - "leave-last-day-out": the same with UTC days that have a click of the user, instead of single clicks (for
+      baskets): all rows from the last such day on are for test.
+    - "random": each sample row by itself, drawn with `seed`. Stamped leaky: later rows of the same user are in train.
 
     Args:
         interactions: the table; row numbers refer to it.
@@ -58,8 +58,16 @@ def split(
         seed: of the random kind.
 
     Raises:
-        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, valid or test rows
-            that were logged and yet all hold one label, or last days of data without times.
+        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, logged validation or
+            test rows that all have one label, or "leave-last-day-out" for data without times.
+
+    >>> import numpy as np
+    >>> four, every_day = np.zeros(10, np.int64), np.arange(10) * 86_400
+    >>> log = Interactions(four, four, every_day, np.ones(10), num_users=1, num_items=1, logged_non_clicks=False)
+    >>> split(log)
+    Split(temporal: train 7, valid 2, test 1)
+    >>> split(log, "random")
+    Split(random: train 7, valid 2, test 1, leaky)
     """
     if kind not in KINDS:
         raise ValueError(f"unknown split {kind!r}; choose one of {', '.join(KINDS)}")
@@ -98,27 +106,28 @@ def split(
 
 
 def hold_out(interactions: Interactions, parts: Split, share: float = 0.1) -> tuple[Interactions, Split]:
-    """Hold the last training rows out, for a search that must not see what a model is chosen by or tested on.
+    """Split the training rows again, so that a search of settings never sees the validation and test rows.
 
     Args:
         interactions: the table.
         parts: its split.
-        share: of the training rows, the last ones by time; rows of equal time stay together.
+        share: the last training rows to validate on, as a share of all of them; rows of equal time stay together.
 
     Returns:
-        the table without valid and test rows, and without all that is not before the first of them unless the split is
-        leaky; and its split, of the same kind: train, the rows held out as valid, and no test rows.
+        The table without validation and test rows. Unless the split is leaky, all rows from the first of them on are
+        left out too.
+        Its split, of the same kind: the earlier rows as train, the last ones as valid, and no test rows.
 
     Raises:
         ValueError: a share outside (0, 1), or one that leaves no rows on either side.
     """
     if not 0 < share < 1:
         raise ValueError(f"the share of training rows to hold out must lie between 0 and 1, got {share:g}")
-    held = np.concatenate([parts.valid, parts.test])
+    unseen = np.concatenate([parts.valid, parts.test])
     keep = np.ones(len(interactions), dtype=bool)
-    keep[held] = False
+    keep[unseen] = False
     if not parts.leaky:
-        keep &= interactions.time < interactions.time[held].min()
+        keep &= interactions.time < interactions.time[unseen].min()
     rows = parts.train[keep[parts.train]]
     after = _temporal(interactions.time[rows], 1 - share) == 1
     if after.all() or not after.any():
@@ -139,7 +148,7 @@ def _temporal(time: np.ndarray, *shares: float) -> np.ndarray:
 
 
 def _leave_last_out(user: np.ndarray, click: np.ndarray) -> np.ndarray:
-    """Number the part of each row by how many clicks of its user are still to come, itself included."""
+    """Number the part of each row by the number of its user's clicks from this row on."""
     order = np.argsort(user, kind="stable")
     user, click = user[order], click[order]
     start = np.searchsorted(user, user, side="left")
@@ -152,7 +161,7 @@ def _leave_last_out(user: np.ndarray, click: np.ndarray) -> np.ndarray:
 
 
 def _leave_last_day_out(user: np.ndarray, click: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Number the part of each row as `_leave_last_out` does, all rows of a user on one day taken as one."""
+    """Number the part of each row as `_leave_last_out` does; all rows of a user on one day count as one row."""
     order = np.argsort(user, kind="stable")
     user, click, day = user[order], click[order], day[order]
     new = np.ones(len(user), bool)

@@ -13,13 +13,8 @@ import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.parse import (
-    first_line,
-)
-from hyperctr.data.read import (
-    TABLES,
-    _checked,
-)
+from hyperctr.data.parse import first_line
+from hyperctr.data.read import TABLES, _checked
 from hyperctr.data.roles import Roles
 
 MARK = "# written by hyperctr"
@@ -33,12 +28,13 @@ def write(
     users: pl.DataFrame | None = None,
     modalities: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write a folder that `read` reads: parquet tables, one .npy a modality, dataset.toml.
+    """Write a folder that `read` reads: parquet tables, one .npy per modality, and dataset.toml.
 
-    It is written beside its final name and moved there. A folder that this function wrote earlier is replaced.
+    The folder is written under a temporary name next to its final one, and then moved. A folder that this function
+    wrote earlier is replaced.
 
     Args:
-        path: the folder; its parents are made.
+        path: the folder; missing parent folders are made.
         roles: the content of dataset.toml; see hyperctr.data.roles.
         interactions, items, users: the tables, columns as named in `roles`.
         modalities: matrices [I, d] whose row i belongs to row i of `items`; written as <name>.npy.
@@ -47,7 +43,7 @@ def write(
         The folder.
 
     Raises:
-        ValueError: the folder cannot be written, or holds something that was not written here.
+        ValueError: the folder cannot be written, or it contains something that this function did not write.
     """
     path = Path(path)
     roles = role_table.parse(roles, f"roles for {path}")
@@ -79,18 +75,26 @@ def write(
 def write_folder(
     dataset: Dataset, path: str | Path, extra_interactions: Mapping[str, np.ndarray] | None = None
 ) -> Path:
-    """Write a data set that was made in memory; `read` gives it back.
+    """Write a data set that was made in memory as a folder; `read` returns an equal one.
 
-    Field, type and context numbers are written as they are, 0 as missing. Rows of a modality that are not present are
-    written as zeros.
+    Field, type and context numbers are written as they are, 0 as missing. Modality rows of items that lack the modality
+    are written as zeros.
 
     Args:
         dataset: what to write.
         path: the folder.
-        extra_interactions: further columns, one value a row, that play no role.
+        extra_interactions: further columns without a role, one value per row.
 
     Raises:
         ValueError: an extra column has the name of a written one, or what `write` raises.
+
+    >>> from hyperctr.data.planted import planted
+    >>> from hyperctr.data.read import read
+    >>> folder = write_folder(planted("drift", scale=0.02).dataset, "world")
+    >>> sorted(file.name for file in folder.iterdir())[:3]
+    ['acoustic.npy', 'dataset.toml', 'interactions.parquet']
+    >>> read(folder).items
+    Items(600 items, fields: none, modalities: visual 16, acoustic 16, textual 16)
     """
     log, items, users = dataset.interactions, dataset.items, dataset.users
     clock = "timestamp" if log.has_time else "position"
@@ -145,15 +149,15 @@ def write_folder(
 
 
 def import_log(source: str | Path, out: str | Path, roles: Roles | None = None) -> Path:
-    """Check somebody's log and write it as a folder, all its columns kept and every role spelled out in dataset.toml.
+    """Check a log and write it as a folder, with all its columns and with every role written in dataset.toml.
 
     Args:
-        source: what `read` reads.
-        out: another folder.
-        roles: entries of [interactions], such as {"user": "uid", "click_at_least": 3}; the others as `read` finds them.
+        source: a folder or file that `read` reads.
+        out: the folder to write; not the source.
+        roles: entries of [interactions], such as {"user": "uid", "click_at_least": 3}. `read` finds the remaining ones.
 
     Raises:
-        ValueError: what `read` and `write` raise, or `out` is the source.
+        ValueError: `out` is the source, or what `read` and `write` raise.
     """
     source, out = Path(source), Path(out)
     if out.resolve() == source.resolve():
@@ -172,10 +176,10 @@ def import_log(source: str | Path, out: str | Path, roles: Roles | None = None) 
 
 
 def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path) -> Path:
-    """Write scored rows with a column `probability`, beside the final name and moved there; .csv or .parquet.
+    """Write scored rows, with a column `probability`, as .csv or .parquet; a temporary file is moved into place.
 
     Raises:
-        ValueError: another suffix, or the file cannot be written.
+        ValueError: another suffix, or a file that cannot be written.
     """
     output = Path(output)
     writers: dict[str, Callable] = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
@@ -195,7 +199,7 @@ def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path
 
 
 def _not_ours(path: Path) -> str | None:
-    """Say why a folder must not be replaced, or None."""
+    """Return why a folder must not be replaced, or None if it may be."""
     if not path.exists() and not path.is_symlink():
         return None
     if not path.is_dir() or path.is_symlink():
@@ -208,13 +212,15 @@ def _not_ours(path: Path) -> str | None:
         return "was not written by hyperctr"
     ours = {"dataset.toml", *(f"{table}.parquet" for table in TABLES)}
     foreign = [name for name in names if name not in ours and not name.endswith(".npy")]
-    return f"holds {foreign[0]}, which was not written by hyperctr" if foreign else None
+    return f"contains {foreign[0]}, which was not written by hyperctr" if foreign else None
 
 
 def _id_column(ids: np.ndarray) -> pl.Series:
+    """Return ids as a column of whole numbers, or else of text."""
     ids = np.asarray(ids)
     return pl.Series(ids) if ids.dtype.kind in "iu" else pl.Series([str(entry) for entry in ids], dtype=pl.String)
 
 
 def _codes(column: np.ndarray) -> pl.Series:
+    """Return codes as a column of whole numbers whose 0 is null."""
     return pl.Series([None, *range(1, int(column.max(initial=0)) + 1)], dtype=pl.Int64)[column]

@@ -39,7 +39,7 @@ class Opened:
         for start in range(0, len(users), 4096):
             rows = slice(start, start + 4096)
             count = len(users[rows])
-            batch = self.prepared.loader.pairs(
+            batch = self.prepared.loader.make_batch(
                 users[rows], items[rows], np.asarray(at[rows], np.int64), np.zeros(count, np.float32), np.arange(count)
             )
             with torch.no_grad():
@@ -112,4 +112,4 @@ def request(
     zeros = np.zeros(len(items), np.int64)
     row = np.array([given.get(name, -1) for name in logged], np.int64)
     columns = np.tile(row, (len(items), 1)) if logged else None
-    return ready.loader.pairs(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, columns)
+    return ready.loader.make_batch(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, columns)

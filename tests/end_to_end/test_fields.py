@@ -89,7 +89,7 @@ def test_a_field_alone_can_tell_clicks():
     model = MODELS["deepfm"](ready.run.model, ready.tables)
     epochs = itertools.count()
     fit(model, ready.train_batches, lambda: next(epochs), replace(ready.run.train, epochs=20))
-    batch = ready.loader.pairs(*(np.array(x) for x in ([11, 11], [9, 1], [61 * DAY] * 2, [0.0, 0.0], [0, 1])))
+    batch = ready.loader.make_batch(*(np.array(x) for x in ([11, 11], [9, 1], [61 * DAY] * 2, [0.0, 0.0], [0, 1])))
     new_of_good_kind, known_of_bad_kind = model(batch).logit.sigmoid().tolist()
     assert new_of_good_kind > 0.8 and known_of_bad_kind < 0.2
 

@@ -81,7 +81,7 @@ class Scorer:
         with torch.no_grad():
             for name, p in model.named_parameters():
                 p.copy_(self.weights[name])
-        batch = Loader(log, HISTORY, known=known).pairs(
+        batch = Loader(log, HISTORY, known=known).make_batch(
             np.array([user]), np.array([item]), np.array([time]), np.zeros(1), np.zeros(1, np.int64)
         )
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Numbers from item columns: categories for fields, and TF-IDF vectors for modalities. Reads item content only."""
+"""Turn item columns into numbers: categories for fields, and TF-IDF vectors for modalities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ NUM_BINS = 16
 def encode_categories(column: pl.Series) -> tuple[np.ndarray, int]:
     """Number the values of a column: 0 is missing, then 1, 2, ... in sorted order.
 
-    A list counts as one value, its entries joined by "|". A float column of more than 32 distinct values is cut into 16
-    quantile bins first.
+    A list counts as one value, its entries joined by "|". A float column of more than 32 distinct values is first cut
+    into 16 quantile bins.
 
     Returns:
-        int64 [n] and the number of categories, missing included; ([0, 0, ...], 1) when all values are missing.
+        int64 [n], and the number of categories including "missing"; ([0, 0, ...], 1) when all values are missing.
+
+    >>> codes, size = encode_categories(pl.Series(["film", None, "book", "film"]))
+    >>> codes.tolist(), size
+    ([2, 0, 1, 2], 3)
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         column = pl.Series(column.name, ["|".join(_texts(entry)) or None for entry in column.to_list()], pl.String)
@@ -30,23 +34,23 @@ def encode_categories(column: pl.Series) -> tuple[np.ndarray, int]:
 def tfidf_vectors(
     table: pl.DataFrame, columns: list[str], text: bool = False, dim: int = 64, seed: int = 0
 ) -> np.ndarray:
-    """Turn item columns into one vector an item: TF-IDF, reduced by an SVD when there are more tokens than `dim`.
+    """Turn item columns into one vector per item: TF-IDF, reduced by an SVD when there are more tokens than `dim`.
 
-    A token is a value of a column ("a|b", "a,b" and lists hold several), or a lower-case word with `text=True`. Before
-    an SVD, tokens of a single item are dropped: they can say nothing about another item.
+    A token is a value of a column ("a|b", "a,b" and lists have several), or a lower-case word with `text=True`. Before
+    an SVD, tokens of a single item are dropped, as no other item shares them.
 
     Args:
-        table: one row an item.
+        table: one row per item.
         columns: the columns to read.
         text: read words instead of values.
-        dim: widest vector wanted.
+        dim: the largest width of a vector.
         seed: of the SVD.
 
     Returns:
         float32 [I, d] with d <= dim; a row of zeros where the item has no token.
 
     Raises:
-        ValueError: no column holds a token, or none that two items share when there are more than `dim`.
+        ValueError: no column has a token, or there are more than `dim` and no two items share one.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -63,7 +67,7 @@ def tfidf_vectors(
     except ValueError:
         what = "words" if text else "values"
         found = f"{count} {what}, each of a single item" if count else f"no {what}"
-        raise ValueError(f"the columns {', '.join(columns)} hold {found}; choose others or a larger dim") from None
+        raise ValueError(f"the columns {', '.join(columns)} have {found}; choose others or a larger dim") from None
     if matrix.shape[1] <= dim:
         return matrix.toarray().astype(np.float32)
     return TruncatedSVD(min(dim, len(documents)), random_state=seed).fit_transform(matrix).astype(np.float32)

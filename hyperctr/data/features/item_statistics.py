@@ -1,8 +1,9 @@
-"""What the log says of every item at the start of each time slice, as levels of equal frequency; past events alone.
+"""Statistics of every item at the start of each time slice, from past events only, as levels of equal frequency.
 
-A row reads the snapshot at the start of its own slice: events strictly before that moment, never those between it and
-the row. Numbers become levels, 0 to 99, whose edges are fitted on the training slices; level // 10 is the same cut into
-ten (MARN, WWW 2020, section 3.1.1). Level 100 is no history: an item without any event before.
+A row reads the snapshot at the start of its own slice. The snapshot counts events strictly before that moment, none of
+those between it and the row. Numbers become levels 0 to 99, whose edges are fitted on the training slices; level // 10
+is the same cut into ten levels (MARN, WWW 2020, section 3.1.1). Level 100 means no history: an item without an earlier
+event.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from hyperctr.batch import LEVELS, Batch, Statistics
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 
-SAMPLE = 20_000  # training rows whose histories the edges of ages are fitted on, at most
-FITTED = 2**24  # numbers that the edges of a statistic are fitted on, at most
+SAMPLE = 20_000  # most training rows whose histories the edges of ages are fitted on
+FITTED = 2**24  # most numbers that the edges of a statistic are fitted on
 
 
 def names(log: Interactions) -> tuple[str, ...]:
-    """The statistics that a log has: those of impressions only where they were logged."""
+    """Name the statistics of a log; statistics of impressions only where impressions were logged."""
     return ("clicks", "recency", *(("shows", "click_rate") if log.logged_non_clicks else ()))
 
 
 def numbers(log: Interactions, moments: np.ndarray) -> Iterator[np.ndarray]:
-    """Each statistic of every item from the events strictly before each moment.
+    """Compute the statistics of every item from the events strictly before each moment.
 
     Args:
         log: the events.
         moments: seconds, ascending.
 
     Yields:
-        float64 [num_items, K] in the order of `names`: clicks; seconds since the last click; impressions; clicks an
-        impression. NaN where the item has none of the events that it is about.
+        float64 [num_items, K] in the order of `names`: clicks; seconds since the last click; impressions; clicks per
+        impression. NaN where the item has no event of the kind that is counted.
     """
     clicks, shows, last = np.zeros(log.num_items), np.zeros(log.num_items), np.full(log.num_items, np.nan)
     start = 0
@@ -54,9 +55,9 @@ def numbers(log: Interactions, moments: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def edges(values: np.ndarray) -> np.ndarray:
-    """The 99 values that cut the others into 100 levels of equal frequency; level = number of edges below a value.
+    """Compute the 99 edges that divide values into 100 levels of equal frequency; NaN is left out.
 
-    Equal values share a level. Without values all edges are 0.
+    The level of a value is the number of edges below it, so equal values share a level. Without values all edges are 0.
     """
     values = np.sort(values[~np.isnan(values)])
     if not len(values):
@@ -65,40 +66,40 @@ def edges(values: np.ndarray) -> np.ndarray:
 
 
 def fit(log: Interactions, grid: TimeGrid) -> np.ndarray:
-    """The edges of every statistic over the snapshots of the grid's slices, [K, 99]; give it training rows alone."""
-    step = max(1, len(grid) * log.num_items // FITTED)  # of a large catalogue every so many-th item
-    found = [x[::step] for x in numbers(log, grid.starts())]
-    return np.stack([edges(np.concatenate([x[:, k] for x in found])) for k in range(len(names(log)))])
+    """Fit the edges of every statistic, [K, 99], on the snapshots of the grid's slices; `log` is training rows only."""
+    step = max(1, len(grid) * log.num_items // FITTED)  # a large catalogue is sampled: every `step`-th item
+    sampled = [x[::step] for x in numbers(log, grid.starts())]
+    return np.stack([edges(np.concatenate([x[:, k] for x in sampled])) for k in range(len(names(log)))])
 
 
 def snapshots(log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray) -> Statistics:
-    """The levels of every item at the start of each slice that begins no later than `upto`.
+    """Compute the levels of every item at the start of each slice that begins no later than `upto`.
 
     Args:
-        log: the events that may be known.
-        grid: the slices; those by `every` go on beyond its last one.
+        log: the events to count.
+        grid: the slices; a grid with a fixed width (`every`) continues after its last slice.
         upto: seconds.
         cuts: edges of the statistics, from `fit`.
     """
     count = len(grid) if grid.every is None else max(int(grid.slice_of([upto])[0]) + 1, 0)
     starts = grid.starts(count)
     level = np.full((count + 1, log.num_items + 1, len(cuts)), LEVELS, np.uint8)  # before all slices: no history
-    for n, found in enumerate(numbers(log, starts), 1):
+    for n, statistics in enumerate(numbers(log, starts), 1):
         for k, cut in enumerate(cuts):
-            known = ~np.isnan(found[:, k])
-            level[n, :-1, k][known] = np.searchsorted(cut, found[known, k], side="left")
+            known = ~np.isnan(statistics[:, k])
+            level[n, :-1, k][known] = np.searchsorted(cut, statistics[known, k], side="left")
     return Statistics(names(log), torch.from_numpy(cuts), torch.from_numpy(starts), torch.from_numpy(level))
 
 
 def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:
-    """The edges of the ages of clicks, in seconds before the row, over the histories of training rows: int64 [99]."""
+    """Fit the edges of the ages of clicks, in seconds before the row, on the histories of training rows, int64 [99]."""
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
-    found = [ages_of(loader.batch(rows[start : start + 1024])) for start in range(0, len(rows), 1024)]
-    return torch.from_numpy(edges(np.concatenate([np.empty(0), *found])).astype(np.int64))
+    sampled = [ages_of(loader.batch(rows[start : start + 1024])) for start in range(0, len(rows), 1024)]
+    return torch.from_numpy(edges(np.concatenate([np.empty(0), *sampled])).astype(np.int64))
 
 
 def ages_of(batch: Batch) -> np.ndarray:
-    """Seconds from each real click of the histories to its row."""
+    """Return the seconds from each click of the histories (padding left out) to its row."""
     age = batch.time[batch.first][:, None] - batch.past.time
     return age[batch.past.mask].numpy().astype(np.float64)

@@ -1,7 +1,7 @@
-"""Modality features made ready for a model: standardised, wide ones reduced by PCA, large ones left on disk.
+"""Prepare modality features for a model: standardise them, reduce wide ones by PCA, leave large ones on disk.
 
-A matrix that is wide or large is read once, block by block, and what a model needs of it is kept in the user's cache
-folder as float16, under a name made of what it was computed from; later runs map that file into memory.
+A wide or large matrix is read once, block by block. The result is written to the user's cache folder as float16, under
+a digest of its inputs; later runs map that file into memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
 
 
-LARGE = 2**28  # bytes; a modality that takes more as float32 stays on disk as float16
-BLOCK = 2**24  # numbers read at a time
-SAMPLE = 20_000  # items that the principal components are computed from, at most
-VERSION = 1  # of what is written; another one makes new files
+LARGE = 2**28  # bytes; a modality larger than this as float32 stays on disk as float16
+BLOCK = 2**24  # numbers per block
+SAMPLE = 20_000  # most items that the principal components are computed from
+VERSION = 1  # of the files in the cache; a new version makes new files
 
 Progress = Callable[[Iterable, str, int], Iterable]
 
@@ -39,21 +39,21 @@ def features(
     progress: Progress = lambda blocks, what, total: blocks,
     cache: Path | None = None,
 ) -> dict[str, Tensor]:
-    """The features of every modality with mean 0 and deviation 1 over the items that have it; other rows are 0.
+    """Prepare every modality: mean 0 and deviation 1 over the items that have it, 0 in the rows of other items.
 
     Args:
         dataset: its modalities may be memory-mapped.
-        fit_items: items with a training row, numbers or a mask; principal components are computed from them alone.
-        reduce: a modality wider than this is reduced to it by PCA; 0 reduces none.
+        fit_items: items with a training row, numbers or a mask; only they determine the principal components.
+        reduce: a modality wider than this is reduced to this width by PCA; 0 reduces none.
         progress: wraps the blocks of a matrix that is read for the first time (blocks, its name, their number).
-        cache: folder of what was computed; None takes the user's.
+        cache: folder of the prepared files; None takes the user's cache.
 
     Returns:
-        name to [num_items, d]: float32 in memory, or float16 memory-mapped where float32 would take more than `LARGE`
+        name to [num_items, d]: float32 in memory, or memory-mapped float16 where float32 would take more than `LARGE`
         bytes.
 
     Raises:
-        ValueError: a modality to reduce that fewer than two training items have, or a cache that cannot be written.
+        ValueError: fewer than two training items have a modality that is to be reduced, or the cache cannot be written.
     """
     made = {}
     for name, matrix in dataset.items.modalities.items():
@@ -84,19 +84,19 @@ def reduced(
     cache: Path | None = None,
     progress: Progress = lambda blocks, what, total: blocks,
 ) -> np.memmap:
-    """Features standardised as in `features`, kept in the cache; wider ones than `dim` by their principal components.
+    """Standardise one modality as in `features`, reduced to `dim` principal components, through a file in the cache.
 
-    Components are computed from at most `SAMPLE` training items that have the modality, and keep their variances.
-    There are fewer than `dim` where there are not more than `dim` such items.
+    Components are computed from at most `SAMPLE` training items that have the modality, and keep their variances. If
+    there are at most `dim` such items, the result has fewer than `dim` columns.
 
     Args:
         matrix: floats [num_items, d], read block by block if it is memory-mapped.
         present: which items have the modality, bool [num_items].
         fit_items: items with a training row, numbers or a mask [num_items].
-        dim: components kept; 0 keeps the columns as they are.
+        dim: number of components; 0 keeps the columns as they are.
         seed: of the sample of items.
-        cache: folder of what was computed; None takes the user's.
-        progress: wraps the blocks (blocks, "reduce" or "standardise", their number) where nothing was kept yet.
+        cache: folder of the prepared files; None takes the user's cache.
+        progress: wraps the blocks (blocks, "reduce" or "standardise", their number) where the file is not there yet.
 
     Returns:
         float16 [num_items, d], memory-mapped; writing to it changes no file.
@@ -110,7 +110,7 @@ def reduced(
     fit = np.flatnonzero(present & fitted) if dim else np.flatnonzero(present)
     if dim and len(fit) < 2:
         raise ValueError(
-            f"{len(fit)} items with training rows have it, too few to reduce it to {dim}; "
+            f"only {len(fit)} items with training rows have it, too few to reduce it to {dim}; "
             "leave it out (data.modalities) or set data.reduce=0"
         )
     cache = _cache_folder() if cache is None else Path(cache)
@@ -132,13 +132,15 @@ def reduced(
 
 
 def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray, dim: int, progress: Progress) -> None:
-    """Write the features: a first pass reads the matrix, a second one centres and scales what the first one wrote."""
+    """Write the features in two passes: read and project the matrix, then centre and scale."""
     sample = torch.from_numpy(_rows(matrix, fit)).float()
     centre = sample.mean(0) if len(fit) else torch.zeros(matrix.shape[1])
     sample -= centre
     basis = _components(sample, dim) if dim else None
     seen = sample if basis is None else sample @ basis
-    scale = 1 / max(float(seen.square().mean().sqrt()) if len(fit) else 1.0, 1e-6)  # keeps float16 in its range
+    scale = 1 / max(
+        float(seen.square().mean().sqrt()) if len(fit) else 1.0, 1e-6
+    )  # keeps values in the range of float16
     basis = scale * basis if basis is not None else None
     width = matrix.shape[1] if basis is None else basis.shape[1]
     del sample, seen
@@ -158,9 +160,9 @@ def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray,
             x.half().numpy().tofile(file)
 
     count = max(int(present.sum()), 1)
-    mean = total / count  # a column's, over all items that have it
+    mean = total / count  # per column, over all items that have it
     variance = squares / count / width - float(mean.square().mean())
-    if basis is None:  # as in memory, where columns are centred last
+    if basis is None:  # as in `_standardised`, which centres columns last
         variance += float((mean + scale * centre.double()).var(correction=0))
     deviation = max(variance, 0.0) ** 0.5
     written = np.lib.format.open_memmap(path, mode="r+")
@@ -172,23 +174,23 @@ def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray,
 
 
 def _rows(matrix: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-    """Some rows, of a file through a map of its own: the pages that it touches go with it."""
+    """Copy some rows; a memory-mapped file gets a map of its own, so that the pages read are freed with it."""
     if isinstance(matrix, np.memmap) and isinstance(matrix.base, mmap.mmap) and matrix.flags.c_contiguous:
         matrix = np.memmap(matrix.filename, matrix.dtype, "r", matrix.offset, matrix.shape)
     return np.array(matrix[rows])
 
 
 def _components(x: Tensor, dim: int) -> Tensor:
-    """The first principal components of centred rows, as columns: [n, d] -> [d, at most dim]."""
+    """Compute the first principal components of centred rows, as columns: [n, d] -> [d, at most dim]."""
     from sklearn.decomposition import PCA
 
-    # exact, and on 20,000 rows of 2048 as fast as the randomised one
+    # exact, and on 20,000 rows of width 2048 as fast as the randomised solver
     pca = PCA(min(dim, len(x) - 1), svd_solver="covariance_eigh").fit(x.numpy())
     return torch.from_numpy(pca.components_.T.astype(np.float32))
 
 
 def _standardised(x: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """A matrix of any size as float32, in memory."""
+    """Standardise a matrix in memory, as float32; the rows of items without the modality become 0."""
     x = np.array(x, np.float32)
     if present.any():
         x[present] = (x[present] - x[present].mean(0)) / np.maximum(x[present].std(), 1e-6)
@@ -197,17 +199,17 @@ def _standardised(x: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _digest(matrix: np.ndarray, present: np.ndarray, fitted: np.ndarray, dim: int, seed: int) -> str:
-    """24 hexadecimal digits of all that the result depends on; of a file its size, time and a sample of its rows."""
-    found = hashlib.sha256(repr((VERSION, SAMPLE, dim, seed, matrix.shape, matrix.dtype.str)).encode())
+    """Digest the inputs into 24 hexadecimal digits; a memory-mapped file by its size, time and a sample of rows."""
+    digest = hashlib.sha256(repr((VERSION, SAMPLE, dim, seed, matrix.shape, matrix.dtype.str)).encode())
     step = 1
     if isinstance(matrix, np.memmap) and matrix.filename is not None:
         stat = os.stat(matrix.filename)
-        found.update(repr((stat.st_size, stat.st_mtime_ns)).encode())
+        digest.update(repr((stat.st_size, stat.st_mtime_ns)).encode())
         step = max(1, len(matrix) // 1024)
-    found.update(np.ascontiguousarray(_rows(matrix, slice(None, None, step))).tobytes())
+    digest.update(np.ascontiguousarray(_rows(matrix, slice(None, None, step))).tobytes())
     for mask in (present, fitted) if dim else (present,):
-        found.update(np.packbits(np.asarray(mask, bool)).tobytes())
-    return found.hexdigest()[:24]
+        digest.update(np.packbits(np.asarray(mask, bool)).tobytes())
+    return digest.hexdigest()[:24]
 
 
 def _cache_folder() -> Path:

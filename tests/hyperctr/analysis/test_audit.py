@@ -75,9 +75,10 @@ def leaky_loader(ahead, *names):
     """A loader whose batches say of `names` what is true that many seconds later."""
 
     class Leaky(Loader):
-        def pairs(self, user, item, time, *rest):
-            later = super().pairs(user, item, time + ahead, *rest)
-            return replace(super().pairs(user, item, time, *rest), **{name: getattr(later, name) for name in names})
+        def make_batch(self, user, item, time, *rest):
+            later = super().make_batch(user, item, time + ahead, *rest)
+            made = super().make_batch(user, item, time, *rest)
+            return replace(made, **{name: getattr(later, name) for name in names})
 
     return Leaky
 

@@ -75,7 +75,7 @@ def rows_of(opened):
 
 
 def batch_of(loader, row):
-    return loader.pairs(*(np.array([x]) for x in row), np.zeros(1, np.float32), np.zeros(1, np.int64))
+    return loader.make_batch(*(np.array([x]) for x in row), np.zeros(1, np.float32), np.zeros(1, np.int64))
 
 
 def predicted(opened, row, slices=None, loader=None, present=None):

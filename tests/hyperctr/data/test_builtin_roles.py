@@ -104,5 +104,5 @@ def test_a_file_without_users_ends_in_one_clear_line(real, file):
     path = real(f"ctr-samples/torch-rechub/{file}")
     with pytest.raises(ValueError, match=r"no column can be the user: looked for .* found .* name it with"):
         read.read(path)
-    with pytest.raises(ValueError, match=r"holds no interactions.parquet or interactions.csv; found "):
+    with pytest.raises(ValueError, match=r"has no interactions.parquet or interactions.csv; found "):
         read.read(path.parent)

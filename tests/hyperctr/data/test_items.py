@@ -43,7 +43,10 @@ def test_the_first_row_that_is_not_finite_is_named(bad):
     ("make", "message"),
     [
         (lambda: Items(3, ids=np.arange(2)), "item ids must have 3 rows, got 2"),
-        (lambda: Items(3, modalities={"v": np.ones((2, 4))}), r"'v' must have 3 rows, one an item, got shape \[2, 4\]"),
+        (
+            lambda: Items(3, modalities={"v": np.ones((2, 4))}),
+            r"'v' must have 3 rows, one per item, got shape \[2, 4\]",
+        ),
         (lambda: Items(3, modalities={"v": np.ones(3)}), r"got shape \[3\]"),
         (lambda: Items(3, modalities={"v": np.ones((3, 4), int)}), "must hold floats"),
         (lambda: Items(2, modalities={"v": np.ones((2, 4))}, present={"v": np.ones(3, bool)}), "need 2 rows"),

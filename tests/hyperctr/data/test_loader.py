@@ -295,7 +295,9 @@ def test_leaky_negatives_were_never_met_not_even_later():
 
 def test_unknown_users_and_items_have_no_past():
     log = random_log(9)
-    batch = Loader(log).pairs(np.array([USERS, 0]), np.array([0, ITEMS]), np.full(2, 10**7), np.zeros(2), np.arange(2))
+    batch = Loader(log).make_batch(
+        np.array([USERS, 0]), np.array([0, ITEMS]), np.full(2, 10**7), np.zeros(2), np.arange(2)
+    )
     assert not batch.history_mask[0].any()
     assert batch.history_mask[1].sum() == len(clicks_of(log, 0, 10**7))
     assert batch.clicks_before.tolist() == [count_before(log, 0, 10**7, True), 0]

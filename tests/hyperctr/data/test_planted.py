@@ -309,7 +309,7 @@ def test_an_unknown_preset_is_refused_by_name():
 
 
 def test_a_world_of_almost_nobody_is_refused():
-    with pytest.raises(ValueError, match="at least ten of 1000 users, got 0.001"):
+    with pytest.raises(ValueError, match="at least 10 of 1000 users, got 0.001"):
         planted("drift", scale=0.001)
 
 

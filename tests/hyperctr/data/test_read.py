@@ -130,7 +130,7 @@ def test_rows_in_no_order_get_a_random_place_among_their_users_always_the_same(s
         assert abs(np.corrcoef(first.item[first.user == user], np.arange(50))[0, 1]) < 0.4
     assert not np.array_equal(first.item[first.user == 0], first.item[first.user == 1])
     assert not first.has_time
-    assert "each user's events were put in a random one" in notes_of(path)
+    assert "each user's events were shuffled, with a fixed seed" in notes_of(path)
 
 
 @pytest.mark.parametrize(("users", "grouped"), [("1122", True), ("1212", False), ("1234", False)])
@@ -284,7 +284,7 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ({"interactions__csv": "usr,item_id\n1,2\n"}, r"no column can be the user: .* found usr, item_id; name"),
         ({"interactions__parquet": "PAR1 nonsense"}, r"cannot read .*interactions.parquet"),
         ({"items__csv": "sku,title\na,A\n"}, r"items.csv: no column 'item_id' \(for id\); found sku, title$"),
-        ({"items__csv": "item_id\na\nb\na\n"}, r"items.csv: item id 'a' stands there more than once"),
+        ({"items__csv": "item_id\na\nb\na\n"}, r"items.csv: item id 'a' is there more than once"),
         ({"items__csv": "item_id,x\na,1\n,2\nb,3\n"}, r"items.csv: row 1 \(the first is 0\) has no id"),
         ({"items__csv": "item_id\na\n"}, r"item id 'b' is not in .*items.csv \(1 row of such items\)"),
         ({"users__csv": "user_id\n5\n"}, r"user id 7 is not in .*users.csv \(2 rows of such users\); add them"),
@@ -301,11 +301,11 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ),
         (
             {"items__csv": "item_id,tag\na,\nb,\n", "dataset__toml": TOML + 'modalities = {t = {columns = ["tag"]}}'},
-            r"shop: modality 't': the columns tag hold no values",
+            r"shop: modality 't': the columns tag have no values",
         ),
         ({"dataset__toml": TOML + 'modalities = { v = "v.npy" }'}, r"there is no file .*v.npy$"),
         ({"v__npy": "text"}, r"v.npy is not a readable .npy matrix: "),
-        ({"v__npy": np.ones((5, 2), np.float16)}, r"v.npy must have 2 rows, one an item, got shape \[5, 2\]"),
+        ({"v__npy": np.ones((5, 2), np.float16)}, r"v.npy must have 2 rows, one per item, got shape \[5, 2\]"),
         ({"v__npy": np.array([[1, 2], [np.inf, 0]])}, r"v.npy holds NaN or infinity, first in row 1"),
         ({"v__npy": np.ones((2, 2), int)}, r"v.npy must hold floats"),
         ({"interactions__csv": LOG.replace("30", "so")}, r"'timestamp': 'so' in row 0 \(the first is 0\) is neither"),
@@ -342,7 +342,7 @@ def test_lists_cannot_be_ids(shop):
 def test_a_missing_path_an_empty_folder_and_another_kind_of_file_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file or folder .*nowhere"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"holds no interactions.parquet or interactions.csv; found nothing"):
+    with pytest.raises(ValueError, match=r"has no interactions.parquet or interactions.csv; found nothing"):
         read(tmp_path)
     (tmp_path / "clicks.xlsx").write_text("x")
     with pytest.raises(ValueError, match=r"found clicks.xlsx; rename the table of clicks"):
@@ -427,7 +427,7 @@ def test_only_a_folder_that_was_written_here_is_replaced(made, tmp_path):
     path = write_folder(made, tmp_path / "w")
     write_folder(made, path)
     (path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="is already there and holds thesis.txt, which was not written by hyperctr"):
+    with pytest.raises(ValueError, match="is already there and contains thesis.txt, which was not written by hyperctr"):
         write_folder(made, path)
     other = tmp_path / "other"
     other.mkdir()

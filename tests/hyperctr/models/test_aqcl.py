@@ -510,7 +510,7 @@ def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():
     wanted = int(((log.user == user) & (log.time < time) & (log.label == 1)).sum())
     assert wanted > 3
     for known in (log, log.upto(int(time[0]))):
-        past = Loader(known, 3).pairs(user, user * 0, time, np.zeros(1), np.zeros(1, int)).past
+        past = Loader(known, 3).make_batch(user, user * 0, time, np.zeros(1), np.zeros(1, int)).past
         assert (past.length.tolist(), int(past.mask.sum())) == ([wanted], 3)
     assert past.to("cpu").length.tolist() == [wanted]
 

@@ -75,7 +75,7 @@ def test_many_words_are_reduced_to_dim_and_alike_items_stay_alike():
 
 
 def test_columns_that_tell_nothing_are_refused():
-    with pytest.raises(ValueError, match="the columns tag hold no values"):
+    with pytest.raises(ValueError, match="the columns tag have no values"):
         tfidf_vectors(pl.DataFrame({"tag": [None, ""]}), ["tag"])
-    with pytest.raises(ValueError, match="hold 5 values, each of a single item; choose others or a larger dim"):
+    with pytest.raises(ValueError, match="have 5 values, each of a single item; choose others or a larger dim"):
         tfidf_vectors(pl.DataFrame({"tag": [1, 2, 3, 4, 5]}), ["tag"], dim=2)

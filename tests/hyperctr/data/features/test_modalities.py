@@ -148,7 +148,7 @@ def test_what_torch_writes_into_features_reaches_no_file(on_disk, tmp_path):
 
 
 def test_a_modality_that_no_training_item_has_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="modality 'visual': 0 items with training rows.*data.reduce=0"):
+    with pytest.raises(ValueError, match="modality 'visual': only 0 items with training rows.*data.reduce=0"):
         reduce.features(data(visual=wide()), np.zeros(300, bool), 8, cache=tmp_path)
 
 

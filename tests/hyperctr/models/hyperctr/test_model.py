@@ -82,7 +82,7 @@ def exact(log, tables=None, **changed):
 @torch.no_grad()
 def logits(model, log, user, item, time):
     n = len(user)
-    batch = Loader(log).pairs(np.array(user), np.array(item), np.array(time), np.zeros(n), np.arange(n))
+    batch = Loader(log).make_batch(np.array(user), np.array(item), np.array(time), np.zeros(n), np.arange(n))
     return model(batch).logit
 
 
@@ -269,7 +269,7 @@ def test_a_row_of_a_batch_scores_as_it_does_alone():
 def test_candidates_of_one_query_score_as_in_queries_of_their_own():
     log, items = random_log(), np.array([3, 5, 3, 8])
     model = model_of(log)
-    shared = Loader(log).pairs(np.array([2]), items, np.array([4 * DAY]), np.zeros(4), np.zeros(4, int))
+    shared = Loader(log).make_batch(np.array([2]), items, np.array([4 * DAY]), np.zeros(4), np.zeros(4, int))
     own = logits(model, log, [2] * 4, items, [4 * DAY] * 4)
     with torch.no_grad():
         torch.testing.assert_close(model(shared).logit, own, rtol=1e-4, atol=1e-5)
@@ -441,7 +441,7 @@ def test_k_layers_reach_exactly_k_hops(depth):
 @pytest.mark.parametrize(("propagation", "hops"), [("full", 3), ("slice", 3), ("sampled", 1)])
 def test_gradients_reach_as_many_hops_as_there_are_layers_and_one_where_neighbours_are_remembered(propagation, hops):
     log, model = chained(depth=3, propagation=propagation)
-    batch = Loader(log).pairs(np.array([0]), np.array([7]), np.array([DAY + 5]), np.zeros(1), np.zeros(1, int))
+    batch = Loader(log).make_batch(np.array([0]), np.array([7]), np.array([DAY + 5]), np.zeros(1), np.zeros(1, int))
     model.train()(batch).logit.sum().backward()
     reached = model.user.weight.grad.any(1).tolist()
     assert reached == [hop <= hops for hop in range(USERS)] + [False]
@@ -885,7 +885,7 @@ def own_batch(log, rows, items=None, labels=None):
     user, time = log.user[rows], np.zeros(len(rows), np.int64)
     item = log.item[rows] if items is None else np.array(items)
     label = log.label[rows] if labels is None else np.array(labels, np.float32)
-    return loader.pairs(user, item, time, label, np.arange(len(rows)))
+    return loader.make_batch(user, item, time, label, np.arange(len(rows)))
 
 
 @pytest.mark.parametrize("conv", ["hgcn", "gcn"])
@@ -995,7 +995,7 @@ def test_hidden_is_what_the_last_linear_layer_reads(rows):
         nn.init.zeros_(x)
     last = model.predict.rest[-1]
     torch.testing.assert_close(model(batch).logit, last(out.hidden).squeeze(1), rtol=1e-4, atol=1e-5)
-    alone = [model(Loader(log).pairs(*(np.array([x]) for x in row), np.zeros(1), np.zeros(1, int))).hidden
+    alone = [model(Loader(log).make_batch(*(np.array([x]) for x in row), np.zeros(1), np.zeros(1, int))).hidden
              for row in zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)]  # fmt: skip
     torch.testing.assert_close(torch.cat(alone), out.hidden, rtol=1e-4, atol=1e-5)
 
