@@ -1,1 +1,1 @@
-"""Measure: metrics, evaluation of a model on rows, significance over seeds."""
+"""Measure scores: metrics, evaluation of a model on rows, significance over seeds."""

@@ -1,7 +1,6 @@
-"""How good scores are: AUC with ties, overall and in groups, log loss from logits, and what is uncertain about them.
+"""Measure how good scores are: exact AUC with ties, overall and per group, and log loss from logits.
 
-Plain numpy, one pass of sorting each (20 million rows take seconds), no batch averaging. Every function takes arrays of
-length n and returns floats.
+Plain numpy, one sort per metric (20 million rows take seconds), over all rows at once and never averaged over batches.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ NORMAL_95 = 1.959963984540054  # quantile 0.975 of the standard normal distribut
 
 
 def auc(label: ArrayLike, score: ArrayLike) -> float:
-    """Return the share of (positive, negative) pairs that the score orders rightly, a tie counting one half.
+    """Return the share of (positive, negative) pairs that the score orders correctly; a tie counts one half.
 
-    Counted in integers, so it equals the count over all pairs exactly.
+    Counted in integers, so it is exact.
 
     Args:
         label: 1 for a positive, 0 for a negative, [n].
@@ -25,6 +24,9 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
 
     Raises:
         ValueError: there is no positive or no negative (n = 0 included), a label is not 0 or 1, or a score is NaN.
+
+    >>> auc([0, 1, 0, 1], [0.1, 0.9, 0.4, 0.4])
+    0.875
     """
     positive, score = _two_classes(label, score, "auc")
     below = _twice_below(score[positive], score[~positive])
@@ -34,8 +36,8 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
 def auc_interval(label: ArrayLike, score: ArrayLike) -> float:
     """Return the half-width of the 95 % interval of the AUC (DeLong, DeLong & Clarke-Pearson, Biometrics 1988).
 
-    It is the uncertainty from the rows that were scored, for one fixed model; it knows nothing of training seeds.
-    With a single positive or a single negative the variance is unknown and the result is NaN.
+    It measures the uncertainty that comes from the scored rows, for one fixed model, not from training seeds. With a
+    single positive or a single negative the variance is unknown, and the result is NaN.
 
     Raises:
         ValueError: as `auc`.
@@ -44,16 +46,16 @@ def auc_interval(label: ArrayLike, score: ArrayLike) -> float:
     score, others = score[positive], score[~positive]
     if min(len(score), len(others)) < 2:
         return float("nan")
-    # For each positive the share of negatives below it, for each negative the share of positives below it.
+    # per positive the share of negatives below it, and per negative the share of positives below it
     shares = [_twice_below(a, b) / (2 * len(b)) for a, b in [(score, others), (others, score)]]
     return float(NORMAL_95 * np.sqrt(sum(share.var(ddof=1) / len(share) for share in shares)))
 
 
 def positive_auc(label: ArrayLike, score: ArrayLike, query: ArrayLike) -> tuple[float, float]:
-    """Return the mean over positives of the share of their own query's negatives below them, and its standard error.
+    """Return the mean over positives of the share of negatives of the same query below them, and its standard error.
 
-    This is how a click is told from the negatives drawn for it; a tie counts one half. Positives without a negative are
-    left out; if all are, both numbers are NaN, as is the error of a single one.
+    It compares a click with the negatives drawn for it; a tie counts one half. Positives without a negative are left
+    out. Without any other positive both numbers are NaN; with one, the error is NaN.
 
     Args:
         label: 0 or 1, [n].
@@ -66,7 +68,7 @@ def positive_auc(label: ArrayLike, score: ArrayLike, query: ArrayLike) -> tuple[
     positive, score = _checked(label, score, "positive_auc")
     query = _groups(query, positive, "positive_auc", "query")
     if np.bincount(query[positive], minlength=1).max() > 1:
-        raise ValueError(f"positive_auc needs one positive a query, got {np.bincount(query[positive]).max()} in one")
+        raise ValueError(f"positive_auc needs one positive per query, got {np.bincount(query[positive]).max()} in one")
     num_neg = np.bincount(query[~positive], minlength=query.max(initial=-1) + 1)
     own = np.zeros(len(num_neg), score.dtype)
     own[query[positive]] = score[positive]
@@ -81,19 +83,22 @@ def positive_auc(label: ArrayLike, score: ArrayLike, query: ArrayLike) -> tuple[
 def user_auc(
     label: ArrayLike, score: ArrayLike, user: ArrayLike, strict: bool = False
 ) -> tuple[float, float, int, int]:
-    """Return the AUC inside each user: weighted by the user's rows (gAUC), plain mean, users counted, users skipped.
+    """Return the AUC within users: mean weighted by rows (gAUC), plain mean, users counted, users skipped.
 
-    Users whose rows are all positive or all negative have no AUC and are skipped. If all are, both means are NaN. The
-    plain mean is Eq. (11) of MARN (arXiv 2003.07162), but for ties.
+    Users whose rows are all positive or all negative have no AUC and are skipped. If all users are skipped, both means
+    are NaN. The plain mean is Eq. (11) of MARN (arXiv 2003.07162), except for ties.
 
     Args:
         label: 0 or 1, [n].
         score: any monotone score, [n].
         user: any sortable id, [n].
-        strict: a tie counts nothing, as Eq. (11) is printed, instead of one half; a constant score then has 0.
+        strict: a tie counts 0, as Eq. (11) is printed, and not one half; a constant score then has an AUC of 0.
 
     Raises:
         ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
+
+    >>> user_auc([0, 1, 0, 1, 1], [0.1, 0.9, 0.8, 0.2, 0.5], ["ann", "ann", "ben", "ben", "cem"])
+    (0.5, 0.5, 2, 1)
     """
     positive, score = _checked(label, score, "user_auc")
     user = _groups(user, positive, "user_auc", "user")
@@ -103,30 +108,37 @@ def user_auc(
     counted, skipped = int(both.sum()), int(((num_pos + num_neg > 0) & ~both).sum())
     if not counted:
         return float("nan"), float("nan"), 0, skipped
-    key = user * len(score) + np.unique(score, return_inverse=True)[1]  # sorted, a user's rows lie together by score
+    key = (
+        user * len(score) + np.unique(score, return_inverse=True)[1]
+    )  # sorting by it keeps each user's rows together, in order of score
     wins = _twice_below(key[positive], key[~positive], strict)
     user = np.sort(user[positive])
-    # negatives of users before count twice, and are taken off
+    # negatives of earlier users were counted twice; subtract them
     wins = np.bincount(user, wins - 2 * (num_neg.cumsum() - num_neg)[user], minlength=users)
     each = wins[both] / (2 * num_pos[both] * num_neg[both])
     return float(np.average(each, weights=(num_pos + num_neg)[both])), float(each.mean()), counted, skipped
 
 
 def activity_groups(clicks: ArrayLike, shares: tuple[float, ...] = (0.6, 0.9)) -> tuple[int, ...]:
-    """Return the most clicks of a user of each group but the last: users by activity, at about 60, 30 and 10 %.
+    """Choose the cuts that divide users by activity into groups of about 60, 30 and 10 %.
 
-    AQCL (arXiv 2109.13921) section 3.2. Users of equally many clicks stay together, so each cut is the one whose share
-    of users below or at it comes nearest to the wanted one, of two as near the smaller; groups may be empty.
+    AQCL (arXiv 2109.13921) section 3.2. Users with equally many clicks stay together. So each cut is the number of
+    clicks whose share of users at or below it is nearest to the wanted share; of two equally near, the smaller. A group
+    may be empty.
 
     Args:
-        clicks: training clicks of each user, [U]; users without any say nothing about the cuts, they are below all.
-        shares: of the users up to each cut, ascending.
+        clicks: training clicks of each user, [U]; users without clicks are not counted, and belong to the first group.
+        shares: wanted shares of users up to each cut, ascending.
 
     Returns:
-        on Amazon Beauty (5, 12): up to 5 clicks, 6 to 12, and more; `np.searchsorted(cuts, clicks)` numbers the groups.
+        The most clicks in each group except the last; `np.searchsorted(cuts, clicks)` numbers the groups. On Amazon
+        Beauty they are (5, 12): up to 5 clicks, 6 to 12, and more.
 
     Raises:
         ValueError: no user has a click.
+
+    >>> activity_groups([1, 1, 1, 1, 1, 1, 2, 3, 4, 9])
+    (1, 4)
     """
     clicks = np.asarray(clicks)
     count, users = np.unique(clicks[clicks > 0], return_counts=True)
@@ -137,13 +149,13 @@ def activity_groups(clicks: ArrayLike, shares: tuple[float, ...] = (0.6, 0.9)) -
 
 
 def group_auc(label: ArrayLike, score: ArrayLike, group: ArrayLike, num_groups: int) -> list[float]:
-    """Return the AUC over the rows of each group, NaN where they lack a label.
+    """Return the AUC over the rows of each group; NaN where a group lacks positives or negatives.
 
     Args:
         label: 0 or 1, [n].
         score: any monotone score, [n].
-        group: number of the group in [0, num_groups) that a row belongs to, [n].
-        num_groups: how many there are.
+        group: number of each row's group, in [0, num_groups), [n].
+        num_groups: number of groups.
 
     Raises:
         ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
@@ -152,26 +164,29 @@ def group_auc(label: ArrayLike, score: ArrayLike, group: ArrayLike, num_groups: 
     group = np.asarray(group)
     if group.shape != positive.shape:
         raise ValueError(f"group_auc needs one group per label, got {len(positive)} and {list(group.shape)}")
-    found = []
+    each = []
     for number in range(num_groups):
         rows = group == number
         both = 0 < positive[rows].sum() < rows.sum()
-        found.append(auc(positive[rows], score[rows]) if both else float("nan"))
-    return found
+        each.append(auc(positive[rows], score[rows]) if both else float("nan"))
+    return each
 
 
 def concordance(value: ArrayLike, score: ArrayLike) -> float:
-    """Return the share of pairs of rows of different values that the score orders rightly, a tie counting one half.
+    """Return the share of pairs of rows with different values that the score orders correctly; a tie counts one half.
 
-    The AUC of outcomes that are not only 0 and 1, such as the share of a video that was watched; of 0 and 1 it is the
-    AUC. NaN where all values are equal, or there are none.
+    It is the AUC for outcomes other than 0 and 1, such as the share of a video that was watched; for 0 and 1 it equals
+    the AUC. NaN where all values are equal, or there is no row.
 
     Args:
-        value: what happened, [n].
+        value: the outcome, [n].
         score: any monotone score, [n].
 
     Raises:
         ValueError: lengths differ, or a value or a score is NaN.
+
+    >>> concordance([0.0, 0.5, 1.0], [1, 3, 2])
+    0.6666666666666666
     """
     value, score = np.asarray(value), np.asarray(score)
     if value.ndim != 1 or value.shape != score.shape:
@@ -188,7 +203,7 @@ def concordance(value: ArrayLike, score: ArrayLike) -> float:
     different = len(value) * (len(value) - 1) // 2 - equal(value)
     if not different:
         return float("nan")
-    # rows in order of value, those of one value in order of score: there every pair of different scores ascends
+    # rows in order of value, equal values in order of score: among equal values every pair of scores ascends
     right = _ascending(rank[np.argsort(both)]) - (equal(value) - equal(both))
     return (2 * right + equal(rank) - equal(both)) / (2 * different)
 
@@ -203,22 +218,24 @@ def rank_score(
 
     Args:
         click, conversion: logits, [n].
-        length: how long each item takes, above 0, [n].
+        length: how long each item takes, above 0, in any unit, [n].
+        a, b, c: exponents of the equation.
     """
     click, conversion, length = (np.asarray(x, dtype=np.float64) for x in (click, conversion, length))
     return -a * np.logaddexp(0, -click) - b * np.logaddexp(0, -conversion) + c * np.log(length)
 
 
 def replay(score: ArrayLike, value: ArrayLike, group: ArrayLike, tops: tuple[int, ...] = (1, 3, 5)) -> dict[int, float]:
-    """Return the mean logged value of the rows that the score ranks first in their group, for each depth; see `REPLAY`.
+    """Return the mean logged value of the rows that the score ranks in the top K of their group, per K.
 
-    Groups of fewer rows than the depth are left out: there everything is first. NaN where none is left.
+    This is a replay of logged impressions: biased by the policy that chose what to show. Groups with fewer than K rows
+    are left out, since all their rows are in the top K. NaN where no group is left.
 
     Args:
         score: any monotone score, [n]; ties keep the order of the rows.
-        value: what the log says of the row, such as seconds watched, [n].
-        group: what competed with what, such as the impressions of a user and day; any sortable id, [n].
-        tops: depths.
+        value: the logged value of each row, such as seconds watched, [n].
+        group: rows that compete with each other, such as the impressions of a user and day; any sortable id, [n].
+        tops: the depths K.
 
     Raises:
         ValueError: lengths differ.
@@ -229,21 +246,25 @@ def replay(score: ArrayLike, value: ArrayLike, group: ArrayLike, tops: tuple[int
     order = np.lexsort((np.arange(len(score)), -score, group))
     _, first, count = np.unique(group[order], return_index=True, return_counts=True)
     place = np.arange(len(score)) - np.repeat(first, count)
-    large, found = np.repeat(count, count), {}
+    size, means = np.repeat(count, count), {}
     for top in tops:
-        chosen = value[order][(place < top) & (large >= top)]
-        found[top] = float(chosen.mean()) if len(chosen) else float("nan")
-    return found
+        chosen = value[order][(place < top) & (size >= top)]
+        means[top] = float(chosen.mean()) if len(chosen) else float("nan")
+    return means
 
 
 def popularity_levels(count: ArrayLike, levels: int = 10) -> np.ndarray:
-    """Return the level of each item by how often it was met, 0 the least: as many items a level as ties allow.
+    """Divide items into levels of equal size by popularity, 0 the least popular.
 
-    MARN (arXiv 2003.07162), section 4.6.1. Items that were met equally often stay together, where their middle lies.
+    MARN (arXiv 2003.07162), section 4.6.1. Items with equal counts stay together, on the level of the middle one of
+    them.
 
     Args:
-        count: how often each item was met, [n].
-        levels: how many there are.
+        count: how often each item occurs, [n].
+        levels: number of levels.
+
+    >>> popularity_levels([5, 1, 9, 1], levels=2).tolist()
+    [1, 0, 1, 0]
     """
     count = np.asarray(count)
     ordered = np.sort(count)
@@ -254,31 +275,31 @@ def popularity_levels(count: ArrayLike, levels: int = 10) -> np.ndarray:
 def popularity_auc(
     label: ArrayLike, score: ArrayLike, item: ArrayLike, count: ArrayLike, levels: int = 10
 ) -> list[float]:
-    """Return the AUC over the rows of each popularity level of their items, the least popular first; Table 4 of MARN.
+    """Return the AUC over the rows of each popularity level of items, the least popular first; Table 4 of MARN.
 
     Args:
         label: 0 or 1, [n].
         score: any monotone score, [n].
         item: number of the item of each row, [n].
-        count: how often each item was met before, [num_items]; only items with a row are divided into levels.
-        levels: how many there are.
+        count: how often each item occurred before, [num_items]; only items with a row are divided into levels.
+        levels: number of levels.
 
     Raises:
         ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
     """
-    found, place = np.unique(np.asarray(item), return_inverse=True)
-    return group_auc(label, score, popularity_levels(np.asarray(count)[found], levels)[place], levels)
+    items, place = np.unique(np.asarray(item), return_inverse=True)
+    return group_auc(label, score, popularity_levels(np.asarray(count)[items], levels)[place], levels)
 
 
 def unseen_recall(user: ArrayLike, clicked: ArrayLike, pool: ArrayLike, at: Sequence[int]) -> list[float]:
-    """Return the share of clicks whose item is among the N of the pool that are nearest to the user, by cosine.
+    """Return the share of clicks whose item is among the N items of the pool nearest to the user by cosine, per N.
 
-    Table 5 of MARN (arXiv 2003.07162), where the pool are the items without a training row. A tie counts half a place.
+    Table 5 of MARN (arXiv 2003.07162), where the pool is the items without a training row. A tie counts half a place.
 
     Args:
-        user: a vector for each click, [n, d].
+        user: one vector per click, [n, d].
         clicked: row of the pool that was clicked, [n].
-        pool: vectors of the items, [P, d]; a zero vector is as near to everybody as one at a right angle.
+        pool: vectors of the items, [P, d]; a zero vector has a cosine of 0 with every user.
         at: the numbers N.
 
     Raises:
@@ -302,7 +323,7 @@ def unseen_recall(user: ArrayLike, clicked: ArrayLike, pool: ArrayLike, at: Sequ
 
 
 def logloss(label: ArrayLike, logit: ArrayLike) -> float:
-    """Return the mean negative log likelihood in nats, from logits: no probability is formed, so nothing is clipped.
+    """Return the mean negative log likelihood in nats, computed from logits, so that no probability is clipped.
 
     Args:
         label: 0 or 1, [n].
@@ -310,6 +331,9 @@ def logloss(label: ArrayLike, logit: ArrayLike) -> float:
 
     Raises:
         ValueError: n = 0, lengths differ, a label is not 0 or 1, or a logit is NaN.
+
+    >>> round(logloss([1, 0], [0.0, -1000.0]), 4)
+    0.3466
     """
     positive, logit = _checked(label, logit, "logloss")
     if not len(positive):
@@ -318,10 +342,10 @@ def logloss(label: ArrayLike, logit: ArrayLike) -> float:
 
 
 def balanced_logloss(label: ArrayLike, logit: ArrayLike) -> float:
-    """Return the log loss at one negative per positive: half the mean over positives, half the mean over negatives.
+    """Return the log loss at one negative per positive: the mean of the losses over positives and over negatives.
 
-    It is the expectation of `logloss` when one uniform negative is drawn for each positive, so it does not depend on
-    how many negatives were scored. A constant logit of 0 gives ln 2.
+    It is the expectation of `logloss` when one uniform negative is drawn per positive, so it does not depend on the
+    number of negatives. A constant logit of 0 gives ln 2.
 
     Raises:
         ValueError: as `auc`.
@@ -332,12 +356,12 @@ def balanced_logloss(label: ArrayLike, logit: ArrayLike) -> float:
 
 
 def calibrate_shift(logit: ArrayLike, r_train: float, r_test: float) -> np.ndarray:
-    """Return logits moved from one class ratio to another by log(r_train / r_test), the prior correction.
+    """Shift logits from one class ratio to another by log(r_train / r_test), the prior correction.
 
     Args:
-        logit: log odds under the ratio of training, any shape.
-        r_train: negatives per positive that the model was trained on.
-        r_test: negatives per positive that it is tested on; 1000 after training at 1 lowers each logit by ln 1000.
+        logit: log odds at the class ratio of training, any shape.
+        r_train: negatives per positive in training.
+        r_test: negatives per positive in test; from 1 in training to 1000 in test, each logit falls by ln 1000.
 
     Raises:
         ValueError: a ratio is not above 0.
@@ -352,14 +376,17 @@ def gap_closed(auc: float, floor: float, ceiling: float) -> float:
 
     Raises:
         ValueError: the ceiling is not above the floor.
+
+    >>> gap_closed(0.75, floor=0.5, ceiling=1.0)
+    0.5
     """
     if not ceiling > floor:
-        raise ValueError(f"closed needs a ceiling above the floor, got floor {floor} and ceiling {ceiling}")
+        raise ValueError(f"gap_closed needs a ceiling above the floor, got floor {floor} and ceiling {ceiling}")
     return (auc - floor) / (ceiling - floor)
 
 
 def _checked(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels as bool and scores as they are, after checking both."""
+    """Check labels and scores; return labels as bool and scores as an array."""
     label, score = np.asarray(label), np.asarray(score)
     if label.ndim != 1 or label.shape != score.shape:
         raise ValueError(f"{name} needs two lists of one length, got {list(label.shape)} and {list(score.shape)}")
@@ -371,7 +398,7 @@ def _checked(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndarray,
 
 
 def _two_classes(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Check as `_checked` does, and that there is a positive and a negative."""
+    """Check as `_checked` does, and also that there is a positive and a negative."""
     positive, score = _checked(label, score, name)
     num_pos = int(positive.sum())
     if num_pos in (0, len(positive)):
@@ -380,34 +407,34 @@ def _two_classes(label: ArrayLike, score: ArrayLike, name: str) -> tuple[np.ndar
 
 
 def _twice_below(score: np.ndarray, others: np.ndarray, strict: bool = False) -> np.ndarray:
-    """Return twice the number of others below each score, in ascending order of score; int64.
+    """Return twice the number of `others` below each score, in ascending order of score; int64.
 
-    A tie counts one, or nothing if `strict`.
+    A tie counts 1, or 0 if `strict`.
     """
     score, others = np.sort(score), np.sort(others)
     return np.searchsorted(others, score, "left") + np.searchsorted(others, score, "left" if strict else "right")
 
 
 def _ascending(rank: np.ndarray) -> int:
-    """Return the number of pairs of places i < j with rank_i < rank_j; each is counted at its highest differing bit."""
+    """Count the pairs of places i < j with rank_i < rank_j, each at the highest bit in which the two ranks differ."""
     total = 0
     for bit in range(int(rank.max(initial=0)).bit_length()):
         group = rank >> (bit + 1)
         order = np.argsort(group, kind="stable")
         group, one = group[order], (rank[order] >> bit & 1).astype(bool)
         zeros = np.cumsum(~one)
-        first = np.searchsorted(group, group[one])  # of the group that a row belongs to
+        first = np.searchsorted(group, group[one])  # first row of the same group
         total += int((zeros[one] - (zeros - ~one)[first]).sum())
     return total
 
 
 def _groups(group: ArrayLike, positive: np.ndarray, name: str, what: str) -> np.ndarray:
-    """Return groups as whole numbers from 0, not all of which need have rows, after checking that each row has one."""
+    """Check that each row has a group, and number the groups from 0; a number may have no rows."""
     group = np.asarray(group)
     if group.shape != positive.shape:
         raise ValueError(f"{name} needs one {what} per label, got {len(positive)} and {list(group.shape)}")
-    few = group.dtype.kind in "iu" and len(group) and group.min() >= 0 and group.max() <= 4 * len(group)
-    return group.astype(np.int64) if few else np.unique(group, return_inverse=True)[1]
+    dense = group.dtype.kind in "iu" and len(group) and group.min() >= 0 and group.max() <= 4 * len(group)
+    return group.astype(np.int64) if dense else np.unique(group, return_inverse=True)[1]
 
 
 def _loss_each(positive: np.ndarray, logit: np.ndarray) -> np.ndarray:

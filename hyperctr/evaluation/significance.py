@@ -1,17 +1,13 @@
-"""Say whether a gain is real: 95 % intervals over seeds, paired differences, relative improvement, verdicts."""
+"""Decide whether a gain is real: 95 % intervals over seeds, paired differences, RelaImpr, and verdicts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    pass
 
 
 def relaimpr(auc: float, base: float) -> float:
@@ -20,7 +16,10 @@ def relaimpr(auc: float, base: float) -> float:
     Yan et al., ICML 2014: (auc - 0.5) / (base - 0.5) - 1.
 
     Raises:
-        ValueError: the base is not better than chance, so that the ratio says nothing.
+        ValueError: the base is not better than chance, so that the ratio has no meaning.
+
+    >>> round(relaimpr(0.76, base=0.75), 4)
+    0.04
     """
     if not base > 0.5:
         raise ValueError(f"relaimpr needs a base above 0.5, got {base}")
@@ -30,11 +29,11 @@ def relaimpr(auc: float, base: float) -> float:
 def relaimpr_interval(auc: ArrayLike, base: ArrayLike) -> tuple[float, float]:
     """Return RelaImpr of the mean AUCs and the half-width of its 95 % t interval, for runs that share a seed.
 
-    The interval is that of a ratio of paired means (delta method). One run has a half-width of NaN; where the mean base
-    is not better than chance both numbers are NaN.
+    The interval is the delta-method interval of a ratio of paired means. With one run the half-width is NaN. If the
+    mean base is not better than chance, both numbers are NaN.
 
     Raises:
-        ValueError: the lists differ in length, are empty, or hold what is not finite.
+        ValueError: the lists differ in length, are empty, or have a number that is not finite.
     """
     gain, above = np.asarray(auc, dtype=np.float64) - 0.5, np.asarray(base, dtype=np.float64) - 0.5
     paired_interval(gain, above)
@@ -48,7 +47,11 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     """Return the mean and the half-width of its 95 % t interval; one value has a half-width of NaN.
 
     Raises:
-        ValueError: there is no value, or one is not finite.
+        ValueError: there is no value, or a value is not finite.
+
+    >>> mean, half = mean_interval([0.70, 0.72, 0.74])
+    >>> f"{mean:.3f} ± {half:.3f}"
+    '0.720 ± 0.050'
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -62,32 +65,37 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
 
 
 def paired_interval(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
-    """Return the mean of a - b and the half-width of its 95 % t interval, pair by pair, for runs that share a seed.
+    """Return the mean of a - b over pairs, and the half-width of its 95 % t interval, for runs that share a seed.
 
     Raises:
         ValueError: the lists differ in length, or as `mean_interval`.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape:
-        raise ValueError(f"paired_interval needs as many values of each, got {a.size} and {b.size}")
+        raise ValueError(f"paired_interval needs two lists of one length, got {a.size} and {b.size}")
     return mean_interval(a - b)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A mean with the half-width of its 95 % interval."""
+    """A mean over seeds with the half-width of its 95 % interval."""
 
     mean: float
     half: float
     """NaN where it is unknown."""
     num: int
-    """Seeds it is a mean of; with one seed the interval comes from the scored rows (DeLong)."""
+    """Number of seeds; with one seed the interval comes from the scored rows (DeLong)."""
 
 
 def score(rows: list[dict], column: str = "auc") -> Score:
-    """Mean of a column over the runs of a cell; one run has the interval of its AUC, and no other column has one.
+    """Average a column over the runs of a cell, with its interval over seeds.
 
-    A run without the score, such as user AUC where no user has both a click and a non-click, gives NaN.
+    One run has the DeLong interval of its AUC; in other columns its half-width is NaN. A run without a score gives NaN
+    (user AUC where no user has both a click and a non-click).
+
+    Args:
+        rows: runs that differ only in their seed, each with its column, and with `auc_low` and `auc_high`.
+        column: the score.
     """
     if any(math.isnan(row[column]) for row in rows):
         return Score(math.nan, math.nan, len(rows))
@@ -98,10 +106,14 @@ def score(rows: list[dict], column: str = "auc") -> Score:
 
 
 def difference(rows: list[dict], base: list[dict], column: str = "auc") -> Score | None:
-    """A score of a cell over that of another, paired by seed; None where they share no seed that has it.
+    """Subtract the score of a base cell from the score of a cell, paired by seed; None without a shared seed.
 
-    With one shared seed the interval is that of two independent AUCs (DeLong). Both score the same rows, so it is too
-    wide rather than too narrow; it knows nothing of what another seed would give.
+    With one shared seed the interval is that of two independent AUCs (DeLong). Both score the same rows, so the
+    interval is too wide rather than too narrow. It does not include the spread over seeds.
+
+    Args:
+        rows, base: runs of the two cells, as in `score`; a seed whose score is NaN is left out.
+        column: the score.
     """
     ours, theirs = ({row["seed"]: row for row in side if not math.isnan(row[column])} for side in (rows, base))
     seeds = sorted(set(ours) & set(theirs))
@@ -115,7 +127,13 @@ def difference(rows: list[dict], base: list[dict], column: str = "auc") -> Score
 
 
 def verdict(gain: Score | None) -> str:
-    """better, worse or inconclusive: the interval of a difference lies above, below or across 0; one seed is said."""
+    """Return "better", "worse" or "inconclusive": the interval is above 0, below 0, or contains 0.
+
+    The verdict of a single seed says so. Without a gain it is "not compared".
+
+    >>> verdict(Score(0.010, 0.004, 5)), verdict(Score(0.010, 0.020, 5)), verdict(Score(-0.010, 0.004, 1))
+    ('better', 'inconclusive', 'worse (one seed)')
+    """
     if gain is None:
         return "not compared"
     word = "better" if gain.mean > gain.half else "worse" if gain.mean < -gain.half else "inconclusive"
@@ -123,9 +141,15 @@ def verdict(gain: Score | None) -> str:
 
 
 def judge_gains(gains: Sequence[Score | None]) -> str:
-    """reproduced if every gain lies above 0, contradicted if one lies below, else inconclusive, as with 1 or 2 seeds.
+    """Return "contradicted" if any gain is worse, "reproduced" if all are better, else "inconclusive".
 
-    From 3 seeds to 60 the t interval is never narrower than two standard errors.
+    A gain is judged by `verdict`; with fewer than 3 seeds it is inconclusive. From 3 seeds to 60 the t interval is
+    never narrower than two standard errors.
+
+    >>> judge_gains([Score(0.010, 0.004, 5), Score(0.006, 0.005, 5)])
+    'reproduced'
+    >>> judge_gains([Score(0.010, 0.004, 5), Score(0.010, 0.004, 2)])
+    'inconclusive'
     """
     words = ["inconclusive" if gain is None or gain.num < 3 else verdict(gain) for gain in gains]
     if "worse" in words:
@@ -134,11 +158,7 @@ def judge_gains(gains: Sequence[Score | None]) -> str:
 
 
 def too_few_seeds(seeds: int) -> str:
-    """Why so few seeds decide nothing; "" from three on."""
-    return (
-        ""
-        if seeds >= 3
-        else "one seed: an interval needs more"
-        if seeds == 1
-        else f"{seeds} seeds: a verdict needs three"
-    )
+    """Return why a number of seeds is too small for a verdict; "" from 3 seeds on."""
+    if seeds >= 3:
+        return ""
+    return "one seed: an interval needs more" if seeds == 1 else f"{seeds} seeds: a verdict needs three"

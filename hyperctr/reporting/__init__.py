@@ -1,1 +1,1 @@
-"""Figures and Markdown."""
+"""Draw figures and write Markdown."""

@@ -1,7 +1,6 @@
-"""The look that all figures share, and kinds of figure that both a bench and a look into a model draw.
+"""Draw figures: the style that all share, and the kinds that both studies and analyses of a model use.
 
-matplotlib is imported inside the functions; a figure is made without pyplot and its global state. A score is anything
-with `mean` and `half`, the half-width of its 95 % interval (NaN where it is unknown).
+matplotlib is imported inside the functions. Figures are made without pyplot, so without its global state.
 """
 
 from __future__ import annotations
@@ -24,36 +23,39 @@ DASHES = ((0, (5, 3)), (0, (1, 1.6)))
 
 
 class Value(Protocol):
-    """A mean with the half-width of its 95 % interval."""
+    """A mean with the half-width of its 95 % interval (NaN where it is unknown)."""
 
     mean: float
     half: float
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
-    """An empty figure of this size in inches and its axes: one, or an array of rows or columns."""
+    """Make an empty figure of a size in inches; return it and its axes: one, or an array of rows or columns."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    found = figure.subplots(rows, columns, **grid)
-    for axes in np.ravel(found):
+    panels = figure.subplots(rows, columns, **grid)
+    for axes in np.ravel(panels):
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(EDGE)
         axes.tick_params(colors=INK, length=3, color=EDGE)
         axes.xaxis.label.set_color(GREY)
         axes.yaxis.label.set_color(GREY)
         axes.set_axisbelow(True)
-    return figure, found
+    return figure, panels
 
 
 def titles(axes: Axes, title: str, protocol: str, leaky: str = "") -> None:
-    """Title, below it in grey the protocol and in red what makes it leaky: a figure alone must say what it shows."""
+    """Write the title, with the protocol below it in grey, and in red the reason why it is leaky.
+
+    A figure is often seen without its text, so it states these itself.
+    """
     lines = [(text, {"color": ink, "fontsize": 9}) for text, ink in ((protocol, GREY), (leaky, RED)) if text]
     pad = 13 + 14 * len(lines)
-    axes.set_title(" ", fontsize=13, pad=pad)  # a long line must not squeeze the axes, but the height counts
+    axes.set_title(" ", fontsize=13, pad=pad)  # reserves the height; the lines themselves must not squeeze the axes
     heights = [*range(9, pad - 13, 14), pad]
     lines.append((title, {"color": INK, "fontsize": 13, "weight": "bold"}))
     for height, (text, style) in zip(heights, lines, strict=True):
@@ -68,7 +70,7 @@ def lines(
     title: str,
     colour: str = "",
 ) -> None:
-    """Draw a line with its band for each series of (x, AUC), and baselines as dashed lines across."""
+    """Draw one line and its band per series of (x, AUC), and one dashed horizontal line per baseline."""
     import numpy as np
     from matplotlib import colormaps
 
@@ -106,10 +108,10 @@ def legend(axes: Axes, title: str = "") -> None:
 
 
 def log_ticks(axes: Axes, place: Mapping[str, float]) -> None:
-    """Make x a log axis with a tick a value; a label that would run into its neighbour goes a line lower."""
+    """Make x a log axis with one tick per value; a label that would overlap its neighbour is set one line lower."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    labels, last = [], [0.0]  # the latest label of every line
+    labels, last = [], [0.0]  # x of the latest label on each line
     for name, x in place.items():
         level = next((level for level, before in enumerate(last) if x >= 1.3 * before), len(last))
         last[level : level + 1] = [x]
@@ -122,31 +124,33 @@ def log_ticks(axes: Axes, place: Mapping[str, float]) -> None:
 
 
 def luminance(colour: tuple[float, float, float, float]) -> float:
-    """Relative luminance of a colour (WCAG), 0 black to 1 white."""
+    """Return the relative luminance of a colour (WCAG), from 0 for black to 1 for white."""
     linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure beside its name, then move it there.
+    """Write a figure as .png, .svg or .pdf; a temporary file is moved into place.
 
     Raises:
-        ValueError: the file is no .png, .svg or .pdf.
+        ValueError: another suffix.
     """
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
-    beside, about = path.with_name(path.name + ".part"), {"Software": None} if path.suffix == ".png" else None
-    figure.savefig(beside, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
-    os.replace(beside, path)
+    part, about = path.with_name(path.name + ".part"), {"Software": None} if path.suffix == ".png" else None
+    figure.savefig(part, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
+    os.replace(part, path)
 
 
 def draw_strength(
     values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], what: str
 ) -> tuple[Figure, Axes]:
-    """A heat map with its numbers; white where there is none.
+    """Draw a heat map with its numbers; a NaN is left white.
 
     Args:
-        values: [rows][columns]. what: what they are.
+        values: [rows][columns].
+        rows, columns: their names.
+        what: name of the values, for the colour bar.
     """
     import numpy as np
 
@@ -166,22 +170,23 @@ def draw_strength(
 
 
 def draw_groups(panels: Sequence[Mapping[str, Any]]) -> tuple[Figure, Axes]:
-    """Groups of points in two dimensions, a panel each.
+    """Draw groups of points in two dimensions, one panel per entry of `panels`.
 
     Args:
-        panels: `title`, `groups` (their names), `points` ([n][2] of each), and `probe`, the accuracy of naming a group.
+        panels: dicts of `title`, `groups` (names), `points` ([n][2] per group), and `probe`, the accuracy of a linear
+            probe that names the group of a point (NaN where it is unknown).
     """
     import numpy as np
 
-    figure, found = canvas(3.9 * len(panels), 4.6, 1, len(panels))
+    figure, grid = canvas(3.9 * len(panels), 4.6, 1, len(panels))
     colours = (RED, BLUE, "#2f8f4e")
-    for axes, panel in zip(np.ravel(found), panels, strict=True):
+    for axes, panel in zip(np.ravel(grid), panels, strict=True):
         for name, points, colour in zip(panel["groups"], panel["points"], colours, strict=False):
             x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
             axes.scatter(x, y, s=7, color=colour, linewidths=0, alpha=0.7, label=name)
-        said = "unknown" if math.isnan(panel["probe"]) else f"{panel['probe']:.2f}"
-        note = f"{panel['title']}\nprobe {said}, chance {1 / len(panel['groups']):.2f}"
+        accuracy = "unknown" if math.isnan(panel["probe"]) else f"{panel['probe']:.2f}"
+        note = f"{panel['title']}\nprobe {accuracy}, chance {1 / len(panel['groups']):.2f}"
         axes.set(xticks=[], yticks=[], xlabel=note)
         axes.spines[:].set(visible=True, color=FAINT)
         axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=INK, markerscale=2, handletextpad=0.1)
-    return figure, np.ravel(found)[0]
+    return figure, np.ravel(grid)[0]

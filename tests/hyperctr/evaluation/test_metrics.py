@@ -135,7 +135,7 @@ def test_positive_auc_of_one_click_has_no_error_and_of_none_no_value():
     for label in ([1, 1], [0, 0]):
         assert np.isnan(metrics.positive_auc(label, [1.0, 2.0], [0, 1])).all()
     assert np.isnan(metrics.positive_auc([], [], [])).all()
-    with pytest.raises(ValueError, match="one positive a query, got 2 in one"):
+    with pytest.raises(ValueError, match="one positive per query, got 2 in one"):
         metrics.positive_auc([1, 0, 1], [2, 1, 3], [4, 4, 4])
 
 
