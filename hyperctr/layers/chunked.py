@@ -1,4 +1,4 @@
-"""Some rows at a time, where all at once would take too much memory."""
+"""Compute some rows at a time, where all at once would take too much memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,40 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-NUMBERS = 2**23  # that a row by row computation may hold at a time, 32 MB
-CACHED = 3 * 2**18  # of which a core's second-level cache holds most
+from hyperctr.batch import History
+from hyperctr.layers.bodies import choose
+
+NUMBERS = 2**23  # that the rows of one block may take without gradients, 32 MB
+CACHED = 3 * 2**18  # of which a core's second-level cache takes most
 
 
 def blockwise(
     compute: Callable[..., Tensor], numbers: int | Tensor, *inputs: Tensor, training: int = sys.maxsize
 ) -> Tensor:
-    """`compute(*inputs)` on as many rows at a time as fit.
+    """Return `compute(*inputs)`, computed on as many rows at a time as fit.
 
-    An evaluation scores a thousand candidates a click, far more rows than a training step.
+    An evaluation scores a thousand candidates per click, far more rows than a training step.
 
     Args:
-        compute: gives a row for a row of its inputs.
-        numbers: that it holds for one row; or [n], rising, where a block's rows hold as many as its last one.
+        compute: gives one row per row of its inputs, each by itself.
+        numbers: how many it takes per row; or one count per row, rising, [n], where every row of a block takes as many
+            as the last one.
         inputs: [n, ...] each.
-        training: how many numbers fit where gradients are wanted; left out, all rows do. `CACHED` is faster for long
+        training: how many numbers fit where gradients are wanted; all rows do by default. `CACHED` is faster for long
             chains of cheap operations.
     """
+    return choose(_plain_blockwise, _fast_blockwise)(compute, numbers, *inputs, training=training)
+
+
+def _plain_blockwise(
+    compute: Callable[..., Tensor], numbers: int | Tensor, *inputs: Tensor, training: int = sys.maxsize
+) -> Tensor:
+    return compute(*inputs)
+
+
+def _fast_blockwise(
+    compute: Callable[..., Tensor], numbers: int | Tensor, *inputs: Tensor, training: int = sys.maxsize
+) -> Tensor:
     room = training if torch.is_grad_enabled() else NUMBERS
     rows = _rising(numbers, room) if isinstance(numbers, Tensor) else max(1, room // numbers)
     parts = list(zip(*(x.split(rows) for x in inputs), strict=True))
@@ -33,10 +49,79 @@ def blockwise(
 
 
 def _rising(numbers: Tensor, room: int) -> list[int]:
-    """Rows of each block, as many as fit when each holds what the last one does, [n] -> at least one a block."""
+    """Count the rows of each block, at least one: so many that they fit if all take as much as the last one."""
     sizes, rows = [], numbers.clamp(min=1)
     while len(rows):
-        held = rows * torch.arange(1, len(rows) + 1)
-        sizes.append(max(1, int(torch.searchsorted(held, room, right=True))))
+        taken = rows * torch.arange(1, len(rows) + 1, device=rows.device)
+        sizes.append(max(1, int(torch.searchsorted(taken, room, right=True))))
         rows = rows[sizes[-1] :]
     return sizes
+
+
+def by_length(
+    pool: Callable[[Tensor, Tensor, Tensor], Tensor],
+    histories: History,
+    item: Tensor,
+    history: Tensor,
+    query: Tensor,
+    numbers: int,
+    training: int = sys.maxsize,
+) -> Tensor:
+    """Pool each row's history by its candidate, in blocks of rows whose histories are about equally long.
+
+    Args:
+        pool: candidates [n, d], clicks [n, T, d] and their mask [n, T] to [n, ...], each row by itself. What it gives
+            does not depend on the clicks where the mask is False.
+        histories: the clicks of Q queries.
+        item: the rows' candidates, [B, d].
+        history: the clicks as vectors, [Q, T, d].
+        query: of each row, [B].
+        numbers: how many `pool` takes per click.
+        training: how many fit where gradients are wanted, as in `blockwise`.
+
+    Returns:
+        [B, ...], in the order of the rows.
+    """
+    body = choose(_plain_by_length, _fast_by_length)
+    return body(pool, histories, item, history, query, numbers, training)
+
+
+def _plain_by_length(
+    pool: Callable[[Tensor, Tensor, Tensor], Tensor],
+    histories: History,
+    item: Tensor,
+    history: Tensor,
+    query: Tensor,
+    numbers: int,
+    training: int = sys.maxsize,
+) -> Tensor:
+    return pool(item, history[query], histories.mask[query])
+
+
+def _fast_by_length(
+    pool: Callable[[Tensor, Tensor, Tensor], Tensor],
+    histories: History,
+    item: Tensor,
+    history: Tensor,
+    query: Tensor,
+    numbers: int,
+    training: int = sys.maxsize,
+) -> Tensor:
+    mask = histories.mask
+    length, order = mask.sum(1)[query].sort(stable=True)
+    item, query = item[order], query[order]
+    taken = numbers * length + history.shape[1] * history.shape[2]  # by `pool`, and by the gathered clicks
+
+    def pool_longest(item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+        longest = max(1, int(mask.any(0).sum()))  # of the block; real clicks come first
+        return pool(item, clicks[:, :longest], mask[:, :longest])
+
+    def gather_and_pool(item: Tensor, query: Tensor) -> Tensor:
+        return pool_longest(item, history.index_select(0, query), mask[query])
+
+    if torch.is_grad_enabled():  # gathered for all rows: each gradient of a gather is as large as all histories
+        clicks = history.index_select(0, query)
+        pooled = blockwise(pool_longest, taken, item, clicks, mask[query], training=training)
+    else:
+        pooled = blockwise(gather_and_pool, taken, item, query)
+    return pooled.index_select(0, order.argsort())

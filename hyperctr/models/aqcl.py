@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_weights
 from hyperctr.layers.rng import RandomStream
 
@@ -177,14 +178,30 @@ class Projector(nn.Sequential):
 # --- the losses, in log space, of vectors of length one: their products are cosines ----------------------------------
 
 
-class _LogSums(torch.autograd.Function):
-    """(a @ b.T).logsumexp(1), [n, d] and [m, d] -> [n], in the memory of one [n, m].
-
-    Autograd would hold seven of them, and on a CPU fresh memory takes longer than the sums. Powers are of 2, which take
-    a third of the time of those of e.
+def log_sums(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return log sum_j exp(a_i b_j) for each i: [n, d] and [m, d] -> [n].
 
     Args:
-        out: True for pairs that do not count, [n, m], or None.
+        a, b: vectors; their products are the exponents.
+        out: True for pairs that do not count, [n, m]. A row without any other pair gives a number so low that it adds
+            nothing to a sum.
+    """
+    return choose(_plain_log_sums, _fast_log_sums)(a, b, out)
+
+
+def _plain_log_sums(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    product = a @ b.T
+    return (product if out is None else product.masked_fill(out, -math.inf)).logsumexp(1)
+
+
+def _fast_log_sums(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    return _LogSums.apply(a, b, out)
+
+
+class _LogSums(torch.autograd.Function):
+    """`_plain_log_sums` in the memory of one [n, m]; autograd would keep seven.
+
+    On a CPU fresh memory takes longer than the sums. Powers of 2 take a third of the time of powers of e.
     """
 
     @staticmethod
@@ -219,10 +236,10 @@ def instances(
         log d_1(z, z+), [B], and the logarithm of the sum of d_1(z, z') over z' in {z+} u Z-, [B].
     """
     scaled = z / tau
-    total = _LogSums.apply(scaled, plus, None if user is None else (user[:, None] == user).fill_diagonal_(False))
+    total = log_sums(scaled, plus, None if user is None else (user[:, None] == user).fill_diagonal_(False))
     if both:
         own = torch.eye(len(z), dtype=torch.bool) if user is None else user[:, None] == user
-        total = torch.logaddexp(total, _LogSums.apply(scaled, z, own))
+        total = torch.logaddexp(total, log_sums(scaled, z, own))
     return (scaled * plus).sum(1), total
 
 
@@ -243,15 +260,22 @@ def aqcl(positive: Tensor, total: Tensor, clusters: Tensor, alpha: Tensor | floa
     Returns:
         [B], above 0.
     """
-    nearest = _largest(clusters, positives)  # Q+
+    nearest = largest(clusters, positives)  # Q+
     everything = torch.logaddexp(total, clusters.logsumexp(1))
     return everything - (1 - alpha) * positive - alpha * nearest.logsumexp(1)
 
 
-def _largest(x: Tensor, k: int) -> Tensor:
-    """The k largest of each row, in any order, [B, T] -> [B, k]; `topk` takes three times as long on a CPU."""
-    if x.device.type != "cpu":
-        return x.topk(k, sorted=False).values
+def largest(x: Tensor, k: int) -> Tensor:
+    """Return the k largest numbers of each row, in any order: [B, T] -> [B, k]."""
+    return choose(_plain_largest, _fast_largest, x.is_cpu)(x, k)
+
+
+def _plain_largest(x: Tensor, k: int) -> Tensor:
+    return x.topk(k, sorted=False).values
+
+
+def _fast_largest(x: Tensor, k: int) -> Tensor:
+    """Let numpy find them, in a third of the time on a CPU."""
     return x.gather(1, torch.from_numpy(np.argpartition(x.detach().numpy(), -k, 1)[:, -k:]))
 
 

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.attention import masked_softmax
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Embed
@@ -64,21 +66,32 @@ class Evolution(nn.Module):
 
         An empty history gives zero.
         """
-        d, real = item.shape[1], mask[query]
-        clicks = interests.index_select(0, query)
-        score = torch.bmm(clicks, self.attention(item)[:, :, None]).squeeze(2)
-        weight = score.masked_fill(~real, torch.finfo(score.dtype).min).softmax(1) * real  # (8)
-        # W i + b of all steps, once a query; step by step in memory, gates apart from new states
+        score = torch.bmm(interests.index_select(0, query), self.attention(item)[:, :, None]).squeeze(2)
+        weight = masked_softmax(score, mask[query], 1)  # (8); padding has weight 0 and keeps the state
+        return choose(self._plain_steps, self._fast_steps)(interests, weight, query)
+
+    def _plain_steps(self, interests: Tensor, weight: Tensor, query: Tensor) -> Tensor:
+        h = torch.zeros_like(interests[query, 0])
+        for i, a in zip(interests[query].unbind(1), weight[..., None].unbind(1), strict=True):
+            of_interest, of_state = self.input(i).chunk(3, 1), self.state(h).chunk(3, 1)
+            reset, update = ((of_interest[k] + of_state[k]).sigmoid() for k in (0, 1))
+            new = (of_interest[2] + reset * of_state[2]).tanh()
+            h = (1 - a * update) * h + a * update * new  # (11), (12)
+        return h
+
+    def _fast_steps(self, interests: Tensor, weight: Tensor, query: Tensor) -> Tensor:
+        """Compute W i + b of all steps at once, once per query: step by step in memory, gates apart from new states."""
+        d = interests.shape[2]
         inputs = [
             F.linear(interests.transpose(0, 1), w, b).index_select(1, query).unbind()
             for w, b in zip(self.input.weight.split([2 * d, d]), self.input.bias.split([2 * d, d]), strict=True)
         ]
         of_gates, of_new = (u.T for u in self.state.weight.split([2 * d, d]))
-        h = torch.zeros_like(item)
+        h = interests.new_zeros(len(query), d)
         for x_gates, x_new, a in zip(*inputs, weight.T[..., None].unbind(), strict=True):
             reset, update = torch.addmm(x_gates, h, of_gates).sigmoid().chunk(2, 1)
             new = torch.addcmul(x_new, reset, h @ of_new).tanh()
-            h = torch.lerp(h, new, update * a)  # (11), (12): padding has weight 0 and keeps h
+            h = torch.lerp(h, new, update * a)  # (11), (12)
         return h
 
 

@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.attention import masked_softmax
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_sizes
-from hyperctr.layers.chunked import CACHED, blockwise
+from hyperctr.layers.chunked import CACHED, by_length
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
 
@@ -49,11 +51,7 @@ class Config:
 
 
 class Activation(nn.Module):
-    """a(k, q) = MLP[q; k; q - k; q * k], one number for each click k and candidate q: section 4.3.
-
-    The first layer W[q; k; q - k; q * k] is (W_q + W_d) q + [W_k - W_d; W_p][k; q * k], half the width and its first
-    part once a row.
-    """
+    """a(k, q) = MLP[q; k; q - k; q * k], one number per click k and candidate q: section 4.3."""
 
     def __init__(self, dim: int, widths: tuple[int, ...], activation: str):
         super().__init__()
@@ -62,14 +60,22 @@ class Activation(nn.Module):
 
     def forward(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Weigh the clicks [B, T, d] for the candidates [B, d]: [B, T], zero where the mask is False."""
-        of_item, of_click, of_both, of_product = self.first.weight.chunk(4, 1)
-        pair = torch.cat([clicks, item[:, None] * clicks], 2)
-        x = F.linear(pair, torch.cat([of_click - of_both, of_product], 1))
-        x = x.add_(F.linear(item, of_item + of_both, self.first.bias)[:, None])
+        x = choose(self._plain_first_layer, self._fast_first_layer)(item, clicks)
         if isinstance(self.act, Dice):  # its statistics are those of real clicks
             real = self.rest(self.act(x[mask])).squeeze(1)
             return real.new_zeros(mask.shape).masked_scatter(mask, real)
         return self.rest(self.act(x)).squeeze(2) * mask
+
+    def _plain_first_layer(self, item: Tensor, clicks: Tensor) -> Tensor:
+        q = item[:, None].expand_as(clicks)
+        return self.first(torch.cat([q, clicks, q - clicks, q * clicks], 2))
+
+    def _fast_first_layer(self, item: Tensor, clicks: Tensor) -> Tensor:
+        """Compute it as (W_q + W_d) q, once per row, plus [W_k - W_d; W_p][k; q * k], half as wide."""
+        of_item, of_click, of_both, of_product = self.first.weight.chunk(4, 1)
+        pair = torch.cat([clicks, item[:, None] * clicks], 2)
+        x = F.linear(pair, torch.cat([of_click - of_both, of_product], 1))
+        return x.add_(F.linear(item, of_item + of_both, self.first.bias)[:, None])
 
 
 class DIN(nn.Module):
@@ -83,7 +89,7 @@ class DIN(nn.Module):
         self.softmax = config.softmax
         self.embed = Embed(tables, config.dim)
         self.activation = Activation(config.dim, config.attention, config.activation)
-        self.held = 2 * config.dim + sum(config.attention)  # numbers a click and candidate in the activation unit
+        self.numbers = 2 * config.dim + sum(config.attention)  # per click and candidate in the activation unit
         self.block = sys.maxsize if config.activation == "dice" else CACHED  # Dice needs all rows at once
         width = (self.embed.num_fields + 2) * config.dim
         self.top = mlp(width, config.hidden, config.dropout, config.activation)
@@ -101,20 +107,7 @@ class DIN(nn.Module):
     def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
         """What the network on top reads, [B, width]; there is no penalty and nothing measured."""
         fields, item, history = self.embed(batch)
-        mask = batch.past.mask
-
-        length, order = mask.sum(1)[batch.query].sort(stable=True)  # rows of a block are as long as its last history
-        query, numbers = batch.query[order], self.held * length + history.shape[1] * history.shape[2]
-        if torch.is_grad_enabled():  # all spread at once: every gradient through `query` is as large as all histories
-            clicks = history.index_select(0, query)
-            pooled = blockwise(self.pool, numbers, item[order], clicks, mask[query], training=self.block)
-        else:
-
-            def pool(item: Tensor, query: Tensor) -> Tensor:
-                return self.pool(item, history.index_select(0, query), mask[query])
-
-            pooled = blockwise(pool, numbers, item[order], query)
-        pooled = pooled.index_select(0, order.argsort())
+        pooled = by_length(self.pool, batch.past, item, history, batch.query, self.numbers, self.block)
         return torch.cat([fields.flatten(1), pooled, pooled * item], 1), 0.0, {}
 
     def take_tower(self) -> nn.Sequential:
@@ -124,9 +117,7 @@ class DIN(nn.Module):
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
-        longest = max(1, int(mask.any(0).sum()))  # real ones stand first
-        clicks, mask = clicks[:, :longest], mask[:, :longest]
         weight = self.activation(item, clicks, mask)
         if self.softmax:
-            weight = weight.masked_fill(~mask, torch.finfo(weight.dtype).min).softmax(1) * mask
+            weight = masked_softmax(weight, mask, 1)
         return torch.bmm(weight[:, None], clicks).squeeze(1)

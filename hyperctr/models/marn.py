@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.attention import Relevance
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Profile, Property
@@ -80,20 +81,12 @@ class Config:
             raise ValueError('model.fusion="sum" has no invariant parts, use it with model.adversary="none"')
 
 
-class _Reversed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, scale: float) -> Tensor:
-        ctx.scale = scale
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.scale * gradient, None
-
-
 def reversed_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
-    """x itself, whose gradient is multiplied by -scale: the gradient reversal layer between I and D1."""
-    return _Reversed.apply(x, scale)
+    """Return x, but multiply its gradient by -scale: the gradient reversal layer between I and D1."""
+    same = x.view_as(x)
+    if same.requires_grad:
+        same.register_hook(lambda gradient: -scale * gradient)
+    return same
 
 
 def ramp(progress: float) -> float:
@@ -128,8 +121,8 @@ class Parts:
 class APGRU(nn.Module):
     """A GRU whose update gate alone reads a click's property, section 3.4.1.
 
-    h_t = (1 - u) h_(t-1) + u n with u = sigma(W^u rep + P^u p + U^u h + b^u). torch's gate z is 1 - u: the same with
-    the signs of W^u, P^u, U^u and b^u turned. Blocks stand in torch's order: reset, z, new state.
+    h_t = (1 - u) h_(t-1) + u n with u = sigma(W^u rep + P^u p + U^u h + b^u). torch's gate z is 1 - u, which changes
+    the signs of W^u, P^u, U^u and b^u. Blocks are in torch's order: reset, z, new state.
     """
 
     def __init__(self, dim: int, property: int):
@@ -143,7 +136,22 @@ class APGRU(nn.Module):
         nn.init.xavier_uniform_(self.property.weight)
 
     def forward(self, clicks: Tensor, property: Tensor) -> Tensor:
-        """The states behind each click, [Q, T, d] and [Q, T, p] -> [Q, T, d]."""
+        """Return the state after each click: [Q, T, d] and [Q, T, p] -> [Q, T, d]."""
+        return choose(self._plain_forward, self._fast_forward)(clicks, property)
+
+    def _plain_forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        h, states = torch.zeros_like(clicks[:, 0]), []
+        for rep, p in zip(clicks.unbind(1), property.unbind(1), strict=True):
+            of_item, of_state = self.item(rep).chunk(3, 1), self.state(h).chunk(3, 1)
+            reset = (of_item[0] + of_state[0]).sigmoid()
+            z = (of_item[1] + of_state[1] + self.property(p)).sigmoid()  # 1 - u
+            new = (of_item[2] + reset * of_state[2]).tanh()
+            h = z * h + (1 - z) * new
+            states.append(h)
+        return torch.stack(states, 1)
+
+    def _fast_forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        """Call torch's GRU on [rep; p]; the columns that read p are zero but for the update gate."""
         d = clicks.shape[2]
         weight = torch.cat([self.item.weight, F.pad(self.property.weight, (0, 0, d, d))], 1)
         matrices = [weight, self.state.weight, self.item.bias, self.state.bias]

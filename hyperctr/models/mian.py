@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables, spread
-from hyperctr.layers.attention import attend
+from hyperctr.layers.attention import attend, masked_softmax
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Embed, Table
@@ -178,9 +178,7 @@ class FieldAttention(nn.Module):
         Zero where the mask [B, n] is False, so a row without any key has no weight at all.
         """
         score = torch.tanh(item @ self.of_item[: own.shape[1]].T + own)
-        if mask is None:
-            return score.softmax(1)
-        return score.masked_fill(~mask, torch.finfo(score.dtype).min).softmax(1) * mask
+        return score.softmax(1) if mask is None else masked_softmax(score, mask, 1)
 
     def of_keys(self, keys: Tensor) -> Tensor:
         """What a key itself adds to its score: [n, k, f] -> [n, k]."""

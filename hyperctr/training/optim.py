@@ -1,4 +1,4 @@
-"""Adam for large embedding tables: a step costs what it looks up, not what the table holds."""
+"""Adam for large embedding tables: the cost of a step depends on the rows that it looks up, not on the table's size."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs.kernels import compile
+from hyperctr.layers.bodies import choose
 
-FADES = 4096  # powers of beta_2 that are looked up, not computed
+FADES = 4096  # powers of beta2 that are looked up, not computed
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam with beta_1 = 0 (Kingma & Ba, arXiv 1412.6980) for sparse gradients, at the cost of the rows that they name.
+    """Adam with beta1 = 0 (Kingma & Ba, arXiv 1412.6980) for sparse gradients, at the cost of the rows that they name.
 
-    With a beta_1 above 0 every row moves at every step, by what is left of its mean gradient. Without it a row moves by
-    a gradient's full share at once (a share that beta_1 = 0.9 spreads over the next twenty steps or so), and rests
-    until its next one. What changes meanwhile is its mean square, which fades by beta_2 a step; that is caught up with
-    when the row is back. So the result is that of `torch.optim.Adam(betas=(0, beta_2))`, to rounding.
+    With beta1 above 0 every row changes at every step, because its mean gradient decays slowly. With beta1 = 0 a row
+    changes only when it has a gradient. Its second moment still decays by beta2 per step; the missed decay is applied
+    at its next gradient. So the result equals `torch.optim.Adam(betas=(0, beta2))`, up to rounding.
 
-    On a CPU, memory is reserved for all mean squares, but the system hands it out only where a row has had a gradient;
-    and where there is a C compiler, optim.c takes the step: it asks for the memory of rows before it needs it.
+    On a CPU, memory is reserved for all second moments, but the system provides it only for rows that have had a
+    gradient.
 
     Args:
         params: tables [rows, dim], such as the weight of `nn.Embedding(..., sparse=True)`.
@@ -38,7 +38,7 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Take one step; a table without a gradient is left alone, and no time passes for it."""
+        """Take one step; a table without a gradient stays as it is, and its step count too."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is None:
@@ -50,21 +50,36 @@ class RowAdam(torch.optim.Optimizer):
                     state["square"] = _zeros(table, np.float32)
                 state["step"] += 1
                 gradient = table.grad.coalesce()
-                move = _compiled if table.device.type == "cpu" and _library() else _plain
-                move(table, gradient.indices()[0], gradient.values(), state["square"], state["last"],
+                step_rows(table, gradient.indices()[0], gradient.values(), state["square"], state["last"],
                      int(state["step"]), group["lr"], group["beta2"], group["eps"])  # fmt: skip
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Take the state of another one; torch makes every number of it a float."""
+        """Load a saved state; torch turns every number into a float, and row steps must be integers."""
         super().load_state_dict(state_dict)
         for state in self.state.values():
             state["last"] = state["last"].int()
 
 
-def _plain(
+def step_rows(
     table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
 ) -> None:
-    fade = (b2 ** (step - last.index_select(0, rows)[:, None]).double()).to(g.dtype)
+    """Take a step of Adam, without momentum, for some rows of a table, in place.
+
+    Args:
+        table: [n, dim].
+        rows: numbers of the rows that have a gradient, ascending, [k]. g: their gradients, [k, dim].
+        square: second moments, [n, dim]. last: step of each row's last gradient, int32 [n].
+        step: number of this step, from 1. lr, b2, eps: as in Adam.
+    """
+    compiled = table.is_cpu and _library() is not None
+    body = choose(_plain_step_rows, _fast_step_rows, compiled)
+    body(table, rows, g, square, last, step, lr, b2, eps)
+
+
+def _plain_step_rows(
+    table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
+) -> None:
+    fade = (b2 ** (step - last.index_select(0, rows)[:, None]).double()).to(g.dtype)  # the decay that a row missed
     v = square.index_select(0, rows).mul_(fade).addcmul_(g, g, value=1 - b2)
     last.index_fill_(0, rows, step)
     square.index_copy_(0, rows, v)
@@ -72,23 +87,23 @@ def _plain(
     table.index_copy_(0, rows, table.index_select(0, rows).addcdiv_(g, deviation, value=-lr))
 
 
-def _compiled(
+def _fast_step_rows(
     table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
 ) -> None:
-    """The same for float32, without the memory that it waits for."""
+    """Call optim.c, for float32 on a CPU: it asks for the memory of rows before it needs it."""
     rows, g, fades = rows.contiguous(), g.contiguous(), _powers(b2)
     arrays = (x.data_ptr() for x in (rows, g, table, square, last))
     _library().step(len(rows), table.shape[1], *arrays, step, lr, b2, eps, len(fades), fades.data_ptr())
 
 
 def _zeros(like: Tensor, dtype: type) -> Tensor:
-    """Zeros of this shape, whose memory a CPU's system hands out as they are written: numpy's are such, not torch's."""
+    """Return zeros of this shape from numpy: the system provides their memory when it is written, unlike torch's."""
     return torch.from_numpy(np.zeros(tuple(like.shape), dtype)).to(like.device)
 
 
 @cache
 def _powers(base: float) -> Tensor:
-    """base^0, base^1, ...: [FADES]."""
+    """Return base^0, base^1, ...: [FADES]."""
     return (base ** torch.arange(FADES, dtype=torch.float64)).float()
 
 
@@ -104,7 +119,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def optimisers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Fused Adam for the model's parameters, and row by row for its tables with sparse gradients, if it has any."""
+    """Return a fused Adam for the model's parameters, and a RowAdam for its tables with sparse gradients, if any."""
     tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     named = {id(table) for table in tables}
     found: list[torch.optim.Optimizer] = []
@@ -116,16 +131,24 @@ def optimisers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
 
 
 def coalesce(model: nn.Module) -> None:
-    """Sum the repeated rows of sparse gradients, once for all who read them."""
+    """Sum the repeated rows of all sparse gradients, before they are decayed, clipped and stepped."""
     for p in model.parameters():
         if p.grad is not None and p.grad.is_sparse:
-            p.grad = _coalesced(p.grad)
+            p.grad = coalesced(p.grad)
 
 
-def _coalesced(gradient: Tensor) -> Tensor:
-    """What `Tensor.coalesce` gives, in a fifth of the time on a CPU."""
-    if gradient.is_coalesced() or gradient.device.type != "cpu" or not gradient._nnz():
-        return gradient.coalesce()
+def coalesced(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient [n, dim] with its repeated rows summed, in ascending order."""
+    pays = gradient.is_cpu and not gradient.is_coalesced() and gradient._nnz() > 0
+    return choose(_plain_coalesced, _fast_coalesced, pays)(gradient)
+
+
+def _plain_coalesced(gradient: Tensor) -> Tensor:
+    return gradient.coalesce()
+
+
+def _fast_coalesced(gradient: Tensor) -> Tensor:
+    """Sort rows and positions in one integer, in a fifth of the time on a CPU."""
     each = gradient._values()
     key = gradient._indices()[0].numpy() << 32 | np.arange(len(each))  # a row, and where it is named
     key.sort()
@@ -149,7 +172,7 @@ def decay(model: nn.Module, l2: float) -> None:
 
 
 def clip(model: nn.Module, norm: float) -> None:
-    """Scale all gradients down together until their norm is at most `norm`; 0 leaves them alone."""
+    """Scale all gradients by one factor so that their norm is at most `norm`; 0 leaves them as they are."""
     if not norm:
         return
     gradients = [p.grad._values() if p.grad.is_sparse else p.grad for p in model.parameters() if p.grad is not None]

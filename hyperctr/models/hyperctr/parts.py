@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graphs import Hypergraph
 from graphs.dropout import Dropout
 from graphs.expand import clique
+from hyperctr.layers.bodies import choose
 
 
 class Interest(nn.Module):
@@ -134,14 +135,19 @@ class Prediction(nn.Module):
         return self.score(user, item, user_row, item_row)[0]
 
     def score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and what the last linear layer reads of each pair, [B, D2]."""
+        """Score as `forward`, and return the input of the last linear layer too, [B, D2]."""
+        many = len(user_row) > 32 * len(user)  # candidates per user
+        return choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row)
+
+    def _plain_score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+        both = F.embedding(user_row, user) * F.embedding(item_row, item)
+        first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item)) + self.both(both)
+        hidden = self.rest[:-1](first)
+        return self.rest[-1](hidden).squeeze(1) + both @ self.direct, hidden
+
+    def _fast_score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+        """Use one matrix per user for all candidates: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e."""
         before, last = self.rest[:-1], self.rest[-1]
-        if len(user_row) <= 32 * len(user):
-            both = F.embedding(user_row, user) * F.embedding(item_row, item)
-            first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
-            hidden = before(first + self.both(both))
-            return last(hidden).squeeze(1) + both @ self.direct, hidden
-        # many candidates each: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e, a matrix of its own for every user
         order = user_row.argsort(stable=True)
         rows = item_row[order].split(torch.bincount(user_row, minlength=len(user)).tolist())
         bias, direct = self.user(user), user * self.direct

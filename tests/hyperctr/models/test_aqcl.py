@@ -24,7 +24,6 @@ from hyperctr.models.aqcl import (
     Config,
     ICLConfig,
     QCLConfig,
-    _LogSums,
     activity,
     aqcl,
     dropped,
@@ -136,25 +135,6 @@ def test_rows_of_one_user_ignore_each_other_where_that_is_asked_for():
     same = [3, 5]
     torch.testing.assert_close(after[same], before[same], rtol=0, atol=0)
     assert ((after - before).abs()[[0, 1, 2, 6, 7]] > 1e-9).all()
-
-
-def test_similarities_in_one_piece_of_memory_have_the_gradients_of_autograd():
-    out = torch.rand(7, 9, generator=torch.Generator().manual_seed(0)) < 0.3
-    out[2] = True  # a row without any pair: lowest, and without a gradient
-    for mask in (None, out):
-        a, b = (2 * unit(n, 4, seed=n) for n in (7, 9))
-        c, d = a.clone().requires_grad_(), b.clone().requires_grad_()
-        a.requires_grad_(), b.requires_grad_()
-        found = _LogSums.apply(a, b, mask)
-        wanted = c @ d.T if mask is None else (c @ d.T).masked_fill(mask, torch.finfo(c.dtype).min)
-        wanted = wanted.logsumexp(1)
-        keep = torch.arange(7) != 2 if mask is not None else torch.arange(7) >= 0
-        torch.testing.assert_close(found[keep], wanted[keep])
-        found[keep].square().sum().backward()
-        wanted[keep].square().sum().backward()
-        torch.testing.assert_close(a.grad, c.grad)
-        torch.testing.assert_close(b.grad, d.grad)
-    assert found[2] < -1e300 and a.grad.isfinite().all() and (a.grad[2] == 0).all()
 
 
 def test_a_batch_of_one_row_has_a_loss():

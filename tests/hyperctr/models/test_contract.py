@@ -1,5 +1,6 @@
 """What every model that reads no hypergraphs holds to, whatever stands inside."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.batch import History
-from hyperctr.layers import chunked, embedding
+from hyperctr.layers import bodies, chunked, embedding
 from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
 from hyperctr.training.optim import coalesce, optimisers
@@ -178,6 +179,33 @@ def test_large_tables_have_the_same_gradients_row_by_row(tables, built, make, mo
 
     for dense, sparse in zip(gradients(10**9), gradients(0), strict=True):
         close(dense, sparse)
+
+
+@pytest.fixture
+def doubles():
+    """Inside the test new tensors have double precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@every_choice
+def test_plain_bodies_give_the_logits_and_gradients_of_fast_ones(
+    tables, built, make, monkeypatch, doubles, name, sizes
+):
+    untrained = built(name, tables, **sizes).train().double()
+
+    def trained():
+        torch.manual_seed(0)  # for what is drawn in a step
+        model = copy.deepcopy(untrained)
+        out = model(make(lengths=(4, 0, 3)))
+        (out.logit.square().sum() + out.penalty).backward()
+        return [out.logit.detach(), *(p.grad.to_dense() for p in model.parameters() if p.grad is not None)]
+
+    fast = trained()
+    monkeypatch.setattr(bodies, "PLAIN", True)
+    for a, b in zip(trained(), fast, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @every

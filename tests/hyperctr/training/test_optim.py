@@ -14,16 +14,15 @@ from hyperctr.training import optim
 from hyperctr.training.optim import RowAdam, clip, coalesce, decay, optimisers
 
 
-@pytest.fixture(params=["compiled", "plain"])
+@pytest.fixture(params=["fast", "plain"])
 def path(request, monkeypatch):
     """Both ways to take a step: optim.c, and torch alone."""
-    if request.param == "compiled" and optim._library() is None:
+    if request.param == "fast" and optim._library() is None:
         pytest.skip("there is no C compiler here")
-    taken = getattr(optim, f"_{request.param}")
-    monkeypatch.setattr(optim, "_plain" if request.param == "compiled" else "_compiled", None)  # calling it fails
+    other = "plain" if request.param == "fast" else "fast"
+    monkeypatch.setattr(optim, f"_{other}_step_rows", None)  # calling it fails
     if request.param == "plain":
         monkeypatch.setattr(optim, "_library", lambda: None)
-    return taken
 
 
 def sparse(rows, values, shape=(5, 2)):
@@ -94,8 +93,8 @@ def test_many_rows_of_any_width_and_long_rests_are_the_same_both_ways():
         for step in (1, 2, 3, optim.FADES + 5):
             rows = torch.randperm(2000, generator=generator)[:300].sort().values
             g = torch.randn(300, dim, generator=generator)
-            optim._plain(one, rows, g, squares[0], lasts[0], step, 0.1, 0.999, 1e-8)
-            optim._compiled(other, rows, g, squares[1], lasts[1], step, 0.1, 0.999, 1e-8)
+            optim._plain_step_rows(one, rows, g, squares[0], lasts[0], step, 0.1, 0.999, 1e-8)
+            optim._fast_step_rows(other, rows, g, squares[1], lasts[1], step, 0.1, 0.999, 1e-8)
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(squares[0], squares[1], rtol=1e-5, atol=1e-9)
             assert torch.equal(lasts[0], lasts[1])
