@@ -1,147 +1,54 @@
-"""What a node remembers of the slices behind it: its last state before a slice, propagated, kept, looked up, renewed.
+"""The states of nodes from slice to slice: propagated, cached, looked up, renewed.
 
-A node's state in slice n is what a stack of convolutions on the hypergraphs of n gives (HyperCTR Eq. 5), one vector a
-hypergraph, side by side. A row in slice m reads each node's state of the last slice before m in which it was active
-(`Carried.find`). States are cached without gradients; those of one slice at a time may be `Live`: just computed, with
-gradients. A node that no hyperedge of the slice holds has no state. `States` is the part of a model that does all this.
+The state of a node in slice n is the output of a stack of convolutions on the hypergraphs of n (HyperCTR Eq. 5): one
+vector per hypergraph, side by side. A node that is in no hyperedge of the slice has no state. A row reads states of
+slices before its own, from a `StateCache` or as `FreshStates`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import record_function
 
 from graphs import Hypergraph
 from graphs.sample import blocks, cap
 from hyperctr.batch import Batch
+from hyperctr.models.hyperctr.cache import FreshStates, StateCache
 
 Inputs = Callable[[int, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class FreshStates:
-    """States just computed for nodes of one slice, in the place of their cached ones.
+Live = tuple[list[list[FreshStates]], Tensor | float, dict[str, float]]
+"""What `Propagation.live` returns: states of users and of items, a penalty, numbers to log."""
 
-    Attributes:
-        slice: the slice.
-        place: row of `state` of each node active in the slice, -1 for one that is not among them, [active].
-        state: [n, graphs * dim].
+
+def surrogate(state: Tensor, gradient: Tensor) -> Tensor:
+    """Return a term of value zero whose gradient with respect to `state` is `gradient`.
+
+    Added to a loss, it backpropagates through `state` a gradient that was computed elsewhere.
     """
-
-    slice: int
-    place: Tensor
-    state: Tensor
-
-
-class StateCache:
-    """The last states of all nodes of one kind (users or items).
-
-    Args:
-        nodes: the nodes active in each slice, ascending (None: empty slice).
-    """
-
-    def __init__(self, nodes: Sequence[Tensor | None]):
-        count = torch.tensor([0 if x is None else len(x) for x in nodes], dtype=torch.long)
-        node = torch.cat([torch.empty(0, dtype=torch.long), *(x for x in nodes if x is not None)])
-        self.num_slices = len(nodes) + 1
-        self.offset = F.pad(count.cumsum(0), (1, 0))  # of each slice's rows
-        slice = torch.repeat_interleave(torch.arange(len(nodes)), count)
-        self.key, self.row = (node * self.num_slices + slice).sort()
-        self.place = torch.full((len(node),), -1)  # of each row's state, -1 where it has none
-        self.state = torch.empty(0, 0)  # [states, graphs * dim]
-        self.begin = [0] * len(nodes)  # of each slice's states
-        self.hidden: list[Tensor] = []  # like `state`, of the layers before the last, where they are needed
-
-    def find(self, node: Tensor, slice: Tensor, only: bool = False) -> Tensor:
-        """Row of each node's last activity strictly before `slice`, [n]; -1 without one.
-
-        With `only` it must have been in the very slice before.
-        """
-        if not len(self.key):
-            return torch.full_like(node, -1)
-        at = torch.searchsorted(self.key, node * self.num_slices + slice) - 1
-        key = self.key[at.clamp(min=0)]
-        found = (at >= 0) & (key // self.num_slices == node)
-        if only:
-            found &= key % self.num_slices == slice - 1
-        return torch.where(found, self.row[at.clamp(min=0)], -1)
-
-    def keep(self, places: Sequence[Tensor | None], states: Iterable[Tensor | None]) -> float:
-        """Replace the cache: for each slice the `Live.place` and `Live.state` (None: empty slice).
-
-        From a generator of states memory holds one slice's beside the cache.
-
-        Returns:
-            how far the states moved, |new - old| / |new|; NaN where the cache held other nodes.
-        """
-        count, parts = 0, [torch.empty(0, dtype=torch.long)]
-        for n, place in enumerate(places):
-            self.begin[n] = count
-            if place is not None:
-                parts.append(torch.where(place >= 0, place + count, -1))
-                count += int((place >= 0).sum())
-        place = torch.cat(parts)
-        same = len(self.state) == count and torch.equal(place, self.place)
-        if not same:
-            self.place, self.state = place, torch.empty(0, 0)
-        moved, length = 0.0, 0.0
-        for n, state in enumerate(states):
-            if state is None:
-                continue
-            if len(self.state) < count:
-                self.state = state.new_empty(count, state.shape[1])
-            old = self.state[self.begin[n] :][: len(state)]
-            if same:
-                moved += float((state - old).square().sum())
-                length += float(state.square().sum())
-            old.copy_(state)
-        return (moved / max(length, 1e-24)) ** 0.5 if same else float("nan")
-
-    def renew(self, live: FreshStates) -> None:
-        """Replace the cached states of one slice, which has the same states."""
-        self.state[self.begin[live.slice] :][: len(live.state)] = live.state.detach()
-
-    def read(self, row: Tensor, static: Tensor, live: Sequence[FreshStates] = ()) -> Tensor:
-        """States of the rows that `find` gave, [n] -> [n, graphs * dim]; `static` where there is none.
-
-        Args:
-            row: [n].
-            static: what a node without a state is, [n, graphs * dim].
-            live: states to take instead of all cached ones of their slices.
-        """
-        at = torch.where(row >= 0, self.place[row.clamp(min=0)], -1) if len(self.place) else row
-        z = static
-        if len(self.state):
-            z = torch.where((at >= 0)[:, None], self.state[at.clamp(min=0)], z)
-        for new in live:
-            first, end = self.offset[new.slice], self.offset[new.slice + 1]
-            inside = (row >= first) & (row < end)
-            place = torch.where(inside, new.place[(row - first).clamp(0, len(new.place) - 1)], -1)
-            z = torch.where(inside[:, None], static, z)
-            if len(new.state):
-                z = torch.where((place >= 0)[:, None], F.embedding(place.clamp(min=0), new.state), z)
-        return z
+    product = (state * gradient).sum()
+    return product - product.detach()
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from this seed, and afterwards go on as if nothing had been drawn."""
+    """Draw from this seed inside the block, and restore torch's random state behind it."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergraph]]:
-    """Leave out the nodes that no hyperedge of any of the hypergraphs holds, on which Eq. (5) has nothing to say.
+    """Leave out the nodes that are in no hyperedge of any of the hypergraphs: Eq. (5) gives them no state.
 
     Args:
         graphs: hypergraphs on the same n nodes.
@@ -161,7 +68,7 @@ def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergra
 
 
 def _on(h: Hypergraph, place: np.ndarray, count: int) -> Hypergraph:
-    """The hypergraph with its nodes renumbered."""
+    """Renumber the nodes of a hypergraph."""
     indptr, indices, value = h.numpy_members()
     weight = None if h.hyperedge_weight is None else h.hyperedge_weight.numpy()
     return Hypergraph.from_members(
@@ -171,12 +78,12 @@ def _on(h: Hypergraph, place: np.ndarray, count: int) -> Hypergraph:
 
 @dataclass(frozen=True)
 class SliceGraphs:
-    """The hypergraphs of one slice and kind of node as they are propagated: capped in training, nodes compacted.
+    """The hypergraphs of one slice and node type as they are propagated: capped in training, nodes compacted.
 
     Attributes:
-        nodes: global numbers of the nodes that take part, [n].
-        place: of every node active in the slice among them; -1 for those that no hyperedge holds, [active].
-        graphs: one for the group and each modality, on those n nodes.
+        nodes: global numbers of the nodes that are in some hyperedge, [n].
+        place: of every node active in the slice among `nodes`; -1 for a node in no hyperedge, [active].
+        graphs: one for the group and one per modality, on those n nodes.
     """
 
     nodes: Tensor
@@ -186,12 +93,12 @@ class SliceGraphs:
 
 @dataclass(frozen=True)
 class NodeType:
-    """What convolving users and convolving items differ in.
+    """Users or items: their hypergraphs and their states.
 
     Attributes:
         name: "users" or "items". number: 0 or 1.
-        sides: the hypergraphs of each slice, `hyperctr.hypergraphs.Side`; None where it is empty.
-        carried: the states.
+        sides: the hypergraphs of each slice, `hyperctr.hypergraphs.recipes.Side`; None where it is empty.
+        carried: the cached states.
     """
 
     name: str
@@ -203,16 +110,24 @@ class NodeType:
 class Propagation(nn.Module):
     """States of users and items on the hypergraphs of the slices before a row, HyperCTR section 2.3, and their renewal.
 
-    `refresh` fills the cache, exactly in evaluation and on capped hypergraphs in training; in a training step `live`
-    propagates what gradients go through, as `config.propagation` says; `read` gives what rows read of nodes.
+    `refresh` fills the cache, exactly in evaluation and on capped hypergraphs in training. In a training step `live`
+    propagates with gradients, as `config.propagation` says. `read` gives the states that rows read.
 
     Args:
         config: `hyperctr.models.hyperctr.Config`.
         slices: the sliced hypergraphs, `hyperctr.hypergraphs.SlicedHypergraphs`.
         convs: for users and for items, for the group and each modality: the layers of Eq. (5).
-        operator: what the layers take in the place of a hypergraph, made of it; None: the hypergraph itself.
+        operator: makes of a hypergraph what the layers take; None: the hypergraph itself.
 
-    Where `inputs` is asked for: X^(0) of (kind's number, nodes [n]), side by side, [n, graphs * d].
+    Where `inputs` is asked for: X^(0) of (number of the node type, nodes [n]), side by side, [n, graphs * d].
+
+    These change from step to step. `train` and `eval` reset all of them but the cache, which the next `refresh` renews:
+
+        step        calls of `refresh` in this round of training or evaluation
+        _rounds     the `SliceGraphs` of (node type, slice), capped once per round
+        _held       the `FreshStates` that the batches of a group share; None between two groups
+        _noise      seed of the dropout in `_held`, for the propagation that closes the group
+        kinds[k].carried    the `StateCache`
     """
 
     def __init__(
@@ -241,13 +156,15 @@ class Propagation(nn.Module):
         return super().train(mode)
 
     def _begin(self) -> None:
-        """Forget what belongs to the round of training or evaluation before."""
+        """Reset what belongs to one round of training or evaluation."""
         self.step, self._rounds, self._held, self._noise = 0, {}, None, 0
 
     def use(self, slices) -> None:
-        """Take other hypergraphs on the same nodes."""
+        """Replace the hypergraphs by others on the same nodes."""
         self.slices, self._rounds = slices, {}
         self.kinds = [replace(kind, sides=(slices.users, slices.items)[kind.number]) for kind in self.kinds]
+
+    # --- the cache -------------------------------------------------------------------------------------------------
 
     def refresh(self, inputs: Inputs) -> dict[str, float]:
         """Renew the cached states where that is due: at the first step of a round, and as `config.refresh` says.
@@ -268,13 +185,13 @@ class Propagation(nn.Module):
                 if self.step > 1:
                     moved[f"drift_{kind.name}"] = distance
                 if not self.training:
-                    self._rounds = {}  # nothing else in evaluation asks for them
+                    self._rounds = {}  # evaluation reads them here alone
         return moved
 
     def _all(
         self, kind: NodeType, rounds: list[SliceGraphs | None], inputs: Inputs, hidden: list
     ) -> Iterator[Tensor | None]:
-        """The states of one slice after the other; `hidden` takes those of the layers before, if they are needed."""
+        """Yield the states of one slice after the other; append those of earlier layers to `hidden`, where needed."""
         for r in rounds:
             layers = self.convolve(kind, r, inputs) if r else [None]
             if r and self.training and self.config.propagation == "sampled":
@@ -282,10 +199,10 @@ class Propagation(nn.Module):
             yield layers[-1]
 
     def read(self, number: int, node: Tensor, now: Tensor, static: Tensor, live: list[FreshStates]) -> Tensor:
-        """What rows in slices `now` read of users (0) or items (1), X^(0) plus the state: [n] -> [n, graphs * d].
+        """Return what rows in slices `now` read of users (0) or items (1): [n] -> [n, graphs * d].
 
         Args:
-            static: X^(0), all there is without a state, [n, graphs * d].
+            static: X^(0), [n, graphs * d].
             live: from `live`.
         """
         if self.config.depth == 0:
@@ -294,56 +211,85 @@ class Propagation(nn.Module):
         z = carried.read(carried.find(node, now, only), torch.zeros_like(static), live)
         if self._reach:  # then the row's own slice, where its node has a state in it
             z = carried.read(carried.find(node, now + 1, only=True), z, live)
-        z = static + z
+        return self.join(static, z)
+
+    def join(self, static: Tensor, state: Tensor) -> Tensor:
+        """Return X^(0) plus the state, or with `carry = "gate"` a learned mix of that sum and X^(0) (HyperRec's gate).
+
+        Args:
+            static, state: [n, graphs * d] each; a state of zero is none.
+        """
+        if self.config.depth == 0:
+            return static
+        z = static + state
         if self.mix is None:
             return z
-        both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)  # HyperRec's gate
+        both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)
         return (self.mix(both).softmax(1) * both).sum(1).flatten(1)
 
-    def live(
-        self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]], inputs: Inputs
-    ) -> tuple[list[list[FreshStates]], Tensor | float, dict[str, float]]:
-        """States with gradients, of users and of items; a loss term that carries shared gradients; the staleness.
+    # --- a training step -------------------------------------------------------------------------------------------
 
-        Batches that share a propagation read the states held since the first of them. What each says about those states
-        adds up, and goes through the propagation with the last, which drops out what the first did: at fixed weights,
-        the sum of all their gradients.
+    def live(self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]], inputs: Inputs) -> Live:
+        """Return the states that a training step reads in place of cached ones, so that gradients reach the layers.
+
+        Several batches may share one propagation. They read states computed, without gradient, at the first batch.
+        Their gradients with respect to those states are summed and backpropagated once, at the last batch, with the
+        same dropout mask. At fixed weights this equals the sum of the individual gradients.
 
         Args:
             now: slices of the batch's rows, [B].
-            asked: the users, and the items, that are read, each with the slices of who reads them.
+            asked: the users, and the items, that are read, each with the slices of the rows that read them.
+
+        Returns:
+            the states of users and of items; a penalty of value zero that carries the shared gradients; the staleness.
         """
-        past = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
-        if not (past and self.training and self.config.depth):
+        before = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
+        if not (before and self.training and self.config.depth):
             return [[], []], 0.0, {}
         if self.config.propagation == "sampled":
-            pairs = zip(self.kinds, asked, strict=True)
-            around = [self._around(kind, past[-1], *nodes, inputs, batch.view) for kind, nodes in pairs]
-            return [live for live, _ in around], 0.0, {"staleness": max(distance for _, distance in around)}
-        chosen = past if self.config.propagation == "full" else past[-1:]
-        alone = self._reach and self.slices.target_edge == "exclude"  # each batch leaves out its own clicks
-        own = (batch, now) if alone else None
-        if not (batch.last or alone) and (self._held is not None or not batch.view):
-            if self._held is None:
-                self._noise = int(torch.randint(2**62, ()))
-                with torch.no_grad(), _seeded(self._noise):
-                    self._held = [self._propagate(kind, chosen, inputs) for kind in self.kinds]
-                for live in chain(*self._held):
-                    live.state.requires_grad_()
-            return self._held, 0.0, {}
-        if self._held is None or batch.view:
-            return [self._propagate(kind, chosen, inputs, own, batch.view) for kind in self.kinds], 0.0, {}
+            return self._sampled(before[-1], asked, inputs, batch.view)
+        slices = before if self.config.propagation == "full" else before[-1:]
+        if self._reach and self.slices.target_edge == "exclude":  # each batch leaves out its own clicks: none is shared
+            return self._fresh(slices, inputs, batch.view, (batch, now))
+        if batch.view and (self._held is None or batch.last):
+            return self._fresh(slices, inputs, view=True)
+        if not batch.last:
+            return self._shared(slices, inputs)
+        return self._fresh(slices, inputs) if self._held is None else self._settle(slices, inputs)
+
+    def _fresh(
+        self, slices: list[int], inputs: Inputs, view: bool = False, own: tuple[Batch, Tensor] | None = None
+    ) -> Live:
+        """Propagate with gradients for this batch alone."""
+        return [self._propagate(kind, slices, inputs, own, view) for kind in self.kinds], 0.0, {}
+
+    def _shared(self, slices: list[int], inputs: Inputs) -> Live:
+        """Read the states of the group's first batch; their gradients add up in `.grad` until the group closes."""
+        if self._held is None:
+            self._noise = int(torch.randint(2**62, ()))
+            with torch.no_grad(), _seeded(self._noise):
+                self._held = [self._propagate(kind, slices, inputs) for kind in self.kinds]
+            for states in chain(*self._held):
+                states.state.requires_grad_()
+        return self._held, 0.0, {}
+
+    def _settle(self, slices: list[int], inputs: Inputs) -> Live:
+        """Close a group: propagate again with the same dropout, and attach the gradients that have added up."""
         held, self._held = self._held, None
         with _seeded(self._noise):
-            fresh = [self._propagate(kind, chosen, inputs) for kind in self.kinds]
+            fresh = [self._propagate(kind, slices, inputs) for kind in self.kinds]
         penalty, moved, length = 0.0, 0.0, 0.0
         for new, old in zip(chain(*fresh), chain(*held), strict=True):
             if old.state.grad is not None:
-                carried = (new.state * old.state.grad).sum()
-                penalty = penalty + carried - carried.detach()
+                penalty = penalty + surrogate(new.state, old.state.grad)
             moved += float((new.state.detach() - old.state.detach()).square().sum())
             length += float(new.state.detach().square().sum())
         return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
+
+    def _sampled(self, n: int, asked: list[tuple[Tensor, Tensor]], inputs: Inputs, view: bool) -> Live:
+        """Propagate to the batch's own nodes alone, from neighbours drawn in slice n."""
+        found = [self._around(kind, n, *nodes, inputs, view) for kind, nodes in zip(self.kinds, asked, strict=True)]
+        return [states for states, _ in found], 0.0, {"staleness": max(distance for _, distance in found)}
 
     def _propagate(
         self,
@@ -353,7 +299,7 @@ class Propagation(nn.Module):
         own: tuple[Batch, Tensor] | None = None,
         view: bool = False,
     ) -> list[FreshStates]:
-        """Eq. (5) on the hypergraphs of some slices, also written to the cache, unless the batch is a view."""
+        """Compute Eq. (5) on the hypergraphs of some slices, and write it to the cache unless the batch is a view."""
         found = []
         for n in slices:
             if kind.sides[n] is not None:
@@ -365,7 +311,7 @@ class Propagation(nn.Module):
         return found
 
     def convolve(self, kind: NodeType, r: SliceGraphs, inputs: Inputs) -> list[Tensor]:
-        """Eq. (5), the output of every layer: [n, graphs * d] each."""
+        """Compute Eq. (5) and return the output of every layer: [n, graphs * d] each."""
         layers = [inputs(kind.number, r.nodes).split(self.config.dim, 1)]
         for j in range(self.config.depth):
             stacks = zip(self.convs[kind.number], layers[-1], r.graphs, strict=True)
@@ -375,10 +321,10 @@ class Propagation(nn.Module):
     def _around(
         self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, view: bool
     ) -> tuple[list[FreshStates], float]:
-        """Eq. (5) for the batch's own nodes in slice n; their neighbours are drawn, and remembered layer by layer.
+        """Compute Eq. (5) for the batch's own nodes in slice n, from drawn neighbours and their cached outputs.
 
-        In every layer a node of the batch reads its neighbours' outputs of the layer before as they were when last
-        computed (GNNAutoScale, arXiv 2106.05609), so that a step costs one hop whatever the depth.
+        In every layer a node of the batch reads its neighbours' outputs of the layer before as last computed
+        (GNNAutoScale, arXiv 2106.05609), so that a step costs one hop at any depth.
         """
         if kind.sides[n] is None:
             return [], 0.0
@@ -418,7 +364,7 @@ class Propagation(nn.Module):
         return [new], float(moved)
 
     def _round(self, kind: NodeType, n: int, own: tuple[Batch, Tensor] | None = None) -> SliceGraphs:
-        """The hypergraphs of slice n: in training capped, anew every round; without the batch's clicks if `own`."""
+        """Return the hypergraphs of slice n: capped once per round in training; without the batch's clicks if `own`."""
         side, sampled = kind.sides[n], self.config.propagation == "sampled"
         key = kind.number, n
         if key not in self._rounds:
@@ -438,6 +384,6 @@ class Propagation(nn.Module):
         return self.compacted(side, found)
 
     def compacted(self, side, graphs: Sequence[Hypergraph]) -> SliceGraphs:
-        """Hypergraphs on the nodes of a side, ready for the layers."""
+        """Return hypergraphs on the nodes of a side, ready for the layers."""
         kept, place, graphs = compact(graphs)
         return SliceGraphs(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)
