@@ -165,27 +165,27 @@ def _modalities(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
         for k, side in enumerate(row.sides):
             if side is not None:
                 every = np.ones(side.graphs[m].num_hyperedges, bool)
-                emptied = emptied.reading(k, _without(row, side.graphs, m, every))
+                emptied = emptied.with_hypergraphs(k, _without(row, side.graphs, m, every))
         yield "modality", "", None, name, "hypergraphs", size, emptied.logit()
-        yield "modality", "", None, name, "features", size, row.blind(name).logit()
+        yield "modality", "", None, name, "features", size, row.without_features(name).logit()
 
 
 def _slices(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
     for k, state in enumerate(row.states):
         if state is not None:
             name = f"all hyperedges of the {SIDES[k][:-1]} from {_start(row, data, row.slices[k])}"
-            yield "slice", SIDES[k], row.slices[k], "", name, len(_held(row, k)), row.reading(k, None).logit()
+            yield "slice", SIDES[k], row.slices[k], "", name, len(_held(row, k)), row.with_hypergraphs(k, None).logit()
     at = row.clicks()[2]
     for n in np.unique(at)[::-1].tolist():
         name = f"own clicks from {_start(row, data, n)}"
-        yield "slice", "users", n, "", name, int((at == n).sum()), row.clicking(at != n).logit()
+        yield "slice", "users", n, "", name, int((at == n).sum()), row.with_history(at != n).logit()
 
 
 def _hyperedges(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
     for k, side in enumerate(row.sides):
         for m, e in _held(row, k)[:top]:
             h = side.graphs[m]
-            logit = row.reading(k, _without(row, side.graphs, m, np.arange(h.num_hyperedges) == e)).logit()
+            logit = row.with_hypergraphs(k, _without(row, side.graphs, m, np.arange(h.num_hyperedges) == e)).logit()
             modality = row.model.states.slices.names[m] if m else ""
             yield "hyperedge", SIDES[k], row.slices[k], modality, _called(data, k, h, e), len(h.members(e)), logit
 
@@ -194,7 +194,7 @@ def _clicks(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
     item, time, at = row.clicks()
     for c in range(len(item))[: -top - 1 : -1]:
         name = f"{_item(data, item[c])}, {_when(data, time[c])}"
-        yield "history click", "users", int(at[c]), "", name, 1, row.clicking(np.arange(len(item)) != c).logit()
+        yield "history click", "users", int(at[c]), "", name, 1, row.with_history(np.arange(len(item)) != c).logit()
 
 
 def _held(row: PerturbedRow, k: int) -> list[tuple[int, int]]:

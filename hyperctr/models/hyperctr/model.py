@@ -137,8 +137,14 @@ class HyperCTR(nn.Module):
         """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
         return self(replace(batch, view=True)).hidden
 
-    def forward(self, batch: Batch) -> Output:
-        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+    def forward(self, batch: Batch, states: tuple[Tensor | None, ...] | None = None) -> Output:
+        """Score the rows of a batch.
+
+        Args:
+            states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
+                ones. `hyperctr explain` alone gives them.
+        """
+        fused, e_i, of_row, beside, penalty, measured = self._sides(batch, states)
         logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
         return Output(logit + beside, penalty, measured, hidden)
 
@@ -162,9 +168,11 @@ class HyperCTR(nn.Module):
             first.bias.copy_(p.user.bias)
         return nn.Sequential(first, *p.rest[:-1])
 
-    def _sides(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
+    def _sides(
+        self, batch: Batch, states: tuple[Tensor | None, ...] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
         """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; what was measured."""
-        measured = {} if batch.view and self.states.step else self.refresh()
+        measured = {} if states is not None or (batch.view and self.states.step) else self.refresh()
         first = batch.first  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
@@ -180,14 +188,20 @@ class HyperCTR(nn.Module):
         user = self.user_vector(batch.user[first])  # [Q, d]
 
         asked = [(batch.user[first], now[first]), (item, when)]
-        live, penalty, moved = self.states.live(batch, now, asked, self._inputs)
+        live, penalty, moved = self.states.live(batch, now, asked, self._inputs) if states is None else ([], 0.0, {})
+
+        def read(kind: int, static: Tensor) -> Tensor:  # (5)
+            if states is None:
+                return self.states.read(kind, *asked[kind], static, live[kind])
+            state = states[kind]
+            return self.states.join(static, torch.zeros_like(static) if state is None else state.expand_as(static))
 
         slice = self.slice_of(batch.past.time[row, column])
         temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
         static = user.repeat(1, len(self.states.slices.names))
-        group = self.states.read(0, batch.user[first], now[first], static, live[0])  # (5)  Z_U
+        group = read(0, static)  # Z_U
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
-        graph = self.states.read(1, item, when, candidate, live[1])  # (5)  Z_I
+        graph = read(1, candidate)  # Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
         b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
