@@ -26,13 +26,13 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
+from graphs.slices.grid import Granularity
 from hyperctr import config, files
 from hyperctr.data import planted
 from hyperctr.data.split import split
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.metrics import gap_closed
 from hyperctr.evaluation.significance import Score, mean_interval
-from hyperctr.experiments import sweep_report
 from hyperctr.models import MODELS
 from hyperctr.reporting import markdown
 from hyperctr.runs import parallel
@@ -74,7 +74,7 @@ COMMUNITIES = {
 SINGLE = {f"{m} alone": (f'data.modalities=["{m}"]',) for m in planted.MODALITIES}
 WIDTHS = {f"{days}d": (f"slices.every={days}d",) for days in (1, 3, 8, 24, 64)}
 TURNOVER = 8.0  # days, of the world `fashion`
-NEAR = tuple(w for w in WIDTHS if 1 / FACTOR <= sweep_report.days(w) / TURNOVER <= FACTOR)
+NEAR = tuple(w for w in WIDTHS if 1 / FACTOR <= Granularity.parse(w).days / TURNOVER <= FACTOR)
 FAR = tuple(w for w in WIDTHS if w not in NEAR)
 
 STUDIES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import total_ordering
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +15,60 @@ SECONDS = {"h": HOUR, "d": DAY, "w": 7 * DAY}
 MONTHS = {"mo": 1, "y": 12}
 FOREVER = np.iinfo(np.int64).max
 YEAR_10000 = 253402300800
+DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "mo": 365.25 / 12, "y": 365.25}
+"""Mean length of a unit in days."""
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Granularity:
+    """How finely time is cut: "7d" is slices of 7 days, "q8" is 8 slices with equally many rows.
+
+    Granularities sort by width; those of equal counts come last, from many slices to few.
+
+    Example:
+        >>> Granularity.parse("3mo").unit, str(Granularity(8, "q"))
+        ('mo', 'q8')
+        >>> [str(g) for g in sorted(map(Granularity.parse, ["q4", "1mo", "q8", "7d"]))]
+        ['7d', '1mo', 'q8', 'q4']
+    """
+
+    count: int
+    """Units per slice; with the unit "q", the number of slices."""
+    unit: str
+    """h, d, w, mo or y: hours, days, weeks, months or years; q: quantiles of the rows."""
+
+    @classmethod
+    def parse(cls, text: str) -> Granularity:
+        """Read a granularity such as "6h", "7d", "2w", "3mo", "1y" or "q8".
+
+        Raises:
+            ValueError: the text is no granularity.
+        """
+        if match := re.fullmatch(r"([1-9]\d*)(h|d|w|mo|y)", text):
+            return cls(int(match[1]), match[2])
+        if match := re.fullmatch(r"q([1-9]\d*)", text):
+            return cls(int(match[1]), "q")
+        raise ValueError(f"a granularity is like 6h, 7d, 2w, 3mo, 1y, or q8 for 8 slices of equal counts, got {text!r}")
+
+    @property
+    def by_count(self) -> bool:
+        """Whether slices have equally many rows instead of a width."""
+        return self.unit == "q"
+
+    @property
+    def days(self) -> float:
+        """Width of a slice in days, months and years by their mean length; 0 for slices of equal counts."""
+        return self.count * DAYS.get(self.unit, 0.0)
+
+    def __str__(self) -> str:
+        return f"q{self.count}" if self.by_count else f"{self.count}{self.unit}"
+
+    def __lt__(self, other: Granularity) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple:
+        return self.by_count, self.days, -self.count, self.unit
 
 
 @dataclass(frozen=True)
@@ -172,10 +227,13 @@ def seconds(times: ArrayLike | Tensor) -> np.ndarray:
 
 
 def _width(every: str) -> tuple[int, str]:
-    match = re.fullmatch(r"([1-9]\d*)(h|d|w|mo|y)", every)
-    if match is None:
+    try:
+        width = Granularity.parse(every)
+    except ValueError:
+        width = None
+    if width is None or width.by_count:
         raise ValueError(f'every must look like "6h", "1d", "2w", "3mo" or "1y", got {every!r}')
-    return int(match[1]), match[2]
+    return width.count, width.unit
 
 
 def _floor(time: int, every: str) -> int:

@@ -8,7 +8,6 @@ a cell has two or more, else over the rows that were scored (DeLong); the report
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "mo": 365.25 / 12, "y": 365.25}
+    from graphs.slices.grid import Granularity
 
 Cells = Mapping[tuple[str, int], list[dict]]
 
@@ -78,7 +76,7 @@ class Sweep:
             if row["model"] == model:
                 self.cells.setdefault((row["every"], row["depth"]), []).append(row)
         asked = [row for row in rows if row["model"] == model]
-        self.every = sorted({row["every"] for row in asked}, key=breadth)
+        self.every = sorted({row["every"] for row in asked}, key=granularity)
         self.depths = sorted({row["depth"] for row in asked})
         self.num_seeds = len({row["seed"] for row in asked})
         self.num_rows = sorted({row["rows"] for row in good})
@@ -118,7 +116,7 @@ def _markdown(sweep: Sweep, note: str) -> str:
         drawn = [("heat.png", "Test AUC by granularity and depth"), ("depth.png", "Test AUC against HGCN depth")]
         drawn += [("granularity.png", "Test AUC against slice width")]
         parts += ["## Figures", *(f"![{title}]({name})" for name, title in drawn)]
-        widths = [every for every in sweep.every if not days(every)]
+        widths = [every for every in sweep.every if granularity(every).by_count]
         if widths and len(widths) < len(sweep.every):
             parts.append(
                 f"granularity.png leaves out {', '.join(widths)}: slices of equal counts have no width in days."
@@ -238,16 +236,11 @@ def _run_name(row: Mapping[str, Any]) -> str:
     return f"{row['model']}{cell}, seed {row['seed']}"
 
 
-def days(every: str) -> float:
-    """Width of a time slice in days, months and years by their mean length; 0 for slices of equal counts ("q8")."""
-    match = re.fullmatch(r"(\d+)(h|d|w|mo|y)", every)
-    return int(match[1]) * DAYS[match[2]] if match else 0.0
+def granularity(every: str) -> Granularity:
+    """Return the granularity that a cell of results.csv names."""
+    from graphs.slices.grid import Granularity  # imports torch, which a look at results.csv does not need
 
-
-def breadth(every: str) -> tuple:
-    """Order of granularities: by width, then slices of equal counts from many to few."""
-    width, count = days(every), re.fullmatch(r"q(\d+)", every)
-    return (width == 0, width, -int(count[1]) if count else 0, every)
+    return Granularity.parse(every)
 
 
 def draw_heat(sweep: Sweep) -> Figure:
@@ -319,14 +312,15 @@ def draw_granularity(sweep: Sweep) -> Figure:
     If every cell has slices of equal counts, the axis is the number of slices.
     """
     figure, axes = figures.canvas(7.2, 4.4)
-    timed = [every for every in sweep.every if days(every)]
-    widths = {every: days(every) or float(every.removeprefix("q")) for every in timed or sweep.every}
+    cuts = {every: granularity(every) for every in sweep.every}
+    timed = [every for every, cut in cuts.items() if not cut.by_count]
+    widths = {every: cuts[every].days or float(cuts[every].count) for every in timed or sweep.every}
     place = dict(sorted(widths.items(), key=lambda pair: pair[1]))
     series = [
         (str(depth), [(x, _score_at(sweep, every, depth)) for every, x in place.items()]) for depth in sweep.depths
     ]
     figures.lines(axes, series, _across(sweep), "HGCN depth")
-    figures.log_ticks(axes, {every.removeprefix("q"): x for every, x in place.items()})
+    figures.log_ticks(axes, {every if timed else str(cuts[every].count): x for every, x in place.items()})
     axes.set_xlabel("slice width (log scale)" if timed else "number of slices, equal counts (log scale)")
     _titles(axes, sweep, "Test AUC against slice width" if timed else "Test AUC against the number of slices")
     return figure

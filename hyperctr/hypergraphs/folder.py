@@ -25,6 +25,7 @@ import polars as pl
 
 from graphs import Hypergraph, TimeGrid
 from graphs.build import from_ids
+from graphs.slices.grid import Granularity
 from hyperctr.data import catalog, parse
 from hyperctr.data import read as read_module
 from hyperctr.data.dataset import Dataset
@@ -137,10 +138,10 @@ def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Cal
     clicks = log.time[log.clicks()]
     if not len(clicks):
         raise ValueError(f"{name} has no clicks to make hyperedges of")
-    count = int(every[1:]) if re.fullmatch(r"q[1-9]\d*", every) else None
-    if count is None and not log.has_time:
+    cut = Granularity.parse(every)
+    if not cut.by_count and not log.has_time:
         raise ValueError(f"{name} has no times, only an order; cut it by counts: --every q8")
-    grid = TimeGrid.cut(clicks, count=count) if count else TimeGrid.cut(clicks, every=every)
+    grid = TimeGrid.cut(clicks, count=cut.count) if cut.by_count else TimeGrid.cut(clicks, every=every)
     until = int(log.time[-1]) + 1 if upto is None else _seconds(upto)
     closed = min(int(grid.slice_of(np.array([until]))[0]), len(grid))
     if closed < 1:
@@ -153,7 +154,7 @@ def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Cal
         say(f"{others:,} of {len(log):,} events are no clicks and make no hyperedges")
     if late := int((clicks >= end).sum()):
         why = f"their slice has not closed by {_when(until, log.has_time)}"
-        if count and closed == len(grid) - 1:
+        if cut.by_count and closed == len(grid) - 1:
             why = "the last slice of equal counts never closes"
         elif upto is None:
             why += f"; if the log is complete, --upto {_when(grid.end(closed), log.has_time)} takes them"

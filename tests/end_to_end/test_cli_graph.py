@@ -432,7 +432,7 @@ def test_bad_export_is_one_line_and_exit_code_2(hyperctr, weekly, tmp_path, word
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--every", "7x"], "every must look like"),
+        (["--every", "7x"], "a granularity is like 6h"),
         (["--upto", "soon"], "--upto takes a date"),
         (["--upto", "2023-12-31"], "no slice of 30d has closed by 2023-12-31: the first begins at 2024-01-01"),
         (["--every", "1y"], "narrower slices"),

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from graphs.slices.grid import Granularity
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
-from hyperctr.experiments import results, sweep_report
+from hyperctr.experiments import results
 from hyperctr.files import write_csv
 from hyperctr.studies import files, study
 from hyperctr.studies.hyperctr import published
@@ -128,7 +129,7 @@ def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
             raise ValueError(f"curve takes one share of an epoch, such as --values 0.05, got {','.join(found)}")
         return found, []
     if bench.name == "granularity":
-        return sorted(found, key=sweep_report.breadth), []
+        return sorted(found, key=Granularity.parse), []
     found, notes = study.grid(bench, values, "whole numbers", int, lambda number: number >= 0), []
     if bench.name != "threads":
         return found, notes
@@ -141,5 +142,5 @@ def _grid(bench: Bench, values: list[str]) -> tuple[list[str], list[str]]:
 def _sets(key: str, value: str) -> tuple[str, ...]:
     if key != "slices.every":
         return (f"{key}={value}",)
-    count = re.fullmatch(r"q([1-9]\d*)", value)
-    return (f"slices.count={count[1]}",) if count else (f'slices.every="{value}"', "slices.count=0")
+    cut = Granularity.parse(value)
+    return (f"slices.count={cut.count}",) if cut.by_count else (f'slices.every="{value}"', "slices.count=0")

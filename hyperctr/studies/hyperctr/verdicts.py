@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphs.slices.grid import Granularity
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
 from hyperctr.experiments import results, sweep_report
@@ -232,9 +233,12 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         marks = marks.replace("bands", "bars")
     else:
         names = [name for name in scores if name not in SIMPLE]
-        place = {name: (sweep_report.days(name) or float(name.removeprefix("q"))) for name in names}
-        if bench == "granularity" and len({bool(sweep_report.days(name)) for name in names}) > 1:
-            place = {name: x for name, x in place.items() if sweep_report.days(name)}
+        if bench == "granularity":
+            cuts = {name: Granularity.parse(name) for name in names}
+            timed = {name: cut.days for name, cut in cuts.items() if not cut.by_count}
+            place = timed or {name: float(cut.count) for name, cut in cuts.items()}
+        else:
+            place = {name: float(name) for name in names}
         points = {name: (x, scores[name]) for name, x in place.items()}
         across = [(name, scores[name]) for name in SIMPLE if scores[name]]
         top = best(runs, tuple(points))

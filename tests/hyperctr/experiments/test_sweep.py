@@ -149,7 +149,9 @@ def test_folder_of_a_sweep_over_another_base_is_refused(swept):
 
 @pytest.mark.parametrize("every", ["7x", "q0", "q", "-1d", "7"])
 def test_granularity_that_does_not_parse_stops_before_anything_is_written(tmp_path, every):
-    with pytest.raises(ValueError, match=r"slices\.every must be like 6h, 7d, 2w, 3mo or 1y, got"):
+    with pytest.raises(
+        ValueError, match="a granularity is like 6h, 7d, 2w, 3mo, 1y, or q8 for 8 slices of equal counts, got"
+    ):
         run(base(), tmp_path / "out", every=["7d", every])
     assert not (tmp_path / "out").exists()
 

@@ -224,7 +224,7 @@ def test_rows_that_do_not_belong_together_are_refused(tmp_path):
 
 def test_granularities_are_ordered_by_width():
     mixed = ["q4", "1y", "6h", "2w", "1mo", "q16", "30d", "1d"]
-    assert sorted(mixed, key=sweep_report.breadth) == ["6h", "1d", "2w", "30d", "1mo", "1y", "q16", "q4"]
+    assert sorted(mixed, key=sweep_report.granularity) == ["6h", "1d", "2w", "30d", "1mo", "1y", "q16", "q4"]
 
 
 def lines_of(axes):
