@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from hyperctr.data.context import DAY
 from hyperctr.data.write import write
 
-DAY = 86_400
 START = 1_546_300_800  # 2019-01-01 00:00 UTC
 CHUNK = 2**15  # rows of features made at a time
 CLUSTERS, FAVOURITES, FAITHFUL, RANK = 64, 3, 0.8, 32

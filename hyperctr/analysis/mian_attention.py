@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hyperctr.batch import Batch
+from hyperctr.data.context import DAY
 from hyperctr.data.interactions import day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
 from hyperctr.runs.open import Opened, request
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-DAY = 86_400
 GROUPS = {"parts": "parts of the global attention", "clicks": "clicks, the latest first", "user": "fields of the user",
           "context": "context"}  # fmt: skip
 WORDS = {"e_i": "candidate", "e_c": "context", "e_b": "clicks", "e_u": "user", "R_ibim": "candidate and clicks",

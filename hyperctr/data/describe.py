@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyperctr.data.context import DAY
+
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
-
-DAY = 86_400
 
 
 def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:

@@ -42,13 +42,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperctr.data.context import DAY
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.write import write_folder
 from hyperctr.evaluation.metrics import auc
 
-DAY = 86_400
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
 MODALITIES = ("visual", "acoustic", "textual")
 PRESETS = (

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperctr.data.context import DAY
 from hyperctr.data.interactions import Interactions
 
 KINDS = ("temporal", "leave-last-out", "leave-last-day-out", "random")
-DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hyperctr import config
+from hyperctr.data.context import DAY
 from hyperctr.data.dataset import Dataset
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
@@ -39,7 +40,6 @@ COLUMNS = dict.fromkeys(("cvr_mse", "cvr_auc", "ctcvr_auc", "cvr_variance", "val
 SINGLE = ("base_ctr", "base_cvr")
 KAPPA, EXTRA = 5.0, 8  # of gradient conflict (the authors' code) and of multiview (the paper)
 TOPS = (1, 3, 5)
-DAY = 86_400
 RANKED = {
     "base_ctr * base_cvr * length": ("base_ctr", "base_cvr"),
     "base_ctr * hard_cvr * length": ("base_ctr", "hard_sharing"),
