@@ -15,7 +15,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -102,15 +102,10 @@ class Slices:
         _check(self.item_edges in ("interest", "all"), "slices.item_edges", self.item_edges, "interest or all")
         _check(set(self.augment) <= {*kinds}, "slices.augment", self.augment, f"a list of {', '.join(kinds)}")
         _check(self.target_edge in ("exclude", "keep"), "slices.target_edge", self.target_edge, "exclude or keep")
-        _check(_is_width(self.every), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y")
+        _check(
+            re.fullmatch(r"[1-9]\d*(h|d|w|mo|y)", self.every), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y"
+        )
         _check(self.count >= 0, "slices.count", self.count, "at least 1, or 0 to use slices.every")
-
-    def cut_by(self, granularity: str) -> Slices:
-        """Return these settings with another granularity: a width such as "7d", or "q8" for slices of equal counts."""
-        from graphs.slices.grid import Granularity
-
-        cut = Granularity.parse(granularity)
-        return replace(self, count=cut.count) if cut.by_count else replace(self, every=str(cut), count=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -443,16 +438,6 @@ def _check(holds: Any, key: str, found: Any, works: str) -> None:
     """Refuse a value outside its range."""
     if not holds:
         raise ValueError(f"{key} must be {works}, got {_literal(found)}")
-
-
-def _is_width(text: str) -> bool:
-    """Say whether a text is the width of a time slice, such as "7d"."""
-    from graphs.slices.grid import Granularity  # imports torch
-
-    try:
-        return not Granularity.parse(text).by_count
-    except ValueError:
-        return False
 
 
 def _check_seed(key: str, seed: int) -> None:

@@ -53,7 +53,7 @@ def run_of(base: config.Run, cell: Cell, models: Mapping) -> config.Run:
     if cell.depth is None:
         return baseline(base, cell.model, cell.seed, models)
     run = seeded(base, cell.seed)
-    return replace(run, model=replace(base.model, depth=cell.depth), slices=base.slices.cut_by(cell.every))
+    return replace(run, model=replace(base.model, depth=cell.depth), slices=_slices(base.slices, cell.every))
 
 
 def baseline(base: config.Run, model: str, seed: int, models: Mapping) -> config.Run:
@@ -145,6 +145,11 @@ def redraw(out: Path) -> list[dict]:
     named = results_module.named(list(rows.values()))
     sweep_report.write(named, out)
     return named
+
+
+def _slices(base: config.Slices, every: str) -> config.Slices:
+    cut = sweep_report.granularity(every)
+    return replace(base, count=cut.count) if cut.by_count else replace(base, every=every, count=0)
 
 
 def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:
