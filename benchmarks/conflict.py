@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
 from hyperctr import config, files
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Step
 from hyperctr.data import planted
 from hyperctr.data.split import split
 from hyperctr.evaluation import significance
@@ -151,7 +151,7 @@ def twice(run: config.Run) -> dict[str, float]:
     def batches(slot: str, epoch: int) -> Iterable[Batch]:
         drawn = (seed, epoch, TASKS.index(slot))
         for batch in ready.loader.batches(rows[slot], run.train.batch_size, 0, drawn, True):
-            yield replace(batch, task="click")
+            yield replace(batch, step=Step(task="click"))
 
     def valid(slot: str) -> float:
         return quality(score(model, ready.evaluation_batches("valid")))

@@ -94,16 +94,18 @@ def batch(queries: int, each: int, seed: int) -> Batch:
     past = History(drawn(ITEMS, queries, HISTORY), mask, torch.zeros(queries, HISTORY, dtype=torch.long))
     return Batch(
         user=drawn(USERS, queries)[query], item=drawn(ITEMS, len(query)), time=query, query=query,
-        first=torch.arange(queries) * each, past=past, clicks_before=torch.zeros(len(query)), shows_before=None,
-        context=context[query], label=drawn(2, len(query)).float(),
+        query_row=torch.arange(queries) * each, histories=past, clicks_before=torch.zeros(len(query)),
+        shows_before=None, context=context[query], label=drawn(2, len(query)).float(),
     )  # fmt: skip
 
 
 def alone(asked: Batch) -> Batch:
     """The same rows, each a query of its own."""
     row = torch.arange(len(asked))
-    past = History(asked.past.item[asked.query], asked.past.mask[asked.query], asked.past.time[asked.query])
-    return replace(asked, query=row, first=row, past=past)
+    past = History(
+        asked.histories.item[asked.query], asked.histories.mask[asked.query], asked.histories.time[asked.query]
+    )
+    return replace(asked, query=row, query_row=row, histories=past)
 
 
 def built(name: str, **sizes) -> nn.Module:

@@ -130,7 +130,7 @@ def save_rows(found: World, path: Path) -> None:
         for name in ("user", "item"):
             columns[f"{part}_{name}"] = torch.cat([getattr(b, name) for b in batches]).numpy() + 1
         columns[f"{part}_label"] = torch.cat([b.label for b in batches]).numpy()
-        history = [(b.history + 1) * b.history_mask for b in batches]
+        history = [((b.histories.item + 1) * b.histories.mask)[b.query] for b in batches]
         padded = [nn.functional.pad(x, (0, HISTORY - x.shape[1])) for x in history]
         columns[f"{part}_history"] = torch.cat(padded).numpy()
     np.savez(path, **columns)

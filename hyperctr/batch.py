@@ -108,71 +108,77 @@ class History:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """B rows to score: a user, a candidate item, a moment, and what the user clicked strictly before it.
+class Step:
+    """What one step of a training is for.
 
-    Rows of one user at one time (a click and its drawn negatives) are one *query*: what depends on the user alone may
-    be computed for the rows `first` and spread by `query`; their histories are kept once, in `past`.
+    Attributes:
+        task: the one task that the step trains; None: every task of the model.
+        closes_group: whether the batch is the last of those that share one propagation of the hypergraphs.
+        is_augmented: whether the batch repeats the batch before it with an augmented input (AQCL). A model that keeps
+            states from batch to batch reads them then, and changes none of them.
+    """
+
+    task: str | None = None
+    closes_group: bool = True
+    is_augmented: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows to score: a user, a candidate item, a time, and the clicks of the user strictly before that time.
+
+    Rows with the same user and time form a *query*, such as a click and the negatives drawn for it. Compute user-side
+    tensors once per query, for the rows `query_row`, and gather them with `expand_to_rows`.
 
     Attributes:
         user: [B]. item: [B]. time: seconds, [B].
-        query: number of the query that each row belongs to, [B], in [0, Q).
-        first: one row of each query, [Q].
-        past: the histories of the queries, [Q, T]: `past.item` is `history[first]`, made without its B rows.
-        clicks_before: clicks of the candidate strictly before the row, by anyone, float [B].
-        shows_before: logged impressions of the candidate strictly before the row, float [B]; None where non-clicks were
-            not logged.
-        context: categorical context columns, [B, K]: what was logged, then what is derived from user and time; -1 where
-            unknown. None where nothing is derived and the log has none or the row was drawn.
+        query: number of each row's query, [B], in [0, Q).
+        query_row: one row of each query, [Q].
+        histories: the clicks before each query, [Q, T].
+        clicks_before: clicks on the candidate strictly before the row, by all users, float [B].
+        shows_before: logged impressions of the candidate strictly before the row, float [B]; None where the log has no
+            non-clicks.
+        context: categorical context columns, [B, K], logged columns first, then columns derived from user and time; -1
+            where unknown. None where nothing is derived and the log has no context or the row was drawn.
         label: 1 clicked, 0 not, float [B].
-        conversion: what followed the click, in [0, 1] and NaN where unknown, [B]; None where the log has none.
-        task: which task a training batch is for, one of `hyperctr.layers.tasks.TASKS`; None: all of them.
-        last: whether this is the last of the batches that share one propagation (`model.batches_per_graph`).
-        view: whether this is the batch just seen once more, augmented (AQCL): a model that keeps states from batch to
-            batch reads them and changes none.
+        conversion: what followed the click, in [0, 1], NaN where unknown, [B]; None where the log has none.
+        step: what the batch is for in training; None in evaluation.
     """
 
     user: Tensor
     item: Tensor
     time: Tensor
     query: Tensor
-    first: Tensor
-    past: History
+    query_row: Tensor
+    histories: History
     clicks_before: Tensor
     shows_before: Tensor | None
     context: Tensor | None
     label: Tensor
     conversion: Tensor | None = None
-    task: str | None = None
-    last: bool = True
-    view: bool = False
+    step: Step | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
     @property
-    def history(self) -> Tensor:
-        """The last clicks before each row, oldest first, [B, T]."""
-        return self.past.item[self.query]
+    def task(self) -> str | None:
+        """The one task that this batch trains; None: every task."""
+        return self.step.task if self.step else None
 
     @property
-    def history_mask(self) -> Tensor:
-        """True = a real click, real ones stand first, [B, T]."""
-        return self.past.mask[self.query]
+    def closes_group(self) -> bool:
+        """Whether no later batch shares the propagation that this batch reads."""
+        return self.step is None or self.step.closes_group
 
     @property
-    def history_time(self) -> Tensor:
-        """When these clicks were, seconds, [B, T]."""
-        return self.past.time[self.query]
+    def is_augmented(self) -> bool:
+        """Whether the batch repeats the batch before it with an augmented input."""
+        return self.step is not None and self.step.is_augmented
 
-    @property
-    def history_type(self) -> Tensor | None:
-        """Behaviour types of these clicks, [B, T]; None where the log has none."""
-        return None if self.past.type is None else self.past.type[self.query]
-
-    def spread(self, x: Tensor) -> Tensor:
-        """What is known of the queries, [Q, ...], for each row, [B, ...]."""
-        return spread(x, self.query)
+    def expand_to_rows(self, x: Tensor) -> Tensor:
+        """Gather values of the queries for each row, [Q, ...] -> [B, ...]."""
+        return expand_to_rows(x, self.query)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
@@ -184,29 +190,28 @@ class Output:
     """A model's answer.
 
     Attributes:
-        logit: one a row, no sigmoid, [B].
-        penalty: a loss term to add to the cross entropy.
-        measured: numbers to log.
-        hidden: the last hidden vectors, before the final linear layer, [B, model.hidden_dim]; None for models that have
-            no such layer, and no `hidden_dim`.
-        conversion: logit of what follows a click, in [0, 1], given the click, [B]; None for models of clicks alone.
-        loss: what to train on, where that is not the cross entropy of `logit` (the penalty still comes on top).
+        logit: of the click, no sigmoid, [B].
+        penalty: a term to add to the loss.
+        logs: numbers to log.
+        hidden: last hidden vectors, before the final linear layer, [B, hidden_dim]; None without such a layer.
+        conversion: logit of the conversion in [0, 1], given the click, [B]; None for a model of clicks only.
+        loss: the loss to train on, if it is not the cross entropy of `logit`; `penalty` is added to it as well.
     """
 
     logit: Tensor
     penalty: Tensor | float = 0.0
-    measured: Mapping[str, float] = field(default_factory=dict)
+    logs: Mapping[str, float] = field(default_factory=dict)
     hidden: Tensor | None = None
     conversion: Tensor | None = None
     loss: Tensor | None = None
 
 
-def spread(x: Tensor, query: Tensor) -> Tensor:
-    """x[query], [Q, ...] and [B] -> [B, ...]; x itself where every row is a query of its own."""
-    alone = len(query) == len(x) and torch.equal(query, torch.arange(len(x), device=query.device))
-    return x if alone else x.index_select(0, query)
+def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:
+    """Return x[query], [Q, ...] and [B] -> [B, ...]; x itself where every row is its own query."""
+    same = len(query) == len(x) and torch.equal(query, torch.arange(len(x), device=query.device))
+    return x if same else x.index_select(0, query)
 
 
-def _moved(held: Any, device: torch.device | str) -> Any:
-    values = {f.name: getattr(held, f.name) for f in fields(held)}
-    return replace(held, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor | History)})
+def _moved(record: Any, device: torch.device | str) -> Any:
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return replace(record, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor | History)})

@@ -228,7 +228,7 @@ def _frame(
 ) -> pl.DataFrame:
     import polars as pl
 
-    past, data, lines = latest(batch.past, opened.model.config.history), opened.prepared.dataset, []
+    past, data, lines = latest(batch.histories, opened.model.config.history), opened.prepared.dataset, []
     item, when = past.item[batch.query], past.time[batch.query]
     real = past.mask[batch.query]
     for b in range(len(batch)):

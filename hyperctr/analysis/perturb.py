@@ -97,13 +97,13 @@ class PerturbedRow:
 
     def clicks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return item, time and slice of the clicks of the history, oldest first."""
-        past = self.batch.past
+        past = self.batch.histories
         item, time = past.item[past.mask], past.time[past.mask]
         return item.numpy(), time.numpy(), self.model.slice_of(time).numpy()
 
     def with_history(self, kept: np.ndarray) -> PerturbedRow:
         """Keep only the clicks of the history where a mask is True."""
-        past, kept = self.batch.past, torch.from_numpy(kept)
+        past, kept = self.batch.histories, torch.from_numpy(kept)
         size = past.mask.shape[1]
 
         def column(x: Tensor | None) -> Tensor | None:
@@ -114,7 +114,7 @@ class PerturbedRow:
 
         mask = (torch.arange(size) < kept.sum())[None]
         shorter = replace(past, item=column(past.item), time=column(past.time), type=column(past.type), mask=mask)
-        return replace(self, batch=replace(self.batch, past=shorter))
+        return replace(self, batch=replace(self.batch, histories=shorter))
 
 
 class _Inputs(nn.Module):

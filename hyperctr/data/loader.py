@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hyperctr.batch import Batch, History
+from hyperctr.batch import Batch, History, Step
 from hyperctr.data.context import context_columns
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
@@ -107,7 +107,7 @@ class Loader:
         shuffle: bool = False,
         group: np.ndarray | None = None,
         draw: Draw = "uniform",
-        run: int = 1,
+        per_group: int | None = None,
     ) -> Iterator[Batch]:
         """Yield batches over the given rows of the log.
 
@@ -119,8 +119,8 @@ class Loader:
             shuffle: put the rows, and then the batches, in random order.
             group: one number per row, such as its time slice, [len(rows)]; a batch never mixes groups.
             draw: how negatives are drawn, see `negatives`.
-            run: number of batches of one group that follow each other, fewer at the end of the group. The last batch
-                of each run is marked `last`.
+            per_group: for training, the number of batches of one group that follow each other and share a propagation,
+                fewer at the end of the group. The last of them closes the group. None: the batches are for evaluation.
         """
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(rows)) if shuffle else np.arange(len(rows))
@@ -131,10 +131,12 @@ class Loader:
         runs = []
         for part in np.split(rows[order], borders):
             parts = [part[k : k + size] for k in range(0, len(part), size)]
-            runs += [parts[k : k + run] for k in range(0, len(parts), run)]
+            together = per_group or 1
+            runs += [parts[k : k + together] for k in range(0, len(parts), together)]
         for k in rng.permutation(len(runs)) if shuffle else range(len(runs)):
             for left, part in zip(reversed(range(len(runs[k]))), runs[k], strict=True):
-                yield replace(self.batch(part, negatives, rng, draw), last=not left)
+                step = None if per_group is None else Step(closes_group=not left)
+                yield replace(self.batch(part, negatives, rng, draw), step=step)
 
     def batch(
         self,
@@ -201,8 +203,8 @@ class Loader:
             item=torch.from_numpy(item),
             time=torch.from_numpy(time[query]),
             query=torch.from_numpy(query),
-            first=torch.from_numpy(np.unique(query, return_index=True)[1]),
-            past=History(
+            query_row=torch.from_numpy(np.unique(query, return_index=True)[1]),
+            histories=History(
                 **history,
                 mask=torch.from_numpy(mask),
                 length=torch.from_numpy(end - first),

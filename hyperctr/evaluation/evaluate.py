@@ -43,7 +43,7 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
             columns[name].append(getattr(batch, name).int().numpy())
         for name in ("time", "label"):
             columns[name].append(getattr(batch, name).numpy())
-        queries += len(batch.first)
+        queries += len(batch.query_row)
     return {name: np.concatenate(columns.pop(name)) for name in [*columns]}
 
 

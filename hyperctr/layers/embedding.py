@@ -31,8 +31,8 @@ class Property(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[Q, T, width] of the batch's histories; whatever stands behind them is arbitrary."""
-        past = batch.past
-        level = torch.bucketize(batch.time[batch.first][:, None] - past.time, self.ages)
+        past = batch.histories
+        level = torch.bucketize(batch.time[batch.query_row][:, None] - past.time, self.ages)
         kind = torch.zeros_like(past.item) if past.type is None else past.type
         return torch.cat([self.kind(kind), self.coarse(level // 10), self.fine(level)], 2)
 
@@ -168,7 +168,7 @@ class Embed(nn.Module):
         """
         item, clicks = self._batch(batch)
         fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
-        return fields, _summed(item), placed(_summed(clicks), batch.past.mask)
+        return fields, _summed(item), placed(_summed(clicks), batch.histories.mask)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed the rows and the histories, every field apart.
@@ -178,7 +178,7 @@ class Embed(nn.Module):
             where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
         item, clicks = self._batch(batch)
-        clicks = placed(clicks.flatten(1), batch.past.mask)
+        clicks = placed(clicks.flatten(1), batch.histories.mask)
         return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
@@ -187,9 +187,9 @@ class Embed(nn.Module):
         An empty history is zero.
         """
         fields, _, history = self(batch)
-        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        share = batch.histories.mask / batch.histories.mask.sum(1, keepdim=True).clamp(min=1)
         mean = torch.bmm(share[:, None], history)  # [Q, 1, d]
-        return torch.cat([fields, batch.spread(mean)], 1)
+        return torch.cat([fields, batch.expand_to_rows(mean)], 1)
 
     def items(self, item: Tensor) -> Tensor:
         """Embed any items, each as one vector: [...] -> [..., d]."""
@@ -197,7 +197,7 @@ class Embed(nn.Module):
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The candidates' parts [B, item_parts, d] and the real clicks' [n, item_parts, d]."""
-        clicks = batch.past.item.masked_select(batch.past.mask)
+        clicks = batch.histories.item.masked_select(batch.histories.mask)
         parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
         return parts.split([len(batch), len(clicks)])
 

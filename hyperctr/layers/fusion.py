@@ -38,8 +38,8 @@ class BatchItems:
     @classmethod
     def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> BatchItems:
         """The items of a batch whose rows read these snapshots, [B]; a history reads that of its query."""
-        past = batch.past
-        own = snapshot[batch.first][:, None].expand_as(past.item)[past.mask]
+        past = batch.histories
+        own = snapshot[batch.query_row][:, None].expand_as(past.item)[past.mask]
         keys = torch.cat([snapshot, own]) * (num_items + 1) + torch.cat([batch.item, past.item[past.mask]])
         distinct, place, count = keys.unique(return_inverse=True, return_counts=True)
         click = torch.zeros_like(past.item)

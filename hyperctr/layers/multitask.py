@@ -80,7 +80,7 @@ def together(click: Tensor, conversion: Tensor, batch: Batch, config: Weighing, 
         click,
         conversion=conversion,
         loss=clicks + config.b * conversions,
-        measured=measure(click=clicks, conversion=conversions),
+        logs=measure(click=clicks, conversion=conversions),
     )
 
 

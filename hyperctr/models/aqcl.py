@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
-from hyperctr.batch import Batch, History, Output, Tables
+from hyperctr.batch import Batch, History, Output, Step, Tables
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_weights
 from hyperctr.layers.rng import RandomStream
@@ -402,14 +402,15 @@ class ICL(nn.Module):
         if not (self.training and c.w):
             return out
         with self.draws.stream(), dropped(self.base, c.bits):
-            again = self.base(replace(batch, past=thinned(batch.past, c.mask), view=True))
+            step = replace(batch.step or Step(), is_augmented=True)
+            again = self.base(replace(batch, histories=thinned(batch.histories, c.mask), step=step))
         with torch.autocast(out.hidden.device.type, enabled=False):
             both = self.project(torch.cat([out.hidden, again.hidden]).float())
             z, plus = F.normalize(both, dim=1, eps=1e-8).chunk(2)
             user = batch.user if c.same_user == "ignored" else None
             pair = instances(z, plus, c.tau1, c.negatives == "both", user)
-            loss, measured = self.loss(z, pair, batch)
-        return replace(out, penalty=out.penalty + c.w * loss, measured={**out.measured, **measured})
+            loss, logs = self.loss(z, pair, batch)
+        return replace(out, penalty=out.penalty + c.w * loss, logs={**out.logs, **logs})
 
     def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Mean of Eq. (2) over the rows, from `instances`, and what to log."""
@@ -436,7 +437,7 @@ class AQCL(ICL):
 
     def alpha(self, batch: Batch) -> Tensor:
         """Share of the interests for each row, [B]."""
-        c, past = self.config, batch.past
+        c, past = self.config, batch.histories
         length = (past.mask.sum(1) if past.length is None else past.length)[batch.query].float()
         return activity(length, self.mean_length, c.w1, c.w2) if c.alpha is None else torch.full_like(length, c.alpha)
 

@@ -75,12 +75,12 @@ class DeepMCP(nn.Module):
         if not (self.training and (c.match or c.correlation)):
             return out
         with self.draws.stream():
-            drawn = self.known[torch.randint(len(self.known), (len(batch.first), c.negatives))]
+            drawn = self.known[torch.randint(len(self.known), (len(batch.query_row), c.negatives))]
         match = F.binary_cross_entropy_with_logits(self.match(batch.user, batch.item), batch.label)
-        correlation = self.correlation(batch.past.item, batch.past.mask, drawn)
+        correlation = self.correlation(batch.histories.item, batch.histories.mask, drawn)
         penalty = out.penalty + c.match * match + c.correlation * correlation
-        measured = {"match_loss": match.item(), "correlation_loss": correlation.item()}
-        return replace(out, penalty=penalty, measured={**out.measured, **measured})
+        logs = {"match_loss": match.item(), "correlation_loss": correlation.item()}
+        return replace(out, penalty=penalty, logs={**out.logs, **logs})
 
     def match(self, user: Tensor, item: Tensor) -> Tensor:
         """Logit of a click from the two vectors, <v_u, v_a>: [B] and [B] -> [B]."""

@@ -117,7 +117,7 @@ class DIEN(nn.Module):
         interests, _ = self.extraction(history)  # (2)-(5)
         hidden = self._top(batch, fields, item, interests)
         penalty = 0.0
-        if self.training and self.share and not batch.view:
+        if self.training and self.share and not batch.is_augmented:
             penalty = self.share * self.auxiliary(batch, interests, history)  # (7)
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)
 
@@ -134,7 +134,7 @@ class DIEN(nn.Module):
         """
         later = history[:, 1:]
         drawn = self.known[torch.randint(len(self.known), later.shape[:2])]
-        real = batch.past.mask[:, 1:] & (drawn != batch.past.item[:, 1:])
+        real = batch.histories.mask[:, 1:] & (drawn != batch.histories.item[:, 1:])
         state = interests[:, :-1]
         click, other = (state * later).sum(2), (state * self.embed.items(drawn)).sum(2)
         loss = F.softplus(-click) + F.softplus(other)  # -log sigmoid(<h_t, e_(t+1)>) - log(1 - sigmoid(<h_t, drawn>))
@@ -142,7 +142,7 @@ class DIEN(nn.Module):
 
     def _top(self, batch: Batch, fields: Tensor, item: Tensor, interests: Tensor) -> Tensor:
         def evolve(item: Tensor, query: Tensor) -> Tensor:
-            return self.evolution(item, interests, batch.past.mask, query)
+            return self.evolution(item, interests, batch.histories.mask, query)
 
         last = blockwise(evolve, 4 * interests.shape[1] * interests.shape[2], item, batch.query)
         return self.top(torch.cat([fields.flatten(1), last], 1))

@@ -105,9 +105,9 @@ class DIN(nn.Module):
         return self.top(self.features(batch)[0])
 
     def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
-        """What the network on top reads, [B, width]; there is no penalty and nothing measured."""
+        """What the network on top reads, [B, width]; there is no penalty and nothing to log."""
         fields, item, history = self.embed(batch)
-        pooled = by_length(self.pool, batch.past, item, history, batch.query, self.numbers, self.block)
+        pooled = by_length(self.pool, batch.histories, item, history, batch.query, self.numbers, self.block)
         return torch.cat([fields.flatten(1), pooled, pooled * item], 1), 0.0, {}
 
     def take_tower(self) -> nn.Sequential:

@@ -88,5 +88,5 @@ class DMF(nn.Module):
         """The network's last hidden vector, [B, hidden[-1]]."""
         items = self.modalities.distinct(batch)
         item, clicks = items.spread(self.fusion(*self.modalities(items.item, items.snapshot)))
-        user = batch.spread(self.gru(clicks, batch.past.mask))
+        user = batch.expand_to_rows(self.gru(clicks, batch.histories.mask))
         return self.top(torch.cat([user, item, self.profile(batch)], 1))

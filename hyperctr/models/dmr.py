@@ -69,10 +69,10 @@ class DMR(nn.Module):
         if not (self.training and self.config.w):
             return out
         with self.draws.stream():
-            drawn = self.known[torch.randint(len(self.known), (len(batch.first), self.config.negatives))]
-        loss = self.loss(batch.past.item, batch.past.mask, drawn)
-        measured = {**out.measured, "match_loss": loss.item()}
-        return replace(out, penalty=out.penalty + self.config.w * loss, measured=measured)
+            drawn = self.known[torch.randint(len(self.known), (len(batch.query_row), self.config.negatives))]
+        loss = self.loss(batch.histories.item, batch.histories.mask, drawn)
+        logs = {**out.logs, "match_loss": loss.item()}
+        return replace(out, penalty=out.penalty + self.config.w * loss, logs=logs)
 
     def loss(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
         """L_NS of the last clicks.

@@ -94,5 +94,5 @@ class DUPN(nn.Module):
         item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
         property = self.property(batch)
         states = self.lstm(clicks, property)
-        user = self.relevance(torch.cat([states, property], 2), item, batch.past.mask, batch.query, states)
+        user = self.relevance(torch.cat([states, property], 2), item, batch.histories.mask, batch.query, states)
         return self.top(torch.cat([user, item, self.profile(batch)], 1))

@@ -60,8 +60,8 @@ class ESMM(nn.Module):
         if not self.training:
             return Output(click, conversion=conversion)
         clicks, both = click_loss(click, batch), self.both_loss(click, conversion, batch)
-        measured = measure(click=clicks, click_conversion=both)
-        return Output(click, conversion=conversion, loss=clicks + self.config.b * both, measured=measured)
+        logs = measure(click=clicks, click_conversion=both)
+        return Output(click, conversion=conversion, loss=clicks + self.config.b * both, logs=logs)
 
     def both_loss(self, click: Tensor, conversion: Tensor, batch: Batch) -> Tensor:
         """Mean loss of pCTCVR against y z over the impressions whose y z is known; 0 without one."""

@@ -59,7 +59,7 @@ class GRU4Rec(nn.Module):
     def represent(self, batch: Batch) -> Tensor:
         """The network's last hidden vector, [B, hidden[-1]]."""
         fields, item, history = self.embed(batch)
-        state = batch.spread(self.read(history, batch.past.mask))
+        state = batch.expand_to_rows(self.read(history, batch.histories.mask))
         return self.top(torch.cat([fields.flatten(1), state, state * item], 1))
 
     def read(self, history: Tensor, mask: Tensor) -> Tensor:

@@ -316,7 +316,7 @@ class SparseSharing(nn.Module):
     """Any model whose last layers two tasks share through masks.
 
     Args:
-        base: gives `features(batch)`, what its last layers read, [B, n], with a penalty and what it measured; and
+        base: gives `features(batch)`, what its last layers read, [B, n], with a penalty and numbers to log; and
             `take_tower()`, these layers, which it then has no more.
         config: how tickets are found and trained.
         tables: what the base was made from.
@@ -338,7 +338,7 @@ class SparseSharing(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Answer for both tasks; in training with the loss of the batch's task, or of both, Eq. (2)."""
-        x, penalty, measured = self.base.features(batch)
+        x, penalty, logs = self.base.features(batch)
         wanted = TASKS if batch.task is None or not self.training else (batch.task,)
         logit = {task: self.tower(self.view(x, batch, task), TASKS.index(task)) for task in wanted}
         click, conversion = (logit.get(task) for task in TASKS)
@@ -351,10 +351,10 @@ class SparseSharing(nn.Module):
             if conversion is not None:
                 losses["conversion"] = conversion_loss(conversion, batch, c.conversion_loss, c.kappa, c.below)
             loss = losses.get("click", 0.0) + c.b * losses.get("conversion", 0.0)  # (2)
-            measured = {**measured, **measure(**losses)}
+            logs = {**logs, **measure(**losses)}
         if click is None:
             click = torch.zeros_like(conversion)
-        return Output(click, penalty, measured, conversion=conversion, loss=loss)
+        return Output(click, penalty, logs, conversion=conversion, loss=loss)
 
     def view(self, x: Tensor, batch: Batch, task: str) -> Tensor:
         """What a task's tower reads: the features."""

@@ -195,8 +195,8 @@ class MARN(nn.Module):
             return Output(self.out(hidden).squeeze(1), hidden=hidden)
         parts = self.encode(items.item, items.snapshot)
         hidden = self.read(batch, *items.spread(parts.vector))
-        penalty, measured = self._penalty(parts, items)
-        return Output(self.out(hidden).squeeze(1), penalty, measured, hidden)
+        penalty, logs = self._penalty(parts, items)
+        return Output(self.out(hidden).squeeze(1), penalty, logs, hidden)
 
     def represent(self, batch: Batch) -> Tensor:
         """The network's last hidden vector, [B, hidden[-1]]."""
@@ -255,7 +255,7 @@ class MARN(nn.Module):
         return found
 
     def _learns(self, batch: Batch) -> bool:
-        return self.training and self.config.adversary != "none" and not batch.view
+        return self.training and self.config.adversary != "none" and not batch.is_augmented
 
     def _penalty(self, parts: Parts, items: BatchItems) -> tuple[Tensor, dict[str, float]]:
         """lambda L_Ds + L_D0 - lambda L_ADV, and what is logged of them; a step forward for lambda."""
@@ -275,9 +275,9 @@ class MARN(nn.Module):
     def user(self, batch: Batch, item: Tensor, clicks: Tensor) -> Tensor:
         """The user's vector for each candidate, section 3.4.1: [B, d]; zero without a click."""
         if self.config.behaviour == "gru":
-            return batch.spread(self.gru(clicks, batch.past.mask))
+            return batch.expand_to_rows(self.gru(clicks, batch.histories.mask))
         states = self.gru(clicks, self.property(batch))
-        return self.relevance(states, item, batch.past.mask, batch.query, states)
+        return self.relevance(states, item, batch.histories.mask, batch.query, states)
 
 
 def _xavier(dim: int, width: int) -> nn.Linear:

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
-from hyperctr.batch import Batch, History, Output, Tables, spread
+from hyperctr.batch import Batch, History, Output, Tables, expand_to_rows
 from hyperctr.layers.attention import attend, masked_softmax
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
@@ -203,10 +203,10 @@ class FieldAttention(nn.Module):
         if query is None:
             weight = self.weigh(item, own, mask)
             return torch.cat([item, torch.bmm(weight[:, None], keys).squeeze(1)], 1), weight
-        weight = self.weigh(item, spread(own, query), None if mask is None else spread(mask, query))
+        weight = self.weigh(item, expand_to_rows(own, query), None if mask is None else expand_to_rows(mask, query))
 
         def pool(weight: Tensor, query: Tensor) -> Tensor:
-            return torch.bmm(weight[:, None], spread(keys, query)).squeeze(1)
+            return torch.bmm(weight[:, None], expand_to_rows(keys, query)).squeeze(1)
 
         found = blockwise(pool, keys.shape[1] * keys.shape[2], weight, query)
         return torch.cat([item, found], 1), weight
@@ -294,7 +294,7 @@ class MIAN(nn.Module):
         groups = self.groups(batch)  # (1), (2)
         parts, _ = self.interact(groups)  # (3)-(14)
         hidden, _ = self.join(parts)  # (15), (16)
-        penalty = self.penalty(groups) if self.training and not batch.view else 0.0
+        penalty = self.penalty(groups) if self.training and not batch.is_augmented else 0.0
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)  # (17)
 
     def represent(self, batch: Batch) -> Tensor:
@@ -310,8 +310,8 @@ class MIAN(nn.Module):
 
     def groups(self, batch: Batch) -> Groups:
         """Eq. (1)-(2): candidate, clicks, user and context of a batch."""
-        past = latest(batch.past, self.config.history)
-        item, clicks, user, moments = self.embed.groups(replace(batch, past=past))
+        past = latest(batch.histories, self.config.history)
+        item, clicks, user, moments = self.embed.groups(replace(batch, histories=past))
         user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
         return Groups(item, clicks, past.mask, batch.query, user, context)
 
@@ -329,7 +329,7 @@ class MIAN(nn.Module):
         """
         item = self.widen(groups.item)
         states, mean = self.read(groups)  # (3)-(5)
-        parts = {"e_i": item, "e_b": spread(mean, groups.query), "e_u": groups.user.flatten(1)}
+        parts = {"e_i": item, "e_b": expand_to_rows(mean, groups.query), "e_u": groups.user.flatten(1)}
         parts["e_c"], weights = groups.context.flatten(1), {}
         if self.ibim is not None:
             parts["R_ibim"], weights["clicks"] = self.ibim(item, states, groups.mask, groups.query)  # (6)-(9)
@@ -355,7 +355,7 @@ class MIAN(nn.Module):
         if self.config.l2_embedding:
             own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
             item, clicks = (x[..., :own] if self.embed.modalities else x for x in (groups.item, groups.clicks))
-            of_click = spread((clicks * clicks).sum((1, 2)), groups.query)
+            of_click = expand_to_rows((clicks * clicks).sum((1, 2)), groups.query)
             rows = (sum((x * x).sum() for x in (item, groups.user, groups.context)) + of_click.sum()) / len(item)
         return (self.config.l2_dense * dense + self.config.l2_embedding * rows) / 2
 

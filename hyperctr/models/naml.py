@@ -80,5 +80,5 @@ class NAML(nn.Module):
         views, present = self.modalities(items.item, items.snapshot)
         vector = self.views(views.relu().transpose(0, 1), present.T)
         item, clicks = items.spread(vector)
-        user = batch.spread(self.clicks(clicks, batch.past.mask))
+        user = batch.expand_to_rows(self.clicks(clicks, batch.histories.mask))
         return self.top(torch.cat([user, item, user * item, self.profile(batch)], 1))

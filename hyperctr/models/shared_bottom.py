@@ -67,7 +67,7 @@ class SharedBottom(nn.Module):
             return together(logit["click"], logit["conversion"], batch, self.config, self.training)
         if "click" in logit:
             loss = click_loss(logit["click"], batch)
-            return Output(logit["click"], loss=loss, measured=measure(click=loss))
+            return Output(logit["click"], loss=loss, logs=measure(click=loss))
         logit = logit["conversion"]
         loss = conversion_loss(logit, batch, self.config.conversion_loss)
-        return Output(torch.zeros_like(logit), conversion=logit, loss=loss, measured=measure(conversion=loss))
+        return Output(torch.zeros_like(logit), conversion=logit, loss=loss, logs=measure(conversion=loss))

@@ -62,6 +62,6 @@ class YoutubeNet(nn.Module):
         items = self.modalities.distinct(batch)
         vectors, _ = self.modalities(items.item, items.snapshot)
         item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
-        share = batch.past.mask / batch.past.mask.sum(1, keepdim=True).clamp(min=1)
+        share = batch.histories.mask / batch.histories.mask.sum(1, keepdim=True).clamp(min=1)
         mean = torch.bmm(share[:, None].to(clicks.dtype), clicks).squeeze(1)  # zero for an empty history
-        return self.top(torch.cat([batch.spread(mean), item, self.profile(batch)], 1))
+        return self.top(torch.cat([batch.expand_to_rows(mean), item, self.profile(batch)], 1))

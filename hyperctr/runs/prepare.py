@@ -80,7 +80,7 @@ class Prepared:
         """
         number, negatives = TASKS.index(task), self.negatives if task == "click" else 0
         for batch in self._batches(self.rows_of(task), negatives, (self.run.train.seed, epoch, number, time)):
-            yield replace(batch, task=task)
+            yield replace(batch, step=replace(batch.step, task=task))
 
     def rows_of(self, task: str, part: str = "train") -> np.ndarray:
         """The rows that a task is learned from, or is judged by."""
@@ -92,7 +92,7 @@ class Prepared:
     def _batches(self, rows: np.ndarray, negatives: int, seed: tuple[int, ...]) -> Iterable[Batch]:
         group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
         shared = getattr(self.run.model, "batches_per_graph", 1)
-        return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, run=shared)
+        return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, per_group=shared)
 
     @property
     def sharing(self) -> Sharing | None:

@@ -86,8 +86,8 @@ class Factored:
         Raises:
             ValueError: there are several queries.
         """
-        if len(batch.first) != 1:
-            raise ValueError(f"a request is one user at one moment, this batch has {len(batch.first)} queries")
+        if len(batch.query_row) != 1:
+            raise ValueError(f"a request is one user at one moment, this batch has {len(batch.query_row)} queries")
         nothing = batch.item.new_tensor([len(self.table) - 1])  # no candidate: theirs are in the table
         context = None if batch.context is None else batch.context[:1]
         asked = replace(batch, user=batch.user[:1], item=nothing, query=batch.query[:1], context=context)

@@ -363,14 +363,14 @@ class Halves:
     @torch.no_grad()
     def score(self, batch: Batch) -> Output:
         """The logits of click and conversion."""
-        embed, past = self._embed, batch.past
+        embed, past = self._embed, batch.histories
         item = self._item_vectors[batch.item]
-        user = embed.user_vectors(batch.user[batch.first])
+        user = embed.user_vectors(batch.user[batch.query_row])
         clicks = self._items[past.item.where(past.mask, len(embed.seen_item) - 1)]
         share = past.mask / past.mask.sum(1, keepdim=True).clamp(min=1)
         request = torch.cat([user, torch.bmm(share[:, None], clicks)], 1)  # [Q, 2 + J, d]
         moments = embed.moment_vectors(batch)
-        spread = batch.spread(request)
+        spread = batch.expand_to_rows(request)
         every = torch.cat([item, spread[:, :-1], moments, spread[:, -1:]], 1)
         products = torch.bmm(every, every.transpose(1, 2))
         i, j = self._pairs[:, self._mixed]
@@ -378,7 +378,7 @@ class Halves:
         features, logit = self._features(request), {}
         for task in TASKS:
             slope, (of_request, of_row) = self._first[task]
-            y = self._of_item[task][batch.item] + batch.spread(F.linear(features, of_request))
+            y = self._of_item[task][batch.item] + batch.expand_to_rows(F.linear(features, of_request))
             logit[task] = self._rest[task](_activated(torch.addmm(y, rest, of_row.T), slope))
         return Output(logit["click"], conversion=logit["conversion"])
 

@@ -52,7 +52,7 @@ class ItemVectors:
             raise ValueError(
                 f"these vectors are of snapshot {self.number}, rows of the batch read {asked}; make others"
             )
-        clicks = self.vector[batch.past.item]
+        clicks = self.vector[batch.histories.item]
         return model.out(model.eval().read(batch, self.vector[batch.item], clicks)).squeeze(1)
 
     def save(self, path: str | Path) -> Path:
@@ -139,7 +139,7 @@ def unseen(opened: Opened, vectors: ItemVectors) -> tuple[np.ndarray, np.ndarray
     users, clicked = [np.empty((0, vectors.vector.shape[1]), np.float32)], [np.empty(0, np.int64)]
     for start in range(0, len(rows), 1024):
         some = rows[start : start + 1024]
-        past = ready.loader.batch(some).past
+        past = ready.loader.batch(some).histories
         late = past.mask & (past.mask.sum(1, keepdim=True) - torch.arange(past.mask.shape[1]) <= LAST)
         total = (vectors.vector[past.item] * late[:, :, None]).sum(1)
         any_click = late.any(1)

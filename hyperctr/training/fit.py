@@ -112,10 +112,11 @@ def fit(
             with clock("optimiser"):
                 for adam in adams:
                     adam.step()
-            _add(sums, {"loss": (loss.item() * len(batch), len(batch))} | {n: (x, 1) for n, x in out.measured.items()})
-            seen += len(batch.first)
+            _add(sums, {"loss": (loss.item() * len(batch), len(batch))} | {n: (x, 1) for n, x in out.logs.items()})
+            seen += len(batch.query_row)
             share = math.floor(seen / max(rows, 1) / config.eval_every + 1e-9) * config.eval_every
-            if batch.last and validated < share < 1 - 1e-9:  # evaluation would forget what shared states still owe
+            # validating inside a group would discard gradients that its batches have not back-propagated yet
+            if batch.closes_group and validated < share < 1 - 1e-9:
                 validate(epoch - 1 + share, sums)
                 validated = share
                 if progress.stopped:

@@ -78,7 +78,7 @@ def test_the_kinds_are_those_that_the_world_asks_for(mian):
 def test_rows_of_their_own_are_the_same_rows(mian):
     asked = mian.batch(3, 4, seed=1)
     apart = mian.alone(asked)
-    assert len(apart.first) == 12 and torch.equal(apart.history, asked.history)
+    assert len(apart.query_row) == 12 and torch.equal(apart.histories.item, asked.histories.item[asked.query])
     model = mian.built("mian", dim=4).eval()
     torch.testing.assert_close(model(apart).logit, model(asked).logit)
 

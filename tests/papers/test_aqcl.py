@@ -260,8 +260,8 @@ def batch():
     query = torch.tensor([0, 0, 1, 1, 2, 2])
     return Batch(
         user=query, item=torch.tensor([1, 4, 0, 2, 6, 3]), time=torch.full((6,), 9), query=query,
-        first=torch.tensor([0, 2, 4]), past=past, clicks_before=torch.zeros(6), shows_before=None, context=None,
-        label=torch.tensor([1.0, 0, 1, 0, 1, 0]),
+        query_row=torch.tensor([0, 2, 4]), histories=past, clicks_before=torch.zeros(6), shows_before=None,
+        context=None, label=torch.tensor([1.0, 0, 1, 0, 1, 0]),
     )  # fmt: skip
 
 
@@ -275,7 +275,7 @@ def test_eq_8_the_loss_of_a_step_is_eq_3_of_two_passes_with_the_codebook_as_it_w
     out = model(batch())
     # the same draws again, and both passes by hand
     torch.default_generator.manual_seed(model.draws.seed * 1_000_003 + 1)  # 0 was for the weights
-    seen = base(replace(batch(), past=thinned(batch().past, 0.5)))
+    seen = base(replace(batch(), histories=thinned(batch().histories, 0.5)))
     z, plus = model.project(base(batch()).hidden), model.project(seen.hidden)
     total = 0.0
     for b, length in enumerate([5, 5, 0, 0, 1, 1]):
@@ -284,7 +284,7 @@ def test_eq_8_the_loss_of_a_step_is_eq_3_of_two_passes_with_the_codebook_as_it_w
         row = [math.exp(sim(a, x.tolist()) / 0.1) for x in plus]
         near = sorted((math.exp(sim(a, q.tolist()) / 0.1) for q in code), reverse=True)
         total -= math.log(row[b] ** (1 - alpha) * sum(near[:2]) ** alpha / (sum(row) + sum(near))) / 6
-    assert out.measured["aqcl_loss"] == pytest.approx(total, rel=1e-5)
+    assert out.logs["aqcl_loss"] == pytest.approx(total, rel=1e-5)
     assert out.penalty.item() == pytest.approx(0.3 * total, rel=1e-5)
     assert not torch.equal(model.codebook.code, code)  # it took its step behind it
     torch.testing.assert_close(out.logit, base(batch()).logit)

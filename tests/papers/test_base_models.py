@@ -50,8 +50,8 @@ def batch():
     mask = torch.arange(longest) < torch.tensor([[len(clicks)] for clicks in HISTORY])
     query = torch.tensor(QUERY)
     return Batch(
-        user=torch.tensor(USER), item=torch.tensor(ITEM), time=query, query=query, first=torch.tensor([0, 2, 3, 4]),
-        past=History(item, mask, torch.zeros_like(item)), clicks_before=torch.zeros(5), shows_before=None,
+        user=torch.tensor(USER), item=torch.tensor(ITEM), time=query, query=query, query_row=torch.tensor([0, 2, 3, 4]),
+        histories=History(item, mask, torch.zeros_like(item)), clicks_before=torch.zeros(5), shows_before=None,
         context=torch.tensor(CONTEXT), label=torch.zeros(5),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History, Step, Tables
 from hyperctr.config import Train
 from hyperctr.evaluation import metrics
 from hyperctr.layers.multitask import TASKS, conflict, conversion_loss
@@ -50,9 +50,9 @@ def batch(rows=16, seed=0, task=None):
     past, length = drawn(ITEMS, queries, 4), drawn(5, queries)
     return Batch(
         user=drawn(USERS, queries)[query], item=drawn(ITEMS, rows), time=query, query=query,
-        first=torch.arange(queries) * 2, past=History(past, torch.arange(4) < length[:, None], past),
+        query_row=torch.arange(queries) * 2, histories=History(past, torch.arange(4) < length[:, None], past),
         clicks_before=label, shows_before=None, context=drawn(2, rows, 1), label=label, conversion=conversion,
-        task=task,
+        step=Step(task=task),
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def test_eq_2_loss(kind, kappa):
             conversions, count = conversions + weight * each, count + 1
     assert count > 2
     assert out.loss.item() == pytest.approx(clicks + 3 * conversions / count, rel=1e-5)
-    assert out.measured["click_loss"] == pytest.approx(clicks, rel=1e-5)
+    assert out.logs["click_loss"] == pytest.approx(clicks, rel=1e-5)
 
 
 def test_eq_3_rank_score():
@@ -242,7 +242,7 @@ def test_algorithm_1_finds_the_masks_of_a_slow_loop():
     data = [batch(seed=s) for s in range(12)]
 
     def batches(task, epoch=1):
-        return [replace(b, task=task) for b in data[:9]]
+        return [replace(b, step=Step(task=task)) for b in data[:9]]
 
     def score(answer, task):
         with torch.no_grad():

@@ -59,7 +59,7 @@ def batch():
     mask = torch.arange(longest) < torch.tensor([[len(clicks)] for clicks in HISTORY])
     return Batch(
         user=torch.tensor(USER), item=torch.tensor(ITEM), time=torch.tensor(TIME), query=torch.tensor(QUERY),
-        first=torch.tensor([0, 2, 3, 4]), past=History(padded(HISTORY), mask, padded(WHEN), padded(TYPE)),
+        query_row=torch.tensor([0, 2, 3, 4]), histories=History(padded(HISTORY), mask, padded(WHEN), padded(TYPE)),
         clicks_before=torch.zeros(5), shows_before=None, context=torch.tensor(CONTEXT), label=torch.tensor(LABEL),
     )  # fmt: skip
 
@@ -360,10 +360,10 @@ def test_one_backward_pass_trains_what_equation_10_says_and_nothing_else(tables,
 def test_what_is_logged_are_the_objectives(tables, batch):
     model = built(MARN, tables, dim=4, hidden=(12, 8), weight=0.3).train()
     model.step += 3
-    slow, measured = objectives(model, tables, batch), model(batch).measured
-    assert set(measured) == {"specific", "first", "adversarial", "lambda"}
+    slow, logs = objectives(model, tables, batch), model(batch).logs
+    assert set(logs) == {"specific", "first", "adversarial", "lambda"}
     for name in ("specific", "first", "adversarial"):
-        assert measured[name] == pytest.approx(slow[name].item())
+        assert logs[name] == pytest.approx(slow[name].item())
 
 
 # --- the baselines of Table 2 ----------------------------------------------------------------------------------------

@@ -101,5 +101,5 @@ def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:
 
 def ages_of(batch: Batch) -> np.ndarray:
     """Return the seconds from each click of the histories (padding left out) to its row."""
-    age = batch.time[batch.first][:, None] - batch.past.time
-    return age[batch.past.mask].numpy().astype(np.float64)
+    age = batch.time[batch.query_row][:, None] - batch.histories.time
+    return age[batch.histories.mask].numpy().astype(np.float64)

@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs import HGCN
-from hyperctr.batch import Batch, Output, Tables
+from hyperctr.batch import Batch, Output, Step, Tables
 from hyperctr.layers.embedding import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.config import Config
@@ -135,7 +135,7 @@ class HyperCTR(nn.Module):
 
     def represent(self, batch: Batch) -> Tensor:
         """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
-        return self(replace(batch, view=True)).hidden
+        return self(replace(batch, step=Step(is_augmented=True))).hidden
 
     def forward(self, batch: Batch, states: tuple[Tensor | None, ...] | None = None) -> Output:
         """Score the rows of a batch.
@@ -144,16 +144,16 @@ class HyperCTR(nn.Module):
             states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
                 ones. `hyperctr explain` alone gives them.
         """
-        fused, e_i, of_row, beside, penalty, measured = self._sides(batch, states)
+        fused, e_i, of_row, beside, penalty, logs = self._sides(batch, states)
         logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
-        return Output(logit + beside, penalty, measured, hidden)
+        return Output(logit + beside, penalty, logs, hidden)
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, float]]:
-        """[T_U; e_i; T_U * e_i] and all that Eq. (7) adds to its network, [B, 3 d + 1]; penalty; what was measured."""
-        fused, e_i, of_row, beside, penalty, measured = self._sides(batch)
+        """[T_U; e_i; T_U * e_i] and all that Eq. (7) adds to its network, [B, 3 d + 1]; penalty; logs."""
+        fused, e_i, of_row, beside, penalty, logs = self._sides(batch)
         user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
         beside = beside + (user * item) @ self.direct
-        return torch.cat([user, item, user * item, beside[:, None]], 1), penalty, measured
+        return torch.cat([user, item, user * item, beside[:, None]], 1), penalty, logs
 
     def take_tower(self) -> nn.Sequential:
         """Eq. (7)'s network on `features`, its last layer left out, to be worn by several tasks.
@@ -171,16 +171,16 @@ class HyperCTR(nn.Module):
     def _sides(
         self, batch: Batch, states: tuple[Tensor | None, ...] | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
-        """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; what was measured."""
-        measured = {} if states is not None or (batch.view and self.states.step) else self.refresh()
-        first = batch.first  # one row of each query: the user's side is computed once
+        """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; logs."""
+        logs = {} if states is not None or (batch.is_augmented and self.states.step) else self.refresh()
+        first = batch.query_row  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
         # a candidate in a slice looks the same to everyone: each distinct (item, slice) is computed once
         pair, of_row = (batch.item * every + now).unique(return_inverse=True)
         item, when = pair // every, pair % every
-        row, column = batch.past.mask.nonzero(as_tuple=True)
-        clicked = batch.past.item[row, column]
+        row, column = batch.histories.mask.nonzero(as_tuple=True)
+        clicked = batch.histories.item[row, column]
         vector, where = torch.cat([item, clicked]).unique(return_inverse=True)
         inputs = self.item_inputs(vector)  # X^(0) of the group's and the modalities' hypergraphs, [unique, graphs * d]
         of_item, click = where[: len(item)], where[len(item) :]
@@ -196,7 +196,7 @@ class HyperCTR(nn.Module):
             state = states[kind]
             return self.states.join(static, torch.zeros_like(static) if state is None else state.expand_as(static))
 
-        slice = self.slice_of(batch.past.time[row, column])
+        slice = self.slice_of(batch.histories.time[row, column])
         temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
         static = user.repeat(1, len(self.states.slices.names))
         group = read(0, static)  # Z_U
@@ -206,10 +206,10 @@ class HyperCTR(nn.Module):
         b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
         b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
         beside = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
-        if self.training and self.interest is not None and not batch.view:
+        if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        return fused, e_i, of_row, beside, penalty, {**measured, **moved}
+        return fused, e_i, of_row, beside, penalty, {**logs, **moved}
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Slice of each time; everything behind the last closed slice is the open one."""

@@ -247,13 +247,13 @@ class Propagation(nn.Module):
         if not (before and self.training and self.config.depth):
             return [[], []], 0.0, {}
         if self.config.propagation == "sampled":
-            return self._sampled(before[-1], asked, inputs, batch.view)
+            return self._sampled(before[-1], asked, inputs, batch.is_augmented)
         slices = before if self.config.propagation == "full" else before[-1:]
         if self._reach and self.slices.target_edge == "exclude":  # each batch leaves out its own clicks: none is shared
-            return self._fresh(slices, inputs, batch.view, (batch, now))
-        if batch.view and (self._held is None or batch.last):
+            return self._fresh(slices, inputs, batch.is_augmented, (batch, now))
+        if batch.is_augmented and (self._held is None or batch.closes_group):
             return self._fresh(slices, inputs, view=True)
-        if not batch.last:
+        if not batch.closes_group:
             return self._shared(slices, inputs)
         return self._fresh(slices, inputs) if self._held is None else self._settle(slices, inputs)
 

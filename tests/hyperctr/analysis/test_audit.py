@@ -68,7 +68,7 @@ def leaky(folder_of):
 
 
 YEARS = 10**9
-HISTORY = ("past",)
+HISTORY = ("histories",)
 
 
 def leaky_loader(ahead, *names):
@@ -132,11 +132,11 @@ def test_a_click_at_the_very_moment_is_found(monkeypatch, folder_of):
 
 def test_a_row_that_moves_with_its_batch_alone_is_not_blamed(monkeypatch, folder_of):
     def forward(model, batch):  # every logit depends a little on all histories of the batch, as rounding may
-        return Output(batch.clicks_before + 1e-3 * batch.past.item.sum())
+        return Output(batch.clicks_before + 1e-3 * batch.histories.item.sum())
 
     folder = folder_of("popularity")
     monkeypatch.setattr(MODELS["popularity"], "forward", forward)
-    leaky = plant(monkeypatch, folder, leaky_loader(1, "past"))
+    leaky = plant(monkeypatch, folder, leaky_loader(1, "histories"))
     found = audit.audit(leaky, rows=20, cuts=1)
     assert {v["time"] for v in found.violations} == set(found.moments)
     assert len({v["user"] for v in found.violations}) == 1

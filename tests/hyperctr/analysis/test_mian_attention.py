@@ -76,7 +76,7 @@ def test_every_weight_stands_beside_its_name(world, opened, batch, reading):
             things = of_case.filter(group=group)
             assert tuple(things["name"]) == found and things["place"].to_list() == [*range(1, len(found) + 1)]
             np.testing.assert_allclose(things["weight"], weights[group][b], rtol=1e-5)
-        clicks, past = of_case.filter(group="clicks"), batch.past
+        clicks, past = of_case.filter(group="clicks"), batch.histories
         count = int(past.mask[b].sum())
         latest = [int(x) for x in past.item[b][:count].flip(0)]
         assert [world.items.titles[k] or f"item {k}" for k in latest] == clicks["name"].to_list()
@@ -104,10 +104,10 @@ def test_values_are_those_of_the_row(world, opened, batch, reading):
 def logit_without(opened, batch, b, group, place):
     """The logit of a row alone, from a batch in which a thing is missing from the start."""
     model, row, query = opened.model, torch.tensor([b]), batch.query[b : b + 1]
-    past = History(batch.past.item[query], batch.past.mask[query], batch.past.time[query])
+    past = History(batch.histories.item[query], batch.histories.mask[query], batch.histories.time[query])
     zero = torch.zeros(1, dtype=torch.long)
     columns = {name: getattr(batch, name)[row].clone() for name in ("user", "item", "time", "context", "label")}
-    one = replace(batch, **columns, query=zero, first=zero, past=past, clicks_before=batch.clicks_before[row])
+    one = replace(batch, **columns, query=zero, query_row=zero, histories=past, clicks_before=batch.clicks_before[row])
     if group == "context":
         one.context[0, place] = -1
         return model(one).logit.item()

@@ -56,9 +56,10 @@ def assert_looks_back(batch, past, length):
         user, item, time = int(batch.user[b]), int(batch.item[b]), int(batch.time[b])
         expected = clicks_of(past, user, time)[-length:]
         n = len(expected)
-        assert batch.history_mask[b].tolist() == [True] * n + [False] * (batch.history.shape[1] - n)
-        columns = (batch.history, batch.history_time, batch.history_type)
-        assert [tuple(int(c[b, k]) for c in columns) for k in range(n)] == expected
+        query, histories = batch.query[b], batch.histories
+        assert histories.mask[query].tolist() == [True] * n + [False] * (histories.mask.shape[1] - n)
+        columns = (histories.item, histories.time, histories.type)
+        assert [tuple(int(c[query, k]) for c in columns) for k in range(n)] == expected
         assert batch.clicks_before[b] == count_before(past, item, time, clicks_only=True)
         if past.logged_non_clicks:
             assert batch.shows_before[b] == count_before(past, item, time, clicks_only=False)
@@ -82,7 +83,7 @@ def test_history_and_counts_are_those_of_a_loop_over_earlier_rows(length):
 def test_clicks_of_the_same_second_and_non_clicks_are_no_history():
     log = Interactions([0, 0, 0, 0], [1, 2, 3, 4], [10, 20, 30, 30], [1, 0, 1, 1], 1, 5)
     batch = Loader(log).batch(np.arange(4))
-    seen = [h[m].tolist() for h, m in zip(batch.history, batch.history_mask, strict=True)]
+    seen = [h[m].tolist() for h, m in zip(batch.histories.item, batch.histories.mask, strict=True)]
     assert seen == [[], [1], [1], [1]]
 
 
@@ -185,7 +186,7 @@ def test_negatives_follow_their_row_with_label_0():
     batch = Loader(log).batch(rows, negatives=2, rng=np.random.default_rng(1))
     assert batch.user.tolist() == log.user[rows][batch.query].tolist()
     assert batch.time.tolist() == log.time[rows][batch.query].tolist()
-    first = batch.first.tolist()
+    first = batch.query_row.tolist()
     assert batch.item[first].tolist() == log.item[rows].tolist()
     assert torch.nonzero(batch.label == 1).squeeze(1).tolist() == first
     assert len(batch) > 40
@@ -202,12 +203,12 @@ def test_conversions_stand_beside_their_rows_and_are_unknown_of_drawn_negatives(
     assert Loader(random_log()).batch(rows).conversion is None
 
 
-def test_first_holds_one_row_of_each_query():
+def test_query_row_names_one_row_of_each_query():
     log = random_log(4, logged=False)
     for batch in Loader(log, 5).batches(log.clicks(), 16, negatives=3, shuffle=True):
-        assert batch.query[batch.first].tolist() == list(range(len(batch.first)))
-        shared = batch.first[batch.query]
-        for name in ("user", "time", "history", "history_mask"):
+        assert batch.query[batch.query_row].tolist() == list(range(len(batch.query_row)))
+        shared = batch.query_row[batch.query]
+        for name in ("user", "time"):
             column = getattr(batch, name)
             assert torch.equal(column, column[shared])
 
@@ -247,8 +248,8 @@ def test_batches_of_one_group_come_in_runs():
     of_group = {row: row % 3 for row in rows.tolist()}
 
     def epoch(run):
-        batches = Loader(log).batches(rows, 7, seed=1, shuffle=True, group=group, run=run)
-        return [(batch.context[:, 0].tolist(), batch.last) for batch in batches]
+        batches = Loader(log).batches(rows, 7, seed=1, shuffle=True, group=group, per_group=run)
+        return [(batch.context[:, 0].tolist(), batch.closes_group) for batch in batches]
 
     one, four = epoch(1), epoch(4)
     assert all(last for _, last in one)
@@ -265,8 +266,8 @@ def test_batches_of_one_group_come_in_runs():
     assert [len(run) for run in runs] == [4] * 9
     order = [run[0] for run in runs]
     assert order != sorted(order)  # runs are shuffled
-    ends = list(Loader(log).batches(rows, 50, group=np.zeros(ROWS), run=3))
-    assert [batch.last for batch in ends] == [False, False, True, False, True]
+    ends = list(Loader(log).batches(rows, 50, group=np.zeros(ROWS), per_group=3))
+    assert [batch.closes_group for batch in ends] == [False, False, True, False, True]
 
 
 def test_no_rows_make_no_batches():
@@ -298,8 +299,8 @@ def test_unknown_users_and_items_have_no_past():
     batch = Loader(log).make_batch(
         np.array([USERS, 0]), np.array([0, ITEMS]), np.full(2, 10**7), np.zeros(2), np.arange(2)
     )
-    assert not batch.history_mask[0].any()
-    assert batch.history_mask[1].sum() == len(clicks_of(log, 0, 10**7))
+    assert not batch.histories.mask[0].any()
+    assert batch.histories.mask[1].sum() == len(clicks_of(log, 0, 10**7))
     assert batch.clicks_before.tolist() == [count_before(log, 0, 10**7, True), 0]
     assert batch.shows_before.tolist() == [count_before(log, 0, 10**7, False), 0]
 
@@ -307,8 +308,8 @@ def test_unknown_users_and_items_have_no_past():
 def test_a_log_without_clicks_gives_empty_histories():
     log = Interactions([0, 1], [0, 1], [1, 2], [0, 0], 2, 2)
     batch = Loader(log).batch(np.arange(2))
-    assert batch.history.shape == batch.history_mask.shape == (2, 1)
-    assert not batch.history_mask.any()
+    assert batch.histories.item.shape == batch.histories.mask.shape == (2, 1)
+    assert not batch.histories.mask.any()
     assert batch.clicks_before.tolist() == [0, 0]
 
 

@@ -34,7 +34,7 @@ def batch(user, item, label, query):
     first = torch.tensor([query.tolist().index(q) for q in range(int(query.max()) + 1)])
     none = torch.zeros(len(first), 1, dtype=torch.long)
     return Batch(
-        user=user, item=item, time=user, query=query, first=first, past=History(none, none.bool(), none),
+        user=user, item=item, time=user, query=query, query_row=first, histories=History(none, none.bool(), none),
         clicks_before=torch.zeros(len(item)), shows_before=None, context=None, label=torch.tensor(label).float(),
     )  # fmt: skip
 
@@ -170,8 +170,8 @@ def test_test_and_validation_draw_their_own_numbers_of_negatives_and_clicks():
 
 def test_a_batch_holds_many_pairs_whatever_the_number_of_negatives(monkeypatch):
     monkeypatch.setattr(prepare_module, "PAIRS", 100)
-    assert [len(b.first) for b in prepared(negatives=19, max_positives=12).evaluation_batches("test")] == [5, 5, 2]
-    assert [len(b.first) for b in prepared(negatives=500, max_positives=2).evaluation_batches("test")] == [1, 1]
+    assert [len(b.query_row) for b in prepared(negatives=19, max_positives=12).evaluation_batches("test")] == [5, 5, 2]
+    assert [len(b.query_row) for b in prepared(negatives=500, max_positives=2).evaluation_batches("test")] == [1, 1]
 
 
 def test_popular_items_are_drawn_as_negatives_more_often_where_asked():
@@ -220,7 +220,7 @@ def test_frozen_hypergraphs_hold_training_events_alone():
 
 def test_frozen_hypergraphs_leave_histories_rolling():
     ready = prepared("hyperctr", slices={"graphs": "frozen"}, negatives=1)
-    log, past = dataset().interactions, [b.past for b in ready.evaluation_batches("test")]
+    log, past = dataset().interactions, [b.histories for b in ready.evaluation_batches("test")]
     assert max(int(p.time.max()) for p in past) > log.time[ready.split.valid[0]]
 
 

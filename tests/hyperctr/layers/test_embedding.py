@@ -113,8 +113,8 @@ def batch(user, item, past, context=None):
     clicks = torch.tensor([[*clicks, *[1] * (longest - len(clicks))] for clicks in past])
     mask = torch.arange(longest) < torch.tensor([[len(clicks)] for clicks in past])
     return Batch(
-        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, first=row,
-        past=History(clicks, mask, clicks), clicks_before=row.float(), shows_before=None,
+        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, query_row=row,
+        histories=History(clicks, mask, clicks), clicks_before=row.float(), shows_before=None,
         context=None if context is None else torch.tensor(context), label=row.float(),
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ def test_history_is_one_more_field_the_mean_of_its_clicks(vectors):
     assert fields[:, -1, 0].tolist() == pytest.approx([(5111 + 5220 + 104) / 3, 0, 104])
 
 
-def test_history_is_spread_over_the_rows_of_its_query(vectors):
+def test_a_history_reaches_every_row_of_its_query(vectors):
     given = batch([0, 1], [1, 0], [[0], [3]])
     rows = torch.tensor([0, 1, 1, 0])
     given = replace(given, query=rows, user=rows, item=torch.tensor([0, 1, 2, 3]), time=rows, label=rows.float())
@@ -163,10 +163,10 @@ def test_history_is_spread_over_the_rows_of_its_query(vectors):
     assert vectors.fields(given)[:, -1, 0].tolist() == [5111, 104, 104, 5111]
 
 
-def test_as_many_queries_as_rows_in_another_order_are_spread_too():
+def test_as_many_queries_as_rows_in_another_order_are_expanded_too():
     given, x = batch([0, 1], [1, 0], [[0], [3]]), torch.tensor([[1.0], [2.0]])
-    assert given.spread(x) is x
-    assert replace(given, query=torch.tensor([1, 0])).spread(x).tolist() == [[2], [1]]
+    assert given.expand_to_rows(x) is x
+    assert replace(given, query=torch.tensor([1, 0])).expand_to_rows(x).tolist() == [[2], [1]]
 
 
 def test_tables_of_ids_alone_have_two_fields():

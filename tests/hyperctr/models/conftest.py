@@ -89,8 +89,8 @@ def make():
         past = torch.cat([past, torch.randint(ITEMS, (queries, padding))], 1)  # whatever stands there
         mask = torch.arange(longest + padding) < torch.tensor(lengths, dtype=torch.long)[:, None]
         made = Batch(
-            user=user[query], item=item, time=query, query=query, first=torch.arange(queries) * rows,
-            past=History(past, mask, torch.zeros_like(past)), clicks_before=torch.zeros(len(query)),
+            user=user[query], item=item, time=query, query=query, query_row=torch.arange(queries) * rows,
+            histories=History(past, mask, torch.zeros_like(past)), clicks_before=torch.zeros(len(query)),
             shows_before=None, context=context, label=label.float(),
         )  # fmt: skip
         return replace(made, **columns)

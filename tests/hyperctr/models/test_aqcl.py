@@ -66,9 +66,9 @@ def test_alpha_is_one_without_a_click_and_falls_strictly(w1, w2):
 def test_alpha_counts_clicks_that_no_longer_fit_into_the_history():
     model = AQCL(Plain(), Config(w1=1.0, w2=1.0), tables(clicks_per_user=10.0))
     rows = batch(6, lengths=[20, 0, 5])
-    assert rows.past.mask.sum(1).tolist() == [4, 0, 4]
+    assert rows.histories.mask.sum(1).tolist() == [4, 0, 4]
     assert model.alpha(rows).tolist() == pytest.approx([math.exp(-2)] * 2 + [1.0] * 2 + [math.exp(-0.5)] * 2)
-    rows = replace(rows, past=replace(rows.past, length=None))
+    rows = replace(rows, histories=replace(rows.histories, length=None))
     assert model.alpha(rows).tolist() == pytest.approx([math.exp(-0.4)] * 2 + [1.0] * 2 + [math.exp(-0.4)] * 2)
     assert AQCL(Plain(), Config(alpha=0.3), tables()).alpha(rows).tolist() == pytest.approx([0.3] * 6)
 
@@ -318,7 +318,7 @@ def batch(rows=6, lengths=(4, 0, 2)):
     query = torch.arange(rows) // 2
     return Batch(
         user=query, item=torch.randint(9, (rows,), generator=generator), time=query + 10, query=query,
-        first=2 * torch.arange(len(lengths)), past=History(item, mask, item, length=length),
+        query_row=2 * torch.arange(len(lengths)), histories=History(item, mask, item, length=length),
         clicks_before=torch.zeros(rows), shows_before=None, context=None, label=(torch.arange(rows) % 2).float(),
     )  # fmt: skip
 
@@ -334,10 +334,10 @@ class Plain(nn.Module):
 
     def forward(self, batch):
         self.asked.append(batch)
-        past = (self.item(batch.past.item) * batch.past.mask[..., None]).sum(1)
+        past = (self.item(batch.histories.item) * batch.histories.mask[..., None]).sum(1)
         x = torch.cat([self.item(batch.item) + past[batch.query], self.user(batch.user)], 1)
         hidden = self.drop(torch.tanh(self.top(x)))
-        return Output(self.out(hidden).squeeze(1), penalty=0.25, measured={"base": 1.0}, hidden=hidden)
+        return Output(self.out(hidden).squeeze(1), penalty=0.25, logs={"base": 1.0}, hidden=hidden)
 
 
 def test_the_second_pass_sees_the_same_rows_with_a_thinned_history():
@@ -345,10 +345,10 @@ def test_the_second_pass_sees_the_same_rows_with_a_thinned_history():
     AQCL(base, replace(AQCLS, mask=0.9), tables()).train()(rows)
     plain, view = base.asked
     assert plain is rows
-    assert view.view and not plain.view
-    for name in ("user", "item", "time", "query", "first", "label", "clicks_before"):
+    assert view.is_augmented and not plain.is_augmented
+    for name in ("user", "item", "time", "query", "query_row", "label", "clicks_before"):
         assert getattr(view, name) is getattr(plain, name)
-    assert view.past.mask.sum() < plain.past.mask.sum()
+    assert view.histories.mask.sum() < plain.histories.mask.sum()
 
 
 def test_in_evaluation_the_worn_model_is_the_base():
@@ -358,18 +358,18 @@ def test_in_evaluation_the_worn_model_is_the_base():
     out = model(rows)
     assert len(base.asked) == 1 and base.asked[0] is rows
     assert torch.equal(out.logit, base(rows).logit)
-    assert (out.penalty, out.measured) == (0.25, {"base": 1.0})
+    assert (out.penalty, out.logs) == (0.25, {"base": 1.0})
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_penalty_is_added_and_everything_is_logged():
     out = AQCL(Plain(), replace(AQCLS, w=2.0), tables()).train()(batch())
-    assert out.penalty.item() == pytest.approx(0.25 + 2 * out.measured["aqcl_loss"])
+    assert out.penalty.item() == pytest.approx(0.25 + 2 * out.logs["aqcl_loss"])
     wanted = {"base", "aqcl_loss", "alpha", "codebook_loss", "codes_used", "code_perplexity", "top_code", "code_error"}
-    assert set(out.measured) == wanted
+    assert set(out.logs) == wanted
     out = ICL(Plain(), ICLConfig(w=2.0, dim=3), tables()).train()(batch())
-    assert out.penalty.item() == pytest.approx(0.25 + 2 * out.measured["icl_loss"])
-    assert QCL(Plain(), QCLConfig(codes=6, dim=3), tables()).train()(batch()).measured["alpha"] == 1.0
+    assert out.penalty.item() == pytest.approx(0.25 + 2 * out.logs["icl_loss"])
+    assert QCL(Plain(), QCLConfig(codes=6, dim=3), tables()).train()(batch()).logs["alpha"] == 1.0
 
 
 def gradients(model, loss):
@@ -490,7 +490,7 @@ def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():
     wanted = int(((log.user == user) & (log.time < time) & (log.label == 1)).sum())
     assert wanted > 3
     for known in (log, log.upto(int(time[0]))):
-        past = Loader(known, 3).make_batch(user, user * 0, time, np.zeros(1), np.zeros(1, int)).past
+        past = Loader(known, 3).make_batch(user, user * 0, time, np.zeros(1), np.zeros(1, int)).histories
         assert (past.length.tolist(), int(past.mask.sum())) == ([wanted], 3)
     assert past.to("cpu").length.tolist() == [wanted]
 

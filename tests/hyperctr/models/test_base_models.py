@@ -20,7 +20,7 @@ def test_clicks_and_candidate_have_the_same_vectors(ids, make, name, built):
     model.embed.item.register_forward_hook(lambda module, given, found: asked.append(given[0]))
     model(batch)
     (numbers,) = asked
-    real = batch.past.item[batch.past.mask]
+    real = batch.histories.item[batch.histories.mask]
     wanted = torch.cat([batch.item, real])
     wanted[wanted >= 27] = 30  # unknown
     assert numbers[: len(wanted)].tolist() == wanted.tolist()  # a place without a click is not looked up

@@ -22,8 +22,8 @@ def batch(user, item, clicks=None, shows=None):
     n = len(user)
     row, none = torch.arange(n), torch.zeros(n, 1, dtype=torch.long)
     return Batch(
-        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, first=row,
-        past=History(none, none.bool(), none),
+        user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, query_row=row,
+        histories=History(none, none.bool(), none),
         clicks_before=torch.zeros(n) if clicks is None else torch.tensor(clicks),
         shows_before=None if shows is None else torch.tensor(shows), context=None, label=torch.zeros(n),
     )  # fmt: skip

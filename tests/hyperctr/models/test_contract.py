@@ -67,9 +67,9 @@ def test_a_row_scores_alone_as_in_company(tables, built, make, name, sizes):
     together = model(batch)
     for row in range(len(batch)):
         at, query = slice(row, row + 1), batch.query[row]
-        past = History(*(x[query][None] for x in (batch.past.item, batch.past.mask, batch.past.time)))
+        past = History(*(x[query][None] for x in (batch.histories.item, batch.histories.mask, batch.histories.time)))
         zero, rows = torch.tensor([0]), {n: getattr(batch, n)[at] for n in ROW}
-        alone = model(replace(batch, query=zero, first=zero, past=past, **rows))
+        alone = model(replace(batch, query=zero, query_row=zero, histories=past, **rows))
         close(alone.logit, together.logit[at])
         close(alone.hidden, together.hidden[at])
 
@@ -80,13 +80,13 @@ def test_the_order_of_rows_does_not_matter(tables, built, make, name, sizes):
     order = torch.tensor([5, 2, 7, 0, 1, 3, 6, 4])
     rows = {n: getattr(batch, n)[order] for n in (*ROW, "query")}
     first = torch.stack([(rows["query"] == q).nonzero()[0, 0] for q in range(4)])
-    close(model(replace(batch, first=first, **rows)).logit, model(batch).logit[order])
+    close(model(replace(batch, query_row=first, **rows)).logit, model(batch).logit[order])
 
 
 @every
 def test_the_order_of_clicks_matters_to_those_that_say_so(tables, built, make, name):
     model, batch = built(name, tables), make(lengths=(5, 5))
-    turned = replace(batch, past=replace(batch.past, item=batch.past.item.flip(1)))
+    turned = replace(batch, histories=replace(batch.histories, item=batch.histories.item.flip(1)))
     assert torch.allclose(model(batch).logit, model(turned).logit, rtol=1e-4, atol=1e-5) == (name not in ORDERED)
 
 
@@ -118,8 +118,8 @@ def test_unknown_ids_are_one_to_the_model_and_are_not_trained(ids, built, make, 
     model, batch = built(name, ids), make(lengths=(2, 2, 2), rows=1)
 
     def scored(user, item, clicks):
-        past = replace(batch.past, item=torch.tensor([clicks] * 3))
-        return model(replace(batch, user=torch.tensor([user] * 3), item=torch.tensor([item] * 3), past=past)).logit
+        past = replace(batch.histories, item=torch.tensor([clicks] * 3))
+        return model(replace(batch, user=torch.tensor([user] * 3), item=torch.tensor([item] * 3), histories=past)).logit
 
     close(scored(18, 27, [28, 29]), scored(20, 30, [30, 30]))
     assert not torch.allclose(scored(0, 3, [28, 29]), scored(18, 27, [28, 29]))

@@ -38,7 +38,7 @@ def test_matching_is_the_product_of_two_networks_that_end_in_tanh(ids, make):
 
 @pytest.mark.parametrize("window", [1, 2, 9])
 def test_correlation_agrees_with_a_slow_skip_gram(ids, make, window):
-    model, past = worn(ids, window=window), make(lengths=[3, 0, 5, 1, 2], padding=2).past
+    model, past = worn(ids, window=window), make(lengths=[3, 0, 5, 1, 2], padding=2).histories
     drawn = torch.randint(30, (5, 3))
     drawn[0, 1] = past.item[0, 1]  # a click itself: no negative to it
     vector = {i: model.correlate(model.tables[1](torch.tensor(i))) for i in range(30)}
@@ -57,20 +57,20 @@ def test_correlation_agrees_with_a_slow_skip_gram(ids, make, window):
 
 
 def test_vectors_that_know_nothing_lose_log_two_each_and_single_clicks_nothing(ids, make):
-    model, past = worn(ids), make(lengths=[3, 4]).past
+    model, past = worn(ids), make(lengths=[3, 4]).histories
     for p in model.correlate.parameters():
         nn.init.zeros_(p)
     drawn = torch.full((2, 3), 29)
     clicks = past.item.where(past.mask, 0).clamp(max=28)
     assert model.correlation(clicks, past.mask, drawn).item() == pytest.approx(4 * math.log(2))
-    short = make(lengths=[1, 0]).past
+    short = make(lengths=[1, 0]).histories
     assert model.correlation(short.item, short.mask, drawn).item() == 0
 
 
 def test_both_losses_are_a_penalty_in_training_alone(ids, make):
     model, batch = worn(ids, match=0.3, correlation=0.2), make(lengths=[3, 2])
     out = model(batch)
-    match, correlation = out.measured["match_loss"], out.measured["correlation_loss"]
+    match, correlation = out.logs["match_loss"], out.logs["correlation_loss"]
     logit = model.match(batch.user, batch.item)
     assert match == pytest.approx(nn.functional.binary_cross_entropy_with_logits(logit, batch.label).item())
     assert out.penalty.item() == pytest.approx(0.3 * match + 0.2 * correlation)

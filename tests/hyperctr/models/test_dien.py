@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyperctr.batch import Step
 from hyperctr.models.dien import DIEN, Evolution
 
 
@@ -30,7 +31,7 @@ def test_histories_of_one_click_have_no_next(ids, make):
 
 def test_rows_of_a_query_count_once(ids, make):
     model, short = built(ids), make(rows=1)
-    many = make(rows=9, past=short.past)
+    many = make(rows=9, histories=short.histories)
     penalties = []
     for batch in (short, many):
         torch.manual_seed(5)
@@ -45,7 +46,7 @@ def test_the_loss_is_weighed_and_is_for_training_alone(ids, make):
     model.share = 0.25
     torch.manual_seed(5)
     assert model(batch).penalty.item() == pytest.approx(0.25 * whole.item())
-    assert model(replace(batch, view=True)).penalty == 0 and model.eval()(batch).penalty == 0
+    assert model(replace(batch, step=Step(is_augmented=True))).penalty == 0 and model.eval()(batch).penalty == 0
     assert built(ids, auxiliary=0.0)(batch).penalty == 0
 
 
@@ -61,7 +62,7 @@ def test_no_loss_without_an_item_to_draw_against(ids, make):
     """The next click itself, drawn, would be told from itself."""
     one = replace(ids, seen_item=torch.arange(30) == 4)
     batch = make(lengths=(3, 3))
-    same = replace(batch, past=replace(batch.past, item=torch.full_like(batch.past.item, 4)))
+    same = replace(batch, histories=replace(batch.histories, item=torch.full_like(batch.histories.item, 4)))
     assert built(one)(same).penalty == 0
 
 

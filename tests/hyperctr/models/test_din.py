@@ -65,8 +65,8 @@ def test_dice_takes_the_statistics_of_real_clicks(ids):
 def test_clicks_on_unknown_items_are_no_clicks(ids, make):
     """They have no vector: there is nothing to weigh."""
     model, batch = built(ids).eval(), make()
-    strangers = replace(batch, past=replace(batch.past, item=torch.full_like(batch.past.item, 28)))
-    nobody = replace(batch, past=replace(batch.past, mask=torch.zeros_like(batch.past.mask)))
+    strangers = replace(batch, histories=replace(batch.histories, item=torch.full_like(batch.histories.item, 28)))
+    nobody = replace(batch, histories=replace(batch.histories, mask=torch.zeros_like(batch.histories.mask)))
     torch.testing.assert_close(model(strangers).logit, model(nobody).logit)
 
 

@@ -33,7 +33,7 @@ def slow(model, item, drawn):
 
 
 def test_loss_agrees_with_a_slow_loop(ids, make):
-    model, past = worn(ids), make(lengths=[3, 0, 5, 1, 2], padding=2).past
+    model, past = worn(ids), make(lengths=[3, 0, 5, 1, 2], padding=2).histories
     drawn = torch.randint(30, (5, 3))
     drawn[0, 1] = past.item[0, 2]  # the last click itself: no negative
     histories = [past.item[q, past.mask[q]].tolist() for q in range(5)]
@@ -42,22 +42,22 @@ def test_loss_agrees_with_a_slow_loop(ids, make):
 
 
 def test_vectors_that_know_nothing_lose_log_two_each_and_short_histories_nothing(ids, make):
-    model, past = worn(ids), make(lengths=[3, 4]).past
+    model, past = worn(ids), make(lengths=[3, 4]).histories
     nn.init.zeros_(model.target.weight)
     drawn = torch.full((2, 3), 29)
     assert model.loss(past.item, past.mask, drawn).item() == pytest.approx(4 * math.log(2))
-    short = make(lengths=[1, 0]).past
+    short = make(lengths=[1, 0]).histories
     assert model.loss(short.item, short.mask, drawn).item() == 0
 
 
 def test_the_loss_is_a_penalty_in_training_and_teaches_the_bases_vectors(ids, make):
     model, batch = worn(ids, w=0.5), make(lengths=[3, 2])
     out = model(batch)
-    assert out.penalty.item() == pytest.approx(0.5 * out.measured["match_loss"])
+    assert out.penalty.item() == pytest.approx(0.5 * out.logs["match_loss"])
     out.penalty.backward()
     touched = model.base.embed.item.weight.grad.abs().sum(1) > 0
     assert set(touched.nonzero()[:, 0].tolist()) == set(
-        batch.past.item[0, :2].tolist() + batch.past.item[1, :1].tolist()
+        batch.histories.item[0, :2].tolist() + batch.histories.item[1, :1].tolist()
     )
     assert model.eval()(batch).penalty == 0 and worn(ids, w=0.0)(batch).penalty == 0
 

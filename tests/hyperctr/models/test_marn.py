@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyperctr.analysis.marn_modalities import probe
+from hyperctr.batch import Step
 from hyperctr.layers.attention import Relevance, masked_softmax
 from hyperctr.layers.fusion import BatchItems, Maps
 from hyperctr.models.marn import APGRU, MARN, ramp, reversed_gradient
@@ -74,9 +75,9 @@ def test_lambda_rises_as_printed():
 
 def test_lambda_counts_training_steps_and_no_others(whole, make):
     model, batch = MARN(MARN.Config(dim=4, hidden=(4,), weight=2.0), replace(whole, steps=10)).train(), make()
-    shares = [model(batch).measured["lambda"] for _ in range(12)]
+    shares = [model(batch).logs["lambda"] for _ in range(12)]
     assert shares == [2.0 * ramp(k / 10) for k in range(12)]
-    model(replace(batch, view=True)), model.represent(batch), model.eval()(batch)
+    model(replace(batch, step=Step(is_augmented=True))), model.represent(batch), model.eval()(batch)
     assert model.step == 12
 
 
@@ -84,7 +85,7 @@ def test_lambda_goes_on_where_a_checkpoint_was_written(whole, make):
     model = built(whole)
     again = MARN(model.config, whole).train()
     again.load_state_dict(model.state_dict())
-    assert again(make()).measured["lambda"] == model(make()).measured["lambda"] > 0
+    assert again(make()).logs["lambda"] == model(make()).logs["lambda"] > 0
 
 
 # --- gradient routing, section 1.5 of the objectives -----------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_there_are_two_discriminators_and_the_specific_parts_have_none_of_their_
 def test_training_alone_has_a_penalty(whole, make):
     model, batch = built(whole), make()
     assert model(batch).penalty > 0
-    assert model(replace(batch, view=True)).penalty == 0
+    assert model(replace(batch, step=Step(is_augmented=True))).penalty == 0
     assert model.eval()(batch).penalty == 0
     assert built(whole, adversary="none")(batch).penalty == 0
 
@@ -228,7 +229,7 @@ def test_a_vector_depends_on_item_and_snapshot_alone(whole, make):
     batch = make(lengths=(6, 5, 7, 4), rows=3)
     table = model.vectors(torch.arange(31), torch.full((31,), 2))
     at = replace(batch, time=torch.full_like(batch.time, 1))
-    close(model.out(model.read(at, table[at.item], table[at.past.item])).squeeze(1), model(at).logit)
+    close(model.out(model.read(at, table[at.item], table[at.histories.item])).squeeze(1), model(at).logit)
     items = model.modalities.distinct(at)
     assert (items.snapshot == 2).all()
     close(model.vectors(items.item, items.snapshot), table[items.item])
@@ -253,9 +254,9 @@ def test_items_are_encoded_once_and_spread_where_they_stand(make):
     asked = list(zip(batch.item.tolist(), snapshot.tolist(), strict=True))
     assert [pairs[k] for k in items.row] == asked
     for query in range(4):
-        for t in range(batch.past.mask.shape[1]):
-            if batch.past.mask[query, t]:
-                pair = int(batch.past.item[query, t]), int(snapshot[batch.first[query]])
+        for t in range(batch.histories.mask.shape[1]):
+            if batch.histories.mask[query, t]:
+                pair = int(batch.histories.item[query, t]), int(snapshot[batch.query_row[query]])
                 assert pairs[items.click[query, t]] == pair
                 asked.append(pair)
     assert items.count.tolist() == [asked.count(pair) for pair in pairs]
@@ -270,12 +271,12 @@ def test_encoding_once_is_encoding_as_often_as_items_stand_there(whole, make):
         items = model.modalities.distinct(batch)
         if repeated:
             row = torch.arange(len(batch))
-            click = torch.arange(batch.past.item.numel()).view_as(batch.past.item)
+            click = torch.arange(batch.histories.item.numel()).view_as(batch.histories.item)
             at = model.modalities.snapshot(batch.time)
-            item = torch.cat([batch.item, batch.past.item[batch.past.mask]])
-            own = at[batch.first][:, None].expand_as(batch.past.item)[batch.past.mask]
+            item = torch.cat([batch.item, batch.histories.item[batch.histories.mask]])
+            own = at[batch.query_row][:, None].expand_as(batch.histories.item)[batch.histories.mask]
             place = torch.zeros_like(click)
-            place[batch.past.mask] = torch.arange(len(batch), len(item))
+            place[batch.histories.mask] = torch.arange(len(batch), len(item))
             items = BatchItems(item, torch.cat([at, own]), torch.ones_like(item), row, place)
         model.modalities.distinct = lambda batch, items=items: items
         out = model(batch)
@@ -321,17 +322,17 @@ def test_what_stands_behind_a_history_does_not_matter_nor_does_its_property(whol
     model = built(whole).eval()
     short = make(lengths=(3, 0, 5, 1))
     long = make(lengths=(3, 0, 5, 1), padding=4)
-    long = replace(long, past=replace(long.past, time=torch.where(long.past.mask, 0, -40)))
-    kinds = torch.randint(3, long.past.item.shape)
-    long = replace(long, past=replace(long.past, type=kinds))
-    short = replace(short, past=replace(short.past, type=kinds[:, : short.past.item.shape[1]]))
+    long = replace(long, histories=replace(long.histories, time=torch.where(long.histories.mask, 0, -40)))
+    kinds = torch.randint(3, long.histories.item.shape)
+    long = replace(long, histories=replace(long.histories, type=kinds))
+    short = replace(short, histories=replace(short.histories, type=kinds[:, : short.histories.item.shape[1]]))
     close(model(long).logit, model(short).logit)
 
 
 def test_kind_and_age_of_a_click_matter(whole, make):
     model, batch = built(whole).eval(), make(lengths=(3, 4, 5, 2))
-    kinds = replace(batch, past=replace(batch.past, type=torch.ones_like(batch.past.item)))
-    older = replace(batch, past=replace(batch.past, time=batch.past.time - 30))
+    kinds = replace(batch, histories=replace(batch.histories, type=torch.ones_like(batch.histories.item)))
+    older = replace(batch, histories=replace(batch.histories, time=batch.histories.time - 30))
     for other in (kinds, older):
         assert not torch.allclose(model(other).logit, model(batch).logit, atol=1e-3)
     plain = built(whole, behaviour="gru").eval()

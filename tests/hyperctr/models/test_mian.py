@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hyperctr.batch import Step
 from hyperctr.layers.embedding import Table
 from hyperctr.models import mian
 from hyperctr.models.mian import GIM, MIAN, PARTS, Encoder
@@ -37,7 +38,7 @@ def close(a, b, tolerance=1e-5):
 
 def reordered(batch, order):
     """The same clicks in another order."""
-    return replace(batch, past=replace(batch.past, item=batch.past.item[:, order]))
+    return replace(batch, histories=replace(batch.histories, item=batch.histories.item[:, order]))
 
 
 # --- attention -------------------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ def test_weights_are_shares_of_what_is_there(whole, make):
     assert all((x >= 0).all() for x in found.values())
     for name in ("user", "context", "parts"):
         close(found[name].sum(1), torch.ones(8))
-    mask = batch.history_mask
+    mask = batch.histories.mask[batch.query]
     close(found["clicks"].sum(1), mask.any(1).float())
     assert not found["clicks"][~mask].any() and found["clicks"][mask].all()
 
@@ -67,7 +68,7 @@ def test_without_a_click_the_model_still_answers(whole, make):
 def test_what_stands_behind_a_history_does_not_matter(whole, make, encoder):
     model = built(whole, encoder=encoder)
     short, long = (make(lengths=(3, 0, 5, 1), padding=padding) for padding in (0, 5))
-    other = replace(long, past=replace(long.past, item=long.past.item.where(long.past.mask, 7)))
+    other = replace(long, histories=replace(long.histories, item=long.histories.item.where(long.histories.mask, 7)))
     for batch in (long, other):
         close(model(batch).logit, model(short).logit, 1e-6)
     found = model.attention(long)["clicks"]
@@ -77,13 +78,13 @@ def test_what_stands_behind_a_history_does_not_matter(whole, make, encoder):
 
 def test_the_latest_clicks_are_read(whole, make):
     model, batch = built(whole, history=2), make(lengths=(5,))
-    item = batch.past.item.clone()
+    item = batch.histories.item.clone()
     item[:, :3] = (item[:, :3] + 1) % 27
-    older = replace(batch, past=replace(batch.past, item=item))
+    older = replace(batch, histories=replace(batch.histories, item=item))
     assert torch.equal(model(older).logit, model(batch).logit)
-    item = batch.past.item.clone()
+    item = batch.histories.item.clone()
     item[:, 3] = (item[:, 3] + 1) % 27
-    newer = replace(batch, past=replace(batch.past, item=item))
+    newer = replace(batch, histories=replace(batch.histories, item=item))
     assert not torch.allclose(model(newer).logit, model(batch).logit, atol=1e-3)
 
 
@@ -91,7 +92,9 @@ def test_a_short_history_is_weighed_as_the_end_of_a_long_one(whole, make):
     """The index of a click counts from the latest."""
     model = built(whole, encoder="none")
     long, short = make(lengths=(5,)), make(lengths=(3,))
-    short = replace(short, user=long.user, item=long.item, past=replace(short.past, item=long.past.item[:, 2:]))
+    short = replace(
+        short, user=long.user, item=long.item, histories=replace(short.histories, item=long.histories.item[:, 2:])
+    )
     of_long, of_short = (model.attention(batch)["clicks"] for batch in (long, short))
     close(of_long[:, :3] / of_long[:, :3].sum(1, keepdim=True), of_short)
 
@@ -317,7 +320,7 @@ def test_a_step_moves_the_rows_that_it_looked_up_and_no_others(whole, make):
     adam.step()
     moved = {name: (p != before[name]).any(1).nonzero()[:, 0].tolist()
              for name, p in model.named_parameters() if name.startswith("embed") and p.ndim == 2}  # fmt: skip
-    items = {*batch.item.tolist(), *batch.past.item[batch.past.mask].tolist()} & set(range(27))
+    items = {*batch.item.tolist(), *batch.histories.item[batch.histories.mask].tolist()} & set(range(27))
     assert set(moved["embed.item.weight"]) == items and len(items) > 5
     assert moved["embed.user.weight"] == [0, 1, 3]
     for name in ("embed.item", "embed.user", "embed.user_fields", "embed.item_fields", "embed.context"):
@@ -333,7 +336,7 @@ def test_every_parameter_learns(rich, make):
 def test_the_penalty_is_for_training_alone(whole, make):
     model, batch = built(whole).train(), make()
     assert model(batch).penalty > 0
-    assert model(replace(batch, view=True)).penalty == 0 and model.eval()(batch).penalty == 0
+    assert model(replace(batch, step=Step(is_augmented=True))).penalty == 0 and model.eval()(batch).penalty == 0
     assert built(whole, l2_embedding=0.0).train()(batch).penalty == 0
 
 
@@ -341,8 +344,8 @@ def test_a_row_pays_for_what_it_looks_up_whoever_else_looks_it_up(whole, make):
     """Rows of a query share a history and pay for it each; twice the same rows cost the same."""
     model = built(whole, l2_embedding=2.0).train()
     one = make(rows=1)
-    twice = make(rows=2, past=one.past, user=one.user.repeat_interleave(2), item=one.item.repeat_interleave(2),
-                 context=one.context.repeat_interleave(2, 0))  # fmt: skip
+    columns = {name: getattr(one, name).repeat_interleave(2, 0) for name in ("user", "item", "context")}
+    twice = make(rows=2, histories=one.histories, **columns)
     close(model(twice).penalty, model(one).penalty)
     groups = model.groups(one)
     own = groups.item[:, :8].square().sum() + groups.clicks[..., :8].square().sum()  # id and type, not the picture

@@ -22,17 +22,17 @@ def close(a, b):
 def test_kind_and_age_of_clicks_are_read_by_those_that_say_so(whole, make, name, built):
     model, batch = built(name, whole), make(lengths=(5, 5, 4, 3))
     for past in (
-        replace(batch.past, type=torch.ones_like(batch.past.item)),
-        replace(batch.past, time=batch.past.time - 40),
+        replace(batch.histories, type=torch.ones_like(batch.histories.item)),
+        replace(batch.histories, time=batch.histories.time - 40),
     ):
-        same = torch.allclose(model(replace(batch, past=past)).logit, model(batch).logit, rtol=1e-3, atol=1e-4)
+        same = torch.allclose(model(replace(batch, histories=past)).logit, model(batch).logit, rtol=1e-3, atol=1e-4)
         assert same == (name not in PROPERTY)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_statistics_are_those_of_the_rows_slice(whole, make, name, built):
     model, batch = built(name, whole), make(lengths=(4, 4))
-    later = replace(batch, time=batch.time + 2, past=replace(batch.past, time=batch.past.time + 2))
+    later = replace(batch, time=batch.time + 2, histories=replace(batch.histories, time=batch.histories.time + 2))
     assert not torch.allclose(model(later).logit, model(batch).logit, rtol=1e-3, atol=1e-4)
     without = built(name, replace(whole, statistics=None))
     close(without(later).logit, without(batch).logit)

@@ -91,8 +91,8 @@ def columns(deepctr, own_history=False):
 def answers(model, peer, tables, batch):
     """Our probabilities and theirs, on the same rows."""
     values = {"item": batch.item, "user": batch.user, "age": tables.user_fields["age"][batch.user]}
-    values |= {"tab": batch.context[:, 0], "hour": batch.context[:, 1], "hist_item": batch.history}
-    values["length"] = batch.history_mask.sum(1)
+    values |= {"tab": batch.context[:, 0], "hour": batch.context[:, 1], "hist_item": batch.histories.item[batch.query]}
+    values["length"] = batch.histories.mask.sum(1)[batch.query]
     given = torch.cat([values[name].view(len(batch), -1).float() for name in peer.feature_index], 1)
     with torch.no_grad():
         return model(batch).logit.sigmoid(), peer.eval()(given).squeeze(1)
@@ -253,18 +253,18 @@ def test_the_evolution_of_dien(rechub, batch):
         put(getattr(peer.augru_cell, f"W{gate}"), cell.input.weight[rows].T)
         put(getattr(peer.augru_cell, f"b{gate}"), cell.input.bias[rows])
         put(getattr(peer.augru_cell, f"U{gate}"), cell.state.weight[rows].T)
-    item, interests, mask = torch.randn(len(batch), DIM), torch.randn(4, HISTORY, DIM), batch.past.mask
-    expected = peer(batch.spread(interests), item, batch.spread(mask))[1]
+    item, interests, mask = torch.randn(len(batch), DIM), torch.randn(4, HISTORY, DIM), batch.histories.mask
+    expected = peer(batch.expand_to_rows(interests), item, batch.expand_to_rows(mask))[1]
     torch.testing.assert_close(cell(item, interests, mask, batch.query), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_auxiliary_loss_of_dien(rechub, tables, batch, monkeypatch):
     model = scrambled(DIEN(DIEN.Config(**SMALL), tables))
-    shift = torch.randint(1, 30, batch.past.item.shape)
-    drawn = (batch.past.item + shift) % 30  # never the click itself
+    shift = torch.randint(1, 30, batch.histories.item.shape)
+    drawn = (batch.histories.item + shift) % 30  # never the click itself
     monkeypatch.setattr(torch, "randint", lambda high, size: drawn[:, 1:])
     _, _, clicks = model.embed(batch)
     states, _ = model.extraction(clicks)
     holder = SimpleNamespace(BCELoss=nn.BCELoss())
-    expected = rechub.DIEN.auxiliary(holder, states, clicks, model.embed.items(drawn), batch.past.mask)
+    expected = rechub.DIEN.auxiliary(holder, states, clicks, model.embed.items(drawn), batch.histories.mask)
     torch.testing.assert_close(model.auxiliary(batch, states, clicks), expected, rtol=1e-5, atol=1e-6)

@@ -52,7 +52,7 @@ def test_a_model_of_conversions_alone_trains_on_them_and_says_nothing_of_clicks(
     assert out.loss.item() == pytest.approx((out.conversion.sigmoid() - b.conversion).square().mean().item())
     assert (out.logit == 0).all() and model.tasks == ("conversion",)
     out = build(tasks="click").train()(b)
-    assert out.conversion is None and set(out.measured) == {"click_loss"}
+    assert out.conversion is None and set(out.logs) == {"click_loss"}
 
 
 def test_the_weight_of_conversions_is_b(build, batch):

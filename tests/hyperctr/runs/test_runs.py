@@ -259,6 +259,12 @@ def sequences(dataset):
     return {user: log.item[log.user == user].tolist() for user in range(8)}
 
 
+def clicks_before(batch, row):
+    """Items of the history of one row."""
+    query = batch.query[row]
+    return batch.histories.item[query][batch.histories.mask[query]]
+
+
 def test_leave_last_out_reads_every_earlier_click_and_draws_what_was_never_met():
     data, drawn = visits(), []
     ready, clicked = prepare(protocol(), data), sequences(data)
@@ -270,7 +276,7 @@ def test_leave_last_out_reads_every_earlier_click_and_draws_what_was_never_met()
             for row in range(0, 16, 2):
                 mine = clicked[int(batch.user[row])]
                 assert batch.item[row] == mine[place]
-                assert batch.history[row][batch.history_mask[row]].tolist() == mine[:place]  # the validated one too
+                assert clicks_before(batch, row).tolist() == mine[:place]  # the validated one too
                 drawn.append((mine, int(batch.item[row + 1])))
     for epoch in (1, 2):
         for batch in ready.train_batches(epoch):
@@ -278,7 +284,7 @@ def test_leave_last_out_reads_every_earlier_click_and_draws_what_was_never_met()
                 mine, item = clicked[int(batch.user[row])], int(batch.item[row])
                 if batch.label[row]:
                     assert mine.index(item) < 4  # the first one too, without a history
-                    assert batch.history[row][batch.history_mask[row]].tolist() == mine[: mine.index(item)]
+                    assert clicks_before(batch, row).tolist() == mine[: mine.index(item)]
                 else:
                     drawn.append((mine, item))
     assert len(drawn) == 2 * 8 + 2 * 32 and not any(item in mine for mine, item in drawn)  # not even later
@@ -290,8 +296,8 @@ def test_the_random_split_still_reads_training_clicks_alone():
     train = {(int(u), int(i)) for u, i in zip(*(getattr(visits().interactions, name)[ready.split.train]
                                                 for name in ("user", "item")), strict=True)}  # fmt: skip
     for batch in ready.evaluation_batches("test"):
-        for user, past, mask in zip(batch.user.tolist(), batch.history, batch.history_mask, strict=True):
-            assert {(user, item) for item in past[mask].tolist()} <= train
+        for row, user in enumerate(batch.user.tolist()):
+            assert {(user, item) for item in clicks_before(batch, row).tolist()} <= train
 
 
 def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_counts(tmp_path):
@@ -303,6 +309,6 @@ def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_count
         (batch,) = prepare(run, data).evaluation_batches("test")
         for row in range(0, 16, 2):
             user = int(data.users.ids[batch.user[row]])
-            found = data.items.ids[batch.history[row][batch.history_mask[row]]]
+            found = data.items.ids[clicks_before(batch, row)]
             assert [int(item) for item in found] == clicked[user][:earlier]
         assert any("a second apart" in note for note in data.notes) is bool(ties)

@@ -78,7 +78,7 @@ def test_scores_in_factors_are_those_of_the_plain_forward(world, variant):
     for user, at, lengths in ((0, many, (3, 9)), (5, start + 3 * planted.DAY, (0, 3)), (2, start, (0, 0)),
                               (len(world.users), many, (0, 0))):  # fmt: skip
         batch = request(ready, user, items, at, context)
-        assert lengths[0] <= batch.past.mask.sum() <= lengths[1]
+        assert lengths[0] <= batch.histories.mask.sum() <= lengths[1]
         expected = opened.model(batch).logit
         assert expected.std() > 0.01
         found = factored.logit(factored.side(batch), batch.item)

@@ -190,8 +190,8 @@ def request(seed=0, rows=23, context=True):
     user, past = torch.tensor([0, 3, USERS, 5, 3])[query], torch.randint(ITEMS + 1, (5, 4), generator=draw)
     label = torch.zeros(rows)
     return Batch(
-        user=user, item=torch.randint(ITEMS + 1, (rows,), generator=draw), time=query, query=query, first=first,
-        past=History(past, torch.arange(4) < torch.tensor([4, 0, 2, 1, 3])[:, None], past), clicks_before=label,
+        user=user, item=torch.randint(ITEMS + 1, (rows,), generator=draw), time=query, query=query, query_row=first,
+        histories=History(past, torch.arange(4) < torch.tensor([4, 0, 2, 1, 3])[:, None], past), clicks_before=label,
         shows_before=None, context=torch.randint(2, (rows, 2), generator=draw) if context else None, label=label,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def rows_of(opened, number):
 def test_scores_from_the_table_are_those_of_the_model(opened):
     table = vectors.item_vectors(opened)
     batch = opened.prepared.loader.batch(rows_of(opened, table.number))
-    assert len(batch) > 20 and batch.past.mask.any(1).all()
+    assert len(batch) > 20 and batch.histories.mask.any(1).all()
     expected = opened.model(batch).logit
     torch.testing.assert_close(table.logit(opened.model, batch), expected, rtol=1e-5, atol=1e-6)
     unknown = replace(batch, item=torch.full_like(batch.item, opened.prepared.tables.num_items))

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from hyperctr.batch import Batch, History, Output
+from hyperctr.batch import Batch, History, Output, Step
 from hyperctr.config import Train
 from hyperctr.training.fit import fit
 from hyperctr.training.profiler import StepTimer
@@ -23,15 +23,15 @@ class Killed(Exception):
 class Toy(nn.Module):
     """One logit an item, and dropout so that the random state matters."""
 
-    def __init__(self, items=4, dropout=0.0, penalty=None, sparse=False, measured=None):
+    def __init__(self, items=4, dropout=0.0, penalty=None, sparse=False, logs=None):
         super().__init__()
         self.table = nn.Embedding(items, 1, sparse=sparse)
         nn.init.zeros_(self.table.weight)
-        self.drop, self.penalty, self.measured = nn.Dropout(dropout), penalty, measured or (lambda: {})
+        self.drop, self.penalty, self.logs = nn.Dropout(dropout), penalty, logs or (lambda: {})
 
     def forward(self, batch):
         logit = self.drop(self.table(batch.item)).squeeze(1)
-        return Output(logit, 0.0 if self.penalty is None else self.penalty(self.table.weight), self.measured())
+        return Output(logit, 0.0 if self.penalty is None else self.penalty(self.table.weight), self.logs())
 
 
 class Biased(Toy):
@@ -66,8 +66,8 @@ def batch(item, label, last=True):
     n, none = len(item), torch.zeros(len(item), 1, dtype=torch.long)
     row = torch.arange(n)
     return Batch(
-        user=row, item=item, time=row, query=row, first=row, past=History(none, none.bool(), none),
-        clicks_before=torch.zeros(n), shows_before=None, context=None, label=label, last=last,
+        user=row, item=item, time=row, query=row, query_row=row, histories=History(none, none.bool(), none),
+        clicks_before=torch.zeros(n), shows_before=None, context=None, label=label, step=Step(closes_group=last),
     )  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_a_share_of_an_epoch_is_validated_at_the_right_rows():
 def test_the_logged_loss_and_what_the_model_measures_are_means_since_the_last_validation():
     values = iter([1.0, math.nan, 3.0, 10.0, math.nan, math.nan])
     rows = []
-    model = Toy(measured=lambda: {"staleness": next(values)})
+    model = Toy(logs=lambda: {"staleness": next(values)})
     fit(model, lambda epoch: shuffled_by(5, 1), scripted([0.5] * 2), Train(epochs=1, eval_every=0.5, l2=0.0), 30,
         log=rows.append)  # fmt: skip
     assert [row["staleness"] for row in rows] == [2.0, 10.0]
@@ -216,7 +216,7 @@ def test_the_logged_loss_and_what_the_model_measures_are_means_since_the_last_va
 
 def test_what_was_not_measured_is_not_logged():
     rows = []
-    fit(Toy(measured=lambda: {"drift": math.nan}), shuffled, scripted([0.5]), Train(epochs=1), 30, log=rows.append)
+    fit(Toy(logs=lambda: {"drift": math.nan}), shuffled, scripted([0.5]), Train(epochs=1), 30, log=rows.append)
     assert set(rows[0]) == {"epoch", "loss", "valid_auc", "best_epoch"}
 
 
@@ -237,7 +237,7 @@ def test_patience_counts_validations_and_training_stops_within_an_epoch():
 
 
 def test_training_goes_on_in_training_mode_after_a_validation():
-    modes, model = [], Toy(measured=lambda: modes.append(model.training) or {})
+    modes, model = [], Toy(logs=lambda: modes.append(model.training) or {})
     config = Train(epochs=2, eval_every=0.25, patience=9)
     fit(model, lambda epoch: shuffled_by(3, epoch), scripted([0.5] * 8), config, 30)
     assert modes == [True] * 20
@@ -257,7 +257,7 @@ def test_validation_waits_for_the_last_of_the_batches_that_share_a_propagation()
     def train(epoch):
         for k, part in enumerate(shuffled_by(3, epoch)):
             waiting[0] = k % 4 != 3 and k != 9
-            yield replace(part, last=not waiting[0])
+            yield replace(part, step=Step(closes_group=not waiting[0]))
 
     def valid():
         when.append(waiting[0])

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History, Step, Tables
 from hyperctr.config import Train
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config
@@ -33,9 +33,9 @@ def batch(seed, task, rows=12):
     user, item = (torch.randint(n, (rows,), generator=draw) for n in (USERS, ITEMS))
     label = (torch.rand(rows, generator=draw) < 0.7).float()
     return Batch(
-        user=user, item=item, time=query, query=query, first=query, past=History(none, none.bool(), none),
+        user=user, item=item, time=query, query=query, query_row=query, histories=History(none, none.bool(), none),
         clicks_before=label, shows_before=None, context=None, label=label, conversion=torch.rand(rows, generator=draw),
-        task=task,
+        step=Step(task=task),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from graphs import HGCN, TimeGrid
 from graphs.dropout import Dropout
-from hyperctr.batch import Tables
+from hyperctr.batch import Step, Tables
 from hyperctr.config import Interest, Train
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
@@ -489,11 +489,11 @@ def test_sampled_neighbours_are_drawn_at_every_step():
 def test_sampling_measures_how_far_the_states_moved_since_they_were_remembered(depth):
     log = random_log()
     batch, model = batch_of(log, 4), exact(log, propagation="sampled", depth=depth)
-    assert model(batch).measured["staleness"] == pytest.approx(0, abs=1e-6)
-    assert model(batch).measured["staleness"] == pytest.approx(0, abs=1e-6)
+    assert model(batch).logs["staleness"] == pytest.approx(0, abs=1e-6)
+    assert model(batch).logs["staleness"] == pytest.approx(0, abs=1e-6)
     shifted(model)
-    assert 0.05 < model(batch).measured["staleness"] < 0.3  # a tenth a layer
-    assert model(batch).measured["staleness"] < 0.1  # remembered: only what lies deeper goes on moving
+    assert 0.05 < model(batch).logs["staleness"] < 0.3  # a tenth a layer
+    assert model(batch).logs["staleness"] < 0.1  # remembered: only what lies deeper goes on moving
 
 
 def test_sampling_remembers_every_layer_of_the_nodes_it_computed():
@@ -553,22 +553,22 @@ def run_of(log, day, count, seed=0):
     """The batches of one day that share a propagation."""
     rows = np.flatnonzero(grid_of().slice_of(log.time) == day)
     size = -(-len(rows) // count)
-    found = list(Loader(log).batches(rows, size, 1, seed, True, np.zeros(len(rows), int), run=count))
-    assert [batch.last for batch in found] == [False] * (count - 1) + [True]
+    found = list(Loader(log).batches(rows, size, 1, seed, True, np.zeros(len(rows), int), per_group=count))
+    assert [batch.closes_group for batch in found] == [False] * (count - 1) + [True]
     return found
 
 
 def summed(model, batches):
-    """Gradients of the batches' losses added up at fixed weights, their losses, and what was measured."""
+    """Gradients of the batches' losses added up at fixed weights, their losses, and their logs."""
     model.zero_grad()
-    losses, measured = [], []
+    losses, logs = [], []
     for batch in batches:
         out = model(batch)
         loss = loss_of(out, batch)
         loss.backward()
         losses.append(loss.item())
-        measured.append(dict(out.measured))
-    return gradients(model), losses, measured
+        logs.append(dict(out.logs))
+    return gradients(model), losses, logs
 
 
 @pytest.mark.parametrize("changed", [{}, {"propagation": "full"}, {"conv": "gcn"}, {"carry": "gate"}, {"neighbors": 2}])
@@ -576,15 +576,15 @@ def summed(model, batches):
 def test_batches_that_share_a_propagation_have_the_sum_of_their_exact_gradients(count, changed):
     log = random_log()
     batches = run_of(log, 4, count)
-    shared, losses, measured = summed(exact(log, **changed), batches)
-    alone, exact_losses, _ = summed(exact(log, **changed), [replace(batch, last=True) for batch in batches])
+    shared, losses, logs = summed(exact(log, **changed), batches)
+    alone, exact_losses, _ = summed(exact(log, **changed), [replace(batch, step=Step()) for batch in batches])
     assert_same_gradients(shared, alone)
     assert losses == pytest.approx(exact_losses, rel=1e-5)  # the term that carries gradients is zero in value
     through = sum(x.abs().sum() for name, x in alone.items() if name.startswith("states.convs."))
     assert through > 0.1
-    assert [set(x) for x in measured] == [set()] * (count - 1) + [{"staleness"} if count > 1 else set()]
+    assert [set(x) for x in logs] == [set()] * (count - 1) + [{"staleness"} if count > 1 else set()]
     if count > 1:
-        assert measured[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
+        assert logs[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
 
 
 def test_batches_that_share_a_propagation_share_what_it_drops_out(monkeypatch):
@@ -601,8 +601,8 @@ def test_batches_that_share_a_propagation_share_what_it_drops_out(monkeypatch):
         return model
 
     model = noisy()
-    shared, _, measured = summed(model, batches)
-    assert measured[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
+    shared, _, logs = summed(model, batches)
+    assert logs[-1]["staleness"] == pytest.approx(0, abs=1e-6)  # no weight moved
 
     model, memo = noisy(), {}
     torch.manual_seed(int(torch.randint(2**62, ())))  # what the run draws from
@@ -615,17 +615,17 @@ def test_batches_that_share_a_propagation_share_what_it_drops_out(monkeypatch):
 
     monkeypatch.setattr(model.states, "_propagate", once)
     model.zero_grad()
-    sum(loss_of(model(batch), batch) for batch in [replace(batch, last=True) for batch in batches]).backward()
+    sum(loss_of(model(batch), batch) for batch in [replace(batch, step=Step()) for batch in batches]).backward()
     assert_same_gradients(shared, gradients(model))
 
 
 def test_older_slices_may_be_renewed_within_a_run():
     log = random_log()
     batches = run_of(log, 4, 5)
-    shared, _, measured = summed(exact(log, refresh=2), batches)
-    alone, _, _ = summed(exact(log), [replace(batch, last=True) for batch in batches])
+    shared, _, logs = summed(exact(log, refresh=2), batches)
+    alone, _, _ = summed(exact(log), [replace(batch, step=Step()) for batch in batches])
     assert_same_gradients(shared, alone)
-    assert ["drift_users" in x for x in measured] == [False, False, True, False, True]
+    assert ["drift_users" in x for x in logs] == [False, False, True, False, True]
 
 
 def test_runs_follow_each_other_without_a_trace():
@@ -633,7 +633,7 @@ def test_runs_follow_each_other_without_a_trace():
     runs = [run_of(log, 4, 3), run_of(log, 3, 2), run_of(log, 1, 2), run_of(log, 4, 3, seed=1)]
     flat = [batch for run in runs for batch in run]
     shared, _, _ = summed(exact(log), flat)
-    alone, _, _ = summed(exact(log), [replace(batch, last=True) for batch in flat])
+    alone, _, _ = summed(exact(log), [replace(batch, step=Step()) for batch in flat])
     assert_same_gradients(shared, alone)
 
 
@@ -667,7 +667,7 @@ def test_staleness_is_how_far_the_states_moved_while_they_were_shared():
     moved = sum((a - b).square().sum() for a, b in zip(after, before, strict=True))
     expected = (moved / sum(a.square().sum() for a in after)).sqrt().item()
     model(batches[1])
-    assert model(batches[2]).measured["staleness"] == pytest.approx(expected, rel=1e-4)
+    assert model(batches[2]).logs["staleness"] == pytest.approx(expected, rel=1e-4)
     assert expected > 0.01
 
 
@@ -722,10 +722,10 @@ def test_older_slices_are_renewed_every_so_many_steps(refresh, renewed):
     model, batch = exact(log, refresh=refresh), batch_of(log, 4)
     found = []
     for step in range(7):
-        measured = model(batch).measured
-        if measured:
-            assert set(measured) == {"drift_users", "drift_items"}
-            assert all(0.01 < x < 1 for x in measured.values())
+        logs = model(batch).logs
+        if logs:
+            assert set(logs) == {"drift_users", "drift_items"}
+            assert all(0.01 < x < 1 for x in logs.values())
             found.append(step)
         shifted(model)
     assert found == renewed
@@ -735,7 +735,7 @@ def test_drift_is_zero_where_no_weight_moved_and_older_states_then_follow_the_we
     log = random_log()
     model, batch = exact(log, refresh=1), batch_of(log, 4)
     model(batch)
-    assert set(model(batch).measured.values()) == {0.0}
+    assert set(model(batch).logs.values()) == {0.0}
     slow = Slow(model, log)
     shifted(model)
     torch.testing.assert_close(model(batch).logit, slow.logits(batch), rtol=1e-4, atol=1e-4)
@@ -820,7 +820,7 @@ def test_a_killed_training_ends_bit_equal_to_an_unbroken_one(tmp_path, monkeypat
         return model
 
     def batches(epoch):
-        return Loader(log).batches(np.arange(len(log)), 20, 1, (2, epoch), True, slices, run=run)
+        return Loader(log).batches(np.arange(len(log)), 20, 1, (2, epoch), True, slices, per_group=run)
 
     def valid_of(model):
         def valid():
@@ -957,7 +957,7 @@ def test_batches_of_the_own_slice_share_nothing_as_each_leaves_out_its_own_click
     log, _, model = random_own()
     batches = run_of(log, 3, 3)
     shared, losses, _ = summed(model, batches)
-    alone, exact_losses, _ = summed(random_own()[2], [replace(batch, last=True) for batch in batches])
+    alone, exact_losses, _ = summed(random_own()[2], [replace(batch, step=Step()) for batch in batches])
     assert_same_gradients(shared, alone)
     assert losses == pytest.approx(exact_losses, rel=1e-5)
 
@@ -987,7 +987,7 @@ def test_hidden_is_what_the_last_linear_layer_reads(rows):
     model, batch = model_of(log), Loader(log).batch(np.arange(80, 86), rows, np.random.default_rng(0))
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(batch)))
     shuffled = {name: getattr(batch, name)[order] for name in ("user", "item", "time", "query", "label")}
-    batch = replace(batch, **shuffled, first=order.argsort()[batch.first])
+    batch = replace(batch, **shuffled, query_row=order.argsort()[batch.query_row])
     out = model(batch)
     assert out.hidden.shape == (len(batch), model.hidden_dim) == (len(batch), 4)
     torch.testing.assert_close(model.represent(batch), out.hidden)
@@ -1002,12 +1002,12 @@ def test_hidden_is_what_the_last_linear_layer_reads(rows):
 
 def halved(model, batch):
     """Look at a batch through other vectors of the ids and only one click, as a contrastive loss does."""
-    past = replace(batch.past, mask=batch.past.mask & (torch.arange(batch.past.mask.shape[1]) < 1))
+    past = replace(batch.histories, mask=batch.histories.mask & (torch.arange(batch.histories.mask.shape[1]) < 1))
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     hooks = [table.register_forward_hook(lambda module, given, found: found / 2) for table in tables]
     with torch.no_grad():
-        model.represent(replace(batch, past=past))
-        model(replace(batch, past=past, view=True))
+        model.represent(replace(batch, histories=past))
+        model(replace(batch, histories=past, step=Step(is_augmented=True)))
     for hook in hooks:
         hook.remove()
 
@@ -1040,9 +1040,9 @@ def test_a_view_of_batches_that_share_a_propagation_has_the_gradient_of_views_th
     for shared in (True, False):
         model = exact(log)
         for batch in run_of(log, 4, 3):
-            batch = batch if shared else replace(batch, last=True)
+            batch = batch if shared else replace(batch, step=Step())
             out = model(batch)
-            (model(replace(batch, view=True)).hidden.square().sum() + out.penalty).backward()
+            (model(replace(batch, step=Step(is_augmented=True))).hidden.square().sum() + out.penalty).backward()
         found.append(gradients(model))
     assert_same_gradients(*found)
     assert any(x.any() for name, x in found[0].items() if name.startswith("states.convs."))
