@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_sizes
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.feature_cross import Crossed
@@ -128,96 +129,117 @@ class Config(Sharing):
 # --- the masked network, section 2.2 ---------------------------------------------------------------------------------
 
 
+EVERY_TASK = 2 ** len(TASKS) - 1  # the owners of a weight that all tasks keep: bit k stands for task k
+
+
 class Layer(nn.Module):
     """y = (W * m_k) x + b for task k.
 
-    W is kept by who wears it: the weights worn by the same tasks are one parameter, and those worn by none are no
-    parameter. A step of one task gives the others' weights no gradient at all, and so no optimiser touches them, nor
-    what it keeps of them. The state holds W as a whole, and `worn`, whose bit k is m_k.
+    Weights are grouped by their owners, the set of tasks whose masks keep them. Each group is one Parameter; weights
+    that no task keeps are in the buffer `rest`. A step for one task therefore leaves the other tasks' weights and Adam
+    state untouched: the other groups get no gradient, and an optimiser skips a Parameter without one. A gradient of
+    zero would not do, as Adam moves a weight by the momentum of earlier steps.
+
+    With two tasks the groups are `weight_1` (clicks alone), `weight_2` (conversions alone) and `weight_3` (both). The
+    state dict does not know groups: it has `weight`, which is W, `worn`, which is `owners`, and `bias`.
 
     Args:
-        linear: first weights and biases; all tasks wear all of them.
+        linear: first weights and biases; at first every task keeps every weight.
     """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.bias = nn.Parameter(linear.bias.detach().clone())
-        self.register_buffer("worn", torch.full(linear.weight.shape, 2 ** len(TASKS) - 1, dtype=torch.uint8))
-        self.keep(linear.weight, self.worn)
+        self._group(linear.weight.detach(), torch.full(linear.weight.shape, EVERY_TASK, dtype=torch.uint8))
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        """[B, in] -> [B, out]."""
+        """Map [B, in] to [B, out]; a unit that the task keeps no weight of is off, bias included."""
         return F.linear(x, self.weight(task), self.bias * self.alive[task])
 
     def weight(self, task: int) -> Tensor:
-        """W * m_k, [out, in]."""
-        parts = [part for kind, part in self.parts().items() if kind >> task & 1]
-        if len(parts) == 1 and parts[0].numel() == self.worn.numel():
-            return parts[0].view(self.worn.shape)
-        flat = self.bias.new_zeros(self.worn.numel())
-        if parts:
-            flat = flat.index_copy(0, getattr(self, f"place_{task}"), torch.cat(parts, 1)[0])
-        return flat.view(self.worn.shape)
+        """Return W * m_k, [out, in]; gradients reach the groups that the task keeps, and no other."""
+        return choose(self._plain_weight, self._fast_weight)(task)
 
-    def parts(self) -> dict[int, nn.Parameter]:
-        """What makes up W, by who wears it (bit k: task k), [1, n] each: matrices, for weight decay to reach them."""
-        named = ((kind, getattr(self, f"weight_{kind}", None)) for kind in range(1, 2 ** len(TASKS)))
-        return {kind: part for kind, part in named if part is not None}
+    def _plain_weight(self, task: int) -> Tensor:
+        weight = torch.zeros_like(self.rest)
+        for owners, group in self.groups(task).items():
+            weight = weight.masked_scatter(self.owners == owners, group)
+        return weight
+
+    def _fast_weight(self, task: int) -> Tensor:
+        """Put all groups in place at once, in a tenth of the time on a CPU."""
+        groups = list(self.groups(task).values())
+        if len(groups) == 1 and groups[0].numel() == self.rest.numel():
+            return groups[0].view(self.rest.shape)
+        flat = self.rest.new_zeros(self.rest.numel())
+        if groups:
+            flat = flat.index_copy(0, self.get_buffer(f"place_{task}"), torch.cat(groups, 1)[0])
+        return flat.view(self.rest.shape)
+
+    def groups(self, task: int | None = None) -> dict[int, nn.Parameter]:
+        """Return the groups, or those that a task keeps, by owners: [1, n] each, as weight decay is for matrices."""
+        found = {owners: self._parameters[f"weight_{owners}"] for owners in range(1, EVERY_TASK + 1)}
+        kept = EVERY_TASK if task is None else 1 << task
+        return {owners: group for owners, group in found.items() if group is not None and owners & kept}
 
     def whole(self) -> Tensor:
-        """W, the weights that nobody wears too, [out, in]; a copy without gradients."""
-        flat = self.rest.clone()
-        for kind, part in self.parts().items():
-            flat[self.worn == kind] = part.detach()[0]
-        return flat
+        """Copy W, weights that no task keeps included, without gradients: [out, in]."""
+        weight = self.rest.clone()
+        for owners, group in self.groups().items():
+            weight[self.owners == owners] = group.detach()[0]
+        return weight
 
     def mask(self, task: int) -> Tensor:
-        """m_k, bool [out, in]."""
-        return (self.worn >> task & 1).bool()
+        """Return m_k, bool [out, in]."""
+        return (self.owners >> task & 1).bool()
 
     def set_masks(self, masks: list[Tensor]) -> None:
-        """Give each task another mask; W stays. The parameters become new ones."""
-        self.keep(self.whole(), sum(mask.to(torch.uint8) << task for task, mask in enumerate(masks)))
+        """Give each task another mask; W stays, in new Parameters."""
+        self.set_weight(self.whole(), sum(mask.to(torch.uint8) << task for task, mask in enumerate(masks)))
 
-    def keep(self, weight: Tensor, worn: Tensor) -> None:
-        """Take over W and who wears it; in place where the same tasks wear the same weights as before."""
+    def set_weight(self, weight: Tensor, owners: Tensor) -> None:
+        """Replace W and its owners; if the owners do not change, the Parameters stay the same objects."""
         weight = weight.detach().to(self.bias)
-        if self.parts() and torch.equal(worn, self.worn):
-            with torch.no_grad():
-                for kind, part in self.parts().items():
-                    part.copy_(weight[worn == kind])
-            self.rest.copy_(weight)
+        if not torch.equal(owners, self.owners):
+            self._group(weight, owners)
             return
-        self.worn = worn.clone()
-        for kind in range(1, 2 ** len(TASKS)):
-            part = weight[worn == kind]
-            self.register_parameter(f"weight_{kind}", nn.Parameter(part[None].clone()) if len(part) else None)
-        self.register_buffer("rest", weight.clone(), persistent=False)  # only what nobody wears is read
+        with torch.no_grad():
+            self.rest.copy_(weight)
+            for kept_by, group in self.groups().items():
+                group.copy_(weight[owners == kept_by])
+
+    def _group(self, weight: Tensor, owners: Tensor) -> None:
+        """Make the Parameters and buffers for these owners."""
+        self.register_buffer("owners", owners.clone(), persistent=False)  # uint8, [out, in]
+        self.register_buffer("rest", weight.clone(), persistent=False)  # W; read where there are no owners
+        for kept_by in range(1, EVERY_TASK + 1):
+            group = weight[owners == kept_by]
+            self.register_parameter(f"weight_{kept_by}", nn.Parameter(group[None].clone()) if len(group) else None)
         alive = torch.stack([self.mask(task).any(1) for task in range(len(TASKS))])
         self.register_buffer("alive", alive.to(weight), persistent=False)  # [tasks, out]
-        for task in range(len(TASKS)):  # where the parts that it wears lie in W, one behind the other
-            kinds = self.worn.view(-1).masked_fill(~self.mask(task).view(-1), 0)
-            order = kinds.argsort(stable=True)[int((kinds == 0).sum()) :]
-            self.register_buffer(f"place_{task}", order, persistent=False)
+        for task in range(len(TASKS)):  # places of the task's weights in W, group after group
+            kept = self.owners.view(-1).masked_fill(~self.mask(task).view(-1), 0)
+            place = kept.argsort(stable=True)[int((kept == 0).sum()) :]
+            self.register_buffer(f"place_{task}", place, persistent=False)
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
-        held = {"weight": self.whole(), "worn": self.worn, "bias": self.bias.detach()}
-        destination.update({f"{prefix}{name}": x for name, x in held.items()})
+        state = {"weight": self.whole(), "worn": self.owners, "bias": self.bias.detach()}
+        destination.update({f"{prefix}{name}": x for name, x in state.items()})
 
     def _load_from_state_dict(self, state: Mapping, prefix: str, metadata, strict, missing, unexpected, errors) -> None:
         lacking = [f"{prefix}{name}" for name in ("weight", "worn", "bias") if f"{prefix}{name}" not in state]
         missing += lacking
         if not lacking:
-            self.keep(state[f"{prefix}weight"], state[f"{prefix}worn"])
+            self.set_weight(state[f"{prefix}weight"], state[f"{prefix}worn"])
             with torch.no_grad():
                 self.bias.copy_(state[f"{prefix}bias"])
 
 
 class Tower(nn.Module):
-    """The fully connected layers, worn by each task in part, and a head for each task: logit_k = head_k(h(m_k)).
+    """The fully connected layers, which the tasks mask, and one head per task: logit_k = head_k(h(m_k)).
 
     Args:
-        layers: linear maps, and whatever stands between them, which all tasks share.
+        layers: linear maps, and activations and dropout between them, which all tasks share.
     """
 
     def __init__(self, layers: nn.Sequential):
@@ -227,22 +249,22 @@ class Tower(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """The masked ones among the steps."""
+        """The masked layers among the steps."""
         return [step for step in self.steps if isinstance(step, Layer)]
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        """[B, in] -> [B]."""
+        """Return the task's logit: [B, in] -> [B]."""
         for step in self.steps:
             x = step(x, task) if isinstance(step, Layer) else step(x)
         return self.heads[task](x).squeeze(1)
 
     def set_masks(self, masks: Mapping[str, Masks]) -> None:
-        """Give every task another mask."""
+        """Give every task other masks."""
         for n, layer in enumerate(self.layers):
             layer.set_masks([masks[task][n] for task in TASKS])
 
     def masks(self, task: str) -> Masks:
-        """What a task wears."""
+        """Return the masks of a task."""
         return [layer.mask(TASKS.index(task)) for layer in self.layers]
 
 
@@ -362,7 +384,7 @@ class SparseSharing(nn.Module):
 
     def first_masks(self, task: str) -> Masks:
         """All that a task could wrapper."""
-        return [torch.ones_like(layer.worn, dtype=torch.bool) for layer in self.tower.layers]
+        return [torch.ones_like(layer.owners, dtype=torch.bool) for layer in self.tower.layers]
 
     def prune(self, task: str, masks: Masks, share: float) -> Masks:
         """The next of a task's masks: `share` of the first one, by the weights now."""
@@ -379,13 +401,13 @@ class SparseSharing(nn.Module):
             that both wear, one alone, none; jaccard, the shared ones of those that anyone wears; ratio, shared to what
             independent masks of the same densities would share.
         """
-        worn = [layer.worn.flatten() for layer in self.tower.layers]
+        owners = [layer.owners.flatten() for layer in self.tower.layers]
         rows = []
-        for name, kinds in [*enumerate(worn), ("all", torch.cat(worn))]:
-            dead, click, conversion, shared = (torch.bincount(kinds, minlength=4) / len(kinds)).tolist()
+        for name, kept_by in [*enumerate(owners), ("all", torch.cat(owners))]:
+            dead, click, conversion, shared = (torch.bincount(kept_by, minlength=4) / len(kept_by)).tolist()
             chance = (click + shared) * (conversion + shared)
             rows.append({
-                "layer": name, "weights": len(kinds), "shared": shared, "click": click, "conversion": conversion,
+                "layer": name, "weights": len(kept_by), "shared": shared, "click": click, "conversion": conversion,
                 "dead": dead, "jaccard": shared / (1 - dead) if dead < 1 else math.nan,
                 "ratio": shared / chance if chance else math.nan,
             })  # fmt: skip
@@ -431,7 +453,7 @@ class LT4REC(SparseSharing):
         if self.extra is None:
             return x
         if task == "click":
-            return F.pad(x, (0, self.tower.layers[0].worn.shape[1] - x.shape[1]))
+            return F.pad(x, (0, self.tower.layers[0].owners.shape[1] - x.shape[1]))
         return torch.cat([x, self.extra.fields(batch).flatten(1)], 1)
 
     def first_masks(self, task: str) -> Masks:

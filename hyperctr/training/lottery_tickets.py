@@ -157,7 +157,7 @@ def use_masks(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Tick
     tickets = load(path, model)
     with safe_open(path, framework="pt") as file:
         for n, layer in enumerate(model.tower.layers):
-            layer.keep(file.get_tensor(f"start.{n}"), layer.worn)
+            layer.set_weight(file.get_tensor(f"start.{n}"), layer.owners)
     if model.config.shuffle:
         tickets = {task: shuffled(ticket, len(TASKS) * seed + TASKS.index(task)) for task, ticket in tickets.items()}
     _put_on(model, tickets)
@@ -229,7 +229,7 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
         raise ValueError(f"there are no tickets in {path}: give the folder of a finished run of lt4rec")
     with safe_open(path, framework="pt") as file:
         scores, names = json.loads(file.metadata()["scores"]), set(file.keys())
-        shapes = [layer.worn.shape for layer in model.tower.layers]
+        shapes = [layer.owners.shape for layer in model.tower.layers]
         count = sum(name.startswith("start.") for name in names)
         held = [torch.Size(file.get_slice(f"start.{n}").get_shape()) for n in range(count)]
         if held != shapes:

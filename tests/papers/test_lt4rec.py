@@ -413,8 +413,8 @@ def test_a_step_of_one_task_leaves_what_the_other_alone_wears_bit_for_bit(name, 
     for seed, turn in enumerate([*TASKS] * 3):
         step(model, optimiser, turn, seed)
     other = 1 << (1 - TASKS.index(task))  # what the other task alone wears
-    parts = [p for layer in model.tower.layers for kind, p in layer.parts().items() if kind == other]
-    shared = [p for layer in model.tower.layers for kind, p in layer.parts().items() if kind == 3]
+    parts = [p for layer in model.tower.layers for kind, p in layer.groups().items() if kind == other]
+    shared = [p for layer in model.tower.layers for kind, p in layer.groups().items() if kind == 3]
     assert len(parts) == len(shared) == 2
     weights, states = [p.detach().clone() for p in parts + shared], [state_of(optimiser, p) for p in parts]
     step(model, optimiser, task, seed=9)
@@ -448,14 +448,14 @@ def test_a_zero_gradient_alone_would_not_protect_them():
 
 def test_the_gradient_is_zero_outside_the_mask_and_weights_of_nobody_stay_as_first():
     model = dressed(share=0.4)
-    dead = [layer.worn == 0 for layer in model.tower.layers]
+    dead = [layer.owners == 0 for layer in model.tower.layers]
     first, masks = whole(model), model.tower.masks("click")
     model.train()(batch(task="click")).loss.backward()
     for layer, mask in zip(model.tower.layers, masks, strict=True):
-        gradient = torch.zeros(layer.worn.shape)
-        for kind, p in layer.parts().items():
+        gradient = torch.zeros(layer.owners.shape)
+        for kind, p in layer.groups().items():
             if p.grad is not None:
-                gradient[layer.worn == kind] = p.grad[0]
+                gradient[layer.owners == kind] = p.grad[0]
         assert (gradient[~mask] == 0).all() and (gradient[mask] != 0).any()
     optimiser = OPTIMISERS["adamw"](model.parameters())
     for seed, turn in enumerate([*TASKS] * 3):
@@ -469,7 +469,7 @@ def test_nothing_outside_a_mask_plays_a_part_for_its_task():
     before = model(b)
     for layer in model.tower.layers:
         mask = layer.mask(CLICK)
-        layer.keep(torch.where(mask, layer.whole(), torch.randn(mask.shape)), layer.worn)
+        layer.set_weight(torch.where(mask, layer.whole(), torch.randn(mask.shape)), layer.owners)
     after = model(b)
     assert torch.equal(before.logit, after.logit) and not torch.equal(before.conversion, after.conversion)
 

@@ -128,7 +128,7 @@ def test_a_saved_network_is_the_same_again_and_its_file_is_small(mode, tmp_path)
     x = torch.randn(9, model.base.crossed.width)
     assert again.mode == mode and torch.equal(again(x), network(x))
     assert [path.name for path in tmp_path.iterdir()] == ["click.safetensors"]
-    dense = sum(4 * (layer.worn.numel() + len(layer.bias)) for layer in model.tower.layers)
+    dense = sum(4 * (layer.owners.numel() + len(layer.bias)) for layer in model.tower.layers)
     size = (tmp_path / "click.safetensors").stat().st_size
     assert size < 0.4 * dense and abs(size - network.describe()["bytes"]) < 2500  # names, shapes and timings
 

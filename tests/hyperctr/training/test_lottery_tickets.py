@@ -106,7 +106,7 @@ def test_another_run_wears_the_tickets_with_the_weights_they_were_found_from(tmp
     other = LT4REC(model.config, Tables(USERS + 3, ITEMS, {}, {}, *seen))
     assert_same(tickets, lottery_tickets.use_masks(other, tmp_path))
     for a, b in zip(model.tower.layers, other.tower.layers, strict=True):
-        assert torch.equal(a.worn, b.worn) and torch.equal(a.whole(), b.whole())
+        assert torch.equal(a.owners, b.owners) and torch.equal(a.whole(), b.whole())
     with pytest.raises(ValueError, match=r"are for layers of 10x\d+, 6x10 weights, the model has 8x\d+, 6x8"):
         lottery_tickets.use_masks(made(hidden=(8, 6)), tmp_path)
     with pytest.raises(ValueError, match="there are no tickets in"):
