@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperctr.batch import Batch, Output
+from hyperctr.layers.checks import check_choices
 
 TASKS = ("click", "conversion")
 
@@ -30,8 +31,7 @@ class Weighing:
     def __post_init__(self):
         if not 0 < self.b < math.inf:
             raise ValueError(f"{self.table}.b must be above 0, got {self.b}")
-        if self.conversion_loss not in ("mse", "bce"):
-            raise ValueError(f"{self.table}.conversion_loss must be mse or bce, got {self.conversion_loss}")
+        check_choices(self, "conversion_loss", table=self.table)
 
 
 def click_loss(logit: Tensor, batch: Batch) -> Tensor:

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Step, Tables
 from hyperctr.layers.bodies import choose
-from hyperctr.layers.checks import check_shares, check_weights
+from hyperctr.layers.checks import check_choices, check_shares, check_weights
 from hyperctr.layers.rng import RandomStream
 
 
@@ -65,6 +65,7 @@ class ICLConfig:
     def __post_init__(self):
         check_weights(self, "w")
         check_shares(self, "mask", "bits", table="wrapper")
+        check_choices(self, "negatives", "same_user", table="wrapper")
         _check_above_zero(self, "tau1", "dim")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.checks import check_choices, check_shares, check_sizes
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
 
@@ -39,8 +39,7 @@ class Config:
     def __post_init__(self):
         check_sizes(self, "dim", "depth", "hidden")
         check_shares(self, "dropout")
-        if self.version not in (1, 2):
-            raise ValueError(f"model.version must be 1 or 2, got {self.version}")
+        check_choices(self, "version")
 
 
 class Cross(nn.Module):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.attention import masked_softmax
 from hyperctr.layers.bodies import choose
-from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.checks import check_choices, check_shares, check_sizes
 from hyperctr.layers.chunked import CACHED, by_length
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
@@ -48,6 +48,7 @@ class Config:
     def __post_init__(self):
         check_sizes(self, "dim", "attention", "hidden")
         check_shares(self, "dropout")
+        check_choices(self, "activation")
 
 
 class Activation(nn.Module):

@@ -1,24 +1,24 @@
 """LT4REC: A Lottery Ticket Hypothesis Based Multi-task Practice for Video Recommendation System (arXiv 2008.09872).
 
-One network, sNET, answers two questions: is an impression clicked (pCTR), and how much of the video is watched after
-the click (pCVR). Each task wears a mask m_k over the weights of the fully connected layers and computes with W * m_k,
-so that some weights are both tasks', some are one's own, and some are nobody's; embeddings, their products and biases
-are shared. A mask is a winning ticket: what is left of W after rounds of training from the same first weights and
-pruning the smallest (Algorithm 1, the rounds stand in `hyperctr.lottery`). s-neuron masks whole units, multiview gives
-pCVR vectors of its own, gradient conflict weighs clicks that were hardly watched.
+One network, sNET, has two tasks: is an impression clicked (pCTR), and what share of the video is watched after the
+click (pCVR). Each task has a mask m_k over the weights of the fully connected layers and computes with W * m_k: some
+weights are shared by both tasks, some belong to one, some to none. Embeddings, their products and biases are shared. A
+mask is a winning ticket: the weights left after rounds of training from the same first weights, each of which prunes
+the smallest (Algorithm 1; the rounds are in `hyperctr.training.lottery_tickets`). s-neuron masks whole units, multiview
+gives pCVR its own vectors, and gradient conflict changes the weight of clicks that were hardly watched.
 
 Where we differ from the paper, and why:
 - Algorithm 1 takes the q-th quantile of all weights, masked ones too, which stays 0 as soon as q of them are masked: we
-  take it of the surviving ones. It never trains the last mask, yet chooses among all: we train all n + 1.
+  take it of the surviving weights. It never trains the last mask, yet chooses among all: we train all n + 1.
 - "Reinitialize" is a rewind to the same first weights, embeddings too, for both tasks and for the mixed training, with
-  a fresh optimiser: a mask is a ticket only together with the weights it was found from. (`rewind=False` starts
+  a fresh optimiser: a mask is a ticket only together with the weights from which it was found. (`rewind=False` starts
   the mixed training, as the authors' code does, from weights of its own.)
-- A mask is worn in the forward pass, W itself is kept (sNET = sNET * mask, read literally, would destroy the other
-  task's weights). A unit that a task has lost all inputs of is off for it, bias included.
-- A step of one task moves no weight outside its mask, moments and step counts included; a zero gradient is not enough,
-  as Adam moves a weight whose moment another task has left. The authors' code has that leak.
-- Not given are the loss of pCVR (squared error here, as the metric), its rows (the clicked ones, those watched to 0
-  too), the weight of the gradient conflict (`hyperctr.layers.tasks.conflict`) and a neuron's score (`prune_units`).
+- A mask acts in the forward pass, and W itself is kept. (sNET = sNET * mask, read literally, would destroy the other
+  task's weights.) A unit that has lost all inputs for a task is off for that task, bias included.
+- A step for one task changes no weight outside its mask, nor its moments and step counts. A zero gradient is not
+  enough, as Adam changes a weight whose moment another task has left. The authors' code has that leak.
+- The paper does not give the loss of pCVR (squared error here, as the metric), its rows (all clicked ones), the weight
+  of the gradient conflict (`hyperctr.layers.multitask.conflict`) and the score of a neuron (`prune_units`).
 - The products of the fields are those of pairs i < j (DLRM); the history counts as one field, the mean of its clicks.
 """
 
@@ -36,52 +36,52 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.bodies import choose
-from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.checks import check_choices, check_sizes
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
 from hyperctr.layers.multitask import TASKS, Weighing, click_loss, conversion_loss, measure
 
 Masks = list[Tensor]
-"""What one task wears: True where it has the weight, [out, in] for each fully connected layer."""
+"""The masks of one task: True where it keeps the weight, [out, in] per fully connected layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing(Weighing):
-    """How tickets are found and trained, on any model; the authors' values where paper or code gives one."""
+    """How tickets are found and trained, on any model; the authors' values where the paper or the code gives one."""
 
     table: ClassVar[str] = "wrapper"
     rounds: int = 4
-    """Prunings n a task; each task is trained n + 1 times to find its mask."""
+    """Prunings n per task; each task is trained n + 1 times to find its mask."""
     keep: float = 0.2
-    """Share of the weights (or units) left after the last pruning; each one prunes the same share of what is left."""
+    """Share of the weights (or units) left after the last pruning; each pruning keeps the same share of those left."""
     granularity: Literal["weight", "neuron"] = "weight"
-    """What is pruned: single weights, s-weight, or units with all their weights, s-neuron."""
+    """What is pruned: single weights (s-weight) or units with all their weights (s-neuron)."""
     scope: Literal["global", "layer"] = "global"
-    """Whether weights (or units) of all layers are compared with each other, or each layer is pruned alike."""
+    """Whether weights (or units) of all layers are compared with each other, or each layer keeps the same share."""
     least: float = 0.02
-    """Share of a layer's weights (or units) that a task always keeps: a layer without any would cut the network."""
+    """Share of a layer's weights (or units) that a task always keeps: an empty layer would cut the network."""
     round_epochs: int = 1
-    """Passes over the task's rows in a round."""
+    """Passes over the task's rows per round."""
     steps: Literal["alternate", "cycle", "joint"] = "alternate"
-    """The mixed training: a batch of one task and one of the other in turn until both are used up; the same, but with
-    conversions starting over until the clicks are used up; or one step for both on each batch."""
+    """The mixed training: batches of the two tasks in turn until both are used up; the same, but conversions start over
+    until the clicks are used up; or one step for both tasks on each batch."""
     kappa: float = 1.0
-    """Weight of the loss of a click that nothing followed (gradient conflict); 1 weighs all alike."""
+    """Weight of the loss of a click with conversion 0 (gradient conflict); 1 gives all clicks the same weight."""
     below: float = 0.2
-    """Conversion from which on a click has weight 1."""
+    """Conversion from which a click has weight 1."""
     masks: str = ""
-    """Folder of a run whose tickets are trained anew, such as yesterday's; empty: find them."""
+    """Folder of a run whose tickets are trained again, such as yesterday's; empty: find them."""
     round: int = 0
-    """Round whose masks are trained; 0: of each task the best one by validation."""
+    """Round whose masks are trained; 0: for each task the best round by validation."""
     rewind: bool = True
-    """Whether masks train with the weights they were found from, as tickets; the authors' code takes new ones."""
+    """Whether masks train from the weights they were found from, as tickets; the authors' code takes new weights."""
     shuffle: bool = False
-    """Wear masks drawn at random, with as many weights of each layer as those of `masks`: what tickets must beat."""
+    """Draw the masks at random, with as many weights per layer as those of `masks`: what tickets must beat."""
 
     @property
     def searches(self) -> bool:
-        """Whether a run trains every round: it has no masks of another's, or draws its own and has to compare them."""
+        """Whether a run trains every round: it has no masks of another run, or draws masks and has to compare them."""
         return not self.masks or (self.shuffle and not self.round)
 
     def __post_init__(self):
@@ -96,20 +96,15 @@ class Sharing(Weighing):
         if not 0 <= self.round <= self.rounds:
             raise ValueError(f"{table}.round must lie in [0, {table}.rounds = {self.rounds}], got {self.round}")
         if self.shuffle and not self.masks:
-            raise ValueError(f"{table}.shuffle needs {table}.masks, the run whose masks say how many weights are worn")
+            raise ValueError(f"{table}.shuffle needs {table}.masks, the run whose masks say how many weights are kept")
         if not 1 <= self.kappa < math.inf:
             raise ValueError(f"{table}.kappa must be at least 1, got {self.kappa}")
-        for name, kinds in (
-            ("granularity", ("weight", "neuron")), ("scope", ("global", "layer")),
-            ("steps", ("alternate", "cycle", "joint")),
-        ):  # fmt: skip
-            if getattr(self, name) not in kinds:
-                raise ValueError(f"{table}.{name} must be {' or '.join(kinds)}, got {getattr(self, name)}")
+        check_choices(self, "granularity", "scope", "steps", table=table)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Sharing):
-    """Sharing, and the sizes of sNET."""
+    """Sharing and the sizes of sNET."""
 
     table: ClassVar[str] = "model"
     dim: int = 16
@@ -135,13 +130,12 @@ EVERY_TASK = 2 ** len(TASKS) - 1  # the owners of a weight that all tasks keep: 
 class Layer(nn.Module):
     """y = (W * m_k) x + b for task k.
 
-    Weights are grouped by their owners, the set of tasks whose masks keep them. Each group is one Parameter; weights
-    that no task keeps are in the buffer `rest`. A step for one task therefore leaves the other tasks' weights and Adam
-    state untouched: the other groups get no gradient, and an optimiser skips a Parameter without one. A gradient of
-    zero would not do, as Adam moves a weight by the momentum of earlier steps.
+    Weights are grouped by their owners, the set of tasks whose masks keep them. Each group is one Parameter: `weight_1`
+    (clicks alone), `weight_2` (conversions alone), `weight_3` (both). Weights that no task keeps are in the buffer
+    `rest`. A step for one task therefore leaves the other tasks' weights and Adam state untouched: they get no
+    gradient, and an optimiser skips a Parameter without one. With a gradient of zero Adam would still apply momentum.
 
-    With two tasks the groups are `weight_1` (clicks alone), `weight_2` (conversions alone) and `weight_3` (both). The
-    state dict does not know groups: it has `weight`, which is W, `worn`, which is `owners`, and `bias`.
+    The state dict does not know groups: it has `weight`, which is W, `worn`, which is `owners`, and `bias`.
 
     Args:
         linear: first weights and biases; at first every task keeps every weight.
@@ -178,9 +172,9 @@ class Layer(nn.Module):
 
     def groups(self, task: int | None = None) -> dict[int, nn.Parameter]:
         """Return the groups, or those that a task keeps, by owners: [1, n] each, as weight decay is for matrices."""
-        found = {owners: self._parameters[f"weight_{owners}"] for owners in range(1, EVERY_TASK + 1)}
-        kept = EVERY_TASK if task is None else 1 << task
-        return {owners: group for owners, group in found.items() if group is not None and owners & kept}
+        asked = EVERY_TASK if task is None else 1 << task
+        groups = {owners: self._parameters[f"weight_{owners}"] for owners in range(1, EVERY_TASK + 1) if owners & asked}
+        return {owners: group for owners, group in groups.items() if group is not None}
 
     def whole(self) -> Tensor:
         """Copy W, weights that no task keeps included, without gradients: [out, in]."""
@@ -203,10 +197,9 @@ class Layer(nn.Module):
         if not torch.equal(owners, self.owners):
             self._group(weight, owners)
             return
-        with torch.no_grad():
-            self.rest.copy_(weight)
-            for kept_by, group in self.groups().items():
-                group.copy_(weight[owners == kept_by])
+        self.rest.copy_(weight)
+        for kept_by, group in self.groups().items():
+            group.data.copy_(weight[owners == kept_by])
 
     def _group(self, weight: Tensor, owners: Tensor) -> None:
         """Make the Parameters and buffers for these owners."""
@@ -227,12 +220,12 @@ class Layer(nn.Module):
         destination.update({f"{prefix}{name}": x for name, x in state.items()})
 
     def _load_from_state_dict(self, state: Mapping, prefix: str, metadata, strict, missing, unexpected, errors) -> None:
-        lacking = [f"{prefix}{name}" for name in ("weight", "worn", "bias") if f"{prefix}{name}" not in state]
-        missing += lacking
+        names = [f"{prefix}{name}" for name in ("weight", "worn", "bias")]
+        missing += (lacking := [name for name in names if name not in state])
         if not lacking:
-            self.set_weight(state[f"{prefix}weight"], state[f"{prefix}worn"])
-            with torch.no_grad():
-                self.bias.copy_(state[f"{prefix}bias"])
+            weight, owners, bias = (state[name] for name in names)
+            self.set_weight(weight, owners)
+            self.bias.data.copy_(bias)
 
 
 class Tower(nn.Module):
@@ -274,17 +267,17 @@ class Tower(nn.Module):
 def prune(
     weights: list[Tensor], masks: Masks, first: Masks, share: float, scope: str = "global", least: float = 0.0
 ) -> Masks:
-    """Mask the smallest of the surviving weights until a share of the first ones is left; none comes back.
+    """Mask the smallest of the surviving weights until a share of the first ones is left.
 
     Args:
         weights: W of each layer, [out, in].
-        masks: the weights that survive. first: those that there were before any pruning.
+        masks: the weights that survive. first: the masks before any pruning.
         share: of `first` to leave, rounded to whole weights; of all layers together, or of each.
         scope: "global" or "layer".
         least: share of each layer's first weights that always stays, in scope "global".
 
     Returns:
-        the new masks.
+        the new masks; no masked weight returns.
     """
     size = [weight.abs()[mask] for weight, mask in zip(weights, masks, strict=True)]
     kept = _largest(size, [int(mask.sum()) for mask in first], share, scope, least)
@@ -294,7 +287,7 @@ def prune(
 def prune_units(
     weights: list[Tensor], masks: Masks, first: Masks, share: float, scope: str = "global", least: float = 0.0
 ) -> Masks:
-    """The same with units: one that goes takes all weights into it and out of it along.
+    """Mask the units of lowest score, with all weights into and out of them; arguments as of `prune`.
 
     A unit's score is the mean size of its surviving incoming weights, in standard deviations from the mean of its
     layer's surviving units: layers differ in scale.
@@ -314,21 +307,17 @@ def prune_units(
 
 
 def _largest(scores: list[Tensor], counts: list[int], share: float, scope: str, least: float) -> list[Tensor]:
-    """Which of the scores, [n] a layer, are among the largest: `share` of the counts in all, or of each count."""
+    """Mark the largest of the scores, [n] per layer: `share` of the counts in all, or of each count."""
     if scope == "layer":
         return [k for s, n in zip(scores, counts, strict=True) for k in _largest([s], [n], share, "global", 0.0)]
-    flat, sizes = torch.cat(scores), [len(s) for s in scores]
-    order = flat.argsort(descending=True, stable=True)
-    guarded = flat.new_zeros(len(flat), dtype=torch.bool)  # the largest of each layer, that must stay
-    for s, n, start in zip(scores, counts, [0, *torch.tensor(sizes).cumsum(0).tolist()], strict=False):
-        guarded[start + s.argsort(descending=True, stable=True)[: math.ceil(least * n)]] = True
-    total = round(share * sum(counts))
-    if guarded[order[total:]].any():
+    ranks = [s.argsort(descending=True, stable=True).argsort() for s in scores]
+    kept = torch.cat([rank < math.ceil(least * n) for rank, n in zip(ranks, counts, strict=True)])  # these must stay
+    order, total = torch.cat(scores).argsort(descending=True, stable=True), round(share * sum(counts))
+    if kept[order[total:]].any():
         warnings.warn("a layer would be pruned away; its largest weights stay (least)", stacklevel=4)
-    others = order[~guarded[order]]
-    kept = guarded.clone()
-    kept[others[: max(0, total - int(guarded.sum()))]] = True
-    return list(kept.split(sizes))
+    others = order[~kept[order]]
+    kept[others[: max(0, total - int(kept.sum()))]] = True
+    return list(kept.split([len(s) for s in scores]))
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -359,15 +348,13 @@ class SparseSharing(nn.Module):
         self.tower = Tower(base.take_tower())
 
     def forward(self, batch: Batch) -> Output:
-        """Answer for both tasks; in training with the loss of the batch's task, or of both, Eq. (2)."""
+        """Return the logits of both tasks; in training with the loss of the batch's task, or of both, Eq. (2)."""
         x, penalty, logs = self.base.features(batch)
         wanted = TASKS if batch.task is None or not self.training else (batch.task,)
         logit = {task: self.tower(self.view(x, batch, task), TASKS.index(task)) for task in wanted}
         click, conversion = (logit.get(task) for task in TASKS)
-        loss = None
+        loss, losses, c = None, {}, self.config
         if self.training:
-            c = self.config
-            losses = {}
             if click is not None:
                 losses["click"] = click_loss(click, batch)
             if conversion is not None:
@@ -379,27 +366,26 @@ class SparseSharing(nn.Module):
         return Output(click, penalty, logs, conversion=conversion, loss=loss)
 
     def view(self, x: Tensor, batch: Batch, task: str) -> Tensor:
-        """What a task's tower reads: the features."""
+        """Return what a task's tower reads: the features."""
         return x
 
     def first_masks(self, task: str) -> Masks:
-        """All that a task could wrapper."""
+        """Return a task's masks before any pruning."""
         return [torch.ones_like(layer.owners, dtype=torch.bool) for layer in self.tower.layers]
 
     def prune(self, task: str, masks: Masks, share: float) -> Masks:
-        """The next of a task's masks: `share` of the first one, by the weights now."""
-        c = self.config
-        weights = [layer.whole() for layer in self.tower.layers]
+        """Return a task's next masks: `share` of the first ones, by the current weights."""
+        c, weights = self.config, [layer.whole() for layer in self.tower.layers]
         how = prune if c.granularity == "weight" else prune_units
         return how(weights, masks, self.first_masks(task), share, c.scope, c.least)
 
     def overlap(self) -> list[dict[str, float]]:
-        """How the tasks share each layer, and last all of them.
+        """Measure how the tasks share each layer, and all layers together.
 
         Returns:
             for each: layer (a number, or "all"), weights; shared, click, conversion and dead: shares of the weights
-            that both wear, one alone, none; jaccard, the shared ones of those that anyone wears; ratio, shared to what
-            independent masks of the same densities would share.
+            that both tasks keep, one alone, none; jaccard, the part of all kept weights that is shared; ratio, shared
+            to what independent masks of the same densities would share.
         """
         owners = [layer.owners.flatten() for layer in self.tower.layers]
         rows = []
@@ -423,17 +409,17 @@ class SNet(nn.Module):
         self.top = glorot(mlp(self.crossed.width + self.crossed.num_fields * config.extra, config.hidden))
 
     def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
-        """The fields and their products, [B, crossed.width]."""
+        """Return the fields and their products, [B, crossed.width]."""
         return self.crossed(batch), 0.0, {}
 
     def take_tower(self) -> nn.Sequential:
-        """The fully connected layers."""
+        """Hand over the fully connected layers."""
         top, self.top = self.top, None
         return top
 
 
 class LT4REC(SparseSharing):
-    """sNET worn by two tasks, arXiv 2008.09872 Fig. 3.
+    """sNET, masked by two tasks, arXiv 2008.09872 Fig. 3.
 
     Args:
         config: sizes, and how tickets are found.
@@ -449,7 +435,7 @@ class LT4REC(SparseSharing):
         self.tower.set_masks({task: self.first_masks(task) for task in TASKS})
 
     def view(self, x: Tensor, batch: Batch, task: str) -> Tensor:
-        """The features and, with multiview, the conversions' own vectors; clicks do not look these up."""
+        """Return the features and, with multiview, the conversions' own vectors; clicks do not look these up."""
         if self.extra is None:
             return x
         if task == "click":
@@ -457,7 +443,7 @@ class LT4REC(SparseSharing):
         return torch.cat([x, self.extra.fields(batch).flatten(1)], 1)
 
     def first_masks(self, task: str) -> Masks:
-        """All weights; of clicks, none of the columns that conversions have for themselves."""
+        """Return all weights; for clicks, without the columns of the conversions' own vectors."""
         masks = super().first_masks(task)
         if self.config.extra and task == "click":
             masks[0][:, self.base.crossed.width :] = False

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.attention import Relevance
 from hyperctr.layers.bodies import choose
-from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.checks import check_choices, check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Profile, Property
 from hyperctr.layers.fusion import FIELD, BatchItems, Maps, Modalities
@@ -75,6 +75,7 @@ class Config:
     def __post_init__(self):
         check_sizes(self, "dim", "hidden")
         check_shares(self, "dropout")
+        check_choices(self, "fusion", "adversary", "behaviour")
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"model.weight must be a number, at least 0, got {self.weight}")
         if self.fusion == "sum" and self.adversary != "none":

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from graphs.dropout import Dropout
 from hyperctr.batch import Batch, History, Output, Tables, expand_to_rows
 from hyperctr.layers.attention import attend, masked_softmax
-from hyperctr.layers.checks import check_shares, check_sizes
+from hyperctr.layers.checks import check_choices, check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Embed, Table
 from hyperctr.layers.mlp import mlp
@@ -91,9 +91,7 @@ class Config:
         check_shares(self, "dropout")
         if not 0 < self.std < math.inf:
             raise ValueError(f"model.std must be a number above 0, got {self.std}")
-        for name, value in (("encoder", ("pre_ln", "post_ln", "none")), ("weights", ("per_index", "shared"))):
-            if getattr(self, name) not in value:
-                raise ValueError(f"model.{name} must be one of {', '.join(value)}, got {getattr(self, name)}")
+        check_choices(self, "encoder", "weights")
         for name in ("l2_dense", "l2_embedding"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.{name} must be a number, at least 0, got {getattr(self, name)}")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
-from hyperctr.layers.checks import check_sizes
+from hyperctr.layers.checks import check_choices, check_sizes
 from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
 from hyperctr.layers.multitask import TASKS, Weighing, click_loss, conversion_loss, measure, together
@@ -35,8 +35,7 @@ class Config(Weighing):
     def __post_init__(self):
         super().__post_init__()
         check_sizes(self, "dim", "hidden")
-        if self.tasks not in ("both", *TASKS):
-            raise ValueError(f"model.tasks must be both, click or conversion, got {self.tasks}")
+        check_choices(self, "tasks")
         if not 0 <= self.shared <= len(self.hidden):
             raise ValueError(f"model.shared must lie in [0, {len(self.hidden)}], one a layer, got {self.shared}")
 

@@ -624,7 +624,7 @@ def test_the_state_keeps_whole_weights_and_masks_whatever_is_worn():
         ({"kappa": 0.5}, "model.kappa must be at least 1"),
         ({"round": 3}, r"model.round must lie in \[0, model.rounds = 2\], got 3"),
         ({"shuffle": True}, "model.shuffle needs model.masks"),
-        ({"steps": "both"}, "model.steps must be alternate or cycle or joint, got both"),
+        ({"steps": "both"}, "model.steps must be alternate, cycle or joint, got both"),
         ({"b": 0.0}, "model.b must be above 0"),
         ({"extra": -1}, "model.extra must be at least 1, or 0"),
         ({"conversion_loss": "mae"}, "must be mse or bce"),

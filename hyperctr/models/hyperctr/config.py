@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hyperctr.layers.checks import check_choices, check_shares
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -60,6 +62,5 @@ class Config:
             raise ValueError('model.propagation = "sampled" draws from hyperedges, model.conv = "gcn" has none')
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim = {self.dim}, got {self.heads}")
-        for name in ("dropout", "id_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"model.{name} must lie in [0, 1), got {getattr(self, name)}")
+        check_shares(self, "dropout", "id_dropout")
+        check_choices(self, "conv", "within", "across", "fusion", "carry", "read", "propagation")
