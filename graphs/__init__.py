@@ -1,5 +1,6 @@
 """Hypergraphs on torch: incidence matrices, time slices, fast products and the layers built on them."""
 
+from graphs import build, describe, draw, expand, ops, sample
 from graphs.hypergraph import Hypergraph
 from graphs.layers import HGCN, HGCNConv, HypergraphAttention, HypergraphConv
 from graphs.sample import Block, blocks, cap
@@ -16,5 +17,11 @@ __all__ = [
     "TimeGrid",
     "TimeSlices",
     "blocks",
+    "build",
     "cap",
+    "describe",
+    "draw",
+    "expand",
+    "ops",
+    "sample",
 ]

@@ -1,4 +1,4 @@
-"""What a caller knows of nodes, hyperedges and incidences beyond their weights; kept, and read by no product."""
+"""Attributes: what a caller knows of nodes, hyperedges and incidences beyond their weights. No product reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Attributes:
-    """Attributes by number; only what has some is stored, and an empty dict is the same as none."""
+    """Attributes by number. Only what has some is stored: an empty dict is the same as none.
+
+    >>> Attributes(nodes={0: {"name": "ann"}, 1: {}})
+    Attributes(metadata={}, nodes={0: {'name': 'ann'}}, hyperedges={}, incidences={})
+    """
 
     metadata: dict = field(default_factory=dict)
     """Of the hypergraph itself."""
@@ -32,15 +36,22 @@ class Attributes:
 
     @property
     def T(self) -> Attributes:
-        """Those of the dual."""
+        """The attributes of the dual.
+
+        >>> Attributes(nodes={0: {"name": "ann"}}).T.hyperedges
+        {0: {'name': 'ann'}}
+        """
         return Attributes(
             self.metadata, self.hyperedges, self.nodes, {(e, v): a for (v, e), a in self.incidences.items()}
         )
 
     def take(self, nodes: Sequence[int] | None = None, hyperedges: Sequence[int] | None = None) -> Attributes:
-        """Those of a part, numbered anew: new node i was nodes[i], new hyperedge j was hyperedges[j]; None keeps all.
+        """Return the attributes of a part with new numbers: node i was nodes[i], hyperedge j was hyperedges[j].
 
-        A node or hyperedge named twice has its attributes twice.
+        None keeps all. A node or hyperedge that is named twice has its attributes twice.
+
+        >>> Attributes(nodes={4: {"name": "ann"}}).take(nodes=[7, 4]).nodes
+        {1: {'name': 'ann'}}
         """
         node_now = _numbers_now(nodes, [*self.nodes, *(v for v, _ in self.incidences)])
         hyperedge_now = _numbers_now(hyperedges, [*self.hyperedges, *(e for _, e in self.incidences)])
@@ -53,7 +64,7 @@ class Attributes:
 
 
 def _numbers_now(taken: Sequence[int] | None, known: Iterable[int]) -> Callable[[int], Sequence[int]]:
-    """The new numbers of an old number; only those of `known`, which have attributes, are looked up."""
+    """Return a look-up from an old number to its new ones, for the numbers in `known`: those with attributes."""
     if taken is None:
         return lambda old: (old,)
     now: dict[int, list[int]] = {old: [] for old in known}

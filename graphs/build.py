@@ -1,11 +1,10 @@
-"""Pure functions that make hypergraphs from arrays and from other hypergraphs; none changes its arguments."""
+"""Functions that make hypergraphs from arrays and from other hypergraphs. None changes its arguments."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -19,10 +18,13 @@ from graphs.index.ids import number as number
 
 
 def from_ids(nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor) -> Hypergraph:
-    """A hypergraph on the ids that occur, integers or strings, numbered in sorted order and kept as its ids.
+    """Make a hypergraph on the ids that occur, integers or strings, numbered in sorted order and kept as its ids.
 
     Raises:
         ValueError: ids that are neither integers nor strings, lengths that disagree.
+
+    >>> from_ids(["bob", "ann"], [700, 700]).node_ids
+    array(['ann', 'bob'], dtype='<U3')
     """
     nodes, hyperedges = id_array("node ids", nodes), id_array("hyperedge ids", hyperedges)
     if len(nodes) != len(hyperedges):
@@ -33,7 +35,11 @@ def from_ids(nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor) -> Hyper
 
 
 def from_groups(groups: Iterable[Sequence[int]], num_nodes: int | None = None) -> Hypergraph:
-    """One hyperedge a group of node numbers, an empty group included."""
+    """Make one hyperedge per group of node numbers, also of an empty group.
+
+    >>> from_groups([[0, 1], [], [1, 2]])
+    Hypergraph(3 nodes, 3 hyperedges, 4 incidences)
+    """
     groups = [np.asarray(group) for group in groups]
     sizes = [len(group) for group in groups]
     nodes = np.concatenate([group for group in groups if len(group)] or [np.empty(0, dtype=np.int64)])
@@ -41,7 +47,12 @@ def from_groups(groups: Iterable[Sequence[int]], num_nodes: int | None = None) -
 
 
 def from_scores(scores: ArrayLike | Tensor, threshold: float) -> Hypergraph:
-    """A node is in a hyperedge where its score exceeds the threshold: [num_nodes, num_hyperedges]; NaN never does."""
+    """Put a node in a hyperedge where its score, [num_nodes, num_hyperedges], exceeds the threshold; NaN never does.
+
+    >>> from_scores([[0.9, 0.1], [0.8, 0.7]], threshold=0.5).hyperedge_index
+    tensor([[0, 1, 1],
+            [0, 0, 1]])
+    """
     scores = scores.detach().cpu().numpy() if isinstance(scores, Tensor) else np.asarray(scores)
     if scores.ndim != 2:
         raise ValueError(f"scores must be [num_nodes, num_hyperedges], got shape {list(scores.shape)}")
@@ -50,21 +61,24 @@ def from_scores(scores: ArrayLike | Tensor, threshold: float) -> Hypergraph:
 
 
 def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"] = "euclidean") -> Hypergraph:
-    """One hyperedge a node: the node itself and its k nearest others, as in HGNN, arXiv 1809.09401.
+    """Make one hyperedge per node: the node itself and its k nearest others, as in HGNN, arXiv 1809.09401.
 
     Args:
         x: features, [num_nodes, dim]; compared with every other row, 1024 rows at a time.
-        k: other nodes a hyperedge takes, less than num_nodes; of equally near ones any.
-        metric: "cosine" compares directions; a row of zeros is as near to all.
+        k: number of other nodes per hyperedge, less than num_nodes; among equally near ones any is taken.
+        metric: "cosine" compares directions; a row of zeros is equally near to all.
 
     Raises:
         ValueError: k out of range, x not a finite matrix, an unknown metric.
+
+    >>> nearest([[0.0], [1.0], [9.0]], k=1).members(2)
+    tensor([1, 2])
     """
     x = torch.as_tensor(x).detach().float().cpu()
     if x.dim() != 2 or not x.isfinite().all():
         raise ValueError(f"x must be a finite matrix [num_nodes, dim], got shape {list(x.shape)} or values not finite")
     if not 0 <= k < max(len(x), 1):
-        raise ValueError(f"k must lie in [0, {len(x)}), got {k}")
+        raise ValueError(f"k must be in [0, {len(x)}), got {k}")
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f'metric must be "euclidean" or "cosine", got {metric!r}')
     if metric == "cosine":
@@ -73,7 +87,7 @@ def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"
     for start in range(0, len(x), 1024):
         distance = torch.cdist(x[start : start + 1024], x)
         row = torch.arange(len(distance))
-        distance[row, start + row] = -1  # itself first, whatever its duplicates
+        distance[row, start + row] = -1  # itself first, before its duplicates
         neighbours.append(distance.topk(k + 1, largest=False).indices)
     members = torch.cat(neighbours)
     hyperedges = torch.arange(len(x)).repeat_interleave(k + 1)
@@ -81,23 +95,26 @@ def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"
 
 
 def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
-    """The hyperedges of several hypergraphs on the same nodes side by side, H = [H_1 ... H_Q].
+    """Join the hyperedges of several hypergraphs on the same nodes, H = [H_1 ... H_Q].
 
-    Ids of hyperedges are kept if all have them, node weights are those of the first that has some, and where the
-    attributes of a node or the metadata disagree the earlier hypergraph is believed.
+    Ids of hyperedges are kept if all hypergraphs have them. Node weights are those of the first hypergraph that has
+    some. If attributes of a node or the metadata disagree, those of the earlier hypergraph are kept.
 
     Args:
         hypergraphs: at least one.
-        merge: make hyperedges with identical members one and add their weights.
+        merge: merge hyperedges with identical members into one and add their weights.
 
     Raises:
         ValueError: no hypergraph, or hypergraphs on different nodes.
+
+    >>> union(from_groups([[0, 1]]), from_groups([[0, 1], [1]])).hyperedge_weight
+    tensor([2., 1.])
     """
     first = _first(hypergraphs)
     for h in hypergraphs:
         if h.num_nodes != first.num_nodes or not _same(h.node_ids, first.node_ids):
             raise ValueError(
-                f"a union needs the same nodes everywhere, got {first} and {h}; graphs.build.stack keeps them apart"
+                f"a union needs the same nodes everywhere, got {first} and {h}; graphs.build.stack keeps them separate"
             )
     joined = _join(hypergraphs, [0] * len(hypergraphs), first.num_nodes, first.node_ids)
     weight = next((h.node_weight.to(first.device) for h in hypergraphs if h.node_weight is not None), None)
@@ -106,12 +123,15 @@ def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
 
 
 def stack(*hypergraphs: Hypergraph) -> Hypergraph:
-    """The disjoint union, a block-diagonal H: nodes and hyperedges of each follow those of the one before it.
+    """Make the disjoint union, a block-diagonal H: the numbers of each hypergraph follow those of the one before it.
 
-    Ids are kept if all have them; where the metadata disagree the earlier hypergraph is believed.
+    Ids are kept if all hypergraphs have them. If the metadata disagree, those of the earlier hypergraph are kept.
 
     Raises:
         ValueError: no hypergraph.
+
+    >>> stack(from_groups([[0, 1]]), from_groups([[0, 1]])).members(1)
+    tensor([2, 3])
     """
     _first(hypergraphs)
     offsets = np.concatenate([[0], np.cumsum([h.num_nodes for h in hypergraphs])])
@@ -123,11 +143,11 @@ def stack(*hypergraphs: Hypergraph) -> Hypergraph:
 def subhypergraph(
     h: Hypergraph, nodes: ArrayLike | Tensor | None = None, hyperedges: ArrayLike | Tensor | None = None
 ) -> Hypergraph:
-    """The part of h on these nodes and hyperedges, numbered anew in the order asked; other incidences are dropped.
+    """Return the part of h on these nodes and hyperedges, renumbered in the order given; other incidences are dropped.
 
-    Ids, or old numbers where there were none, stay in `node_ids` and `hyperedge_ids`; weights, values and attributes
-    stay too. A hyperedge that loses its members stays, empty: `drop_small` takes such away. What is named twice comes
-    twice.
+    Ids stay in `node_ids` and `hyperedge_ids`; if there were none, the old numbers become the ids. Weights, values and
+    attributes stay too. A hyperedge that loses all members stays, empty: `drop_small` drops it. A number that is given
+    twice appears twice.
 
     Args:
         h: hypergraph.
@@ -136,49 +156,42 @@ def subhypergraph(
 
     Raises:
         ValueError: numbers out of range or not integers, a mask of the wrong length.
+
+    >>> part = subhypergraph(from_groups([[0, 1, 2], [2, 3]]), nodes=[2, 3])
+    >>> part.node_ids, part.members(1)
+    (array([2, 3]), tensor([0, 1]))
     """
-    nodes = _chosen("nodes", nodes, h.num_nodes)
-    hyperedges = _chosen("hyperedges", hyperedges, h.num_hyperedges)
-    indptr, indices, value = h.numpy_members()
-    data = np.ones(len(indices), dtype=np.int8) if value is None else value
-    members = scipy.sparse.csr_array((data, indices, indptr), shape=(h.num_hyperedges, h.num_nodes))
-    members = members if hyperedges is None else members[hyperedges]
-    if nodes is not None:
-        members = members[:, nodes]
-        members.sort_indices()
-    part = Hypergraph.from_members(
-        members.indptr,
-        members.indices,
-        None if value is None else members.data,
-        members.shape[1],
-        node_ids=_ids_of(h.node_ids, nodes),
-        hyperedge_ids=_ids_of(h.hyperedge_ids, hyperedges),
-        device=h.device,
-    )
-    return replace(
-        part,
-        hyperedge_weight=_weight_of(h.hyperedge_weight, hyperedges),
-        node_weight=_weight_of(h.node_weight, nodes),
-        attributes=h.attributes.take(nodes, hyperedges) if h.attributes else h.attributes,
-    )
+    return h.take(_chosen("nodes", nodes, h.num_nodes), _chosen("hyperedges", hyperedges, h.num_hyperedges))
 
 
 def drop_small(h: Hypergraph, min_size: int = 2) -> Hypergraph:
-    """Without the hyperedges that have fewer than `min_size` members; the others keep their ids (or old numbers)."""
+    """Drop the hyperedges with fewer than `min_size` members; the others keep their ids, or old numbers.
+
+    >>> drop_small(from_groups([[0, 1], [2], []])).hyperedge_ids
+    array([0])
+    """
     keep = h.by_hyperedge.indptr.diff() >= min_size
     return h if keep.all() else subhypergraph(h, hyperedges=keep)
 
 
 def drop_isolated(h: Hypergraph) -> Hypergraph:
-    """Only the nodes that are in some hyperedge, numbered anew; their ids (or old numbers) stay in `node_ids`."""
+    """Drop the nodes that are in no hyperedge; the others keep their ids, or old numbers.
+
+    >>> drop_isolated(from_groups([[1, 3]])).node_ids
+    array([1, 3])
+    """
     return subhypergraph(h, nodes=h.by_node.indptr.diff() > 0)
 
 
 def merge_equal(h: Hypergraph) -> Hypergraph:
-    """Make hyperedges with identical members (and values) one hyperedge, and add their weights.
+    """Merge hyperedges with identical members (and values) into one, and add their weights.
 
-    The first of them gives its place, its id (or old number) and its attributes; those of the others are dropped, as
-    are the attributes of their incidences. Two different hyperedges never merge; `propagate` does not change.
+    The merged hyperedge has the place, the id (or old number) and the attributes of the first of them. Ids and
+    attributes of the others are dropped, also attributes of their incidences. Two different hyperedges never merge.
+    `propagate` does not change.
+
+    >>> merge_equal(from_groups([[0, 1], [1, 2], [0, 1]])).hyperedge_weight
+    tensor([2., 1.])
     """
     leader = leaders(*h.numpy_members(), h.num_nodes)
     firsts = np.unique(leader)
@@ -191,7 +204,7 @@ def merge_equal(h: Hypergraph) -> Hypergraph:
 
 
 def _chosen(name: str, chosen: ArrayLike | Tensor | None, count: int) -> np.ndarray | None:
-    """Numbers of what is chosen by numbers or by a mask, int64; None stays None."""
+    """Return the numbers that numbers or a mask choose, int64; None stays None."""
     if chosen is None:
         return None
     chosen = chosen.cpu().numpy() if isinstance(chosen, Tensor) else np.asarray(chosen)
@@ -204,31 +217,21 @@ def _chosen(name: str, chosen: ArrayLike | Tensor | None, count: int) -> np.ndar
             f"{name} must be a list of numbers or a mask, got {chosen.dtype} of shape {list(chosen.shape)}"
         )
     if len(chosen) and (chosen.min() < 0 or chosen.max() >= count):
-        raise ValueError(f"{name} must lie in [0, {count}), got [{chosen.min()}, {chosen.max()}]")
+        raise ValueError(f"{name} must be in [0, {count}), got [{chosen.min()}, {chosen.max()}]")
     return chosen.astype(np.int64)
-
-
-def _ids_of(ids: np.ndarray | None, chosen: np.ndarray | None) -> np.ndarray | None:
-    if chosen is None:
-        return ids
-    return chosen if ids is None else ids[chosen]
-
-
-def _weight_of(weight: Tensor | None, chosen: np.ndarray | None) -> Tensor | None:
-    return weight if weight is None or chosen is None else weight[torch.from_numpy(chosen).to(weight.device)]
 
 
 def _join(
     hypergraphs: Sequence[Hypergraph], node_offsets: Sequence[int], num_nodes: int, node_ids: np.ndarray | None
 ) -> Hypergraph:
-    """The hyperedges one after the other, the nodes of each from its offset on."""
+    """Join the hyperedges one after the other; the nodes of each hypergraph start at its offset."""
     parts = [h.numpy_members() for h in hypergraphs]
     ends = np.cumsum([len(indices) for _, indices, _ in parts])
     shifted = [indptr[1:] + end - len(indices) for (indptr, indices, _), end in zip(parts, ends, strict=True)]
     shifted_nodes = [
         indices.astype(np.int64) + offset for (_, indices, _), offset in zip(parts, node_offsets, strict=True)
     ]
-    joined = Hypergraph.from_members(
+    joined = type(hypergraphs[0]).from_members(
         np.concatenate([[0], *shifted]),
         np.concatenate(shifted_nodes),
         _weights([value for _, _, value in parts], [len(indices) for _, indices, _ in parts]),
@@ -243,14 +246,14 @@ def _join(
 
 def _join_attributes(hypergraphs: Sequence[Hypergraph], node_offsets: Sequence[int]) -> Attributes:
     joined = Attributes({}, {}, {}, {})
-    start = 0  # of the hyperedges
+    start = 0  # number of the first hyperedge of h
     for h, offset in zip(hypergraphs, node_offsets, strict=True):
-        found = h.attributes
+        own = h.attributes
         joined = Attributes(
-            found.metadata | joined.metadata,
-            joined.nodes | {v + offset: a | joined.nodes.get(v + offset, {}) for v, a in found.nodes.items()},
-            joined.hyperedges | {e + start: a for e, a in found.hyperedges.items()},
-            joined.incidences | {(v + offset, e + start): a for (v, e), a in found.incidences.items()},
+            own.metadata | joined.metadata,
+            joined.nodes | {v + offset: a | joined.nodes.get(v + offset, {}) for v, a in own.nodes.items()},
+            joined.hyperedges | {e + start: a for e, a in own.hyperedges.items()},
+            joined.incidences | {(v + offset, e + start): a for (v, e), a in own.incidences.items()},
         )
         start += h.num_hyperedges
     return joined
@@ -275,7 +278,7 @@ def _concatenate(ids: list[np.ndarray | None]) -> np.ndarray | None:
 
 
 def _weights(parts: Sequence[np.ndarray | Tensor | None], lengths: Sequence[int]) -> np.ndarray | None:
-    """Weights one after the other, ones for a part without; None if no part has any."""
+    """Concatenate weights, with ones for a part without weights; None if no part has any."""
     if all(part is None for part in parts):
         return None
     parts = [part.cpu().numpy() if isinstance(part, Tensor) else part for part in parts]

@@ -1,35 +1,37 @@
-"""What hypergraphs look like, in numbers for programs and in small tables for notebooks."""
+"""Descriptions of hypergraphs: numbers for programs, small tables for notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
 
 from graphs.expand import components
+from graphs.incidence import Incidence
 from graphs.index.equal import leaders
 from graphs.index.ids import number
 
-if TYPE_CHECKING:
-    from graphs.hypergraph import Hypergraph
-
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99, "max": 1.0}
-BARS = 24  # of a distribution
+BARS = 24  # in the picture of a distribution
 INK = 'fill="currentColor" opacity="0.6"'  # the colour of the page's own text, light or dark
-MOST_ROWS = 40  # of a table of slices; the middle of a longer one is left out
+MOST_ROWS = 40  # in a table of slices; a longer table leaves out its middle
 
 
-def describe(h: Hypergraph) -> dict:
-    """Counts, density, quantiles of degree and size, and connectedness; plain numbers, ready for JSON.
+def describe(h: Incidence) -> dict:
+    """Return counts, density, quantiles of degree and size, and components: plain numbers, ready for JSON.
 
     Returns:
         num_nodes, num_hyperedges, num_incidences, density (share of pairs that are incidences), isolated_nodes (in no
         hyperedge), empty_hyperedges, singletons (hyperedges of one member), duplicate_hyperedges (with the members of
-        an earlier one), components (isolated nodes are components of their own) and largest_component (in nodes),
-        degree and size (mean and quantiles, as `h.degree()` and `h.size()` give them; zeros where there is nothing).
+        an earlier one), components (an isolated node is a component by itself) and largest_component (in nodes),
+        degree and size (mean and quantiles of `h.degree()` and `h.size()`; zeros if there is nothing).
+
+    >>> facts = describe(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1], num_nodes=3))
+    >>> facts["density"], facts["isolated_nodes"], facts["size"]["max"]
+    (0.5, 1, 2.0)
     """
     indptr, indices, _ = h.numpy_members()
     members = np.diff(indptr)
@@ -50,66 +52,79 @@ def describe(h: Hypergraph) -> dict:
     }
 
 
-def overlap(
-    hypergraphs: Iterable[Hypergraph], of: Literal["nodes", "hyperedges", "incidences"] = "nodes"
-) -> np.ndarray:
-    """How much of what hypergraphs (the slices of time, say) hold they share: |A and B| / |A or B|, the Jaccard index.
+def overlap(hypergraphs: Iterable[Incidence], of: Literal["nodes", "hyperedges", "incidences"] = "nodes") -> np.ndarray:
+    """Return the Jaccard index |A and B| / |A or B| of the nodes, hyperedges or incidences of every two hypergraphs.
 
     Returns:
         [n, n], float64, symmetric, ones on the diagonal; a row of zeros for a hypergraph without incidences.
 
     Raises:
         ValueError: an unknown `of`.
+
+    >>> overlap([Hypergraph.from_pairs([0, 1], [0, 0]), Hypergraph.from_pairs([1, 2], [0, 0])])[0, 1].round(3)
+    np.float64(0.333)
     """
-    holds = held(hypergraphs, of)
-    both = (holds @ holds.T).toarray()
+    contains = held(hypergraphs, of)
+    both = (contains @ contains.T).toarray()
     num = both.diagonal()
     return both / np.maximum(num[:, None] + num - both, 1)
 
 
 def held(
-    hypergraphs: Iterable[Hypergraph], of: Literal["nodes", "hyperedges", "incidences"] = "nodes"
+    hypergraphs: Iterable[Incidence], of: Literal["nodes", "hyperedges", "incidences"] = "nodes"
 ) -> scipy.sparse.csr_array:
-    """What each hypergraph holds, as ones in [n, all that occur]: nodes in a hyperedge, hyperedges with a member.
+    """Mark what each hypergraph contains by ones, [n, all that occur]: nodes in a hyperedge, hyperedges with a member.
 
-    Nodes and hyperedges are the same where their ids are (their numbers, where there are no ids), and incidences where
-    both are.
+    Nodes or hyperedges of two hypergraphs are the same if their ids are equal (their numbers, if there are no ids).
+    Incidences are the same if node and hyperedge are.
 
     Raises:
         ValueError: an unknown `of`.
+
+    >>> held([Hypergraph.from_pairs([0, 1], [0, 0]), Hypergraph.from_pairs([1, 2], [0, 0])]).toarray()
+    array([[1, 1, 0],
+           [0, 1, 1]])
     """
     if of not in ("nodes", "hyperedges", "incidences"):
         raise ValueError(f'of must be "nodes", "hyperedges" or "incidences", got {of!r}')
     if of == "incidences":
-        holds = _incidences(list(hypergraphs))
+        contained = _incidences(list(hypergraphs))
     else:
-        holds = _numbered([_active(h if of == "nodes" else h.T) for h in hypergraphs])
-    indptr = np.cumsum([0, *map(len, holds)])
-    indices = np.concatenate([np.empty(0, dtype=np.int64), *holds])
-    shape = len(holds), int(indices.max(initial=-1)) + 1
+        contained = _numbered([_active(h if of == "nodes" else h.T) for h in hypergraphs])
+    indptr = np.cumsum([0, *map(len, contained)])
+    indices = np.concatenate([np.empty(0, dtype=np.int64), *contained])
+    shape = len(contained), int(indices.max(initial=-1)) + 1
     return scipy.sparse.csr_array((np.ones(len(indices), dtype=np.int64), indices, indptr), shape=shape)
 
 
-def html_table(h: Hypergraph) -> str:
-    """The description as an HTML table: a row for nodes and their degree, one for hyperedges and their size."""
-    found = describe(h)
+def html_table(h: Incidence) -> str:
+    """Return the description as an HTML table: one row for nodes and their degree, one for hyperedges and their size.
+
+    >>> html_table(Hypergraph.from_pairs([0], [0]))[:7]
+    '<table>'
+    """
+    facts = describe(h)
     rows = [
-        [f"nodes (degree){_some(h.node_ids)}", _short(h.num_nodes), *map(_short, found["degree"].values())],
-        [f"hyperedges (size){_some(h.hyperedge_ids)}", _short(h.num_hyperedges), *map(_short, found["size"].values())],
+        [f"nodes (degree){_some(h.node_ids)}", _short(h.num_nodes), *map(_short, facts["degree"].values())],
+        [f"hyperedges (size){_some(h.hyperedge_ids)}", _short(h.num_hyperedges), *map(_short, facts["size"].values())],
     ]
     for row, x in zip(rows, (h.degree(), h.size()), strict=True):
         row.append(_bars(_distribution(x.cpu().numpy()), "how many, from the smallest to the largest on a log scale"))
     below = (
-        f"{found['num_incidences']:,} incidences, density {found['density']:.3g} · "
-        f"{found['components']:,} components, the largest of {found['largest_component']:,} nodes · "
-        f"nodes: {found['isolated_nodes']:,} isolated · hyperedges: {found['empty_hyperedges']:,} empty, "
-        f"{found['singletons']:,} of one member, {found['duplicate_hyperedges']:,} duplicates"
+        f"{facts['num_incidences']:,} incidences, density {facts['density']:.3g} · "
+        f"{facts['components']:,} components, the largest of {facts['largest_component']:,} nodes · "
+        f"nodes: {facts['isolated_nodes']:,} isolated · hyperedges: {facts['empty_hyperedges']:,} empty, "
+        f"{facts['singletons']:,} of one member, {facts['duplicate_hyperedges']:,} duplicates"
     )
-    return _table(["", "count", *found["degree"], "distribution"], rows, escape(repr(h)), below)
+    return _table(["", "count", *facts["degree"], "distribution"], rows, escape(repr(h)), below)
 
 
 def html_rows(rows: list[dict], caption: str = "") -> str:
-    """Dicts with the same keys, such as `TimeSlices.describe` gives, as an HTML table with a bar of the incidences."""
+    """Return dicts with the same keys, such as those of `TimeSlices.describe`, as an HTML table with bars.
+
+    >>> html_rows([{"slice": 0, "num_incidences": 3}])[:7]
+    '<table>'
+    """
     names = [name for name in (rows[0] if rows else []) if name not in ("start", "end")]  # the date says when
     counts = np.array([row.get("num_incidences", 0) for row in rows], dtype=np.float64)
     cells = [[escape(_short(row[name])) for name in names] for row in rows]
@@ -129,17 +144,17 @@ def _quantiles(x: np.ndarray) -> dict[str, float]:
     return {"mean": float(x.mean())} | {name: float(v) for name, v in zip(QUANTILES, values, strict=True)}
 
 
-def _ids(h: Hypergraph) -> np.ndarray:
+def _ids(h: Incidence) -> np.ndarray:
     return np.arange(h.num_nodes) if h.node_ids is None else h.node_ids
 
 
-def _active(h: Hypergraph) -> np.ndarray:
-    """The ids of the nodes that are in some hyperedge."""
+def _active(h: Incidence) -> np.ndarray:
+    """Return the ids of the nodes that are in some hyperedge."""
     return _ids(h)[(h.by_node.indptr.diff() > 0).cpu().numpy()]
 
 
-def _incidences(hypergraphs: list[Hypergraph]) -> list[np.ndarray]:
-    """One numbering of the incidences of several hypergraphs by the ids of node and hyperedge."""
+def _incidences(hypergraphs: list[Incidence]) -> list[np.ndarray]:
+    """Number the incidences of several hypergraphs together, by the ids of node and hyperedge."""
     nodes = _numbered([_ids(h) for h in hypergraphs])
     hyperedges = _numbered([_ids(h.T) for h in hypergraphs])
     width = 1 + max((int(number.max(initial=0)) for number in hyperedges), default=0)
@@ -151,7 +166,7 @@ def _incidences(hypergraphs: list[Hypergraph]) -> list[np.ndarray]:
 
 
 def _numbered(ids: list[np.ndarray]) -> list[np.ndarray]:
-    """One numbering of the ids in several arrays: the number of each entry of each, int64."""
+    """Number the ids in several arrays together; return one array of numbers per array of ids, int64."""
     if ids and all(part.dtype.kind in "iu" for part in ids):
         numbers = number(np.concatenate([part.astype(np.int64) for part in ids]))[1].astype(np.int64)
         return np.split(numbers, np.cumsum([len(part) for part in ids])[:-1])
@@ -160,7 +175,7 @@ def _numbered(ids: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _distribution(x: np.ndarray) -> np.ndarray:
-    """How many of the positive values fall into each of at most BARS bins of one width in the logarithm."""
+    """Count the positive values in each of at most BARS bins of equal width in the logarithm."""
     x = x[x > 0]
     if not len(x):
         return np.empty(0)
@@ -171,7 +186,7 @@ def _distribution(x: np.ndarray) -> np.ndarray:
 
 
 def _table(head: list[str], rows: list[list[str]], caption: str, below: str = "") -> str:
-    """Cells of HTML in a table; a row of one cell takes the whole width."""
+    """Return cells of HTML as a table; a row of one cell takes the whole width."""
     cells = [
         f'<td colspan="{len(head)}">{row[0]}</td>' if len(row) == 1 else "".join(f"<td>{cell}</td>" for cell in row)
         for row in rows
@@ -185,7 +200,7 @@ def _table(head: list[str], rows: list[list[str]], caption: str, below: str = ""
 
 
 def _bars(heights: np.ndarray, title: str) -> str:
-    """Bars side by side as an inline SVG, a row of pixels high where there is anything at all."""
+    """Return bars as an inline SVG; a bar above zero is at least one pixel high."""
     heights = np.where(heights > 0, np.maximum(24 * heights / max(heights.max(initial=0), 1), 1), 0)
     path = "".join(f"M{5 * i} 24v-{height:.1f}h4v{height:.1f}z" for i, height in enumerate(heights) if height)
     return (
@@ -195,7 +210,7 @@ def _bars(heights: np.ndarray, title: str) -> str:
 
 
 def _some(ids: np.ndarray | None) -> str:
-    """The first few ids, on a line of their own."""
+    """Return the first few ids, on a line of their own."""
     if ids is None or not len(ids):
         return ""
     first = [text if len(text) <= 20 else f"{text[:19]}…" for text in map(str, ids[:4].tolist())]
@@ -203,7 +218,7 @@ def _some(ids: np.ndarray | None) -> str:
 
 
 def _short(entry: object) -> str:
-    """Integers with commas between thousands, other numbers with four digits."""
+    """Write integers with commas between thousands, other numbers with four digits."""
     if isinstance(entry, float):
         return f"{entry:,.0f}" if entry.is_integer() else f"{entry:.4g}"
     return f"{entry:,}" if isinstance(entry, int) else str(entry)

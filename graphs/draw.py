@@ -1,22 +1,20 @@
-"""Pictures of hypergraphs: every function draws on `ax`, or on axes of its own, returns them and shows nothing.
+"""Pictures of hypergraphs: every function draws on `ax`, or on new axes, returns them and shows nothing.
 
-Matplotlib is imported where a picture is made. Colours are those of Okabe and Ito, and the map cividis, which
-colour-blind readers tell apart.
+Matplotlib is imported when a picture is made. Colours are those of Okabe and Ito, and the map is cividis: colour-blind
+readers can distinguish them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from graphs import describe, expand, layout
-from graphs.build import subhypergraph
-from graphs.hypergraph import Hypergraph
+from graphs.incidence import Incidence
 from graphs.optional import package
-from graphs.slices.grid import DAY, FOREVER
-from graphs.slices.slices import TimeSlices
+from graphs.slices.grid import DAY, FOREVER, TimeGrid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +23,37 @@ if TYPE_CHECKING:
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A7A00", "#555555"]
 BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], COLOURS[7]
 PIXELS = 360, 540  # of an incidence matrix
-MOST_NODES, MOST_HULLS = 60, 20  # that can still be told apart
-MOST_NAMES = 80  # ids there is room for
+MOST_NODES, MOST_HULLS = 60, 20  # more outlines cannot be distinguished
+MOST_NAMES = 80  # ids that fit in a picture
 MOST_COMBINATIONS = 16
 
 
-def incidence(h: Hypergraph, ax: Axes | None = None) -> Axes:
-    """H as a picture: nodes downwards by falling degree, hyperedges rightwards by falling size.
+class Slices(Protocol):
+    """Hypergraphs by time slice, such as `graphs.TimeSlices`."""
 
-    Where there are more rows or columns than pixels, a pixel shows the share of its cells that are incidences.
+    grid: TimeGrid
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Incidence]: ...
+
+
+def overview(h: Incidence, ax: Axes | None = None) -> Axes:
+    """Draw `hulls` if the hypergraph is small enough for them, else `incidence`.
+
+    >>> overview(Hypergraph.from_pairs(range(99), range(99))).get_xlabel()
+    'hyperedges, largest first'
+    """
+    return (hulls if h.num_nodes <= MOST_NODES and h.num_hyperedges <= MOST_HULLS else incidence)(h, ax)
+
+
+def incidence(h: Incidence, ax: Axes | None = None) -> Axes:
+    """Draw H: nodes from top to bottom by falling degree, hyperedges from left to right by falling size.
+
+    If there are more rows or columns than pixels, a pixel shows the share of its cells that are incidences.
+
+    >>> incidence(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])).get_title(loc="left")
+    '3 incidences: 2 nodes, 2 hyperedges'
     """
     ax = _axes(ax, (6.4, 4.2))
     from matplotlib.colors import LogNorm
@@ -74,24 +94,36 @@ def incidence(h: Hypergraph, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def degrees(h: Hypergraph | Mapping[str, Hypergraph], ax: Axes | None = None) -> Axes:
-    """The share of nodes that have at least each degree, on log axes; a dict compares hypergraphs by name."""
-    return _tail(h, Hypergraph.degree, "degree", "nodes", "in no hyperedge", ax)
+def degrees(h: Incidence | Mapping[str, Incidence], ax: Axes | None = None) -> Axes:
+    """Draw the share of nodes with at least each degree, on log axes; a dict compares hypergraphs by name.
+
+    >>> degrees(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])).get_title(loc="left")
+    'degree of nodes'
+    """
+    return _tail(h, Incidence.degree, "degree", "nodes", "in no hyperedge", ax)
 
 
-def sizes(h: Hypergraph | Mapping[str, Hypergraph], ax: Axes | None = None) -> Axes:
-    """The share of hyperedges that have at least each size, on log axes; a dict compares hypergraphs by name."""
-    return _tail(h, Hypergraph.size, "size", "hyperedges", "empty", ax)
+def sizes(h: Incidence | Mapping[str, Incidence], ax: Axes | None = None) -> Axes:
+    """Draw the share of hyperedges with at least each size, on log axes; a dict compares hypergraphs by name.
+
+    >>> h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
+    >>> [text.get_text() for text in sizes({"clicks": h, "views": h}).get_legend().get_texts()][0]
+    'clicks: 2 hyperedges, mean size 1.5, largest 2'
+    """
+    return _tail(h, Incidence.size, "size", "hyperedges", "empty", ax)
 
 
-def strip(slices: TimeSlices, ax: Axes | None = None) -> Axes:
-    """Slices from left to right in time: their incidences above; below their nodes, new ones and ones seen before.
+def strip(slices: Slices, ax: Axes | None = None) -> Axes:
+    """Draw slices from left to right in time: their incidences above; below their nodes, new and seen before.
 
     Returns:
-        The upper axes; the lower ones are the last of its figure.
+        The upper axes; the lower axes are the last of their figure.
 
     Raises:
-        ValueError: axes that are no subplot, which cannot be parted in two.
+        ValueError: axes that are no subplot, which cannot be split in two.
+
+    >>> strip(TimeSlices.cut([7, 8], [1, 1], [0, 90000], every="1d")).get_title(loc="left")
+    'TimeSlices(2 slices, every 1d, 2 incidences)'
     """
     ax = _axes(ax, (8, 3.6))
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -101,11 +133,11 @@ def strip(slices: TimeSlices, ax: Axes | None = None) -> Axes:
     upper, lower = ax.get_subplotspec().subgridspec(2, 1)
     ax.set_subplotspec(upper)
     below = ax.figure.add_subplot(lower, sharex=ax)
-    holds = describe.held(slices).tocoo()
-    first = np.full(holds.shape[1], len(slices))  # the slice in which each node is seen first
-    np.minimum.at(first, holds.col, holds.row)
+    contains = describe.held(slices).tocoo()
+    first = np.full(contains.shape[1], len(slices))  # the slice in which each node is seen first
+    np.minimum.at(first, contains.col, contains.row)
     new = np.bincount(first, minlength=len(slices))[: len(slices)]
-    seen = np.bincount(holds.row, minlength=len(slices)) - new
+    seen = np.bincount(contains.row, minlength=len(slices)) - new
     start, days = _spans(slices)
     place = {"width": days, "align": "edge", "edgecolor": "white", "linewidth": min(1.0, 40 / max(len(slices), 1))}
     ax.bar(start, [h.num_incidences for h in slices], color=GREY, **place)
@@ -124,18 +156,22 @@ def strip(slices: TimeSlices, ax: Axes | None = None) -> Axes:
 
 
 def overlap(
-    slices: TimeSlices | Mapping[str, Hypergraph],
+    slices: Slices | Mapping[str, Incidence],
     of: Literal["nodes", "hyperedges", "incidences"] = "nodes",
     ax: Axes | None = None,
 ) -> Axes:
-    """A heat map of what slices, or hypergraphs by name, have in common: the Jaccard index of each pair."""
+    """Draw a heat map of the overlap of slices, or of hypergraphs by name: the Jaccard index of each pair.
+
+    >>> overlap(TimeSlices.cut([7, 8], [1, 1], [0, 90000], every="1d")).get_title(loc="left")
+    'overlap of nodes (Jaccard index)'
+    """
     names = list(slices) if isinstance(slices, Mapping) else _dates(slices)
     share = describe.overlap(slices.values() if isinstance(slices, Mapping) else slices, of)
-    np.fill_diagonal(share, np.nan)  # ones, next to which nothing else would show
+    np.fill_diagonal(share, np.nan)  # ones would leave no contrast for the rest
     ax = _axes(ax, (5.2, 4.4))
     image = ax.imshow(share, cmap="cividis", vmin=0, vmax=np.nanmax(share, initial=1e-9))
     ax.set_facecolor("#DDDDDD")
-    ax.figure.colorbar(image, ax=ax, label="in both, as a share of what is in either", pad=0.02)
+    ax.figure.colorbar(image, ax=ax, label="share of all that is in both", pad=0.02)
     if len(share) <= 12:
         for i, j in np.argwhere(~np.isnan(share)):
             ink = "white" if share[i, j] < 0.55 * image.get_clim()[1] else "black"
@@ -148,15 +184,18 @@ def overlap(
     return ax
 
 
-def hulls(h: Hypergraph, ax: Axes | None = None) -> Axes:
-    """A small hypergraph: nodes as dots and each hyperedge as an outline that holds its members and no other node.
+def hulls(h: Incidence, ax: Axes | None = None) -> Axes:
+    """Draw a small hypergraph: nodes as dots, and each hyperedge as an outline around its members and no other node.
 
     Raises:
         ValueError: more than 60 nodes or 20 hyperedges.
+
+    >>> hulls(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])).get_title(loc="left")
+    'Hypergraph(2 nodes, 2 hyperedges, 3 incidences)'
     """
     if h.num_nodes > MOST_NODES or h.num_hyperedges > MOST_HULLS:
         raise ValueError(
-            f"outlines can be told apart for at most {MOST_NODES} nodes and {MOST_HULLS} hyperedges, got {h}: "
+            f"outlines can be distinguished for at most {MOST_NODES} nodes and {MOST_HULLS} hyperedges, got {h}: "
             "draw a part of it (graphs.build.subhypergraph) or graphs.draw.bipartite"
         )
     ax = _axes(ax, (6.4, 5.2))
@@ -184,18 +223,21 @@ def hulls(h: Hypergraph, ax: Axes | None = None) -> Axes:
     return _picture(ax)
 
 
-def bipartite(h: Hypergraph, around: int | str | None = None, limit: int = 200, ax: Axes | None = None) -> Axes:
-    """Nodes as dots, hyperedges as squares, incidences as lines: all of them, or those around one node.
+def bipartite(h: Incidence, around: int | str | None = None, limit: int = 200, ax: Axes | None = None) -> Axes:
+    """Draw nodes as dots, hyperedges as squares, incidences as lines: all of them, or those around one node.
 
     Args:
         h: hypergraph.
-        around: id of a node (its number, where there are no ids): only its hyperedges are drawn. None takes the node
-            in most hyperedges if there are more than `limit` incidences.
+        around: id of a node (its number, if there are no ids): only its hyperedges are drawn. None takes the node in
+            most hyperedges if there are more than `limit` incidences.
         limit: most incidences to draw; small hyperedges come first, and the title says how many were kept.
-        ax: where to draw.
+        ax: axes to draw on.
 
     Raises:
         ValueError: no such node, or a limit below one.
+
+    >>> bipartite(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), around=0).get_title(loc="left")
+    'around 0: all 2 incidences'
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
@@ -231,15 +273,19 @@ def bipartite(h: Hypergraph, around: int | str | None = None, limit: int = 200, 
     return _picture(ax)
 
 
-def modalities(hypergraphs: Mapping[str, Hypergraph], ax: Axes | None = None) -> Axes:
-    """Which incidences modalities share: a column for each combination of them, with the count in exactly those.
+def modalities(hypergraphs: Mapping[str, Incidence], ax: Axes | None = None) -> Axes:
+    """Draw the incidences that modalities share: one column per combination, with the count in exactly these.
 
-    An incidence is the same where the ids of its node and hyperedge are. Every modality's name stands with its
-    incidences, the share of nodes it reaches, and its hyperedges that have members; `sizes` and `degrees` compare the
-    distributions. Beyond 16 combinations the rarest are left out, and the title says so.
+    Incidences are the same if the ids of node and hyperedge are. Next to a modality are its incidences, the share of
+    nodes in some hyperedge, and its hyperedges with members; `sizes` and `degrees` compare the distributions. If there
+    are more than 16 combinations, the rarest are left out, and the title says so.
 
     Raises:
         ValueError: no modality, or more than 16.
+
+    >>> h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
+    >>> modalities({"image": h, "text": h}).get_title(loc="left")
+    '3 incidences, by the modalities that have them'
     """
     if not 1 <= len(hypergraphs) <= 16:
         raise ValueError(f"1 to 16 modalities can be compared, got {len(hypergraphs)}")
@@ -249,7 +295,7 @@ def modalities(hypergraphs: Mapping[str, Hypergraph], ax: Axes | None = None) ->
     shown = np.argsort(-count, kind="stable")[:MOST_COMBINATIONS]
     shown = shown[count[shown] > 0]
     ax = _axes(ax, (7.6, 1.9 + 0.5 * num))
-    height = count[shown] / max(count.max(), 1) * (num + 1.5)  # above the rows of dots, which are one unit apart
+    height = count[shown] / max(count.max(), 1) * (num + 1.5)  # above the rows of dots, with a distance of one
     row = np.arange(num) * -1.0 - 1
     ax.bar(range(len(shown)), height, color=BLUE, width=0.7)
     for column, combination in enumerate(shown):
@@ -276,14 +322,14 @@ def modalities(hypergraphs: Mapping[str, Hypergraph], ax: Axes | None = None) ->
 
 
 def _tail(
-    h: Hypergraph | Mapping[str, Hypergraph],
-    measure: Callable[[Hypergraph], Tensor],
+    h: Incidence | Mapping[str, Incidence],
+    measure: Callable[[Incidence], Tensor],
     what: str,
     of: str,
     none: str,
     ax: Axes | None,
 ) -> Axes:
-    """The complementary cumulative distribution: the share of nodes (hyperedges) with at least x."""
+    """Draw the complementary cumulative distribution: the share of nodes (hyperedges) with at least x."""
     ax = _axes(ax, (5.2, 3.8))
     named = {f"{name}: ": each for name, each in h.items()} if isinstance(h, Mapping) else {"": h}
     for n, (name, each) in enumerate(named.items()):
@@ -307,7 +353,7 @@ def _tail(
 
 
 def _log(ax: Axes) -> None:
-    """Both axes logarithmic, with plain numbers at them."""
+    """Make both axes logarithmic, with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     ax.set(xscale="log", yscale="log")
@@ -319,7 +365,7 @@ def _log(ax: Axes) -> None:
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """These axes, or the only ones of a new figure, width and height in inches."""
+    """Return these axes, or the only axes of a new figure; width and height in inches."""
     if ax is not None:
         return ax
     package("matplotlib", "pip install matplotlib")
@@ -334,15 +380,15 @@ def _open(ax: Axes) -> Axes:
 
 
 def _picture(ax: Axes) -> Axes:
-    """A drawing whose positions mean nothing but near and far."""
+    """Hide the axes of a picture whose positions have no unit."""
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_axis_off()
     ax.margins(0.06)
     return ax
 
 
-def _spans(slices: TimeSlices) -> tuple[np.ndarray, np.ndarray]:
-    """Start of each slice, datetime64, and its width in days; the last quantile is as wide as the one before it."""
+def _spans(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """Return start, datetime64, and width in days of each slice; the last quantile gets the width of the one before."""
     bounds = [(slices.grid.start(n), slices.grid.end(n)) for n in range(len(slices))]
     start = np.array([a for a, _ in bounds], dtype="datetime64[s]")
     days = np.array([(b - a) / DAY for a, b in bounds])
@@ -351,48 +397,48 @@ def _spans(slices: TimeSlices) -> tuple[np.ndarray, np.ndarray]:
     return start, days
 
 
-def _dates(slices: TimeSlices) -> list[str]:
-    """The start of each slice as a date, with the time of day where the date does not tell them apart."""
+def _dates(slices: Slices) -> list[str]:
+    """Return the start of each slice as a date, with the time of day if two slices have the same date."""
     start = np.array([slices.grid.start(n) for n in range(len(slices))], dtype="datetime64[s]")
     days = start.astype("datetime64[D]")
     return [str(t).replace("T", " ") for t in (days if len(np.unique(days)) == len(days) else start)]
 
 
 def _rank(indptr: Tensor) -> np.ndarray:
-    """The place of each row when the longest come first."""
+    """Return the place of each row when the longest come first."""
     length = indptr.diff().cpu().numpy()
     rank = np.empty(len(length), dtype=np.int64)
     rank[np.argsort(-length, kind="stable")] = np.arange(len(length))
     return rank
 
 
-def _find(h: Hypergraph, node: int | str) -> int:
-    """The number of the node with this id."""
+def _find(h: Incidence, node: int | str) -> int:
+    """Return the number of the node with this id."""
     ids = list(range(h.num_nodes)) if h.node_ids is None else h.node_ids.tolist()
     if node not in ids:
         raise ValueError(f"no node of {h} has the id {node!r}; the first ids are {ids[:3]}")
     return ids.index(node)
 
 
-def _around(h: Hypergraph, node: int, limit: int) -> tuple[Hypergraph, int, int]:
-    """The hyperedges of a node, smallest first, that hold `limit` incidences; its number there; how many all hold."""
+def _around(h: Incidence, node: int, limit: int) -> tuple[Incidence, int, int]:
+    """Take the smallest hyperedges of a node, up to `limit` incidences; also its number there, and the total."""
     mine = h.hyperedges(node).cpu().numpy()
     size = h.by_hyperedge.indptr.diff().cpu().numpy()[mine]
     order = np.argsort(size, kind="stable")
     kept = mine[order[: max(int((np.cumsum(size[order]) <= limit).sum()), 1)]]
     others = np.unique(np.concatenate([[], *(h.members(e).cpu().numpy() for e in kept.tolist())]).astype(np.int64))
     others = others[others != node]
-    if len(kept) == 1:  # perhaps too large by itself
+    if len(kept) == 1:  # it may be larger than the limit
         others = others[: limit - 1]
-    return subhypergraph(h, np.append(others, node), np.sort(kept)), len(others), int(size.sum())
+    return h.take(np.append(others, node), np.sort(kept)), len(others), int(size.sum())
 
 
 def _name(ids: np.ndarray | None, number: int) -> str:
     return str(number if ids is None else ids[number])
 
 
-def _facts(h: Hypergraph) -> str:
-    """How much a modality holds, on two lines."""
+def _facts(h: Incidence) -> str:
+    """Return the counts of a modality, on two lines."""
     active, size = h.by_node.indptr.diff() > 0, h.by_hyperedge.indptr.diff().float()
     return (
         f"{h.num_incidences:,} incidences, {_mean(active.float()):.0%} of nodes\n"

@@ -1,4 +1,4 @@
-"""Rows of ids as 64-bit keys, sorted once: what everything that is built on ids costs."""
+"""Hypergraphs from rows of ids: rows become 64-bit keys, which are sorted once."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from graphs.hypergraph import Hypergraph
 from graphs.index.csr import starts
 from graphs.index.ids import number
 
-CHUNK = 2**16  # rows packed at a time: they stay in a core's cache
-MAX_THREADS = 8  # each builds a hypergraph, at some 40 bytes a row of it
+CHUNK = 2**16  # rows packed at a time; they fit in the cache of a core
+MAX_THREADS = 8  # each builds a hypergraph, with about 40 bytes per row of it
 
 
 @dataclass(frozen=True)
 class Column:
-    """Ids, or numbers of ids, that take at most 31 bits of a key."""
+    """Ids, or numbers of ids, that need at most 31 bits of a key."""
 
     ids: np.ndarray
-    """One entry a row, integers."""
+    """One entry per row, integers."""
     low: int
-    """What is taken from them, so that they start near zero."""
+    """The number that is subtracted from them, so that they start near zero."""
     bits: int
-    """What they need then."""
+    """The number of bits that they need then."""
     names: np.ndarray | None = None
-    """The id of each number, where the ids themselves are strings or need too many bits."""
+    """The id of each number, if the ids themselves are strings or need too many bits."""
 
     @classmethod
     def of(cls, ids: np.ndarray) -> Column:
-        """Ids as `graphs.ids.id_array` returns them."""
+        """Make a column of ids that `graphs.index.ids.id_array` returned."""
         names = None
         if ids.dtype.kind == "U":
             names, ids = number(ids)
@@ -43,33 +43,35 @@ class Column:
             names, ids = number(ids)
             low, high = 0, len(names) - 1
             if high >= 2**31:
-                raise ValueError(f"{len(names)} different ids are too many for one hypergraph: at most 2^31 fit")
+                raise ValueError(
+                    f"{len(names)} different ids are too many for one hypergraph: at most 2^31 are possible"
+                )
         elif 0 <= low <= high - low and high < 2**31:
             low = 0
         return cls(ids, low, (high - low).bit_length(), names)
 
     def named(self, numbers: np.ndarray) -> np.ndarray:
-        """The ids of entries of a key."""
+        """Return the ids of entries of a key."""
         return numbers.astype(np.int64, copy=False) + self.low if self.names is None else self.names[numbers]
 
 
 def from_ids(nodes: np.ndarray, hyperedges: np.ndarray) -> Hypergraph:
-    """The hypergraph on the ids that occur in these rows; arrays from `graphs.ids.id_array` of one length."""
+    """Make the hypergraph on the ids that occur in these rows: arrays of `graphs.index.ids.id_array`, equally long."""
     node, hyperedge = Column.of(nodes), Column.of(hyperedges)
     return _hypergraph(_pack(node, hyperedge), node, hyperedge)
 
 
 def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarray) -> dict[int, Hypergraph]:
-    """The hypergraph of every group of rows, by its number; built side by side on torch's threads.
+    """Make the hypergraph of every group of rows, by the number of the group, in parallel on torch's threads.
 
     Args:
-        nodes, hyperedges: ids of each row, as `graphs.ids.id_array` returns them, [rows].
+        nodes, hyperedges: ids of each row, as `graphs.index.ids.id_array` returns them, [rows].
         group: number of each row's group, integers from zero, [rows].
     """
     if not len(group):
         return {}
     low, high = int(group.min()), int(group.max())
-    chunk = max(CHUNK, 64 * (high - low))  # many groups would share a small one in crumbs
+    chunk = max(CHUNK, 64 * (high - low))  # with many groups, a small chunk would have few rows of each
     keys: dict[int, list[np.ndarray]] = {}
 
     def part(start: int) -> list[tuple[int, np.ndarray]]:
@@ -88,7 +90,7 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
 
     with _threads() as each:
         node, hyperedge = each(Column.of, (nodes, hyperedges))
-        if (group[1:] >= group[:-1]).all():  # nothing need be moved
+        if (group[1:] >= group[:-1]).all():  # rows are in order of their groups
             first = np.flatnonzero(starts(group))
             built = each(build_together, first, np.append(first[1:], len(group)))
             return dict(zip(group[first].tolist(), built, strict=True))
@@ -100,7 +102,7 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
 
 
 def _pack(node: Column, hyperedge: Column, rows: slice = slice(None)) -> np.ndarray:
-    """Hyperedge above node, in an array of its own: of 32 bits if it fits, which halves the sort."""
+    """Make one key per row, the hyperedge in its upper bits, the node in its lower; 32-bit keys sort twice as fast."""
     key = np.subtract(hyperedge.ids[rows], hyperedge.low, dtype=np.int64)
     key <<= node.bits
     key += node.ids[rows]
@@ -110,7 +112,7 @@ def _pack(node: Column, hyperedge: Column, rows: slice = slice(None)) -> np.ndar
 
 
 def _hypergraph(key: np.ndarray, node: Column, hyperedge: Column) -> Hypergraph:
-    """The hypergraph of keys in any order, which are used up."""
+    """Make the hypergraph of keys in any order. The keys are overwritten."""
     key.sort()
     first = starts(key)
     if not first.all():
@@ -120,7 +122,7 @@ def _hypergraph(key: np.ndarray, node: Column, hyperedge: Column) -> Hypergraph:
     hyperedge_ids = hyperedge.named(top[first])
     indptr = np.append(first, len(key))
     key &= (1 << node.bits) - 1
-    nodes, indices = number(key)  # only now, when equal rows are one
+    nodes, indices = number(key)  # now that equal rows are one
     return Hypergraph.from_members(
         indptr, indices, None, len(nodes), node_ids=node.named(nodes), hyperedge_ids=hyperedge_ids
     )
@@ -128,7 +130,7 @@ def _hypergraph(key: np.ndarray, node: Column, hyperedge: Column) -> Hypergraph:
 
 @contextmanager
 def _threads() -> Iterator[Callable]:
-    """`map` on as many threads as torch has; what it returns must be used up."""
+    """Yield `map` on as many threads as torch has; the caller must iterate over all results."""
     count = min(torch.get_num_threads(), MAX_THREADS)
     if count == 1:
         yield map

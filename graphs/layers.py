@@ -1,4 +1,4 @@
-"""Hypergraph layers; each forward is one equation."""
+"""Hypergraph layers. Each forward is one equation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,6 +26,9 @@ class HGCNConv(nn.Module):
         bias: add a learned vector b (Eq. 5 has none).
         activation: act; None for none.
         norm: "sym" as above; "row" for act(D_v^-1 H W D_e^-1 H^T X Theta + b), which averages.
+
+    >>> HGCNConv(4, 2)(torch.ones(3, 4), Hypergraph.from_pairs([0, 1, 1, 2], [0, 0, 1, 1])).shape
+    torch.Size([3, 2])
     """
 
     def __init__(
@@ -50,9 +53,9 @@ class HGCNConv(nn.Module):
 
         Args:
             x: [num_nodes, in_dim]; for a block, the rows of its inputs.
-            h: a hypergraph, one of its blocks, or pairs as a tensor [2, n], row 0 nodes and row 1 hyperedges, of which
-                equal ones count once. Pairs are sorted when they differ from those of the call before.
-            hyperedge_weight: learnable w in the place of h's own, [num_hyperedges], not negative.
+            h: a hypergraph, one of its blocks, or pairs as a tensor [2, n], row 0 nodes and row 1 hyperedges. Equal
+                pairs count once. Pairs are sorted again when they differ from those of the previous call.
+            hyperedge_weight: learnable w that replaces h's own, [num_hyperedges], not negative.
 
         Returns:
             [num_nodes, out_dim], of a block the rows of its targets; act(b) for a node in no hyperedge.
@@ -65,7 +68,7 @@ class HGCNConv(nn.Module):
         return y if self.activation is None else self.activation(y)
 
     def extra_repr(self) -> str:
-        """The widths and the form."""
+        """Show the widths, the bias and the norm."""
         return "{}, {}, bias={}, norm={!r}".format(*self.theta.shape, self.bias is not None, self.norm)
 
 
@@ -77,7 +80,10 @@ class HGCN(nn.Module):
         depth: number of layers; 0 returns x.
         dropout: share of entries set to zero after each layer.
         residual: add each layer's input to its output.
-        isolated: what a node of degree zero becomes: "passthrough" keeps its input row, "zero" is what Eq. 5 gives.
+        isolated: the result for a node of degree zero: "passthrough" keeps its input row, "zero" is Eq. 5 as it is.
+
+    >>> HGCN(4, depth=2)(torch.ones(3, 4), Hypergraph.from_pairs([0, 1], [0, 0], num_nodes=3))[2]
+    tensor([1., 1., 1., 1.], grad_fn=<SelectBackward0>)
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class HGCN(nn.Module):
     ) -> Tensor:
         """Convolve x `depth` times: [num_nodes, dim] -> [num_nodes, dim]; arguments as in `HGCNConv`.
 
-        With what `graphs.sample.blocks` gives, one block a layer, it is [inputs, dim] -> [batch, dim].
+        With the blocks of `graphs.sample.blocks`, one per layer, it is [inputs, dim] -> [batch, dim].
         """
         steps = h if isinstance(h, (list, tuple)) else [_hypergraph(h, x, hyperedge_weight)] * len(self.layers)
         if len(steps) != len(self.layers):
@@ -118,20 +124,23 @@ class HGCN(nn.Module):
 
 
 class HypergraphAttention(nn.Module):
-    """A convolution whose incidences weigh by attention, X' = D_v^-1 H~ W D_e^-1 H~^T X Theta + b.
+    """A convolution with attention as weights of the incidences, X' = D_v^-1 H~ W D_e^-1 H~^T X Theta + b.
 
     Hypergraph Convolution and Hypergraph Attention, arXiv 1901.08150. The score of node v in hyperedge e is
-    LeakyReLU(a^T [x_v Theta ; z_e Theta]); H~ holds its softmax over the hyperedges of v. Degrees and sizes are those
-    of H. What incidences have as values multiplies their entries of H~.
+    LeakyReLU(a^T [x_v Theta ; z_e Theta]). H~ is its softmax over the hyperedges of v. Degrees and sizes are those of
+    H. Values of incidences multiply the entries of H~.
 
     Args:
         in_dim: width of x.
         out_dim: width of the result of one head.
-        heads: attention heads, each with a Theta and an a of its own.
-        concat: put the heads side by side; False takes their mean.
+        heads: attention heads, each with its own Theta and a.
+        concat: concatenate the heads; False takes their mean.
         negative_slope: slope of LeakyReLU below zero.
         dropout: share of the entries of H~ set to zero in training.
         bias: add a learned vector b.
+
+    >>> HypergraphAttention(4, 2, heads=3)(torch.ones(3, 4), Hypergraph.from_pairs([0, 1, 1, 2], [0, 0, 1, 1])).shape
+    torch.Size([3, 6])
     """
 
     def __init__(
@@ -164,7 +173,7 @@ class HypergraphAttention(nn.Module):
         Args:
             x: [num_nodes, in_dim].
             h: a hypergraph, or pairs as a tensor [2, n], row 0 nodes and row 1 hyperedges.
-            hyperedge_weight: learnable w in the place of h's own, [num_hyperedges], not negative.
+            hyperedge_weight: learnable w that replaces h's own, [num_hyperedges], not negative.
             hyperedge_attr: z, [num_hyperedges, in_dim]; None takes the mean of the members' rows of x.
 
         Raises:
@@ -174,25 +183,28 @@ class HypergraphAttention(nn.Module):
         return _attend(self, x, h, hyperedge_weight, hyperedge_attr, within="node")
 
     def extra_repr(self) -> str:
-        """The heads."""
+        """Show the heads, how they are joined, and the bias."""
         return f"heads={self.att.shape[1]}, concat={self.concat}, bias={self.bias is not None}"
 
 
 class HypergraphConv(nn.Module):
-    """The row form, X' = D_v^-1 H W D_e^-1 H^T X Theta + b, called as torch_geometric calls its own.
+    """The row form, X' = D_v^-1 H W D_e^-1 H^T X Theta + b, with the call of torch_geometric's layer.
 
     Hypergraph Convolution and Hypergraph Attention, arXiv 1901.08150. Parameters have the names and shapes of
-    torch_geometric's layer, so that `load_state_dict` takes over a trained one. Two things differ: W weighs in the
-    product and not in the degrees alone, and pairs that occur twice are one incidence.
+    torch_geometric's layer, so `load_state_dict` takes the weights of a trained one. Two things differ: W weighs in the
+    product and not only in the degrees, and pairs that occur twice are one incidence.
 
     Args:
         in_channels: width of x.
-        out_channels: width of the result, of one head.
-        use_attention: take H~ of `HypergraphAttention` in the place of H.
-        attention_mode: "node" lets the members of a hyperedge share what attention gives; "edge", as in the paper and
-            in `HypergraphAttention`, the hyperedges of a node.
+        out_channels: width of the result of one head.
+        use_attention: replace H by H~ of `HypergraphAttention`.
+        attention_mode: "node" takes the softmax over the members of a hyperedge; "edge" takes it over the hyperedges of
+            a node, as in the paper and in `HypergraphAttention`.
         heads, concat, negative_slope, dropout: of the attention, as in `HypergraphAttention`.
         bias: add a learned vector b.
+
+    >>> HypergraphConv(4, 2)(torch.ones(3, 4), torch.tensor([[0, 1, 1, 2], [0, 0, 1, 1]])).shape
+    torch.Size([3, 2])
     """
 
     def __init__(
@@ -216,13 +228,12 @@ class HypergraphConv(nn.Module):
         self.use_attention, self.attention_mode = use_attention, attention_mode
         self.heads, self.concat, self.negative_slope, self.dropout = heads, concat, negative_slope, dropout
         self.lin = nn.Linear(in_channels, heads * out_channels, bias=False)
-        if use_attention:
-            self.att = nn.Parameter(torch.empty(1, heads, 2 * out_channels))
+        self.att = nn.Parameter(torch.empty(1, heads, 2 * out_channels)) if use_attention else None
         self.bias = nn.Parameter(torch.empty(heads * out_channels if concat else out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew: Theta and a Glorot-uniform, b zero."""
+        """Draw new weights: Theta and a Glorot-uniform, b zero."""
         _glorot(self)
 
     def forward(
@@ -240,9 +251,9 @@ class HypergraphConv(nn.Module):
             hyperedge_index: pairs [2, n], row 0 nodes and row 1 hyperedges; or a hypergraph; or, without attention, one
                 of its blocks.
             hyperedge_weight: w of each hyperedge, [num_hyperedges], not negative; it gets its gradient.
-            hyperedge_attr: features of the hyperedges, [num_hyperedges, in_channels], which attention alone reads; None
+            hyperedge_attr: features of the hyperedges, [num_hyperedges, in_channels], which only attention reads; None
                 takes the mean of the members' rows of x.
-            num_edges: number of hyperedges, empty ones included; None takes it from the other arguments.
+            num_edges: number of hyperedges, with empty ones; None takes it from the other arguments.
 
         Raises:
             ValueError: x and the pairs disagree on the number of nodes, or ids are out of range.
@@ -275,7 +286,7 @@ def _attend(
     attr: Tensor | None,
     within: Literal["node", "hyperedge"],
 ) -> Tensor:
-    """D_v^-1 H~ W D_e^-1 H~^T X Theta + b, where the entries of H~ add up to one within a node or a hyperedge."""
+    """Return D_v^-1 H~ W D_e^-1 H~^T X Theta + b; within a node or a hyperedge the entries of H~ add up to 1."""
     if isinstance(h, Block):
         raise ValueError("attention needs all hyperedges of a node, and a block may lack some: give the Hypergraph")
     heads, width = layer.att.shape[1], layer.att.shape[2] // 2
@@ -290,7 +301,7 @@ def _attend(
     score_v = (y * layer.att[..., :width]).sum(-1)  # [nodes, heads]
     score_e = (z * layer.att[..., width:]).sum(-1)  # [hyperedges, heads]
     left, middle, _ = ops.scales(h, weight, "row", y.dtype)
-    group = h.hyperedge_index[0 if within == "node" else 1]  # that an incidence shares with others, [incidences]
+    group = h.hyperedge_index[0 if within == "node" else 1]  # [incidences]; an incidence shares its group with others
     result = []
     for k in range(heads):
         score = F.leaky_relu(_sum_of_ends(h, score_v[:, k], score_e[:, k]), layer.negative_slope)  # [incidences]
@@ -305,12 +316,12 @@ def _attend(
 
 
 def _sum_of_ends(h: Hypergraph, a: Tensor, b: Tensor) -> Tensor:
-    """a_v + b_e for each incidence (v, e): the product of (a_v, 1) and (1, b_e)."""
+    """Return a_v + b_e for each incidence (v, e): the product of (a_v, 1) and (1, b_e)."""
     return ops.sddmm(h, torch.stack([a, torch.ones_like(a)], 1), torch.stack([torch.ones_like(b), b], 1))
 
 
 def _softmax(h: Hypergraph, score: Tensor, group: Tensor, within: Literal["node", "hyperedge"]) -> Tensor:
-    """exp(score) over its sum within each node or hyperedge, [incidences]; sums and gradients in a fixed order."""
+    """Divide exp(score) by its sum within each node or hyperedge, [incidences]; sums and gradients in a fixed order."""
     of_nodes = within == "node"
     groups, others = (h.num_nodes, h.num_hyperedges) if of_nodes else (h.num_hyperedges, h.num_nodes)
     highest = score.new_zeros(groups).scatter_reduce(0, group, score.detach(), "amax", include_self=False)
@@ -320,7 +331,9 @@ def _softmax(h: Hypergraph, score: Tensor, group: Tensor, within: Literal["node"
     return power * (ops.sddmm(h, inverse, ones) if of_nodes else ops.sddmm(h, ones, inverse))
 
 
-_last = WeakTensorKeyDictionary()  # the pairs that a layer sorted last, as long as they live, and what became of them
+# The pairs sorted last and their hypergraph: one entry, weak, so it ends with its pairs. All layers share it, because a
+# stack of layers would otherwise sort the same pairs once per layer.
+_last = WeakTensorKeyDictionary()
 
 
 def _hypergraph(
@@ -348,7 +361,7 @@ def _hypergraph(
 
 def _glorot(layer: HypergraphAttention | HypergraphConv) -> None:
     nn.init.xavier_uniform_(layer.lin.weight)
-    if hasattr(layer, "att"):
+    if layer.att is not None:
         nn.init.xavier_uniform_(layer.att[0])
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Where the vertices of a small drawing go, and outlines around the members of a hyperedge; in numpy and scipy."""
+"""Positions for the vertices of a small drawing, and outlines around the members of a hyperedge; in numpy and scipy."""
 
 import numpy as np
 import scipy.sparse
@@ -6,14 +6,15 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree, sh
 from scipy.spatial import ConvexHull, Delaunay, QhullError
 from scipy.spatial.distance import cdist
 
-STEPS = 200  # of stress majorisation; more change nothing one can see
+STEPS = 200  # of stress majorisation; more steps make no visible difference
 
 
 def place(adjacency: scipy.sparse.csr_array) -> np.ndarray:
-    """Positions whose distances follow the steps between vertices, the components of the graph side by side.
+    """Place vertices so that distances follow the steps between them, the components of the graph next to each other.
 
     Args:
-        adjacency: symmetric, [n, n]; every entry is one step, whatever its value. A component of k vertices costs k^3.
+        adjacency: symmetric, [n, n]; every entry is one step, also for other values. A component of k vertices takes
+            time k^3.
 
     Returns:
         [n, 2]; a step is about one unit. The same graph always gives the same positions.
@@ -34,12 +35,12 @@ def place(adjacency: scipy.sparse.csr_array) -> np.ndarray:
 
 
 def spacing(at: np.ndarray) -> float:
-    """How far a position is from the nearest other one, the median; zero where there are fewer than two."""
+    """Return the median distance of a position from its nearest other one; zero if there are fewer than two."""
     return float(np.median(np.sort(cdist(at, at), axis=1)[:, 1])) if len(at) > 1 else 0.0
 
 
 def _stress(far: np.ndarray) -> np.ndarray:
-    """Positions of one component by stress majorisation, far being the steps between its vertices, [n, n].
+    """Place one component by stress majorisation; far, [n, n], has the steps between its vertices.
 
     Gansner, Koren and North, Graph Drawing by Stress Majorization, 2004.
     """
@@ -47,9 +48,9 @@ def _stress(far: np.ndarray) -> np.ndarray:
     weight = _divide(1.0, far**2)
     inverse = np.linalg.pinv(np.diag(weight.sum(1)) - weight, hermitian=True)
     centred = far**2 - (far**2).mean(0) - (far**2).mean(1)[:, None] + (far**2).mean()
-    value, vector = np.linalg.eigh(-0.5 * centred)  # classical scaling is where it starts
+    value, vector = np.linalg.eigh(-0.5 * centred)  # start with classical scaling
     x = vector[:, -2:] * np.sqrt(np.maximum(value[-2:], 0)) if num > 1 else np.zeros((1, 2))
-    x = x + np.random.default_rng(0).normal(0, 0.1, (num, 2))  # leaves of one hub start apart
+    x = x + np.random.default_rng(0).normal(0, 0.1, (num, 2))  # separates leaves of one hub
     for _ in range(STEPS):
         pull = _divide(weight * far, cdist(x, x))
         x = inverse @ ((np.diag(pull.sum(1)) - pull) @ x)
@@ -57,16 +58,16 @@ def _stress(far: np.ndarray) -> np.ndarray:
 
 
 def outline(members: np.ndarray, others: np.ndarray, radius: float, points: np.ndarray) -> np.ndarray:
-    """A number for each point, negative inside an outline around the members that no other vertex is in.
+    """Compute a number per point, negative inside an outline around the members, with no other vertex inside.
 
-    The outline is the convex hull of the members and `radius` more. Where others lie in that, it follows the shortest
-    tree through the members instead and bends away from the others.
+    The outline is the convex hull of the members, wider by `radius`. If other vertices are in it, the outline follows
+    the shortest tree through the members and bends away from the others.
 
     Args:
         members: positions, [k, 2], k at least 1.
         others: positions of the vertices that stay outside, [n, 2].
-        radius: how far it reaches beyond the members; about half of it is kept clear around the others.
-        points: where the numbers are wanted, [points, 2].
+        radius: distance of the outline from the members; about half of it stays free around the others.
+        points: positions of the numbers, [points, 2].
     """
     try:
         hull = ConvexHull(members).simplices, Delaunay(members)
@@ -84,7 +85,7 @@ def outline(members: np.ndarray, others: np.ndarray, radius: float, points: np.n
 
 
 def _distance(points: np.ndarray, corners: np.ndarray, edges: np.ndarray, inside: Delaunay | None) -> np.ndarray:
-    """How far each point is from the nearest edge, zero inside."""
+    """Return the distance of each point from the nearest edge, zero inside."""
     away = np.full(len(points), np.inf)
     for a, b in corners[edges]:
         along = (points - a) @ (b - a) / max(((b - a) ** 2).sum(), 1e-12)
@@ -93,5 +94,5 @@ def _distance(points: np.ndarray, corners: np.ndarray, edges: np.ndarray, inside
 
 
 def _divide(a: np.ndarray | float, b: np.ndarray) -> np.ndarray:
-    """a / b with 0 where b is zero."""
+    """Return a / b, with 0 where b is zero."""
     return np.divide(a, b, out=np.zeros_like(b), where=b > 0)

@@ -1,30 +1,30 @@
 """The products with H and their gradients, written once above the kernels.
 
-The gradient of a product is a product with the other half of the incidence matrix, and D_v^-1/2 H W D_e^-1 H^T D_v^-1/2
-is symmetric, so nothing here asks autograd to differentiate a sparse product, and no [nodes, nodes] matrix exists.
-Where incidences have learnable values, two operators are each other's gradients: `weighed` and `sddmm`.
+The gradient of a product with H is a product with H^T. D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 is symmetric, so its gradient
+is a product with itself. Autograd therefore never differentiates a sparse product, and no [nodes, nodes] matrix is
+made. For learnable values of incidences, `weighed` and `sddmm` are each other's gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from graphs.incidence import Incidence, Norm, inverse
 from graphs.kernels import CSR, INT32_LIMIT, cpu, native, reference
 
-if TYPE_CHECKING:
-    from graphs.hypergraph import Hypergraph
-
-Norm = Literal["sym", "row"]
-LARGE = 2**20  # products of so many numbers repay a call into compiled code
+LARGE = 2**20  # from this many products of numbers on, a call into compiled code is faster
 
 
 def kernels_for(x: Tensor, incidences: int) -> ModuleType:
-    """The kernels that multiply x with a matrix of so many incidences: THE one place that chooses."""
+    """Choose the kernels that multiply x with a matrix of this many incidences: the one place of this choice.
+
+    >>> kernels_for(torch.zeros(5, 2), incidences=6).__name__
+    'graphs.kernels.cpu'
+    """
     if x.device.type == "cuda":
         from graphs.kernels import gpu
 
@@ -36,14 +36,14 @@ def kernels_for(x: Tensor, incidences: int) -> ModuleType:
     return cpu
 
 
-def product(h: Hypergraph, x: Tensor, transposed: bool = False) -> Tensor:
-    """H x: every node sums the rows of its hyperedges, weighted by the values of the incidences.
+def product(h: Incidence, x: Tensor, transposed: bool = False) -> Tensor:
+    """Return H x: every node sums the rows of its hyperedges, weighted by the values of the incidences.
 
     Args:
         h: the incidence matrix H, [nodes, hyperedges].
         x: [num_hyperedges, ...], floating point.
-        transposed: H^T x instead, from x [num_nodes, ...]. This is `h.T @ x` without making the dual, whose numbers of
-            nodes and hyperedges torch.compile would take as constants.
+        transposed: return H^T x instead, from x [num_nodes, ...]. This is `h.T @ x` without making the dual;
+            torch.compile would take the dual's numbers of nodes and hyperedges as constants.
 
     Returns:
         [num_nodes, ...], or [num_hyperedges, ...] if transposed, differentiable in x any number of times; zeros for a
@@ -51,6 +51,9 @@ def product(h: Hypergraph, x: Tensor, transposed: bool = False) -> Tensor:
 
     Raises:
         ValueError: x has other rows, another device, or is not floating point.
+
+    >>> product(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), torch.tensor([1.0, 10.0]))
+    tensor([ 1., 11.])
     """
     _check_rows(h, x, transposed)
     matrices = (*h.by_hyperedge, *h.by_node) if transposed else (*h.by_node, *h.by_hyperedge)
@@ -58,16 +61,16 @@ def product(h: Hypergraph, x: Tensor, transposed: bool = False) -> Tensor:
     return y.reshape(len(y), *x.shape[1:])
 
 
-def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, norm: Norm = "sym") -> Tensor:
-    """One step from nodes to hyperedges and back: D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 x, Eq. 5 without Theta.
+def propagate(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None = None, norm: Norm = "sym") -> Tensor:
+    """Go from nodes to hyperedges and back: D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 x, Eq. 5 of HyperCTR without Theta.
 
     D_v(v) = sum_e w_e h(v, e) and D_e(e) = sum_v h(v, e); a degree of zero counts as 0^-1/2 = 0^-1 = 0.
 
     Args:
         h: hypergraph; its own weights are W unless `hyperedge_weight` is given.
         x: [num_nodes, ...], floating point.
-        hyperedge_weight: takes the place of h's weights, [num_hyperedges], not negative. It gets its gradient, the
-            path through the degrees included.
+        hyperedge_weight: replaces h's weights, [num_hyperedges], not negative. It gets its gradient, also through the
+            degrees.
         norm: "sym" as above, "row" for D_v^-1 H W D_e^-1 H^T x, whose rows sum to one.
 
     Returns:
@@ -75,6 +78,9 @@ def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, 
 
     Raises:
         ValueError: x or hyperedge_weight has the wrong length, device or dtype; an unknown norm.
+
+    >>> propagate(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), torch.tensor([2.0, 6.0]), norm="row")
+    tensor([4., 5.])
     """
     if norm not in ("sym", "row"):
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
@@ -90,21 +96,25 @@ def propagate(h: Hypergraph, x: Tensor, hyperedge_weight: Tensor | None = None, 
     return (left[:, None] * product(h, y)).to(x.dtype).reshape(x.shape)
 
 
-def weighed(h: Hypergraph, x: Tensor, value: Tensor, transposed: bool = False) -> Tensor:
-    """H(value) x, where the value of each incidence is learnable and takes the place of h's own.
+def weighed(h: Incidence, x: Tensor, value: Tensor, transposed: bool = False) -> Tensor:
+    """Return H(value) x, where learnable values of the incidences replace h's own.
 
     Args:
         h: hypergraph; its weights and values are not read.
         x: [num_hyperedges, ...], floating point.
         value: [num_incidences] in the order of `h.hyperedge_index`: the members of hyperedge 0, then of 1, ...
-        transposed: H(value)^T x instead, from x [num_nodes, ...]; the order of `value` stays.
+        transposed: return H(value)^T x instead, from x [num_nodes, ...]; the order of `value` is the same.
 
     Returns:
-        [num_nodes, ...], or [num_hyperedges, ...] if transposed; differentiable in x and value any number of times,
-        and no [incidences, dim] matrix is made either way.
+        [num_nodes, ...], or [num_hyperedges, ...] if transposed; differentiable in x and value any number of times.
+        No [incidences, dim] matrix is made, also not for the gradients.
 
     Raises:
         ValueError: x or value has the wrong length, device or dtype.
+
+    >>> h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
+    >>> weighed(h, x=torch.tensor([1.0, 10.0]), value=torch.tensor([2.0, 3.0, 4.0]))
+    tensor([ 2., 43.])
     """
     _check_rows(h, x, transposed)
     _check_values(h, value)
@@ -115,8 +125,8 @@ def weighed(h: Hypergraph, x: Tensor, value: Tensor, transposed: bool = False) -
     return y.reshape(len(y), *x.shape[1:])
 
 
-def sddmm(h: Hypergraph, a: Tensor, b: Tensor) -> Tensor:
-    """The dot product of a_v and b_e for each incidence (v, e): a b^T where H is not zero.
+def sddmm(h: Incidence, a: Tensor, b: Tensor) -> Tensor:
+    """Return the dot product of a_v and b_e for each incidence (v, e): a b^T where H is not zero.
 
     Args:
         h: hypergraph; its weights and values are not read.
@@ -129,6 +139,10 @@ def sddmm(h: Hypergraph, a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: a or b has the wrong length, device or dtype, or their widths differ.
+
+    >>> h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
+    >>> sddmm(h, a=torch.tensor([[2.0], [3.0]]), b=torch.tensor([[1.0], [5.0]]))
+    tensor([ 2.,  3., 15.])
     """
     _check(h, a, h.num_nodes, "node")
     _check(h, b, h.num_hyperedges, "hyperedge")
@@ -141,14 +155,18 @@ def sddmm(h: Hypergraph, a: Tensor, b: Tensor) -> Tensor:
 
 
 def scales(
-    h: Hypergraph, hyperedge_weight: Tensor | None, norm: Norm, dtype: torch.dtype
+    h: Incidence, hyperedge_weight: Tensor | None, norm: Norm, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """`h.scales`, with a given weight in the place of h's own: nodes, hyperedges (W D_e^-1), nodes; None means ones."""
+    """Return `h.scales` with a given weight instead of h's own: nodes, hyperedges (W D_e^-1), nodes; None means ones.
+
+    >>> scales(Hypergraph.from_pairs([0, 1], [0, 0]), torch.tensor([4.0]), "row", torch.float32)
+    (tensor([0.2500, 0.2500]), tensor([2.]), None)
+    """
     if hyperedge_weight is None:
         return h.scales(norm, dtype)
     if hyperedge_weight.shape != (h.num_hyperedges,):
         raise ValueError(
-            f"hyperedge_weight must have one entry a hyperedge, [{h.num_hyperedges}], "
+            f"hyperedge_weight must have one entry per hyperedge, [{h.num_hyperedges}], "
             f"got {list(hyperedge_weight.shape)}"
         )
     _check(h, hyperedge_weight, h.num_hyperedges, "hyperedge")
@@ -157,15 +175,9 @@ def scales(
     return left, w * h.inverse_size.to(dtype), left if norm == "sym" else None
 
 
-def inverse(x: Tensor, power: float) -> Tensor:
-    """x^-power with 0^-power = 0, and a gradient of zero there instead of NaN."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1).pow(-power), 0)
-
-
-# The products as operators of their own, so that torch.compile and torch.export see one call each. A matrix and its
+# The products as operators of torch, so that torch.compile and torch.export see one call each. A matrix and its
 # transpose are spelt out as (indptr, indices, value): operators take tensors, not tuples of them. The decorator
-# torch.library.custom_op would do the same, and import a second's worth of compiler at the first call.
+# torch.library.custom_op would do the same, but its first call imports the compiler, which takes a second.
 
 _library = torch.library.Library("graphs", "DEF")
 
@@ -197,7 +209,7 @@ def _product_now(
     indices_t: Tensor,
     value_t: Tensor | None,
 ) -> Tensor:
-    """y = M x; the gradient is M^T g."""
+    """Compute y = M x; the gradient is M^T g."""
     matrix = CSR(indptr, indices, value)
     return kernels_for(x, len(indices)).spmm(matrix, x)
 
@@ -228,7 +240,7 @@ def _propagate_now(
     middle: Tensor,
     right: Tensor | None,
 ) -> Tensor:
-    """y = left * H (middle * H^T (right * x)) with constant scales; its own gradient, left and right exchanged."""
+    """Compute y = left * H (middle * H^T (right * x)) with constant scales; the gradient exchanges left and right."""
     by_node, by_hyperedge = CSR(node_indptr, node_indices, node_value), CSR(edge_indptr, edge_indices, edge_value)
     return kernels_for(x, len(node_indices)).propagate(by_node, by_hyperedge, left, middle, right, x)
 
@@ -258,7 +270,7 @@ def _weighed_now(
     indices_t: Tensor,
     order_t: Tensor | None,
 ) -> Tensor:
-    """y = M(value) x; value[order] are the values of M, value[order_t] those of M^T, and one of the two is None."""
+    """Compute y = M(value) x. M has values value[order], M^T has value[order_t]; one of the two orders is None."""
     matrix = CSR(indptr, indices, value if order is None else value[order])
     return kernels_for(x, len(indices)).spmm(matrix, x)
 
@@ -288,7 +300,7 @@ _weighed = _operator(
 def _sddmm_now(
     a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, indptr_t: Tensor, indices_t: Tensor, order_t: Tensor
 ) -> Tensor:
-    """s_k = a_r . b_{indices_k} for each incidence k of each row r."""
+    """Compute s_k = a_r . b_{indices_k} for each incidence k of each row r."""
     return kernels_for(a, len(indices)).sddmm(CSR(indptr, indices, None), a, b)
 
 
@@ -316,24 +328,24 @@ def _width(x: Tensor) -> int:
     return x.shape[1:].numel()
 
 
-def _check_rows(h: Hypergraph, x: Tensor, transposed: bool) -> None:
+def _check_rows(h: Incidence, x: Tensor, transposed: bool) -> None:
     rows, row = (h.num_nodes, "node") if transposed else (h.num_hyperedges, "hyperedge")
     _check(h, x, rows, row)
 
 
-def _check(h: Hypergraph, x: Tensor, rows: int, row: str) -> None:
+def _check(h: Incidence, x: Tensor, rows: int, row: str) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         found = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"a product needs a floating-point tensor, got {found}")
     if x.dim() == 0 or len(x) != rows:
-        raise ValueError(f"a product with {h} needs one row a {row}, {rows} rows, got shape {list(x.shape)}")
+        raise ValueError(f"a product with {h} needs one row per {row}, {rows} rows, got shape {list(x.shape)}")
     if x.device != h.device:
         raise ValueError(f"the hypergraph is on {h.device} and x on {x.device}: move one with .to(device)")
 
 
-def _check_values(h: Hypergraph, value: Tensor) -> None:
+def _check_values(h: Incidence, value: Tensor) -> None:
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (h.num_incidences,):
         found = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"value must be floating point, one entry an incidence, [{h.num_incidences}], got {found}")
+        raise ValueError(f"value must be floating point, one entry per incidence, [{h.num_incidences}], got {found}")
     if value.device != h.device:
         raise ValueError(f"the hypergraph is on {h.device} and value on {value.device}: move one with .to(device)")

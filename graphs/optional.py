@@ -1,14 +1,14 @@
-"""Packages that graphs can use and does not need."""
+"""Packages that `graphs` can use and does not need."""
 
 import importlib
 from types import ModuleType
 
 
 def package(name: str, install: str | None = None) -> ModuleType:
-    """Import a package, or say in one line how to get it.
+    """Import a package; if it is missing, say in one line how to get it.
 
     Raises:
-        ImportError: it is missing, or does not import beside the packages that are there.
+        ImportError: it is missing, or it does not import together with the other packages.
     """
     how = install or f"pip install {name.replace('_', '-')}, or pip install 'hyperctr[interop]'"
     try:

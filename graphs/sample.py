@@ -1,4 +1,4 @@
-"""Caps on the size of hyperedges and the degree of nodes, and mini-batches of nodes: draws from a seed of their own."""
+"""Random samples of hypergraphs: caps on sizes and degrees, and mini-batches of nodes. Each draw has its own seed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from graphs.kernels import CSR
 def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int] = 0) -> Hypergraph:
     """Keep at most `size` members of each hyperedge, then at most `degree` hyperedges of each node.
 
-    What is kept is drawn uniformly without replacement, so that under `size` alone the mean over the members of a
-    hyperedge stays unbiased. Degrees and sizes are those of the sampled incidences. The neighbour size K of HyperCTR,
-    arXiv 2109.02398.
+    This is the neighbour size K of HyperCTR, arXiv 2109.02398. Members and hyperedges are drawn uniformly without
+    replacement. With `size` only, the mean over the members of a hyperedge is unbiased. Degrees and sizes are those of
+    the sampled incidences.
 
     Args:
         h: hypergraph.
         size: most members of a hyperedge; 0 is no cap.
         degree: most hyperedges of a node; 0 is no cap.
-        seed: not negative; several numbers such as (seed, epoch, slice) name a draw of their own. The global random
-            state is neither read nor moved.
+        seed: not negative; several numbers such as (seed, epoch, slice) name one draw. The global random state is
+            neither read nor changed.
 
     Returns:
         A hypergraph with the same nodes, hyperedges, weights and ids; `h` itself if nothing exceeds a cap.
 
     Raises:
         ValueError: a negative cap or seed.
+
+    >>> cap(Hypergraph.from_pairs([0, 1, 2, 0], [0, 0, 0, 1]), size=2).size()
+    tensor([2., 1.])
     """
     if size < 0 or degree < 0:
         raise ValueError(f"caps must not be negative (0 is no cap), got size={size} and degree={degree}")
@@ -52,7 +55,7 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
     if incidences:
         left = set(zip(node.tolist(), hyperedge.tolist(), strict=True))
         incidences = {pair: attributes for pair, attributes in incidences.items() if pair in left}
-    sampled = Hypergraph.from_members(
+    sampled = type(h).from_members(
         indptr,
         node,
         None if value is None else value[kept],
@@ -67,10 +70,14 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """What one layer needs of a hypergraph to compute the rows of a few nodes, its targets; made by `blocks`.
+    """The part of a hypergraph that one layer needs to compute the rows of a few nodes, its targets; made by `blocks`.
 
-    A layer takes it in the place of a hypergraph: `conv(x, block)` leads from [inputs, dim] to [targets, dim]. Degrees
-    and sizes are those of the whole hypergraph.
+    A layer takes it like a hypergraph: `conv(x, block)` leads from [inputs, dim] to [targets, dim]. Degrees and sizes
+    are those of the whole hypergraph.
+
+    >>> inputs, (block,) = blocks(Hypergraph.from_pairs([0, 1, 2, 3], [0, 0, 1, 1]), nodes=[3], depth=1)
+    >>> block.inputs, block.targets, block.hyperedges
+    (tensor([2, 3]), tensor([1]), tensor([1], dtype=torch.int32))
     """
 
     inputs: Tensor
@@ -80,9 +87,9 @@ class Block:
     hyperedges: Tensor
     """Hyperedge numbers, increasing, [hyperedges], int64."""
     reads: Hypergraph
-    """Which inputs each hyperedge reads, [inputs, hyperedges]; values make up for members that were not drawn."""
+    """The inputs that each hyperedge reads, [inputs, hyperedges]; values compensate for members not drawn."""
     writes: Hypergraph
-    """Which hyperedges each target sums, [targets, hyperedges]; values make up for hyperedges that were not drawn."""
+    """The hyperedges that each target sums, [targets, hyperedges]; values compensate for hyperedges not drawn."""
     inverse_degree: Tensor
     """D_v^-1 of the inputs with 0^-1 = 0, [inputs], float64."""
     scale: Tensor
@@ -94,16 +101,21 @@ class Block:
         return (self.inverse_degree == 0)[self.targets]
 
     def to(self, device: torch.device | str) -> Block:
-        """The same block on another device."""
+        """Move to another device."""
         return replace(self, **{name: part.to(device) for name, part in vars(self).items()})
 
     def propagate(self, x: Tensor, hyperedge_weight: None = None, norm: ops.Norm = "sym") -> Tensor:
-        """The rows of `Hypergraph.propagate` that belong to the targets: [inputs, dim] -> [targets, dim].
+        """Return the rows of `Hypergraph.propagate` that belong to the targets: [inputs, dim] -> [targets, dim].
 
-        Without caps they are exact. With caps each entry is an estimate whose mean over draws is the exact one.
+        Without caps they are exact. With caps each entry is an unbiased estimate: its mean over draws is exact.
 
         Raises:
-            ValueError: x has other rows, device or dtype; a hyperedge weight, as degrees would need all of a node's.
+            ValueError: x has other rows, device or dtype; a hyperedge weight, since a block lacks hyperedges that the
+                degrees need.
+
+        >>> inputs, (block,) = blocks(Hypergraph.from_pairs([0, 1, 2, 3], [0, 0, 1, 1]), nodes=[3], depth=1)
+        >>> block.propagate(torch.tensor([[0.0], [1.0], [2.0], [6.0]])[inputs])
+        tensor([[4.]])
         """
         if hyperedge_weight is not None:
             raise ValueError("a block weighs by the weights of its hypergraph: give hyperedge_weight to a Hypergraph")
@@ -126,17 +138,17 @@ def blocks(
     degree: int = 0,
     seed: int | Sequence[int] = 0,
 ) -> tuple[Tensor, list[Block]]:
-    """Blocks that lead layer after layer to the rows of a batch of nodes, for hypergraphs too large to convolve whole.
+    """Make one block per layer for the rows of a batch of nodes, if a hypergraph is too large to convolve as a whole.
 
     Every layer sums at most `degree` hyperedges of each node it computes, and reads at most `size` members of each of
-    those, drawn uniformly without replacement and scaled up by (all / drawn). Time and memory are those of the blocks;
-    only degrees and sizes are computed for the whole hypergraph, once.
+    these hyperedges. Both are drawn uniformly without replacement and scaled up by (all / drawn). Time and memory are
+    those of the blocks. Only degrees and sizes are computed for the whole hypergraph, once.
 
         inputs, steps = blocks(h, batch, depth=2, size=20, degree=10, seed=(0, epoch, step))
         y = model(x[inputs], steps)                  # HGCN(dim, depth=2): [batch, dim]
 
-    Without caps this is what the whole hypergraph gives for these nodes. With caps each layer is unbiased before its
-    activation, given its input; a stack of layers, whose activations bend, is an estimate as in GraphSAGE,
+    Without caps the result equals that of the whole hypergraph. With caps each layer is unbiased before its activation,
+    given its input. A stack of layers has nonlinear activations between them, so it is an estimate as in GraphSAGE,
     arXiv 1706.02216.
 
     Args:
@@ -148,11 +160,15 @@ def blocks(
         seed: as in `cap`.
 
     Returns:
-        The node numbers whose rows the first layer reads, [inputs], and one block a layer, the first layer's first.
+        The node numbers whose rows the first layer reads, [inputs], and one block per layer, the first layer's first.
         Depth 0 gives the nodes themselves.
 
     Raises:
         ValueError: node numbers out of range, a negative depth, cap or seed, a hypergraph on another device.
+
+    >>> inputs, steps = blocks(Hypergraph.from_pairs([0, 1, 1, 2], [0, 0, 1, 1]), nodes=[0], depth=2)
+    >>> inputs, len(steps)
+    (tensor([0, 1, 2]), 2)
     """
     if size < 0 or degree < 0 or depth < 0:
         raise ValueError(f"depth and caps must not be negative, got depth={depth}, size={size} and degree={degree}")
@@ -162,7 +178,7 @@ def blocks(
     if nodes.ndim != 1 or (len(nodes) and nodes.dtype.kind not in "iu"):
         raise ValueError(f"nodes must be node numbers, [batch], got {nodes.dtype} of shape {list(nodes.shape)}")
     if len(nodes) and not 0 <= nodes.min() <= nodes.max() < h.num_nodes:
-        raise ValueError(f"node numbers must lie in [0, {h.num_nodes}), got [{nodes.min()}, {nodes.max()}]")
+        raise ValueError(f"node numbers must be in [0, {h.num_nodes}), got [{nodes.min()}, {nodes.max()}]")
     generator = np.random.default_rng(seed)
     nodes, steps = nodes.astype(np.int64), []
     for _ in range(depth):
@@ -174,7 +190,7 @@ def blocks(
 def _block(h: Hypergraph, nodes: np.ndarray, size: int, degree: int, generator: np.random.Generator) -> Block:
     bounds, found, value = _draw(h.by_node, nodes, degree, generator)
     hyperedges, found = np.unique(found, return_inverse=True)
-    writes = Hypergraph.from_members(bounds, found, value, len(hyperedges)).T  # drawn for each target
+    writes = Hypergraph.from_members(bounds, found, value, len(hyperedges)).T  # the hyperedges drawn for each target
     bounds, members, value = _draw(h.by_hyperedge, hyperedges, size, generator)
     inputs, place = np.unique(np.concatenate([nodes, members]), return_inverse=True)
     targets, members = place[: len(nodes)], place[len(nodes) :]
@@ -193,7 +209,7 @@ def _block(h: Hypergraph, nodes: np.ndarray, size: int, degree: int, generator: 
 def _draw(
     csr: CSR, rows: np.ndarray, most: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Rows of a matrix as (indptr, indices, value), of a crowded one `most` incidences, scaled up to stand for all."""
+    """Return rows of a matrix as (indptr, indices, value); of a longer row draw `most` incidences and scale them up."""
     indptr, indices, value = (None if part is None else part.numpy() for part in csr)
     first = indptr[rows].astype(np.int64)
     count = indptr[rows + 1] - first
@@ -212,7 +228,7 @@ def _draw(
 
 
 def _distinct(count: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
-    """`most` different numbers below each count, increasing, [rows, most]: Floyd's algorithm on all rows at once."""
+    """Draw `most` different numbers below each count, increasing, [rows, most]: Floyd's algorithm on all rows."""
     chosen = np.empty((most, len(count)), dtype=np.int64)
     for k in range(most):
         last = count - most + k
@@ -222,7 +238,7 @@ def _distinct(count: np.ndarray, most: int, generator: np.random.Generator) -> n
 
 
 def _keep(group: np.ndarray, count: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
-    """True for the incidences to keep: all of a group of at most `most`, else that many, uniformly."""
+    """Mark the incidences to keep: all of a group of at most `most`, else `most` of them, drawn uniformly."""
     if most == 0 or not len(group) or count.max() <= most:
         return np.ones(len(group), dtype=bool)
     crowded = count > most

@@ -130,7 +130,6 @@ def test_no_arrow_points_up(path):
     assert arrows_up(path.read_text(encoding="utf-8"), *named(path)) == []
 
 
-@pytest.mark.xfail(reason="a hypergraph and its converters still import each other", strict=True)
 def test_no_modules_import_each_other():
     modules = {named(path)[0]: path for path in FILES}
     edges = {}

@@ -1,26 +1,26 @@
-"""HIF JSON, the Hypergraph Interchange Format (github.com/HIF-org/HIF-standard, schema 0.1): read, check and write.
+"""Hypergraphs to and from HIF JSON, the Hypergraph Interchange Format (github.com/HIF-org/HIF-standard, schema 0.1).
 
-What a file says, and where it stands in a Hypergraph h:
+Parts of a document, and their places in a Hypergraph h:
 
     "nodes", "edges"                    the nodes and hyperedges, numbered in the order in which the file names them
     "incidences"                        the members
     their "weight"                      h.node_weight, h.hyperedge_weight, the values of the incidences
     their "attrs"                       h.attributes.nodes, .hyperedges, .incidences
     "metadata"                          h.attributes.metadata
-    a weight that float32 cannot hold   "hif:weight" in those attributes; h has it rounded, the next file as it was
+    a weight that float32 rounds        "hif:weight" in those attributes; h has it rounded, the next file has it exactly
     "direction" of an incidence         "hif:direction" in its attributes
     "network-type": "asc"               "hif:network-type" in h.attributes.metadata; no faces are added
 
-A weight may be any number: h keeps a negative one too, and its products decide what they take. A "hif:weight" counts
-as long as h has it rounded; weights that were changed since are written as they are. Other names that begin with "hif:"
-are refused in h, and a document's own have another "hif:" in front for as long as they are in h.
+A weight may be any number: h keeps negative ones too, and each product decides which it takes. A "hif:weight" counts
+while h has it rounded; a weight that was changed since is written as it is. Other names that begin with "hif:" are
+refused in h. A document's own names of this kind get a second "hif:" at their front while they are in h.
 
-Time slices and modalities are attributes of hyperedges and travel as they are. So that others can read them, write
+Time slices and modalities are attributes of hyperedges and are kept as they are. For other readers, write
 
     {"slice": 3, "presence": [[start, end]], "modality": "visual", "kind": "user-interest"}
 
-on a hyperedge, `presence` being half-open spans in seconds since 1970 (the word is that of HIF-standard issue 44),
-{"type": "user"} or {"type": "item"} on a node, and what holds for the whole hypergraph in the metadata.
+on a hyperedge, where `presence` has half-open spans in seconds since 1970 (the word is from HIF-standard issue 44).
+Write {"type": "user"} or {"type": "item"} on a node, and what is true of the whole hypergraph in the metadata.
 """
 
 from __future__ import annotations
@@ -35,37 +35,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from graphs.atomic import replaced
 from graphs.attributes import Attributes
 from graphs.convert.hif_schema import check, is_number
-
-if TYPE_CHECKING:
-    from graphs.hypergraph import Hypergraph
-
+from graphs.incidence import AnyIncidence, Incidence
 
 MANY_INCIDENCES = 5_000_000
-LONG_STRINGS = 2**28  # characters: numpy pads every string to the longest, so one long id must not cost gigabytes
+LONG_STRINGS = 2**28  # characters; numpy pads every string to the longest, so one long id would take gigabytes
 MINE, WEIGHT, DIRECTION, NETWORK_TYPE = "hif:", "hif:weight", "hif:direction", "hif:network-type"
 
 
-def read(source: str | os.PathLike | bytes | dict, cls: type[Hypergraph]) -> Hypergraph:
+def read(cls: type[AnyIncidence], source: str | os.PathLike | bytes | dict) -> AnyIncidence:
     """Read a hypergraph from a file, JSON text, bytes or a parsed document.
 
     Records that name the same node, edge or incidence are one: a later attribute replaces an earlier one of the same
-    name, the last weight of a node or edge holds, and weights of an incidence are added as in `from_pairs`. Where some
-    records of a kind have a weight, what has none weighs 1. Ids that are the numbers 0, 1, 2, ... are not stored.
+    name, the last weight of a node or edge counts, and weights of an incidence are added as in `from_pairs`. If some
+    records of a kind have a weight, a record without one has weight 1. Ids that are the numbers 0, 1, 2, ... are not
+    stored.
 
     Args:
-        source: a path, packed with gzip or not; text that begins with { (other text is a path); bytes; or a dict, which
-            stays as it is. Numbers and keys are read as Python's json does: NaN passes, the last of equal keys holds.
         cls: the class to make, `Hypergraph`.
+        source: a path, packed with gzip or not; text that begins with { (other text is a path); bytes; or a dict, which
+            is not changed. Numbers and keys are read as Python's json does: NaN passes, the last of equal keys counts.
 
     Returns:
-        The hypergraph, on the CPU. Without incidences it has none.
+        The hypergraph, on the CPU.
 
     Raises:
         ValueError: the source is not JSON, breaks the schema (see `check`), is directed, or is packed with zstd.
@@ -111,16 +109,17 @@ def read(source: str | os.PathLike | bytes | dict, cls: type[Hypergraph]) -> Hyp
     )
 
 
-def write(h: Hypergraph, path: str | os.PathLike | None = None) -> dict:
-    """Write a hypergraph as a HIF document, which `read` makes into an equal one.
+def write(h: Incidence, path: str | os.PathLike | None = None) -> dict:
+    """Write a hypergraph as a HIF document; `read` makes an equal hypergraph of it.
 
-    Nodes, edges and incidences are listed in the order of their numbers. What the records cannot show is in the
-    metadata: "hif:node_ids" and "hif:hyperedge_ids" where ids occur twice or are the numbers themselves (the records
-    then have the numbers), and empty lists for weights of no nodes, hyperedges or incidences.
+    Nodes, edges and incidences are listed in the order of their numbers. The metadata has what the records cannot show:
+    "hif:node_ids" and "hif:hyperedge_ids" if ids occur twice or are the numbers themselves (the records then have the
+    numbers), and empty lists for weights of no nodes, hyperedges or incidences.
 
     Args:
         h: the hypergraph.
-        path: where to write the JSON, beside its final name first; packed if it ends in .gz. None writes no file.
+        path: the file of the JSON, packed if the path ends in .gz; it appears complete or not at all. None writes no
+            file.
 
     Returns:
         The document.
@@ -154,7 +153,9 @@ def write(h: Hypergraph, path: str | os.PathLike | None = None) -> dict:
     document |= {"nodes": nodes, "edges": edges, "incidences": incidences}
     check(document)
     if path is not None:
-        _save(document, Path(path))
+        data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+        with replaced(path) as part:
+            part.write_bytes(gzip.compress(data, compresslevel=6, mtime=0) if Path(path).suffix == ".gz" else data)
     return document
 
 
@@ -182,7 +183,7 @@ def _parse(source: object) -> object:
 
 
 def _number(*mentions: list) -> tuple[list, np.ndarray, ...]:
-    """Number ids in the order of their first mention: the distinct ids, then the numbers of each list."""
+    """Number ids in the order of their first mention; return the distinct ids, then the numbers of each list."""
     ids = dict.fromkeys(chain(*mentions))
     number = dict(zip(ids, range(len(ids)), strict=True))
     numbers = [np.fromiter(map(number.__getitem__, mention), np.int64, len(mention)) for mention in mentions]
@@ -192,7 +193,7 @@ def _number(*mentions: list) -> tuple[list, np.ndarray, ...]:
 def _merge(
     records: list[dict], place: np.ndarray, count: int, add: bool = False
 ) -> tuple[np.ndarray | None, dict[int, dict]]:
-    """Weights [count] (None if no record has one) and attributes by place, record k standing at place[k]."""
+    """Collect weights, [count] (None if no record has one), and attributes by place; record k has place[k]."""
     places = place.tolist()
     attributes: dict[int, dict] = {}
     for k, record in zip(places, records, strict=True):
@@ -225,7 +226,7 @@ def _complete(part: str, records: list[dict], weight: np.ndarray | None, attribu
             record["weight"] = number
         exact = {k: a[WEIGHT] for k, a in attributes.items() if is_number(a.get(WEIGHT))}
         for (k, number), own in zip(exact.items(), _float32(exact.values()), strict=True):
-            if own == weight[k]:  # a weight that was changed since is not written as it was
+            if own == weight[k]:  # false for a weight that was changed since
                 records[k]["weight"] = number
         for k in np.flatnonzero(~np.isfinite(weight)):
             _check_json(f"{part}[{k}].weight", records[k]["weight"])
@@ -239,18 +240,18 @@ def _complete(part: str, records: list[dict], weight: np.ndarray | None, attribu
 
 
 def _renamed(attrs: Mapping) -> dict:
-    """A document's attributes as h has them: "hif:" stands before a name that begins with it."""
+    """Return a document's attributes as h has them: a name that begins with "hif:" gets another one at its front."""
     return {MINE + name if str(name).startswith(MINE) else name: a for name, a in attrs.items()}
 
 
 def _own(where: str, attrs: Mapping, *elsewhere: str) -> dict:
-    """The attributes of h as a document has them, without those that stand elsewhere in it."""
+    """Return the attributes of h as a document has them, without those that have another place in it."""
     own = {name: a for name, a in attrs.items() if name not in elsewhere}
     if own:
         _check_json(where, own)
     for name in own:
         if name.startswith(MINE) and not name.startswith(MINE + MINE):
-            raise ValueError(f'{where}: names that begin with "{MINE}" are taken, got "{name}"; see graphs.hif')
+            raise ValueError(f'{where}: names that begin with "{MINE}" are taken, got "{name}"; see graphs.convert.hif')
     return {name.removeprefix(MINE) if name.startswith(MINE) else name: a for name, a in own.items()}
 
 
@@ -264,7 +265,7 @@ def _check_json(where: str, value: object) -> None:
 
 
 def _fault(value: object) -> str | None:
-    """Why JSON would not give this back as it is."""
+    """Say why JSON would not give this value back unchanged; None if it would."""
     if isinstance(value, dict):
         for key, part in value.items():
             fault = _fault(part) if isinstance(key, str) else f" is under {key!r}, and JSON has strings as keys"
@@ -294,12 +295,12 @@ def _float32(numbers: Iterable[int | float]) -> np.ndarray:
 
 
 def _decimals(weight: np.ndarray) -> list[float]:
-    """The shortest decimal number of each float32: 0.1, not 0.10000000149011612."""
+    """Return the shortest decimal number of each float32: 0.1, not 0.10000000149011612."""
     return weight.astype(str).astype(np.float64).tolist()
 
 
 def _ids(metadata: dict, name: str, ids: list) -> np.ndarray | None:
-    """Ids as an array; None for the numbers themselves, unless the metadata has others in their place."""
+    """Return ids as an array; None for the numbers themselves, unless the metadata has other ids for them."""
     if ids == list(range(len(ids))):
         ids = _taken(metadata, name, len(ids))
         if ids is None:
@@ -317,7 +318,7 @@ def _ids(metadata: dict, name: str, ids: list) -> np.ndarray | None:
 
 
 def _record_ids(kept: dict, name: str, ids: np.ndarray | None, count: int) -> list:
-    """Ids for the records: the numbers where the caller's own are not distinct or could not be told from none."""
+    """Return ids for the records: the numbers if the caller's ids are not distinct or equal the numbers."""
     numbers = list(range(count))
     own = numbers if ids is None else ids.tolist()
     if ids is None or (len(set(own)) == count and own != numbers):
@@ -327,14 +328,14 @@ def _record_ids(kept: dict, name: str, ids: np.ndarray | None, count: int) -> li
 
 
 def _weights_of_none(metadata: dict, name: str, weight: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Weights; an empty array instead of None if there is nothing to weigh and the metadata says so."""
+    """Return weights: an empty array instead of None if there is nothing to weigh and the metadata says so."""
     if weight is None and not count and _taken(metadata, name, 0) is not None:
         return np.empty(0, dtype=np.float32)
     return weight
 
 
 def _taken(metadata: dict, name: str, length: int) -> list | None:
-    """What `write` kept in the metadata, taken out; None if nothing there can be from it."""
+    """Take out of the metadata what `write` kept there; None if nothing there can be from it."""
     kept = metadata.get(MINE + name)
     if not isinstance(kept, list) or len(kept) != length or not set(map(type, kept)) <= {int, str}:
         return None
@@ -344,19 +345,7 @@ def _taken(metadata: dict, name: str, length: int) -> list | None:
 def _warn(num_incidences: int) -> None:
     if num_incidences > MANY_INCIDENCES:
         warnings.warn(
-            f"{num_incidences} incidences are many for JSON, some 30 bytes each; h.save writes a file that is smaller "
-            "and faster to read",
+            f"{num_incidences} incidences are many for JSON, at about 30 bytes each; h.save writes a smaller file, "
+            "which is faster to read",
             stacklevel=4,
         )
-
-
-def _save(document: dict, path: Path) -> None:
-    data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    if path.suffix == ".gz":
-        data = gzip.compress(data, compresslevel=6, mtime=0)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

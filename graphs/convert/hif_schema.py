@@ -1,4 +1,4 @@
-"""The schema 0.1 of HIF (github.com/HIF-org/HIF-standard) as plain checks, whose messages name the field at fault."""
+"""The schema 0.1 of HIF (github.com/HIF-org/HIF-standard) as plain checks. Their messages name the field at fault."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 
 def check(document: object) -> None:
-    """Refuse a parsed document that the official schema (JSON Schema draft-07) refuses, and no other.
+    """Refuse a parsed document if and only if the official schema (JSON Schema draft-07) refuses it.
 
-    So 1.0 is an integer, true is no number, and a directed document passes.
+    1.0 is an integer, true is no number, and a directed document passes.
 
     Raises:
         ValueError: the first fault, as in `incidences[17].edge must be a string or an integer, got 1.5`.
@@ -24,22 +24,22 @@ def check(document: object) -> None:
 
 
 def is_number(value: object) -> bool:
-    """What the schema calls a number."""
+    """Return whether the schema calls this a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_id(value: object) -> bool:
-    """What the schema allows as the id of a node or an edge."""
+    """Return whether the schema allows this as the id of a node or an edge."""
     return isinstance(value, str) or (is_number(value) and (isinstance(value, int) or value.is_integer()))
 
 
 class _Rule(NamedTuple):
-    """What a field may hold."""
+    """The values that a field may have."""
 
     wording: str
-    holds: Callable[[object], bool]
+    allows: Callable[[object], bool]
     types: frozenset[type] = frozenset()
-    """Types that hold whatever the value."""
+    """Types whose every value is allowed."""
 
 
 ID = _Rule("a string or an integer", is_id, frozenset({str, int}))
@@ -59,21 +59,21 @@ RECORDS = {
 def _check_object(where: str, value: object, fields: Mapping[str, _Rule], required: Iterable[str]) -> None:
     name = where or "the file"
     if not isinstance(value, dict):
-        raise ValueError(f"{name} must be an object, got {_told(value)}")
+        raise ValueError(f"{name} must be an object, got {_shown(value)}")
     for field in value:
         if field not in fields:
-            raise ValueError(f"{name} has an unknown field {_told(field)}; HIF allows {', '.join(fields)}")
+            raise ValueError(f"{name} has an unknown field {_shown(field)}; HIF allows {', '.join(fields)}")
     for field in required:
         if field not in value:
             raise ValueError(f'{name} has no "{field}"')
     for field, rule in fields.items():
-        if field in value and not rule.holds(value[field]):
+        if field in value and not rule.allows(value[field]):
             at = f"{where}.{field}" if where else field
-            raise ValueError(f"{at} must be {rule.wording}, got {_told(value[field])}")
+            raise ValueError(f"{at} must be {rule.wording}, got {_shown(value[field])}")
 
 
 def _surely_right(records: list, fields: Mapping[str, _Rule], required: Iterable[str]) -> bool:
-    """Whether the types and fields that occur show all records to be right, at a glance; False says nothing."""
+    """Return True if the types and fields that occur prove all records right; False proves nothing."""
     return (
         set(map(type, records)) <= {dict}
         and all(fields.keys() >= set(shape) >= set(required) for shape in {tuple(record) for record in records})
@@ -81,7 +81,7 @@ def _surely_right(records: list, fields: Mapping[str, _Rule], required: Iterable
     )
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if value is None or isinstance(value, str | int | float):

@@ -1,4 +1,4 @@
-"""A hypergraph in one .npz file of plain arrays and JSON text: nothing in it is ever unpickled."""
+"""Hypergraphs to and from one .npz file of plain arrays and JSON text: nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ import zipfile
 import zlib
 from dataclasses import replace
 from operator import index
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphs.atomic import replaced
 from graphs.attributes import Attributes
-
-if TYPE_CHECKING:
-    from graphs.hypergraph import Hypergraph
-
+from graphs.incidence import AnyIncidence, Incidence
 
 JSON = ".json"
-"""Ends the name of an array that holds the bytes of JSON text."""
+"""Ends the name of an array whose bytes are JSON text."""
 UNREADABLE = (
     ValueError,
     KeyError,
@@ -35,12 +31,8 @@ UNREADABLE = (
 )
 
 
-def write(h: Hypergraph, path: str | os.PathLike) -> None:
-    """Write one .npz file, beside its final name first, so that a killed save leaves the old file or none.
-
-    Raises:
-        ValueError: an attribute that JSON cannot hold, a negative or non-finite weight.
-    """
+def write(h: Incidence, path: str | os.PathLike) -> None:
+    """Write one .npz file; see `Hypergraph.save`."""
     indptr, indices, value = h.numpy_members()
     arrays = {
         "shape": np.array([h.num_nodes, h.num_hyperedges]),
@@ -52,7 +44,7 @@ def write(h: Hypergraph, path: str | os.PathLike) -> None:
         "attributes" + JSON: _text(_lists(h.attributes)) if h.attributes else None,
     }
     for name, ids in (("node_ids", h.node_ids), ("hyperedge_ids", h.hyperedge_ids)):
-        mixed = ids is not None and ids.dtype == object  # what numpy itself would pickle
+        mixed = ids is not None and ids.dtype == object  # numpy would pickle it
         arrays[name + JSON * mixed] = _text(ids.tolist()) if mixed else ids
     for name in ("value", "hyperedge_weight", "node_weight"):
         weight = arrays[name]
@@ -60,22 +52,12 @@ def write(h: Hypergraph, path: str | os.PathLike) -> None:
             raise ValueError(
                 f"{name} must be finite and not negative to be saved; to_hif keeps what a HIF file brought"
             )
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path) as part, open(part, "wb") as file:
+        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
 
 
-def read(path: str | os.PathLike, cls: type[Hypergraph]) -> Hypergraph:
-    """Read what `write` wrote; the file is checked like any other input.
-
-    Raises:
-        ValueError: the file does not hold a hypergraph.
-    """
+def read(cls: type[AnyIncidence], path: str | os.PathLike) -> AnyIncidence:
+    """Read a file of `write`; see `Hypergraph.load`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -88,7 +70,7 @@ def read(path: str | os.PathLike, cls: type[Hypergraph]) -> Hypergraph:
         value, attributes = arrays.pop("value", None), arrays.pop("attributes", None)
         for name in {"node_ids", "hyperedge_ids"} & arrays.keys():
             if isinstance(arrays[name], list):
-                arrays[name] = np.array(arrays[name], dtype=object)  # so that 1 and "1" stay two
+                arrays[name] = np.array(arrays[name], dtype=object)  # so that 1 and "1" differ
         hyperedges = np.repeat(np.arange(num_hyperedges), np.diff(indptr))
         h = cls.from_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value, **arrays)
         return h if attributes is None else replace(h, attributes=_attributes(attributes, h))
@@ -97,7 +79,7 @@ def read(path: str | os.PathLike, cls: type[Hypergraph]) -> Hypergraph:
 
 
 def _lists(attributes: Attributes) -> dict:
-    """Attributes with their numbers in lists, since a key of JSON is text."""
+    """Return attributes as lists, with their numbers as entries, since a key of JSON is text."""
     return {
         "metadata": attributes.metadata,
         "nodes": [[v, a] for v, a in attributes.nodes.items()],
@@ -106,8 +88,8 @@ def _lists(attributes: Attributes) -> dict:
     }
 
 
-def _attributes(lists: dict, h: Hypergraph) -> Attributes:
-    """The attributes of such lists, after checking that each is of a node, hyperedge or incidence of h."""
+def _attributes(lists: dict, h: Incidence) -> Attributes:
+    """Return the attributes of the lists of `_lists`; refuse those of what is no node, hyperedge or incidence of h."""
     indptr, indices, _ = h.numpy_members()
     metadata = lists.pop("metadata")
     nodes = {index(v): a for v, a in lists.pop("nodes")}
@@ -117,12 +99,12 @@ def _attributes(lists: dict, h: Hypergraph) -> Attributes:
         raise ValueError(f"attributes of {sorted(lists)}")
     if not all(isinstance(a, dict) for a in (metadata, *nodes.values(), *hyperedges.values(), *incidences.values())):
         raise ValueError("attributes that are not named")
-    for found, count in ((nodes, h.num_nodes), (hyperedges, h.num_hyperedges)):
-        if found and not (min(found) >= 0 and max(found) < count):
+    for numbers, count in ((nodes, h.num_nodes), (hyperedges, h.num_hyperedges)):
+        if numbers and not (min(numbers) >= 0 and max(numbers) < count):
             raise ValueError(f"attributes of numbers outside [0, {count})")
     for v, e in incidences:
         if not 0 <= e < h.num_hyperedges or v not in indices[indptr[e] : indptr[e + 1]]:
-            raise ValueError(f"attributes of node {v} in hyperedge {e}, which does not hold it")
+            raise ValueError(f"attributes of node {v} in hyperedge {e}, whose member it is not")
     return Attributes(metadata, nodes, hyperedges, incidences)
 
 
@@ -141,6 +123,4 @@ def _check_json(value: object) -> None:
         for entry in value:
             _check_json(entry)
     elif not (value is None or isinstance(value, str | int | float)):
-        raise ValueError(
-            f"attributes are saved as JSON, which holds None, bools, numbers, strings, lists and dicts, got {value!r}"
-        )
+        raise ValueError(f"attributes are saved as JSON: None, bools, numbers, strings, lists and dicts, got {value!r}")

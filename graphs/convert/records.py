@@ -1,4 +1,4 @@
-"""A hypergraph by names and dicts, as networkx, XGI and HyperNetX hold one: to records and back, exactly."""
+"""Hypergraphs to and from records, exactly: names and dicts, as networkx, XGI and HyperNetX have them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,47 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from graphs.attributes import Attributes
-
-if TYPE_CHECKING:
-    from graphs.hypergraph import Hypergraph
-
+from graphs.incidence import AnyIncidence, Incidence
 
 Name = int | str
 LARGEST = float(np.finfo(np.float32).max)
 FIELDS, ID = "hypergraph_fields", "hypergraph_id"
 TAKEN = re.compile(r"_*(weight|bipartite|hypergraph_\w+)")
-"""Names of entries that mean something here; an attribute of that name is kept with one more underscore before it."""
+"""Names of entries with a meaning here. An attribute of such a name gets one more underscore at its front."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """What is known of a hypergraph, of each node and hyperedge by its name, and of each incidence.
+    """A hypergraph as dicts of entries: its own, those of nodes and hyperedges by name, and those of incidences.
 
-    Names are the caller's ids; numbers from 0 where there are none, or where an id occurs twice or holds a NUL: then
-    the entry `hypergraph_id` holds it. The entry `weight` is w_e, the weight of a node, or h(v, e). Other entries are
-    attributes.
+    Names are the caller's ids. They are numbers from 0 if there are no ids, if an id occurs twice, or if an id contains
+    a NUL; then the entry `hypergraph_id` is the id. The entry `weight` is w_e, the weight of a node, or h(v, e). All
+    other entries are attributes.
     """
 
     metadata: dict
-    """Of the hypergraph; its entry `hypergraph_fields` lists the weights and ids that are given rather than implied."""
+    """Of the hypergraph; its entry `hypergraph_fields` lists the weights and ids that it has."""
     nodes: dict[Name, dict]
     hyperedges: dict[Name, dict]
     incidences: list[tuple[Name, Name, dict]]
     """(node, hyperedge, entries), hyperedge after hyperedge."""
 
     def members(self) -> dict[Name, list[Name]]:
-        """The nodes of each hyperedge."""
+        """List the nodes of each hyperedge."""
         members: dict[Name, list[Name]] = {hyperedge: [] for hyperedge in self.hyperedges}
         for node, hyperedge, _ in self.incidences:
             members[hyperedge].append(node)
         return members
 
 
-def write(h: Hypergraph) -> Records:
-    """The records of a hypergraph; all dicts are new."""
+def write(h: Incidence) -> Records:
+    """Make the records of a hypergraph; all dicts are new."""
     nodes = _records(h.node_ids, h.num_nodes, h.node_weight, h.attributes.nodes)
     hyperedges = _records(h.hyperedge_ids, h.num_hyperedges, h.hyperedge_weight, h.attributes.hyperedges)
     indptr, indices, value = h.numpy_members()
@@ -58,9 +54,9 @@ def write(h: Hypergraph) -> Records:
     node_names, hyperedge_names = list(nodes), list(hyperedges)
     incidences = []
     for v, e, weight in zip(indices.tolist(), numbers.tolist(), _listed(value, len(indices)), strict=True):
-        record = kept(h.attributes.incidences.get((v, e), {})) | ({} if weight is None else {"weight": weight})
+        record = _entries_of(h.attributes.incidences.get((v, e), {})) | ({} if weight is None else {"weight": weight})
         incidences.append((node_names[v], hyperedge_names[e], record))
-    metadata = kept(h.attributes.metadata)
+    metadata = _entries_of(h.attributes.metadata)
     given = {
         "node_ids": h.node_ids,
         "hyperedge_ids": h.hyperedge_ids,
@@ -73,10 +69,11 @@ def write(h: Hypergraph) -> Records:
     return Records(metadata, nodes, hyperedges, incidences)
 
 
-def read(records: Records, cls: type[Hypergraph]) -> Hypergraph:
-    """The hypergraph of records; what has no entry `weight` where others have one weighs 1.
+def read(cls: type[AnyIncidence], records: Records) -> AnyIncidence:
+    """Make the hypergraph of records.
 
-    Equal incidences are one: their weights are added, and without weights they count once.
+    If some records of a kind have an entry `weight`, a record without one has weight 1. Equal incidences are one: their
+    weights are added, and without weights they count once.
 
     Raises:
         ValueError: a name that is no integer or string, a weight that is no finite number from 0, equal incidences
@@ -103,16 +100,16 @@ def read(records: Records, cls: type[Hypergraph]) -> Hypergraph:
     )
     node_weight = _weights("node", list(records.nodes), records.nodes.values(), "node_weight" in fields)
     attributes = Attributes(
-        attributes_of(metadata),
-        {v: attributes_of(record, "weight", ID) for v, record in enumerate(records.nodes.values())},
-        {e: attributes_of(record, "weight", ID) for e, record in enumerate(records.hyperedges.values())},
+        _attributes_of(metadata),
+        {v: _attributes_of(record, "weight", ID) for v, record in enumerate(records.nodes.values())},
+        {e: _attributes_of(record, "weight", ID) for e, record in enumerate(records.hyperedges.values())},
         _incidence_attributes(records, nodes, hyperedges),
     )
     return replace(h, node_weight=None if node_weight is None else torch.from_numpy(node_weight), attributes=attributes)
 
 
 def name_array(kind: str, names: Iterable) -> np.ndarray:
-    """Names as from_pairs takes ids: an array of integers, else of objects, so that 1 and "1" stay two.
+    """Make an array of names, as `from_pairs` takes ids: of integers, or else of objects, so that 1 and "1" differ.
 
     Raises:
         ValueError: a name that is neither an integer nor a string.
@@ -130,13 +127,13 @@ def name_array(kind: str, names: Iterable) -> np.ndarray:
         return np.array(ids, dtype=np.uint64 if min(ids) >= 0 and max(ids) < 2**64 else object)
 
 
-def kept(attributes: dict) -> dict:
-    """Attributes as entries of a record: a name that means something gets one more underscore before it."""
+def _entries_of(attributes: dict) -> dict:
+    """Return attributes as entries of a record: a name with a meaning gets one more underscore at its front."""
     return {f"_{name}" if _taken(name) else name: value for name, value in attributes.items()}
 
 
-def attributes_of(record: dict, *others: str) -> dict:
-    """The attributes among the entries of a record, under their own names; `others` are what else it holds."""
+def _attributes_of(record: dict, *others: str) -> dict:
+    """Return the attributes among the entries of a record, under their own names; `others` are no attributes."""
     plain = {name: value for name, value in record.items() if name not in others}
     return {name[1:] if _taken(name) and name[0] == "_" else name: value for name, value in plain.items()}
 
@@ -153,7 +150,7 @@ def _records(
     named = ids is not None and len(set(ids)) == count and not any("\0" in str(i) for i in ids)  # pandas stops at NUL
     records = {}
     for number, w in zip(numbers, _listed(weight, count), strict=True):
-        record = kept(attributes.get(number, {}))
+        record = _entries_of(attributes.get(number, {}))
         if ids is not None and not named:
             record[ID] = ids[number]
         if w is not None:
@@ -189,12 +186,12 @@ def _weights(kind: str, names: list, records: Iterable[dict], given: bool) -> np
 
 
 def _incidence_attributes(records: Records, nodes: list[int], hyperedges: list[int]) -> dict[tuple[int, int], dict]:
-    found: dict[tuple[int, int], dict] = {}
+    by_place: dict[tuple[int, int], dict] = {}
     for v, e, (node, hyperedge, record) in zip(nodes, hyperedges, records.incidences, strict=True):
-        attributes = attributes_of(record, "weight")
-        if found.setdefault((v, e), attributes) != attributes:
+        attributes = _attributes_of(record, "weight")
+        if by_place.setdefault((v, e), attributes) != attributes:
             raise ValueError(
                 f"node {node!r} is in hyperedge {hyperedge!r} more than once, with different attributes: "
-                f"{found[v, e]} and {attributes}"
+                f"{by_place[v, e]} and {attributes}"
             )
-    return found
+    return by_place

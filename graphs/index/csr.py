@@ -1,4 +1,4 @@
-"""Pairs to sorted rows, and rows to columns, in numpy: all that building an incidence matrix costs."""
+"""Sort pairs into rows, and rows into columns, in numpy: the main work of building an incidence matrix."""
 
 import numpy as np
 import scipy.sparse
@@ -7,10 +7,10 @@ import scipy.sparse
 def sort_pairs(
     nodes: np.ndarray, hyperedges: np.ndarray, num_nodes: int, num_hyperedges: int, value: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Members of each hyperedge as (indptr, indices, value): sorted by one packed key, equal pairs made one.
+    """Sort pairs by one packed key; return the members of each hyperedge as (indptr, indices, value).
 
-    Without values equal pairs count once, with values they are added. The key is of 32 bits where it fits: that halves
-    the sort. Besides the result this takes two keys a pair.
+    Equal pairs become one: without values they count once, with values they are added. A key of 32 bits is used if it
+    is wide enough, which halves the time. Memory is that of the result and two keys per pair.
     """
     bits = max(num_nodes - 1, 0).bit_length()
     width = bits + max(num_hyperedges - 1, 0).bit_length()
@@ -34,9 +34,9 @@ def sort_pairs(
 
 
 def sort_with_order(key: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """The keys sorted, and where each of them was: a stable argsort of numbers that lie in [0, 2^bits).
+    """Sort keys in [0, 2^bits), and return where each of them was: a stable argsort.
 
-    Keys and places share 64 bits where they fit, so that one plain sort does both: a tenth of the time of an argsort.
+    If they fit, key and place share 64 bits, so that one plain sort does both in a tenth of the time of an argsort.
     """
     place = max(len(key) - 1, 0).bit_length()
     if bits + place > 63:
@@ -50,7 +50,7 @@ def sort_with_order(key: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def starts(key: np.ndarray) -> np.ndarray:
-    """True where a sorted key differs from the one before it, the first one included."""
+    """Mark the first key and every sorted key that differs from the one before it."""
     first = np.ones(len(key), dtype=bool)
     np.not_equal(key[1:], key[:-1], out=first[1:])
     return first
@@ -59,7 +59,7 @@ def starts(key: np.ndarray) -> np.ndarray:
 def transpose(
     indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The same matrix by columns, rows increasing within a column."""
+    """Return the same matrix by columns, rows increasing within a column."""
     data = np.ones(len(indices), dtype=np.int8) if value is None else value
     rows = scipy.sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_columns)).tocsc()
     return rows.indptr, rows.indices, None if value is None else rows.data

@@ -1,10 +1,10 @@
-"""Which hyperedges have the same members, found by a hash and confirmed one by one; in numpy."""
+"""Find hyperedges with the same members: by a hash, then confirmed one by one; in numpy."""
 
 import numpy as np
 
 
 def leaders(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_nodes: int) -> np.ndarray:
-    """The first hyperedge with the same members (and values) as each hyperedge, [num_hyperedges]; never a wrong one."""
+    """Find, per hyperedge, the first hyperedge with the same members (and values), [num_hyperedges]; always exact."""
     salt = 0
     while True:
         code = _codes(indptr, indices, value, num_nodes, salt)
@@ -21,7 +21,7 @@ def leaders(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, n
 
 
 def _codes(indptr: np.ndarray, indices: np.ndarray, value: np.ndarray | None, num_nodes: int, salt: int) -> np.ndarray:
-    """A 64-bit code of each member set: the sum, modulo 2^64, of a random number a member."""
+    """Return a 64-bit code per member set: the sum, modulo 2^64, of one random number per member."""
     number_of_node = np.random.default_rng(salt).integers(2**64, size=num_nodes, dtype=np.uint64)
     code = number_of_node[indices]
     if value is not None:
@@ -42,7 +42,7 @@ def _members_equal(
 
 
 def _positions(indptr: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where the incidences of these rows lie, row after row."""
+    """Return the positions of the incidences of these rows, row after row."""
     size = np.diff(indptr)[rows]
     ends = np.cumsum(size, dtype=np.int64)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(indptr[rows] - (ends - size), size)

@@ -1,5 +1,8 @@
 """The caller's ids as arrays, and numbered from zero."""
 
+import operator
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -8,7 +11,7 @@ from graphs.index.csr import sort_with_order, starts
 
 
 def id_array(name: str, ids: ArrayLike | Tensor) -> np.ndarray:
-    """Ids as an array of integers or of strings; nothing is copied that is one already.
+    """Return ids as an array of integers or of strings, without a copy if they are one already.
 
     Raises:
         ValueError: more than one dimension, or ids that are neither integers below 2^63 nor strings; `name` says which.
@@ -26,18 +29,21 @@ def id_array(name: str, ids: ArrayLike | Tensor) -> np.ndarray:
     if ids.dtype == np.uint64:
         if ids.size and ids.max() >= 2**63:
             raise ValueError(f"{name} must be below 2^63, got {ids.max()}")
-        return ids.astype(np.int64)  # beside int64, numpy would make floats of it
+        return ids.astype(np.int64)  # numpy makes floats of uint64 and int64 together
     return ids if ids.size else ids.astype(np.int64)
 
 
 def number(ids: ArrayLike | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Number ids from zero in sorted order: the distinct ids, int64 or strings, and the number of each entry.
+    """Number ids from zero in sorted order: return the distinct ids, int64 or strings, and the number of each entry.
 
-    Dense integers are numbered by a table. Others take a sort that carries their places, seven times as long, and those
-    that spread over nearly all 64 bits, as hashes do, twice as long again; strings take a hundred times as long.
+    Dense ids use a lookup table. Sparse ids are sorted with their positions (about 7 times slower), 64-bit hashes
+    14 times, strings 100 times.
 
     Raises:
         ValueError: more than one dimension, or ids that are neither integers below 2^63 nor strings.
+
+    >>> number([30, 10, 30])
+    (array([10, 30]), array([1, 0, 1], dtype=int32))
     """
     ids = id_array("ids", ids)
     if ids.dtype.kind == "U":
@@ -66,5 +72,71 @@ def _number_by_table(ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray, 
 
 
 def _dtype(count: int) -> type:
-    """The integers that count so many: short ones are moved in half the time."""
+    """Return the smallest integers that count this far: short ones are moved in half the time."""
     return np.int32 if count < 2**31 else np.int64
+
+
+def pair_ids(name: str, ids: ArrayLike | Tensor) -> np.ndarray:
+    """Return the numbers of nodes or hyperedges in pairs as an int64 array.
+
+    Raises:
+        ValueError: more than one dimension, or numbers that are not integers; `name` says which.
+    """
+    ids = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if ids.ndim != 1:
+        raise ValueError(f"{name} ids must have one dimension, got shape {list(ids.shape)}")
+    if ids.size and ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} ids must be integers from 0, got {ids.dtype}; graphs.build.from_ids numbers ids of any kind"
+        )
+    return ids.astype(np.int64, copy=False)
+
+
+def counts(
+    nodes: np.ndarray, hyperedges: np.ndarray, num_nodes: int | None, num_hyperedges: int | None
+) -> tuple[int, int]:
+    """Return the numbers of nodes and hyperedges, after a check that every number of `pair_ids` is below them.
+
+    Raises:
+        ValueError: a number out of range, or counts that no key of 63 bits has room for.
+    """
+    spans = [(int(ids.min()), int(ids.max())) if len(ids) else (0, -1) for ids in (nodes, hyperedges)]
+    num_nodes = spans[0][1] + 1 if num_nodes is None else operator.index(num_nodes)
+    num_hyperedges = spans[1][1] + 1 if num_hyperedges is None else operator.index(num_hyperedges)
+    swapped = _within(spans[0], num_hyperedges) and _within(spans[1], num_nodes)
+    hint = " Rows swapped? Nodes come first, then hyperedges." if swapped else ""
+    for name, span, count in (("node", spans[0], num_nodes), ("hyperedge", spans[1], num_hyperedges)):
+        if count < 0:
+            raise ValueError(f"the number of {name}s must not be negative, got {count}")
+        if not _within(span, count):
+            raise ValueError(f"{name} ids must be in [0, {count}), got [{span[0]}, {span[1]}].{hint}")
+    if num_nodes.bit_length() + num_hyperedges.bit_length() > 63 or max(num_nodes, num_hyperedges) > 2**34:
+        raise ValueError(
+            f"{num_nodes} nodes and {num_hyperedges} hyperedges are too many; graphs.build.from_ids numbers sparse ids"
+        )
+    return num_nodes, num_hyperedges
+
+
+def _within(span: tuple[int, int], count: int) -> bool:
+    return span[0] >= 0 and span[1] < count
+
+
+def names(name: str, ids: Sequence | np.ndarray | Tensor | None, length: int) -> np.ndarray | None:
+    """Return the caller's ids of nodes or hyperedges as an array of their own; integers and strings may be mixed.
+
+    Raises:
+        ValueError: the wrong number of ids, or ids that are neither integers nor strings; `name` says which.
+    """
+    if ids is None:
+        return None
+    ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+    texts = not isinstance(ids, np.ndarray) and any(isinstance(i, str) for i in ids)
+    ids = np.array(ids, dtype=object if texts else None)  # numpy would make "1" of a 1 next to a string
+    if ids.shape != (length,):
+        raise ValueError(f"{name} must have {length} entries, got shape {list(ids.shape)}")
+    if ids.dtype == object and all(isinstance(i, str) and not i.endswith("\0") for i in ids):
+        ids = ids.astype(str)  # numpy drops the NULs at the end of a string
+    kinds = {type(i) for i in ids} if ids.dtype == object else set()
+    if length and ids.dtype.kind not in "iuU" and not (kinds and kinds <= {int, str}):
+        raise ValueError(f"{name} must be integers or strings, got {ids.dtype}")
+    return ids

@@ -1,11 +1,11 @@
-"""One definition, several bodies: every module here has the same functions with the same arguments.
+"""Kernels: one definition, several implementations. Every module has the same functions with the same arguments.
 
     spmm(csr, x)                                       y_r = sum over the incidences k of row r of value_k x_{indices_k}
     sddmm(csr, a, b)                                   a_r . b_{indices_k} for each incidence k of row r
     propagate(by_node, by_hyperedge, left, middle, right, x)      left * H (middle * H^T (right * x))
 
-`reference` is the definition and the ground truth; the others must agree with it. Kernels know nothing of gradients:
-those are written once, in `graphs.ops`, which also makes the one choice between the modules.
+`reference` is the definition; the other modules must agree with it. Kernels have no gradients: `graphs.ops` has them,
+written once, and `graphs.ops.kernels_for` is the one choice between the modules.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class CSR(NamedTuple):
     """A sparse matrix by rows; the columns of a row are strictly increasing."""
 
     indptr: Tensor
-    """Row r owns the incidences indptr[r] to indptr[r + 1], [rows + 1], int32 or int64."""
+    """Row r has the incidences indptr[r] to indptr[r + 1], [rows + 1], int32 or int64."""
     indices: Tensor
     """Column of each incidence, [incidences], the dtype of `indptr`."""
     value: Tensor | None

@@ -1,8 +1,8 @@
-"""C files built once with the machine's own C compiler, for whoever has a faster body for what plain torch does.
+"""C files compiled once with the machine's own C compiler, as faster versions of what plain torch does.
 
 Nothing is compiled when the package is installed. The first use looks for cc, gcc or clang, or the compiler of the
-`ziglang` package (the extra `compiled`), and keeps the library in the user's cache directory. Where that does not work
-plain torch stays in use; the logger "graphs" says why. GRAPHS_COMPILED=0 turns it off.
+`ziglang` package (the extra `compiled`), and keeps the library in the user's cache directory. If that fails, plain
+torch is used, and the logger "graphs" says why. GRAPHS_COMPILED=0 turns it off.
 """
 
 import ctypes
@@ -18,12 +18,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from graphs.atomic import replaced
+
 FLAGS = ["-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
 
 
 @cache
 def library(source: Path) -> ctypes.CDLL | None:
-    """The library of a C file, None where it could not be built or loaded; tried once in a process."""
+    """Build and load the library of a C file, once per process; None if that fails."""
     log = logging.getLogger("graphs")
     if os.environ.get("GRAPHS_COMPILED") == "0" or sys.platform != "linux":
         return None
@@ -38,7 +40,7 @@ def library(source: Path) -> ctypes.CDLL | None:
 
 @cache
 def team() -> ctypes.Array | None:
-    """The functions of the OpenMP that torch brought, if it is GCC's: to start and meet threads, and to number them."""
+    """Return the functions of torch's own OpenMP, if it is GCC's, that start, synchronise and number threads."""
     try:
         openmp = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
         names = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
@@ -53,17 +55,9 @@ def _built(source: Path) -> ctypes.CDLL:
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:16]}.so"
     path = _cache() / name
     if not path.exists():
-        beside = path.with_name(f".{os.getpid()}-{name}")
-        try:
-            subprocess.run(
-                [*_compiler(), *FLAGS, str(source), "-o", str(beside), "-lm"],
-                check=True,
-                capture_output=True,
-                timeout=120,
-            )
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replaced(path) as part:
+            command = [*_compiler(), *FLAGS, str(source), "-o", str(part), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
     return ctypes.CDLL(str(path))
 
 
@@ -77,7 +71,7 @@ def _compiler() -> list[str]:
 
 
 def _cache() -> Path:
-    """A folder that is ours alone: what lies in it is loaded as code."""
+    """Return a folder that only this user can write to, because its files are loaded as code."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperctr"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The fast CPU path: each product is one call into torch over the CSR, so that no message is ever stored."""
+"""The fast CPU path: each product is one call into torch over the CSR, and no message is stored."""
 
 import warnings
 from functools import cache
@@ -11,7 +11,7 @@ from graphs.kernels import CSR
 
 
 def spmm(csr: CSR, x: Tensor) -> Tensor:
-    """Sum the rows of x that each row of the matrix names: [columns, dim] -> [rows, dim].
+    """Sum, for each row of the matrix, the rows of x at its columns: [columns, dim] -> [rows, dim].
 
     float16 and bfloat16 accumulate in float32. A row without incidences gives zeros.
     """
@@ -26,7 +26,7 @@ def spmm(csr: CSR, x: Tensor) -> Tensor:
 def propagate(
     by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None, x: Tensor
 ) -> Tensor:
-    """left * H (middle * H^T (right * x)), where None stands for ones: [nodes, dim] -> [nodes, dim].
+    """Compute left * H (middle * H^T (right * x)); None means ones: [nodes, dim] -> [nodes, dim].
 
     `left` and `right` are [nodes], `middle` is [hyperedges]; float16 and bfloat16 are computed in float32.
     """
@@ -41,9 +41,9 @@ def propagate(
 
 
 def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
-    """Dot product of a_r and b_{indices_k} for each incidence k of each row r: -> [incidences], float32.
+    """Compute the dot product of a_r and b_{indices_k} for each incidence k of each row r: [incidences], float32.
 
-    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix play no part.
+    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix are not read.
     """
     _silence_beta_warning()
     a, b = (t.to(torch.promote_types(t.dtype, torch.float32)).contiguous() for t in (a, b))
@@ -54,7 +54,7 @@ def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
 
 @cache
 def _silence_beta_warning() -> None:
-    """Torch says once a process that its CSR tensors are in beta: here, unheard, and then never again."""
+    """Trigger torch's warning about CSR tensors, which comes once per process, where it is ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0], [], [], size=(0, 0), check_invariants=False)

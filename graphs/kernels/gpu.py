@@ -1,8 +1,8 @@
-"""The CUDA path in Triton: a segment sum over the CSR, no message stored, no atomics, the same bits on every run.
+"""The CUDA path in Triton: a segment sum over the CSR without stored messages or atomics; every run gives equal bits.
 
-Rows are cut into chunks, and a program sums several chunks side by side for a block of columns. A row of one chunk goes
-straight to the output; the chunks of a longer row leave partial sums, which the same kernel then sums. So a product is
-one launch, two where a row is long, and three where a row is so long that its partial sums are a long row again.
+Rows are cut into chunks, and a program sums several chunks in parallel for a block of columns. A row of one chunk goes
+straight to the output. The chunks of a longer row leave partial sums, which the same kernel then sums. A product is
+therefore one launch, two if a row is long, and three if the partial sums of a row are a long row again.
 """
 
 from typing import NamedTuple
@@ -19,16 +19,16 @@ try:
 except ImportError as error:
     raise ImportError("products on CUDA tensors need Triton: pip install triton") from error
 
-# A chunk is at most 16 steps: long enough that its partial sum (2 rows moved for up to 512 gathered) costs next to
-# nothing, short enough that a popular item ends with the rest instead of holding one multiprocessor for long.
+# A chunk is at most 16 steps. It is long enough that its partial sum (2 rows moved per up to 512 gathered) costs almost
+# nothing, and short enough that a popular item does not keep one multiprocessor busy after the others have finished.
 STEPS = 16
-# Without atomics and with each sum in a fixed order only the rounding could differ between versions of Triton, whose
-# default for this changes: a multiplication and an addition are always fused, which rounds once instead of twice.
+# There are no atomics and each sum has a fixed order, so only rounding could differ between versions of Triton. Its
+# default for fusing changes; here a multiplication and an addition are always fused, which rounds once, not twice.
 FUSION = {"enable_fp_fusion": True}
 
 
 def spmm(csr: CSR, x: Tensor) -> Tensor:
-    """Sum the rows of x that each row of the matrix names: [columns, dim] -> [rows, dim].
+    """Sum, for each row of the matrix, the rows of x at its columns: [columns, dim] -> [rows, dim].
 
     float16 and bfloat16 accumulate in float32. A row without incidences gives zeros.
     """
@@ -38,11 +38,11 @@ def spmm(csr: CSR, x: Tensor) -> Tensor:
 def propagate(
     by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None, x: Tensor
 ) -> Tensor:
-    """left * H (middle * H^T (right * x)), where None stands for ones: [nodes, dim] -> [nodes, dim].
+    """Compute left * H (middle * H^T (right * x)); None means ones: [nodes, dim] -> [nodes, dim].
 
-    `left` and `right` are [nodes], `middle` is [hyperedges]; float16 and bfloat16 are summed in float32. bfloat16 also
-    rounds what each hyperedge holds: the second pass gathers nothing else, and so reads half the bytes. float16 does
-    not, because sums over large hyperedges would leave its range.
+    `left` and `right` are [nodes], `middle` is [hyperedges]; float16 and bfloat16 are summed in float32. With bfloat16
+    the rows of hyperedges in between are rounded to bfloat16 too, so that the second pass reads half the bytes. With
+    float16 they are not, because sums over large hyperedges would leave its range.
     """
     between = torch.float32 if x.dtype == torch.float16 else x.dtype
     y = _sum(by_hyperedge, x, middle, right, between)  # [hyperedges, dim]
@@ -50,9 +50,9 @@ def propagate(
 
 
 def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
-    """Dot product of a_r and b_{indices_k} for each incidence k of each row r: -> [incidences], float32.
+    """Compute the dot product of a_r and b_{indices_k} for each incidence k of each row r: [incidences], float32.
 
-    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix play no part.
+    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix are not read.
     """
     out = a.new_empty(len(csr.indices), dtype=_accumulator(a))
     if not len(out):
@@ -80,7 +80,7 @@ def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _sum(csr: CSR, x: Tensor, left: Tensor | None, right: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """y_r = left_r * sum over the incidences k of row r of value_k right_{indices_k} x_{indices_k}."""
+    """Compute y_r = left_r * sum over the incidences k of row r of value_k right_{indices_k} x_{indices_k}."""
     dim = x.shape[1]
     y = x.new_empty(len(csr.indptr) - 1, dim, dtype=dtype)
     if not y.numel():
@@ -91,7 +91,7 @@ def _sum(csr: CSR, x: Tensor, left: Tensor | None, right: Tensor | None, dtype: 
         for chunks in _plan(csr):
             blocks = _blocks(dim, chunks.width)
             partial = None if chunks.slot is None else x.new_empty(chunks.num_slots, dim, dtype=_accumulator(x))
-            # All chunks of one block of columns come before the next block, so that of a wide x only a narrow strip
+            # All chunks of one block of columns come before the next block, so that only a narrow strip of a wide x
             # has to stay in the L2 cache at a time.
             _sum_segments[triton.cdiv(len(chunks.begin), blocks["CHUNKS"]), triton.cdiv(dim, blocks["DIM"])](
                 chunks.begin,
@@ -111,7 +111,7 @@ def _sum(csr: CSR, x: Tensor, left: Tensor | None, right: Tensor | None, dtype: 
                 **blocks,
                 **FUSION,
             )
-            source, indices, value, right = partial, None, None, None  # what is left to sum: the partial sums
+            source, indices, value, right = partial, None, None, None  # the next launch sums the partial sums
     return y
 
 
@@ -135,7 +135,7 @@ def _sum_segments(
     WIDTH: tl.constexpr,
     DIM: tl.constexpr,
 ):
-    """Sum CHUNKS chunks over DIM columns, WIDTH incidences of each at a step; None drops a factor when compiled."""
+    """Sum CHUNKS chunks over DIM columns, WIDTH incidences of each per step; None drops a factor when compiled."""
     ACCUMULATOR: tl.constexpr = tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32
     first = tl.program_id(0) * CHUNKS
     chunk = first + tl.arange(0, CHUNKS)
@@ -145,7 +145,7 @@ def _sum_segments(
     column = tl.program_id(1) * DIM + tl.arange(0, DIM)
     in_row = (column < dim)[None, :]
 
-    # Each lane keeps a sum of its own, so that no step waits for another one; they meet once, after the loop.
+    # Each lane has its own sum, so that no step waits for another one; they are added once, after the loop.
     total = tl.zeros([CHUNKS, WIDTH, DIM], ACCUMULATOR)
     for step in range(0, tl.load(lengths + first), WIDTH):  # chunks come longest first
         offset = step + tl.arange(0, WIDTH)[None, :]
@@ -157,7 +157,7 @@ def _sum_segments(
         message = tl.load(address, mask=inside[:, :, None] & in_row[None, :, :], other=0).to(ACCUMULATOR)
         if value is not None:
             message *= tl.load(value + k, mask=inside, other=0).to(ACCUMULATOR)[:, :, None]
-        if right is not None:  # 4 bytes a gathered row; scaling x beforehand would read and write all of it
+        if right is not None:  # 4 bytes per gathered row; scaling x beforehand would read and write all of it
             message *= tl.load(right + source, mask=inside, other=0).to(ACCUMULATOR)[:, :, None]
         total += message
     result = tl.sum(total, 1)  # [CHUNKS, DIM]
@@ -192,7 +192,7 @@ def _dot_segments(
     WIDTH: tl.constexpr,
     DIM: tl.constexpr,
 ):
-    """out_k = a_row . b_{indices_k} for the incidences k of CHUNKS chunks; one program sees all columns."""
+    """Compute out_k = a_row . b_{indices_k} for the incidences k of CHUNKS chunks; one program reads all columns."""
     ACCUMULATOR: tl.constexpr = tl.float64 if a.dtype.element_ty == tl.float64 else tl.float32
     first = tl.program_id(0) * CHUNKS
     chunk = first + tl.arange(0, CHUNKS)
@@ -220,26 +220,26 @@ def _dot_segments(
 
 
 class Chunks(NamedTuple):
-    """What the programs of one launch sum, longest first, so that neighbours take the same number of steps."""
+    """The chunks that the programs of one launch sum, longest first, so that neighbours take equally many steps."""
 
     begin: Tensor
     """First incidence, or partial sum, of each chunk, [chunks]."""
     length: Tensor
-    """Incidences of each chunk, [chunks], int32; an empty row is a chunk of none, which writes its zeros."""
+    """Incidences of each chunk, [chunks], int32; an empty row is a chunk of length 0, which writes its zeros."""
     row: Tensor
-    """Row that a chunk belongs to, [chunks]."""
+    """Row of each chunk, [chunks]."""
     slot: Tensor | None
-    """Where the partial sum of a chunk goes, [chunks]; -1 for a whole row. None: every row is whole."""
+    """Place of the partial sum of each chunk, [chunks]; -1 for a whole row. None: every row is whole."""
     num_slots: int
     width: int
     """Incidences of a chunk that are read at once, a power of two."""
 
 
-_plans = WeakTensorKeyDictionary()  # a plan lives as long as the `indptr` that it was made for
+_plans = WeakTensorKeyDictionary()  # a cache; an entry ends with the `indptr` that it was made for
 
 
 def _plan(csr: CSR) -> list[Chunks]:
-    """The launches that sum every row, each over the partial sums of the one before; made once for a matrix."""
+    """Return the launches that sum every row, each over the partial sums of the one before; made once per matrix."""
     if csr.indptr not in _plans:
         rows = torch.arange(len(csr.indptr) - 1, device=csr.indptr.device, dtype=csr.indptr.dtype)
         _plans[csr.indptr] = _cut(csr.indptr, rows, len(csr.indices))
@@ -247,9 +247,9 @@ def _plan(csr: CSR) -> list[Chunks]:
 
 
 def _cut(indptr: Tensor, rows: Tensor, total: int) -> list[Chunks]:
-    """Cut rows into chunks; the rows that need several are cut again, as rows of partial sums."""
-    # The largest power of two up to the mean length: then rounding rows up to whole steps costs at most as many lanes
-    # as there are incidences, whatever the lengths. Below 4 the steps would not pay; 32 indices are one cache line.
+    """Cut rows into chunks; rows of several chunks are cut again, as rows of partial sums."""
+    # The largest power of two up to the mean length: then rounding rows up to whole steps adds at most as many lanes as
+    # there are incidences, for any lengths. Steps of fewer than 4 would be slow; 32 indices are one cache line.
     width = 2 ** min(5, max(2, (total // len(rows)).bit_length() - 1))
     longest = STEPS * width
     pieces = (-(indptr.diff() // -longest)).clamp(min=1)  # rounded up; a sum with a length could pass 2^31
@@ -272,12 +272,12 @@ def _cut(indptr: Tensor, rows: Tensor, total: int) -> list[Chunks]:
 
 
 def _blocks(dim: int, width: int) -> dict[str, int]:
-    """Block sizes and warps: 16 numbers a thread from 32 columns on, for float32 4 loads of 16 bytes in flight.
+    """Choose block sizes and warps: 16 numbers per thread from 32 columns on, for float32 4 loads of 16 bytes.
 
-    A block holds whole rows of up to 128 columns, which a warp reads with one load of 16 bytes a thread; wider rows
-    take blocks of 128, or of 64 where the last of 128 would be half empty. `width` incidences of a chunk fill one
-    dimension of the tile and several chunks the rest, so that short rows share a program. Fewer lanes than threads keep
-    Triton from moving the indices through shared memory at every step.
+    A block has whole rows of up to 128 columns, which a warp reads with one load of 16 bytes per thread. Wider rows
+    take blocks of 128, or of 64 if the last block of 128 would be half empty. `width` incidences of a chunk fill one
+    dimension of the tile and several chunks the rest, so that short rows share a program. With fewer lanes than threads
+    Triton does not move the indices through shared memory at every step.
     """
     columns = triton.next_power_of_2(max(dim, 1)) if dim <= 128 else 64 if 0 < dim % 128 <= 64 else 128
     lanes = 32 if columns > 32 else 64
@@ -285,7 +285,7 @@ def _blocks(dim: int, width: int) -> dict[str, int]:
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:
-    """x itself where the entries of a row lie side by side: a copy costs less than gathers that are not coalesced."""
+    """Return x itself if the entries of a row are adjacent, else a copy: it costs less than uncoalesced gathers."""
     return x if x.stride(1) == 1 else x.contiguous()
 
 

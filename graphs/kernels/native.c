@@ -1,14 +1,15 @@
 /* y = left * H (middle * H^T (right * x)) in one call, for float32 and bfloat16; see native.py for when it is used.
 
-   Columns are cut into blocks of 32, and the rows of a block are packed side by side, so that what is read at random
-   stays in a core's second-level cache. Which of two ways is taken depends on the shape alone:
+   Columns are cut into blocks of 32, and the rows of a block are packed one after the other, so that everything that
+   is read at random stays in the second-level cache of a core. There are two methods, and the shape decides between
+   them:
 
-   tiled     the longer side is cut into tiles of about 1 MB. A row's incidences are sorted, so a cursor a row walks
-             through the tiles, and both passes only read at random: sum(rows, tile).
-   one pass  where a row has only a few incidences a tile, the longer side is walked once, row by row, and added at
+   tiled     the longer side is cut into tiles of about 1 MB. The incidences of a row are sorted, so one cursor per row
+             walks through the tiles, and both passes only read at random: sum(rows, tile).
+   one pass  if a row has only a few incidences per tile, the longer side is walked once, row by row, and added at
              random into the shorter one: add(row).
 
-   Every number is summed in one order, whatever the number of threads: the same bits come out. */
+   Every number is summed in one order for any number of threads, so the bits are always the same. */
 
 #include <math.h>
 #include <pthread.h>
@@ -40,7 +41,7 @@ typedef struct {
     const float *value; /* NULL: ones */
 } CSR;
 
-/* The threads of torch's own OpenMP, so that they are not still spinning for work beside ours; all NULL: pthreads. */
+/* The threads of torch's own OpenMP, so that they do not spin for work next to ours; all NULL: pthreads. */
 typedef struct {
     void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
     void (*barrier)(void);
@@ -55,7 +56,7 @@ typedef struct {
     int64_t dim, blocks, groups, parts; /* group g takes blocks g, g + groups, ...; its threads split the rows */
     int64_t tile;
     int tiled, half, complete;
-    char **workspace; /* one a group */
+    char **workspace; /* one per group */
     pthread_barrier_t *barrier;
     pthread_mutex_t *start;
     const Team *team;
@@ -123,8 +124,9 @@ INLINE Row entry(const CSR *m, int64_t at, const void *table, int64_t first, int
     return m->value ? times(r, m->value[at]) : r;
 }
 
-/* start + the sum of the table rows [first, last) that a row of m names from *cursor on; the cursor moves behind them.
-   Entries are added in several chains, every fourth (or second) in one: additions need not wait for one another. */
+/* start + the sum of the table rows [first, last) at the columns of a row of m from *cursor on; moves the cursor past
+   them. Entries are added in several chains, every fourth (or second) in one, so that additions do not wait for each
+   other. */
 INLINE Row sum(const CSR *m, int64_t end, int64_t *cursor, const void *table, int64_t first, int64_t last, Row start,
                int chains, int half) {
     int64_t at = *cursor;
@@ -143,7 +145,7 @@ INLINE Row sum(const CSR *m, int64_t end, int64_t *cursor, const void *table, in
     return chains > 1 ? plus(chain[0], chain[1]) : chain[0];
 }
 
-/* Add to row `to` of a float32 table what its incidences up to `last` name of the tile [first, last) of another. */
+/* Add to row `to` of a float32 table the rows of a tile [first, last) of another table at its incidences up to `last`. */
 INLINE void walk(const Call *c, const CSR *m, int64_t to, int64_t *cursor, const void *tile, int64_t first,
                  int64_t last, void *table, int half) {
     int64_t end = m->indptr[to + 1];
@@ -159,7 +161,7 @@ INLINE Row sum_all(const CSR *m, int64_t row, const void *table, int half) {
     return sum(m, m->indptr[row + 1], &cursor, table, 0, INT64_MAX, (Row){0}, CHAINS(half), half);
 }
 
-/* Add r, once an incidence of the row, to the float32 table rows it names. */
+/* Add r to the float32 table row of each incidence of the row. */
 INLINE void add(const CSR *m, int64_t row, void *table, Row r) {
     for (int64_t at = m->indptr[row]; at < m->indptr[row + 1]; at++) {
         int64_t to = m->indices[at];
@@ -180,7 +182,7 @@ static int64_t share(const CSR *m, int64_t from, int64_t to, int64_t part, int64
 
 static void meet(const Thread *t) {
     if (t->call->parts == 1) return;
-    if (t->call->team) t->call->team->barrier(); /* every group meets equally often */
+    if (t->call->team) t->call->team->barrier(); /* every group meets here equally often */
     else pthread_barrier_wait(&t->call->barrier[t->group]);
 }
 
@@ -276,7 +278,7 @@ static void run_in_team(void *argument) {
 }
 
 static void ask_for_huge_pages(void *from, size_t bytes) {
-#ifdef MADV_HUGEPAGE /* else half of the time on a large result goes into faults on its small pages */
+#ifdef MADV_HUGEPAGE /* else half of the time for a large result is spent on faults of its small pages */
     uintptr_t first = ((uintptr_t)from + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, last = (uintptr_t)from + bytes;
     if (last > first + HUGE_PAGE) madvise((void *)first, (last - first) / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #else
@@ -318,7 +320,7 @@ int propagate(int64_t nodes, int64_t hyperedges, int64_t dim, int64_t threads, i
         c.team = team;
         team->parallel(run_in_team, &c, threads, 0);
     } else {
-        pthread_mutex_lock(&start); /* none sets out before all are there: a barrier would wait for ever */
+        pthread_mutex_lock(&start); /* none starts before all exist: a barrier would wait forever */
         for (int64_t i = 0; i < threads; i++) thread[i] = (Thread){&c, i / c.parts, i % c.parts};
         while (c.complete && made < threads && !pthread_create(&handle[made], NULL, run, &thread[made])) made++;
         c.complete &= made == threads;

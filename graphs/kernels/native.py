@@ -1,4 +1,4 @@
-"""The compiled CPU path: native.c (see `graphs.compiled`), for float32 and bfloat16."""
+"""The compiled CPU path: native.c (see `graphs.kernels.compile`), for float32 and bfloat16."""
 
 import ctypes
 from functools import cache
@@ -13,21 +13,21 @@ from graphs.kernels.cpu import sddmm, spmm
 __all__ = ["propagate", "ready", "sddmm", "spmm"]
 
 DTYPES = (torch.float32, torch.bfloat16)
-LONG = 2**20  # where both sides have more rows, the tables of the shorter one would take over 256 MB a thread
+LONG = 2**20  # if both sides have more rows, the tables of the shorter side would take over 256 MB per thread
 
 
 def ready() -> bool:
-    """Whether the library could be built and loaded; tried once in a process."""
+    """Return whether the library could be built and loaded; tried once per process."""
     return _library() is not None
 
 
 def propagate(
     by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None, x: Tensor
 ) -> Tensor:
-    """left * H (middle * H^T (right * x)), where None stands for ones: [nodes, dim] -> [nodes, dim].
+    """Compute left * H (middle * H^T (right * x)); None means ones: [nodes, dim] -> [nodes, dim].
 
-    Sums are float32; the result of H^T, too, is rounded to bfloat16 where x is bfloat16. The same bits whatever the
-    number of threads, which is torch's own.
+    Sums are float32. If x is bfloat16, the result of H^T is rounded to bfloat16 too. The bits do not depend on the
+    number of threads, which is torch's.
 
     Raises:
         ValueError: x is neither float32 nor bfloat16, or the indices are not int32.

@@ -1,4 +1,4 @@
-"""The definition in plain torch: gather, multiply, index_add. Slow, and right on every device."""
+"""The definition in plain torch: gather, multiply, index_add. Slow, and correct on every device."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from graphs.kernels import CSR
 
 
 def spmm(csr: CSR, x: Tensor) -> Tensor:
-    """Sum the rows of x that each row of the matrix names: [columns, dim] -> [rows, dim].
+    """Sum, for each row of the matrix, the rows of x at its columns: [columns, dim] -> [rows, dim].
 
     float16 and bfloat16 accumulate in float32. A row without incidences gives zeros.
     """
@@ -22,7 +22,7 @@ def spmm(csr: CSR, x: Tensor) -> Tensor:
 def propagate(
     by_node: CSR, by_hyperedge: CSR, left: Tensor | None, middle: Tensor, right: Tensor | None, x: Tensor
 ) -> Tensor:
-    """left * H (middle * H^T (right * x)), where None stands for ones: [nodes, dim] -> [nodes, dim].
+    """Compute left * H (middle * H^T (right * x)); None means ones: [nodes, dim] -> [nodes, dim].
 
     `left` and `right` are [nodes], `middle` is [hyperedges]; float16 and bfloat16 are computed in float32.
     """
@@ -37,9 +37,9 @@ def propagate(
 
 
 def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
-    """Dot product of a_r and b_{indices_k} for each incidence k of each row r: -> [incidences], float32.
+    """Compute the dot product of a_r and b_{indices_k} for each incidence k of each row r: [incidences], float32.
 
-    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix play no part.
+    `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix are not read.
     """
     row = torch.repeat_interleave(torch.arange(len(csr.indptr) - 1, device=a.device), csr.indptr.diff())
     dtype = torch.promote_types(a.dtype, torch.float32)

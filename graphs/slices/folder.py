@@ -1,4 +1,4 @@
-"""Time slices in a folder: an index and one file a slice, written beside the folder's name and moved there complete."""
+"""Time slices in a folder: an index and one file per slice. The folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from graphs.atomic import replaced
 from graphs.hypergraph import Hypergraph
 from graphs.slices.grid import TimeGrid
 
 INDEX = "slices.json"
 FORMAT = "graphs.TimeSlices 1"
-HELD = 2**21  # rows held in memory before they are written to the files of their slices
+HELD = 2**21  # rows kept in memory before they are written to the files of their slices
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A slice in its file; one without incidences has none."""
+    """A slice in its file; a slice without incidences has no file."""
 
     path: Path
     num_nodes: int
@@ -31,10 +32,10 @@ class Stored:
     num_incidences: int
 
     def read(self) -> Hypergraph:
-        """Read it, anew each time.
+        """Read the slice from its file, every time.
 
         Raises:
-            ValueError: the file is damaged, or another one than when the folder was opened.
+            ValueError: the file is damaged, or was replaced since the folder was opened.
         """
         if not self.num_incidences:
             return Hypergraph.from_pairs([], [], node_ids=[], hyperedge_ids=[])
@@ -49,12 +50,12 @@ class Stored:
 
 
 def write_slice(part: Path, n: int, h: Hypergraph | Stored) -> Stored:
-    """Write slice n; one that is in a file already is linked, so that its bytes are not written again."""
+    """Write slice n; a slice that is in a file already is linked, so that its bytes are not written again."""
     path = part / f"{n}.npz"
     if isinstance(h, Stored) and h.num_incidences:
         try:
             os.link(h.path, path)
-        except OSError:  # another disk, or one that knows no links
+        except OSError:  # another disk, or a disk without links
             shutil.copyfile(h.path, path)
     elif h.num_incidences:
         h.save(path)
@@ -62,14 +63,14 @@ def write_slice(part: Path, n: int, h: Hypergraph | Stored) -> Stored:
 
 
 def write_index(part: Path, grid: TimeGrid, kinds: Sequence[str] | None, slices: Sequence[Stored]) -> None:
-    """Write down where the slices lie, the kinds of their ids, and the counts of each."""
+    """Write the grid, the kinds of ids, and the counts of each slice."""
     counts = [(h.num_nodes, h.num_hyperedges, h.num_incidences) for h in slices]
     index = {"format": FORMAT, "grid": asdict(grid), "ids": kinds, "nodes_hyperedges_incidences": counts}
     (part / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | None, list[Stored]]:
-    """The grid, the kinds of the ids and the slices of a folder; no slice is read.
+    """Read the grid, the kinds of ids and the counts of the slices of a folder; no slice is read.
 
     Raises:
         ValueError: not a folder that `TimeSlices.save` wrote, or one that lacks a file.
@@ -93,28 +94,18 @@ def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | Non
 
 @contextmanager
 def written(path: str | os.PathLike) -> Iterator[Path]:
-    """A hidden folder beside `path` to write into, which takes its name at the end; an error leaves all as it was.
+    """Yield a hidden folder next to `path`, which replaces the time slices there at the end; see `graphs.atomic`.
 
     Raises:
-        ValueError: the path is taken by something else than time slices.
+        ValueError: there is something at the path that is no folder of time slices.
     """
     path = Path(path)
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     if refused := _not_ours(path):
         raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # of a killed process that had the same number
+    with replaced(path) as part:
         part.mkdir()
         yield part
-        if path.exists():
-            path.rename(old)
-        part.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _not_ours(path: Path) -> str | None:
@@ -125,29 +116,29 @@ def _not_ours(path: Path) -> str | None:
     names = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in names if name != INDEX and not re.fullmatch(r"\d+\.npz", name)]
     if foreign:
-        return f"holds {foreign[0]}, which is no time slice"
-    return "holds no time slices" if names and INDEX not in names else None
+        return f"contains {foreign[0]}, which is no time slice"
+    return "contains no time slices" if names and INDEX not in names else None
 
 
 class Spill:
-    """Rows on their way into slices, in a file a slice."""
+    """Rows that wait for their slices, in one file per slice."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir()
         self.path = path
-        self.held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, nodes: np.ndarray, hyperedges: np.ndarray, number: np.ndarray) -> None:
-        """Take rows and the slice of each; several millions are held, so that files are not written in crumbs."""
-        self.held.append((nodes.copy(), hyperedges.copy(), number))
-        if sum(len(rows[0]) for rows in self.held) >= HELD:
+        """Add rows and the slice of each; millions are kept in memory, so that files are written in large pieces."""
+        self.waiting.append((nodes.copy(), hyperedges.copy(), number))
+        if sum(len(rows[0]) for rows in self.waiting) >= HELD:
             self._write()
 
     def _write(self) -> None:
-        if not self.held:
+        if not self.waiting:
             return
-        nodes, hyperedges, number = (np.concatenate(column) for column in zip(*self.held, strict=True))
-        self.held = []
+        nodes, hyperedges, number = (np.concatenate(column) for column in zip(*self.waiting, strict=True))
+        self.waiting = []
         low = number.min()
         order = np.argsort((number - low).astype(np.min_scalar_type(number.max() - low)), kind="stable")
         cuts = np.cumsum(np.bincount(number - low))
@@ -158,7 +149,7 @@ class Spill:
                     np.save(file, hyperedges[rows], allow_pickle=False)
 
     def drain(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Each slice with its rows, whose file is removed; at last the folder is."""
+        """Yield each slice with its rows and remove its file; remove the folder at the end."""
         self._write()
         for path in sorted(self.path.iterdir(), key=lambda path: int(path.name)):
             yield int(path.name), *_read_rows(path)

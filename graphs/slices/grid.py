@@ -77,9 +77,8 @@ class TimeGrid:
 
     All times are whole seconds since 1970, UTC. Made by `TimeGrid.cut`.
 
-    Example:
-        >>> TimeGrid.cut([0, 86400, 100000], every="1d").slice_of([3600, 86399, 86400]).tolist()
-        [0, 0, 1]
+    >>> TimeGrid.cut([0, 86400, 100000], every="1d")
+    TimeGrid(every='1d', origin=0, num_slices=2, edges=None)
     """
 
     every: str | None
@@ -87,7 +86,7 @@ class TimeGrid:
     origin: int
     """Start of slice 0, seconds."""
     num_slices: int
-    """Slices that hold the times it was cut on: from slice 0 to the one of the latest time."""
+    """Number of slices from slice 0 to the slice of the latest time that it was cut on."""
     edges: tuple[int, ...] | None = None
     """Quantiles only: start of each slice, seconds; the last slice is open-ended."""
 
@@ -100,20 +99,23 @@ class TimeGrid:
         count: int | None = None,
         later: ArrayLike | Tensor | None = None,
     ) -> TimeGrid:
-        """Cut by the calendar (`every`) or into slices with equally many times (`count`).
+        """Cut time by the calendar (`every`) or into slices with equally many times (`count`).
 
         Args:
             times: whole seconds since 1970, or numpy datetime64.
-            every: "6h", "1d", "2w", "3mo" or "1y"; months and years are those of the calendar, UTC.
+            every: "6h", "1d", "2w", "3mo" or "1y"; months and years of the calendar, UTC.
             origin: start of slice 0, seconds; for months and years the start of a month. None takes the first time
                 down to the hour (h), to midnight (d, w), to the first of its month (mo) or to the first of January (y).
-            count: number of quantiles. Equal times are never parted, so many ties give fewer slices.
-            later: times after all of `times`, with count alone: further slices, each closed by as many of them as a
-                quantile holds. Where a slice starts depends on what was before, so a stream is cut as it comes.
+            count: number of quantiles. Equal times stay together: many of them give fewer slices.
+            later: times after all of `times`, only with `count`: they add slices, each with as many of them as a
+                quantile has times. The start of a slice depends only on earlier times, so a stream is cut as it comes.
 
         Raises:
             ValueError: not exactly one of every and count, an unknown unit, an origin that is not the start of a
                 month, no times to start from, or times that cannot be seconds; later times that are not later.
+
+        >>> TimeGrid.cut([5, 10, 20, 30], count=2).edges
+        (5, 20)
         """
         times = seconds(times)
         if (every is None) == (count is None):
@@ -141,7 +143,7 @@ class TimeGrid:
         edges = ordered[np.arange(count) * len(times) // count]
         if later is not None and len(later):
             if later.min() <= ordered[-1]:
-                raise ValueError(f"later times must lie after {ordered[-1]}, the last of the others, got {later.min()}")
+                raise ValueError(f"later times must be after {ordered[-1]}, the last of times, got {later.min()}")
             size = max(1, len(times) // count)
             edges = np.concatenate([edges, ordered[-1:] + 1, np.sort(later)[size - 1 :: size] + 1])
         edges = np.unique(edges)
@@ -161,14 +163,18 @@ class TimeGrid:
         return self.num_slices
 
     def slice_of(self, times: ArrayLike | Tensor) -> np.ndarray:
-        """The slice of each time, int64; -1 before the origin; numbers go on past the last slice if cut by `every`."""
+        """Return the slice of each time, int64; -1 before the origin. Cut by `every`, slices go on after the last one.
+
+        >>> TimeGrid.cut([0, 86400, 100000], every="1d").slice_of([3600, 86399, 86400, 10**6])
+        array([ 0,  0,  1, 11])
+        """
         times = seconds(times)
         if self.edges is not None:
             return np.searchsorted(np.array(self.edges), times, side="right") - 1
         if times.size and times.max() >= YEAR_10000:
             raise ValueError(f"times must be seconds since 1970, got {times.max()}; milliseconds? Divide by 1000")
         count, unit = _width(self.every)
-        times = np.maximum(times, self.origin - 1)  # whatever lies before the origin is -1, and nothing overflows
+        times = np.maximum(times, self.origin - 1)  # every time before the origin is in slice -1, and nothing overflows
         if unit in SECONDS:
             number, width = times, count * SECONDS[unit]
             number -= self.origin
@@ -179,7 +185,11 @@ class TimeGrid:
         return number
 
     def start(self, n: int) -> int:
-        """First second of slice n."""
+        """Return the first second of slice n.
+
+        >>> TimeGrid.cut([0], every="1mo").start(1) // 86400
+        31
+        """
         if n < 0 or (self.edges is not None and n >= len(self.edges)):
             raise ValueError(
                 f"slices are numbered from 0{'' if self.edges is None else f' to {len(self) - 1}'}, got {n}"
@@ -189,15 +199,22 @@ class TimeGrid:
         return int(self._starts(np.array([n]))[0])
 
     def end(self, n: int) -> int:
-        """First second after slice n; a very large number for the last quantile."""
+        """Return the first second after slice n; a very large number for the last quantile.
+
+        >>> TimeGrid.cut([0], every="1d").end(0)
+        86400
+        """
         if self.edges is not None and n == len(self.edges) - 1:
             return int(FOREVER)
         return self.start(n + 1)
 
     def starts(self, count: int | None = None) -> np.ndarray:
-        """First second of slices 0 to count - 1 (all by default), int64.
+        """Return the first seconds of slices 0 to count - 1 (all by default), int64.
 
-        `torch.bucketize(t, starts, right=True) - 1` is `slice_of(t)` for every t before the end of the last of them.
+        `torch.bucketize(t, starts, right=True) - 1` is `slice_of(t)` for every t before the end of slice count - 1.
+
+        >>> TimeGrid.cut([0], every="1d").starts(3)
+        array([     0,  86400, 172800])
         """
         count = len(self) if count is None else count
         if self.edges is not None:
@@ -215,7 +232,11 @@ class TimeGrid:
 
 
 def seconds(times: ArrayLike | Tensor) -> np.ndarray:
-    """Times as int64 seconds since 1970; numpy datetime64 is converted, anything but integers is an error."""
+    """Return times as int64 seconds since 1970; numpy datetime64 is converted, and other types are an error.
+
+    >>> seconds(np.array(["1970-01-02"], dtype="datetime64[D]"))
+    array([86400])
+    """
     times = times.cpu().numpy() if isinstance(times, Tensor) else np.asarray(times)
     if times.dtype.kind == "M":
         if np.isnat(times).any():
@@ -243,7 +264,7 @@ def _floor(time: int, every: str) -> int:
 
 
 def _month(times: ArrayLike) -> np.ndarray:
-    """Calendar months since January 1970, UTC; many times are looked up by their day."""
+    """Return calendar months since January 1970, UTC; many times are looked up by their day."""
     day = np.asarray(times) // DAY
     first, last = (int(day.min()), int(day.max())) if day.size else (0, -1)
     if last - first < day.size:

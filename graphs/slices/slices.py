@@ -1,4 +1,4 @@
-"""A stream of (node, hyperedge, time) rows as one hypergraph a time slice: in memory, or in a folder."""
+"""TimeSlices: (node, hyperedge, time) rows as one hypergraph per time slice, in memory or in a folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from graphs.slices.grid import TimeGrid, seconds
 
 
 class TimeSlices:
-    """One hypergraph a time slice, each on the nodes and hyperedges that occur in it.
+    """One hypergraph per time slice, each on the nodes and hyperedges that occur in it.
 
-    `slices[n].node_ids` and `.hyperedge_ids` are the caller's ids. A slice in which nothing happens is a hypergraph
-    without nodes. Slices are built side by side on `torch.get_num_threads()` threads, which changes no bit of them.
+    `slices[n].node_ids` and `.hyperedge_ids` are the caller's ids. A slice without rows is a hypergraph without nodes.
+    Slices are built in parallel on `torch.get_num_threads()` threads, which changes no bit of them.
 
     Args:
-        grid: where the slices lie.
-        nodes: node id of each row, [rows], integers or strings; strings take some twenty times as long.
+        grid: start and end of the slices.
+        nodes: node id of each row, [rows], integers or strings; strings take about twenty times as long.
         hyperedges: hyperedge id of each row, [rows], integers or strings.
         times: seconds, [rows].
 
     Raises:
         ValueError: lengths that disagree, ids that are neither integers nor strings, times before the grid's origin.
+
+    >>> TimeSlices(TimeGrid.cut([0, 90000], every="1d"), nodes=[7, 8], hyperedges=[1, 1], times=[0, 90000])[1].node_ids
+    array([8])
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class TimeSlices:
     ) -> None:
         self.grid = grid
         self._slices: list[Hypergraph | folder.Stored] = [EMPTY] * len(grid)
-        self._kinds: tuple[str, str] | None = None  # of the node and the hyperedge ids, once there are some
+        self._kinds: tuple[str, str] | None = None  # of the node and the hyperedge ids, after the first rows
         self.append(nodes, hyperedges, times)
 
     @classmethod
@@ -55,7 +58,11 @@ class TimeSlices:
         origin: int | None = None,
         count: int | None = None,
     ) -> TimeSlices:
-        """Cut rows into slices by the calendar or into quantiles; see `TimeGrid.cut`."""
+        """Cut rows into slices by the calendar or into quantiles; see `TimeGrid.cut`.
+
+        >>> TimeSlices.cut(nodes=[7, 8], hyperedges=[1, 1], times=[0, 90000], every="1d")
+        TimeSlices(2 slices, every 1d, 2 incidences)
+        """
         return cls(TimeGrid.cut(times, every, origin, count), nodes, hyperedges, times)
 
     @classmethod
@@ -65,29 +72,32 @@ class TimeSlices:
         batches: Iterable[tuple[ArrayLike | Tensor, ArrayLike | Tensor, ArrayLike | Tensor]],
         path: str | os.PathLike,
     ) -> TimeSlices:
-        """Build from more rows than memory holds, into a folder: part the batches, then build slice by slice.
+        """Build a folder from more rows than fit in memory: split the batches by slice, then build slice by slice.
 
-        Memory holds a batch, some 2 million rows, and at most 60 bytes a row of the largest slice; the disk 16 bytes a
-        row (8 where ids come as int32) until their slice is built. The folder appears complete or not at all: an error
-        leaves nothing, a killed build a hidden folder beside it.
+        Memory is one batch, about 2 million rows, and at most 60 bytes per row of the largest slice. The disk needs 16
+        bytes per row (8 if ids come as int32) until their slice is built. The folder appears complete or not at all: an
+        error leaves nothing, a killed build leaves a hidden folder next to it.
 
         Args:
             grid: where the slices lie; `TimeGrid.cut([first, last], every="1d")` needs only the first and last time.
             batches: (nodes, hyperedges, times) of some rows each, in any order.
-            path: the folder; time slices that are there already are replaced.
+            path: the folder; old time slices in it are replaced.
 
         Returns:
-            The slices, read when they are asked for, as by `load`; they equal `TimeSlices` of all rows at once.
+            The slices, as `load` opens them; they equal `TimeSlices` of all rows at once.
 
         Raises:
-            ValueError: a batch that `append` would refuse, or a path that is taken by something else.
+            ValueError: a batch that `append` would refuse, or a path with something else.
 
-        Example:
-            Parquet files of any size, through polars; pyarrow's `iter_batches` serves as well::
+        Parquet files of any size can be read through polars, or through pyarrow's `iter_batches`::
 
-                table = polars.scan_parquet("clicks/*.parquet").select("item", "user", "time")
-                batches = (batch.get_columns() for batch in table.collect_batches())
-                slices = TimeSlices.from_batches(TimeGrid.cut([first, last], every="1d"), batches, "daily")
+            table = polars.scan_parquet("clicks/*.parquet").select("item", "user", "time")
+            batches = (batch.get_columns() for batch in table.collect_batches())
+            slices = TimeSlices.from_batches(TimeGrid.cut([first, last], every="1d"), batches, "daily")
+
+        >>> batches = [([7], [1], [0]), ([8], [1], [90000])]
+        >>> TimeSlices.from_batches(TimeGrid.cut([0, 90000], every="1d"), batches, "daily")
+        TimeSlices(2 slices, every 1d, 2 incidences)
         """
         with folder.written(path) as part:
             slices = cls(grid, [], [], [])
@@ -105,10 +115,14 @@ class TimeSlices:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TimeSlices:
-        """Open a folder that `save` or `from_batches` wrote; a slice is read each time it is asked for.
+        """Open a folder that `save` or `from_batches` wrote; a slice is read from its file at every access.
 
         Raises:
-            ValueError: the folder does not hold time slices, or lacks some.
+            ValueError: the folder does not contain time slices, or lacks some.
+
+        >>> TimeSlices.cut([7, 8], [1, 1], [0, 90000], every="1d").save("daily")
+        >>> TimeSlices.load("daily")[1]
+        Hypergraph(1 nodes, 1 hyperedges, 1 incidences)
         """
         grid, kinds, stored = folder.read_index(path)
         slices = cls(grid, [], [], [])
@@ -116,24 +130,34 @@ class TimeSlices:
         return slices
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a folder of one file a slice, which appears complete or not at all.
+        """Write a folder with one file per slice; it appears complete or not at all.
 
-        Time slices that are there already are replaced, so that a folder can be loaded, appended to and saved again;
-        slices that were loaded and not touched are linked, not written.
+        Old time slices in it are replaced, so a folder can be loaded, appended to and saved again. Slices that were
+        loaded and not changed are linked, not written again.
 
         Raises:
-            ValueError: the path is taken by something else.
+            ValueError: there is something else at the path.
+
+        >>> import os
+        >>> TimeSlices.cut([7, 8], [1, 1], [0, 90000], every="1d").save("daily")
+        >>> sorted(os.listdir("daily"))
+        ['0.npz', '1.npz', 'slices.json']
         """
         with folder.written(path) as part:
             written = [folder.write_slice(part, n, h) for n, h in enumerate(self._slices)]
             folder.write_index(part, self.grid, self._kinds, written)
 
     def append(self, nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor, times: ArrayLike | Tensor) -> None:
-        """Add rows, in any order; only the slices they fall into are built again, and the result equals a rebuild.
+        """Add rows, in any order. Only the slices of these rows are built again, and the result equals a full rebuild.
 
         Raises:
-            ValueError: lengths that disagree, ids that are neither integers nor strings or not of the kind of those
-                before them, times before the grid's origin; nothing is added.
+            ValueError: lengths that disagree, ids that are neither integers nor strings or not of the kind of earlier
+                ids, times before the grid's origin; nothing is added.
+
+        >>> slices = TimeSlices.cut([7], [1], [0], every="1d")
+        >>> slices.append(nodes=[8], hyperedges=[1], times=[90000])
+        >>> slices
+        TimeSlices(2 slices, every 1d, 2 incidences)
         """
         nodes, hyperedges, number = self._checked(nodes, hyperedges, times)
         old = [n for n, h in enumerate(self._slices) if h.num_incidences]
@@ -147,7 +171,7 @@ class TimeSlices:
     def _checked(
         self, nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor, times: ArrayLike | Tensor
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Node ids, hyperedge ids and slice of each row."""
+        """Return node ids, hyperedge ids and slice of each row."""
         times = seconds(times)
         nodes, hyperedges = _ids("node", nodes, times), _ids("hyperedge", hyperedges, times)
         number = np.empty(len(times), dtype=np.int32)
@@ -162,7 +186,7 @@ class TimeSlices:
             low, high = self.grid.slice_of(np.array([rows.min(), rows.max()]))
             if low < 0:
                 early = f"{int((times < self.grid.origin).sum())} of {len(times)} times"
-                raise ValueError(f"{early} lie before the origin {self.grid.origin}: {times.min()}")
+                raise ValueError(f"{early} are before the origin {self.grid.origin}: {times.min()}")
             number[start : start + CHUNK] = low if low == high else self.grid.slice_of(rows)
         self._kinds = kinds
         return nodes, hyperedges, number
@@ -184,15 +208,19 @@ class TimeSlices:
         return (self[n] for n in range(len(self)))
 
     def describe(self) -> list[dict]:
-        """One row a slice: bounds in seconds, UTC date of its start, counts, and what it shares with the one before.
+        """Return one row per slice: bounds in seconds, UTC date of its start, counts, overlap with the slice before.
 
-        `returning` is the share of its nodes that were in the slice before; `node_overlap` and `hyperedge_overlap` are
-        what both slices have as a share of what either has (Jaccard), 0 for the first slice.
+        `returning` is the share of its nodes that were in the slice before. `node_overlap` and `hyperedge_overlap` are
+        Jaccard indices of the two slices: the share of all nodes or hyperedges of both that are in both. They are 0 for
+        the first slice.
+
+        >>> [row["returning"] for row in TimeSlices.cut([7, 7, 8], [1, 1, 1], [0, 90000, 90000], every="1d").describe()]
+        [0.0, 0.5]
         """
         rows, before = [], EMPTY
         for n, h in enumerate(self):
             common = len(np.intersect1d(h.node_ids, before.node_ids, assume_unique=True))
-            kept = len(np.intersect1d(h.hyperedge_ids, before.hyperedge_ids, assume_unique=True))
+            common_edges = len(np.intersect1d(h.hyperedge_ids, before.hyperedge_ids, assume_unique=True))
             rows.append(
                 {
                     "slice": n,
@@ -205,7 +233,7 @@ class TimeSlices:
                     "mean_size": h.num_incidences / max(h.num_hyperedges, 1),
                     "returning": common / max(h.num_nodes, 1),
                     "node_overlap": common / max(h.num_nodes + before.num_nodes - common, 1),
-                    "hyperedge_overlap": kept / max(h.num_hyperedges + before.num_hyperedges - kept, 1),
+                    "hyperedge_overlap": common_edges / max(h.num_hyperedges + before.num_hyperedges - common_edges, 1),
                 }
             )
             before = h

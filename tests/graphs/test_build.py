@@ -66,7 +66,7 @@ def test_nearest_equals_a_slow_loop_over_several_chunks():
 
 
 def test_nearest_errors():
-    with pytest.raises(ValueError, match=r"k must lie in \[0, 3\), got 3"):
+    with pytest.raises(ValueError, match=r"k must be in \[0, 3\), got 3"):
         build.nearest(torch.zeros(3, 1), 3)
     with pytest.raises(ValueError, match="finite matrix"):
         build.nearest([[float("nan")]], 0)
@@ -199,9 +199,9 @@ def test_a_part_keeps_ids_values_weights_and_attributes():
 
 
 def test_what_cannot_be_a_part_is_refused(five):
-    with pytest.raises(ValueError, match=r"hyperedges must lie in \[0, 4\), got \[0, 4\]"):
+    with pytest.raises(ValueError, match=r"hyperedges must be in \[0, 4\), got \[0, 4\]"):
         build.subhypergraph(five, hyperedges=[0, 4])
-    with pytest.raises(ValueError, match=r"nodes must lie in \[0, 5\), got \[-1, 2\]"):
+    with pytest.raises(ValueError, match=r"nodes must be in \[0, 5\), got \[-1, 2\]"):
         build.subhypergraph(five, [2, -1])
     with pytest.raises(ValueError, match="a mask of hyperedges must have 4 entries"):
         build.subhypergraph(five, hyperedges=[True])

@@ -86,7 +86,7 @@ def test_a_share_close_to_zero_rounds_to_none():
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_share_that_cannot_be_is_refused(p):
-    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\)"):
         Dropout(p)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphs import Hypergraph, hypergraph
+from graphs import Hypergraph, incidence
 
 
 def members(h: Hypergraph) -> list[list[int]]:
@@ -87,7 +87,7 @@ def test_the_dual_exchanges_nodes_and_hyperedges_without_a_copy(five):
 
 
 def test_counts_past_the_int32_limit_use_int64(five, monkeypatch):
-    monkeypatch.setattr(hypergraph, "INT32_LIMIT", 6)
+    monkeypatch.setattr(incidence, "INT32_LIMIT", 6)
     wide = Hypergraph.from_pairs([0, 1, 2, 2, 3, 3], [0, 0, 0, 1, 1, 2], 5, 4, hyperedge_weight=[1, 2, 0.5, 3])
     assert {a.dtype for half in (wide.by_node, wide.by_hyperedge) for a in half[:2]} == {torch.int64}
     x = torch.randn(5, 3)
@@ -127,19 +127,22 @@ def test_it_prints_itself_in_one_line(five):
     ("arguments", "message"),
     [
         (dict(nodes=[0, 1], hyperedges=[0]), "same length, got 2 and 1"),
-        (dict(nodes=[0], hyperedges=[5], num_hyperedges=4), r"hyperedge ids must lie in \[0, 4\), got \[5, 5\]\.$"),
+        (dict(nodes=[0], hyperedges=[5], num_hyperedges=4), r"hyperedge ids must be in \[0, 4\), got \[5, 5\]\.$"),
         (
             dict(nodes=[0, 3], hyperedges=[0, 52], num_nodes=60, num_hyperedges=40),
-            r"hyperedge ids must lie in \[0, 40\), got \[0, 52\]\. Rows swapped\? Nodes come first",
+            r"hyperedge ids must be in \[0, 40\), got \[0, 52\]\. Rows swapped\? Nodes come first",
         ),
-        (dict(nodes=[-1, 2], hyperedges=[0, 0]), r"node ids must lie in \[0, 3\), got \[-1, 2\]"),
+        (dict(nodes=[-1, 2], hyperedges=[0, 0]), r"node ids must be in \[0, 3\), got \[-1, 2\]"),
         (dict(nodes=[0.0], hyperedges=[0]), "node ids must be integers from 0, got float64"),
         (dict(nodes=[True], hyperedges=[0]), "must be integers from 0, got bool"),
         (dict(nodes=["a"], hyperedges=[0]), "from_ids numbers ids of any kind"),
         (dict(nodes=[[0]], hyperedges=[[0]]), r"one dimension, got shape \[1, 1\]"),
         (dict(nodes=[], hyperedges=[], num_nodes=-1), "must not be negative, got -1"),
         (dict(nodes=[10**15], hyperedges=[0]), "too many; graphs.build.from_ids numbers sparse ids"),
-        (dict(nodes=[0], hyperedges=[0], weight=[1, 2]), r"weight must have one entry a pair, \[1\], got shape \[2\]"),
+        (
+            dict(nodes=[0], hyperedges=[0], weight=[1, 2]),
+            r"weight must have one entry per pair, \[1\], got shape \[2\]",
+        ),
         (dict(nodes=[0, 1], hyperedges=[0, 0], weight=[1, -1]), r"not negative, got -1.0 at position 1"),
         (dict(nodes=[0], hyperedges=[0], hyperedge_weight=[np.nan]), "hyperedge_weight must be finite .* got nan"),
         (dict(nodes=[0], hyperedges=[0], hyperedge_weight=[np.inf]), "must be finite"),
@@ -157,9 +160,9 @@ def test_errors_say_what_was_found(arguments, message):
 
 
 def test_members_of_what_is_not_there_are_an_error(five):
-    with pytest.raises(ValueError, match=r"hyperedge must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"hyperedge must be in \[0, 4\), got 4"):
         five.members(4)
-    with pytest.raises(ValueError, match=r"node must lie in \[0, 5\), got -1"):
+    with pytest.raises(ValueError, match=r"node must be in \[0, 5\), got -1"):
         five.hyperedges(-1)
 
 

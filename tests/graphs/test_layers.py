@@ -330,7 +330,7 @@ def test_the_number_of_hyperedges_may_be_given(five):
         attr = torch.randn(6, 3)
         expected = conv(x, index, hyperedge_attr=attr)
         torch.testing.assert_close(conv(x, index, hyperedge_attr=attr, num_edges=6), expected)
-        with pytest.raises(ValueError, match=r"hyperedge ids must lie in \[0, 2\), got \[0, 2\]"):
+        with pytest.raises(ValueError, match=r"hyperedge ids must be in \[0, 2\), got \[0, 2\]"):
             conv(x, index, num_edges=2)
         with pytest.raises(ValueError, match="has 4 hyperedges, not 6"):
             conv(x, five, num_edges=6)
@@ -450,17 +450,17 @@ def test_autocast_gives_bfloat16_near_to_single_precision(random_hypergraph, nam
     ("call", "message"),
     [
         (lambda h: HGCNConv(3, 2)(torch.zeros(5, 4), h), r"x must be \[num_nodes, 3\], got shape \[5, 4\]"),
-        (lambda h: HGCNConv(3, 2)(torch.zeros(4, 3), h), r"one row a node, 5 rows, got shape \[4, 2\]"),
+        (lambda h: HGCNConv(3, 2)(torch.zeros(4, 3), h), r"one row per node, 5 rows, got shape \[4, 2\]"),
         (lambda h: HGCNConv(3, 2)(torch.zeros(5, 3), torch.zeros(3, 4)), r"tensor of pairs \[2, n\], got \[3, 4\]"),
         (lambda h: HGCNConv(3, 2)(torch.zeros(5, 3), [[0], [0]]), "got list"),
-        (lambda h: HGCNConv(3, 2)(torch.zeros(2, 3), torch.tensor([[2], [0]])), r"node ids must lie in \[0, 2\)"),
+        (lambda h: HGCNConv(3, 2)(torch.zeros(2, 3), torch.tensor([[2], [0]])), r"node ids must be in \[0, 2\)"),
         (lambda h: HGCNConv(0, 2), "widths must be at least 1, got 0 and 2"),
         (lambda h: HGCNConv(3, 2, norm="left"), """"sym" or "row", got 'left'"""),
         (lambda h: HypergraphConv(-1, 2), "widths must be at least 1, got -1 and 2"),
         (lambda h: HypergraphConv(3, 2, attention_mode="both"), """"node" or "edge", got 'both'"""),
         (lambda h: HypergraphAttention(3, 2, heads=0), "heads must be at least 1, got 0"),
         (lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 4), h), r"x must be \[num_nodes, 3\]"),
-        (lambda h: HypergraphAttention(3, 2)(torch.zeros(4, 3), h), "one row a node, 5 rows"),
+        (lambda h: HypergraphAttention(3, 2)(torch.zeros(4, 3), h), "one row per node, 5 rows"),
         (
             lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, None, torch.zeros(4, 2)),
             r"hyperedge_attr must be \[num_hyperedges, 3\], got shape \[4, 2\]",
@@ -469,7 +469,7 @@ def test_autocast_gives_bfloat16_near_to_single_precision(random_hypergraph, nam
             lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, None, torch.zeros(3, 3)),
             "has 4 hyperedges, not 3",
         ),
-        (lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, torch.ones(3)), r"one entry a hyperedge, \[4\]"),
+        (lambda h: HypergraphAttention(3, 2)(torch.zeros(5, 3), h, torch.ones(3)), r"one entry per hyperedge, \[4\]"),
         (lambda h: HGCN(3, -1), "depth must not be negative, got -1"),
         (lambda h: HGCN(3, 1, isolated="drop"), "got 'drop'"),
     ],

@@ -295,7 +295,7 @@ def test_training_by_blocks_reaches_what_training_on_the_whole_reaches():
     [
         (lambda h: blocks(h, [0], -1), "must not be negative, got depth=-1, size=0 and degree=0"),
         (lambda h: blocks(h, [0], 1, size=-2), "got depth=1, size=-2"),
-        (lambda h: blocks(h, [0, 5], 1), r"node numbers must lie in \[0, 5\), got \[0, 5\]"),
+        (lambda h: blocks(h, [0, 5], 1), r"node numbers must be in \[0, 5\), got \[0, 5\]"),
         (lambda h: blocks(h, [-1], 1), r"got \[-1, -1\]"),
         (lambda h: blocks(h, [0.5], 1), r"node numbers, \[batch\], got float64 of shape \[1\]"),
         (lambda h: blocks(h, torch.zeros(2, 2, dtype=torch.int64), 1), r"got int64 of shape \[2, 2\]"),

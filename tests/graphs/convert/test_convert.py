@@ -177,7 +177,7 @@ def test_a_bad_matrix_is_refused(matrix, message):
 
 def test_bad_node_weights_are_refused():
     H = scipy.sparse.csr_array(np.eye(2))
-    with pytest.raises(ValueError, match=r"^node_weight must have one entry a node, \[2\], got shape \[3\]$"):
+    with pytest.raises(ValueError, match=r"^node_weight must have one entry per node, \[2\], got shape \[3\]$"):
         Hypergraph.from_scipy(H, node_weight=[1, 2, 3])
     with pytest.raises(ValueError, match=r"^node_weight must be finite and not negative, got -1.0 at position 1$"):
         Hypergraph.from_scipy(H, node_weight=[1, -1])
@@ -269,7 +269,7 @@ def test_bad_pyg_data_are_refused(pyg):
         (pyg.HeteroData(), "got HeteroData"),
         (HyperGraphData(edge_index=index.flip(0), num_nodes=2, num_hyperedges=3), None),
         (HyperGraphData(edge_index=index.flip(0), num_nodes=3, num_hyperedges=2), "Rows swapped"),
-        (HyperGraphData(edge_index=index, num_nodes=2), r"node ids must lie in \[0, 2\)"),
+        (HyperGraphData(edge_index=index, num_nodes=2), r"node ids must be in \[0, 2\)"),
         (HyperGraphData(edge_index=index, hyperedge_weight=torch.tensor([1, -1.0])), "not negative"),
         (HyperGraphData(edge_index=index, node_ids=["a", 1.5, "c"]), "integers or strings, got 1.5"),
         (HyperGraphData(edge_index=index, node_ids="abc"), "node_ids must be a tensor or a list, got str"),
@@ -332,7 +332,7 @@ def test_bad_dgl_graphs_are_refused(dgl, five):
     for graph, message in (
         (dgl.graph(one), "one relation, from its nodes to its hyperedges"),
         (three, "one relation, from its nodes to its hyperedges"),
-        (two, '"in" and "contains" must hold the same incidences'),
+        (two, '"in" and "contains" must have the same incidences'),
         (text, "the feature id of nodes must be integers"),
         ("graph", "got str"),
     ):
@@ -575,13 +575,13 @@ def test_bad_frames_are_refused(pd):
         ([good.assign(node=[0.5, 1.5])], "nodes must be named by integers or strings, got 0.5"),
         ([good.assign(node=[True, False])], "got False"),
         ([good, pd.DataFrame({"node": ["a"]})], "the incidences have node 'b', which the frame of nodes lacks"),
-        ([good, pd.DataFrame({"node": ["a", "b", "a"]})], "must hold each id once, got 'a' twice"),
+        ([good, pd.DataFrame({"node": ["a", "b", "a"]})], "must have each id once, got 'a' twice"),
         ([good, None, pd.DataFrame({"weight": [1, 2, 3]}).drop(index=1)], "or rows numbered 0, 1, 2"),
         ([good, None, pd.DataFrame({"weight": [1.0, None]})], "hyperedge_weight must be finite"),
         ([good, pd.DataFrame({"weight": [1.0, 2.0]})], "node ids must be integers"),
         ([good, pd.DataFrame({"node": ["a", "b"], "weight": [1, -1]})], "node_weight must be finite and not negative"),
         ([good.assign(weight=[1, -1])], "not negative, got -1"),
-        ([good.assign(hyperedge=[0, 4]), None, pd.DataFrame(index=range(2))], r"must lie in \[0, 2\), got \[0, 4\]"),
+        ([good.assign(hyperedge=[0, 4]), None, pd.DataFrame(index=range(2))], r"must be in \[0, 2\), got \[0, 4\]"),
     ):
         with pytest.raises(ValueError, match=message):
             Hypergraph.from_pandas(*frames)

@@ -76,7 +76,7 @@ FAULTS = {
 
 
 def read(source) -> Hypergraph:
-    return hif.read(source, Hypergraph)
+    return hif.read(Hypergraph, source)
 
 
 def stored(name: str) -> Hypergraph:
@@ -420,7 +420,7 @@ def test_many_incidences_bring_a_warning(monkeypatch):
     h = stored("weights")
     document = hif.write(h)
     monkeypatch.setattr(hif, "MANY_INCIDENCES", 2)
-    with pytest.warns(UserWarning, match="3 incidences are many for JSON, some 30 bytes each; h.save writes"):
+    with pytest.warns(UserWarning, match="3 incidences are many for JSON, at about 30 bytes each; h.save writes"):
         hif.write(h)
     with pytest.warns(UserWarning, match="3 incidences are many for JSON"):
         read(document)

@@ -110,7 +110,7 @@ def test_a_folder_can_be_loaded_appended_to_and_saved_again(tmp_path):
         (([1, 2], [3], [0, 0]), r"batch 1: there are 2 times, so 2 hyperedge ids, got shape \[1\]"),
         (([0.5], [3], [0]), "batch 1: node ids must be integers or strings, got float64"),
         (([1], [3], [0.5]), "batch 1: times must be whole seconds .* got float64"),
-        (([1], [3], [-5]), "batch 1: 1 of 1 times lie before the origin 0: -5"),
+        (([1], [3], [-5]), "batch 1: 1 of 1 times are before the origin 0: -5"),
         (
             ([1], ["a"], [5]),
             "batch 1: node and hyperedge ids have been integers and integers so far, got integers and st",
@@ -189,11 +189,11 @@ def test_what_is_no_folder_of_slices_is_never_replaced(tmp_path):
     slices.save(tmp_path / "mixed")
     (tmp_path / "mixed" / "read.me").write_text("mine")
     for name, reason in (
-        ("notes", "holds a.txt, which is no time slice"),
+        ("notes", "contains a.txt, which is no time slice"),
         ("file", "is no folder"),
         ("link", "is a link"),
-        ("other", "holds no time slices"),
-        ("mixed", "holds read.me"),
+        ("other", "contains no time slices"),
+        ("mixed", "contains read.me"),
     ):
         for write in (slices.save, lambda path: TimeSlices.from_batches(slices.grid, [], path)):
             with pytest.raises(ValueError, match=f"is already there and {reason}.*; choose another folder or remove"):

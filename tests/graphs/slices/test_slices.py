@@ -286,7 +286,7 @@ def test_appending_past_the_end_equals_a_rebuild_and_leaves_closed_slices_alone(
 
 def test_rows_that_are_refused_leave_the_slices_as_they_were():
     slices = TimeSlices.cut([1], [5], [DAY], every="1d")
-    with pytest.raises(ValueError, match=f"1 of 2 times lie before the origin {DAY}: 3"):
+    with pytest.raises(ValueError, match=f"1 of 2 times are before the origin {DAY}: 3"):
         slices.append([1, 2], [5, 5], [DAY, 3])
     assert len(slices) == 1 and slices[0].num_nodes == 1
 
@@ -379,7 +379,7 @@ def test_which_slice_a_later_time_is_in_depends_on_earlier_times_alone(until):
 
 
 def test_later_times_must_be_later_and_need_quantiles():
-    with pytest.raises(ValueError, match="later times must lie after 3, .* got 3"):
+    with pytest.raises(ValueError, match="later times must be after 3, .* got 3"):
         TimeGrid.cut([0, 3], count=2, later=[3, 4])
     with pytest.raises(ValueError, match="need count"):
         TimeGrid.cut([0, 3], every="1d", later=[4])
