@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users", modality: str = GROUP) -> Path:
     """Write one hypergraph as a file that other programs read.
 
-    hif: HIF JSON (.json, .json.gz) with the attributes that `graphs.convert.hif` names. scipy: the sparse matrix H (.npz, for
+    hif: HIF JSON (.json, .json.gz), attributes named as in `graphs.convert.hif`. scipy: the sparse matrix H (.npz, for
     `scipy.sparse.load_npz`), and in the same file, for `numpy.load`, node_ids, hyperedge_ids and hyperedge_weight.
     pandas: a row an incidence (.parquet, .csv). networkx: the bipartite graph as node-link data (.json, for
     `networkx.node_link_graph(data, edges="edges")`), or as GraphML (.graphml), where lists are JSON text.
