@@ -42,7 +42,6 @@ PENDING = (
     "hyperctr/evaluation/evaluate.py",
     "hyperctr/experiments/",
     "hyperctr/hypergraphs/",
-    "hyperctr/layers/",
     "hyperctr/models/",
     "hyperctr/runs/",
     "hyperctr/serving/",

@@ -1,1 +1,1 @@
-"""Parts that more than one paper uses; a part moves here when a second one needs it."""
+"""Parts that more than one paper uses. A part moves here when a second paper needs it."""

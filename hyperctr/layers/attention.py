@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.chunked import blockwise
 
-HIDDEN = -1e30  # score of padding; finite, so that a sequence of padding alone gives no NaN
+HIDDEN = -1e30  # score of padding; finite, so that a sequence of nothing but padding gives no NaN
 BLOCK = 64  # sequences whose scores fit into a CPU's cache: a quarter faster than all at once
 
 
@@ -21,7 +21,7 @@ def attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
         heads: a divisor of d.
 
     Returns:
-        [n, T, d]. A sequence of padding alone gives finite numbers without a meaning, never NaN.
+        [n, T, d]. A sequence of nothing but padding gives finite numbers without a meaning, never NaN.
     """
     return choose(_plain_attend, _fast_attend, projected.is_cpu)(projected, mask, heads)
 

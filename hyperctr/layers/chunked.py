@@ -49,7 +49,7 @@ def _fast_blockwise(
 
 
 def _rising(numbers: Tensor, room: int) -> list[int]:
-    """Count the rows of each block, at least one: so many that they fit if all take as much as the last one."""
+    """Count the rows of each block: as many as fit if all take as much as the last one, and at least one."""
     sizes, rows = [], numbers.clamp(min=1)
     while len(rows):
         taken = rows * torch.arange(1, len(rows) + 1, device=rows.device)

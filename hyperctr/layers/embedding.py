@@ -1,4 +1,4 @@
-"""The property of a click: what kind of behaviour it was, and how long ago."""
+"""Vectors of what a batch names: ids, fields, modalities, context, and the behaviour type and age of clicks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from hyperctr.batch import LEVELS, Batch, Tables
 from hyperctr.layers.bodies import choose
 
-NUMBER = 8  # width of the vector of a type and of each level
+NUMBER = 8  # width of the vectors of a behaviour type and of a level of age
 
 
 class Property(nn.Module):
     """p_t = [type ; age in 10 levels ; age in 100 levels]: MARN (WWW 2020), section 3.1.2.
 
-    The age counts from the click to the row. A log without types has one type.
+    The age is the time from the click to the row. A log without types has one type.
     """
 
     width = 3 * NUMBER
@@ -30,22 +30,22 @@ class Property(nn.Module):
         self.register_buffer("ages", tables.ages, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """[Q, T, width] of the batch's histories; whatever stands behind them is arbitrary."""
+        """Embed the properties of the histories' clicks, [Q, T, width]; padding has arbitrary numbers."""
         past = batch.histories
         level = torch.bucketize(batch.time[batch.query_row][:, None] - past.time, self.ages)
         kind = torch.zeros_like(past.item) if past.type is None else past.type
         return torch.cat([self.kind(kind), self.coarse(level // 10), self.fine(level)], 2)
 
 
-LARGE = 200_000  # rows above which a table is trained row by row
-STD = 0.01  # of every entry of a table, and of a modality's map, at the start
+LARGE = 200_000  # a table of more rows has sparse gradients
+STD = 0.01  # standard deviation of the first weights of tables and of the modalities' maps
 
 
 class Table(nn.Embedding):
-    """A vector for each of `count` numbers; number `count` itself is unknown, zero, and is never trained.
+    """One vector per number in [0, count); number `count` stands for any unknown one: zero, and never trained.
 
     Args:
-        count: known numbers; above `LARGE` of them the gradient is sparse, see `hyperctr.optim`.
+        count: known numbers; above `LARGE` of them the gradient is sparse, see `hyperctr.training.optim`.
         dim: width of a vector.
     """
 
@@ -53,7 +53,7 @@ class Table(nn.Embedding):
         super().__init__(count + 1, dim, padding_idx=count, sparse=count > LARGE)
 
     def reset_parameters(self) -> None:
-        """N(0, 0.01^2), the unknown one zero."""
+        """Draw the vectors from N(0, 0.01^2), and set the vector of the unknown number to zero."""
         nn.init.normal_(self.weight, std=STD)
         nn.init.zeros_(self.weight[-1])
 
@@ -126,10 +126,9 @@ class _Placed(torch.autograd.Function):
 class Embed(nn.Module):
     """The vectors of a batch, all of one width.
 
-    An item is its id, its categorical fields, and its modalities through a linear map each; a user is an id and fields;
-    a moment is its context. An id without a training row adds nothing (its vector is zero), as in matrix factorisation:
-    what is left of a new item are its fields and modalities. A field or modality that is missing is zero too, and so is
-    the context of a row that has none.
+    An item has an id, categorical fields, and modalities, each through its own linear map. A user has an id and fields.
+    A moment has a context. An id without a training row has the vector zero, as in matrix factorisation: a new item has
+    its fields and modalities only. A missing field or modality is zero, and so is the context of a row without one.
 
     Args:
         tables: sizes, fields, modalities, and which ids have training rows.
@@ -163,7 +162,7 @@ class Embed(nn.Module):
         """Embed the rows and the histories.
 
         Returns:
-            fields [B, F, d], those of the item first; the item as one vector [B, d], the sum of its fields; and the
+            fields [B, F, d], the item's fields first; the item as one vector [B, d], the sum of its fields; and the
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
         item, clicks = self._batch(batch)
@@ -171,20 +170,20 @@ class Embed(nn.Module):
         return fields, _summed(item), placed(_summed(clicks), batch.histories.mask)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Embed the rows and the histories, every field apart.
+        """Embed the rows and the histories, and keep the fields apart.
 
         Returns:
-            the items' parts side by side [B, P d]: id, fields, modalities; the same of the clicks [Q, T, P d], zero
-            where the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
+            the items' parts side by side [B, P d]: id, fields, modalities; the clicks' parts [Q, T, P d], zero where
+            the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
         item, clicks = self._batch(batch)
         clicks = placed(clicks.flatten(1), batch.histories.mask)
         return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
-        """Embed the rows with the history as one more, last field, the mean of its clicks: [B, F + 1, d].
+        """Embed the rows, with the mean of the history's clicks as one more, last field: [B, F + 1, d].
 
-        An empty history is zero.
+        The field of an empty history is zero.
         """
         fields, _, history = self(batch)
         share = batch.histories.mask / batch.histories.mask.sum(1, keepdim=True).clamp(min=1)
@@ -196,13 +195,13 @@ class Embed(nn.Module):
         return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The candidates' parts [B, item_parts, d] and the real clicks' [n, item_parts, d]."""
+        """Embed the candidates' parts [B, item_parts, d] and the real clicks' parts [n, item_parts, d]."""
         clicks = batch.histories.item.masked_select(batch.histories.mask)
         parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
         return parts.split([len(batch), len(clicks)])
 
     def item_vectors(self, item: Tensor) -> Tensor:
-        """The fields of any items: [n] -> [n, item_parts, d]."""
+        """Embed the parts of any items: [n] -> [n, item_parts, d]."""
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
@@ -217,26 +216,29 @@ class Embed(nn.Module):
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def user_vectors(self, user: Tensor) -> Tensor:
-        """The fields of any users: [n] -> [n, 1 + J, d]."""
+        """Embed the id and fields of any users: [n] -> [n, 1 + J, d]."""
         vector = self.user(user.where(self.seen_user[user], len(self.seen_user) - 1))[:, None]
         if self.user_fields is None:
             return vector
         return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
 
     def moment_vectors(self, batch: Batch) -> Tensor:
-        """The context as [B, K, d]."""
+        """Embed the context of the rows: [B, K, d]."""
         if self.context is None:
             return self.item.weight.new_zeros(len(batch), 0, self.dim)
         return context_vectors(self.context, self.context_first, batch)
 
 
 def _summed(parts: Tensor) -> Tensor:
-    """[n, P, d] -> [n, d]."""
+    """Sum the parts: [n, P, d] -> [n, d]."""
     return parts.sum(1) if parts.shape[1] > 1 else parts.squeeze(1)
 
 
 def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
-    """One table of all fields, and the row of it for each field of everyone; all unknown ones have the last row."""
+    """Build one table for all fields; return it with the row of each field, [n + 1, J].
+
+    All unknown categories have the table's last row.
+    """
     if not sizes:
         return None, torch.empty(0, 0, dtype=torch.long)
     count, columns = sum(sizes.values()), []
@@ -246,20 +248,20 @@ def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int
 
 
 def context_table(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
-    """One table of all context columns, and where each begins in it."""
+    """Build one table for all context columns; return it with the first row of each column, [K]."""
     first = torch.tensor(list(_starts(sizes).values()), dtype=torch.long)
     return (Table(sum(sizes.values()), dim) if sizes else None), first
 
 
 def context_vectors(table: Table, first: Tensor, batch: Batch) -> Tensor:
-    """The context of the rows by what `context_table` gave, [B, K, d]; zero where it is unknown."""
+    """Look up the context of the rows in what `context_table` gave, [B, K, d]; zero where it is unknown."""
     if batch.context is None:
         return table.weight.new_zeros(len(batch), len(first), table.embedding_dim)
     return table((batch.context + first).where(batch.context >= 0, table.num_embeddings - 1))
 
 
 def _starts(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Where each field's numbers begin, one field behind the other."""
+    """Return the first row of each field, when fields come one after the other."""
     total, found = 0, {}
     for name, size in sizes.items():
         found[name], total = total, total + size
@@ -269,7 +271,7 @@ def _starts(sizes: Mapping[str, int]) -> dict[str, int]:
 class Profile(nn.Module):
     """The user's id and fields and the columns of the context, each `dim` wide, side by side.
 
-    What is unknown or missing is zero: a user without a training row, a category, the context of a row without one.
+    Unknown or missing parts are zero: a user without a training row, an unknown category, a missing context.
 
     Args:
         tables: sizes, fields, and which users have training rows.
@@ -287,7 +289,7 @@ class Profile(nn.Module):
         self.width = dim * (1 + len(tables.user_sizes) + len(tables.context_sizes))
 
     def forward(self, batch: Batch) -> Tensor:
-        """[B, width]."""
+        """Embed the rows' users and contexts: [B, width]."""
         parts = [self.user(batch.user.where(self.seen_user[batch.user], len(self.seen_user) - 1))]
         if self.user_fields is not None:
             parts.append(self.user_fields(self.user_codes[batch.user]).flatten(1))
@@ -297,12 +299,12 @@ class Profile(nn.Module):
 
 
 def id_table(base: nn.Module, kind: str, count: int) -> nn.Embedding:
-    """The model's table of id vectors.
+    """Find the model's table of id vectors.
 
     Args:
         base: the model.
         kind: "user" or "item", the last word of the table's name in the model.
-        count: how many are known; the table has one row more.
+        count: number of known ids; the table has one row more.
 
     Raises:
         ValueError: the model has no such table, or more than one.
@@ -319,10 +321,10 @@ def id_table(base: nn.Module, kind: str, count: int) -> nn.Embedding:
 
 @contextmanager
 def unseen(base: nn.Module, kind: str, ids: Tensor) -> Iterator[None]:
-    """Inside the block the model takes these users or items for such that have no training row.
+    """Mark users or items as ids without a training row, inside the block.
 
     Args:
-        base: a model that keeps the ids with training rows in buffers `seen_user` and `seen_item`.
+        base: a model whose buffers `seen_user` and `seen_item` say which ids have training rows.
         kind: "user" or "item".
         ids: numbers, [n].
     """

@@ -1,4 +1,4 @@
-"""The modalities of items as vectors of one width: MARN (WWW 2020), section 3.1.1, for every model that fuses them."""
+"""The modalities of items as vectors of one width: MARN (WWW 2020), section 3.1.1, for all models that fuse them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from hyperctr.batch import LEVELS, Batch, Tables
 from hyperctr.layers.embedding import Table, fields_table
 
 ID, FIELD, NUMBER, WORD, FILTERS = 32, 16, 8, 32, 32
-"""Widths of an id, of a categorical field, of a statistic's level, of a word, and of what each window of words finds.
-The paper has 32; 24, 24 and 16; 8; 300, from vectors trained elsewhere; and does not say."""
-WINDOWS = (2, 3, 4)  # words that a filter sees at a time
+"""Widths of an id, a categorical field, a level of a statistic, and a word, and filters per window of words.
+The paper has 32 for ids; 24, 24 and 16 for fields; 8 for levels; 300 for words, pretrained. It gives no filters."""
+WINDOWS = (2, 3, 4)  # words that a filter reads at once
 
 
 @dataclass(frozen=True)
 class BatchItems:
-    """The items of a batch, each once a snapshot of the statistics: what depends on an item alone is computed once.
+    """The distinct (item, statistics snapshot) pairs of a batch, so that each is encoded once.
 
     Attributes:
         item, snapshot: [U] each.
-        count: how often the item stands in the batch, as a candidate of a row or a click of a query, [U].
-        row: place in `item` of the rows' candidates, [B].
-        click: place of the clicks of the histories, [Q, T]; arbitrary where the mask is False.
+        count: how often the pair occurs in the batch, as the candidate of a row or a click of a query, [U].
+        row: position in `item` of the rows' candidates, [B].
+        click: position in `item` of the clicks of the histories, [Q, T]; arbitrary where the mask is False.
     """
 
     item: Tensor
@@ -37,7 +37,7 @@ class BatchItems:
 
     @classmethod
     def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> BatchItems:
-        """The items of a batch whose rows read these snapshots, [B]; a history reads that of its query."""
+        """Find the pairs of a batch whose rows read these snapshots, [B]; a history reads the snapshot of its query."""
         past = batch.histories
         own = snapshot[batch.query_row][:, None].expand_as(past.item)[past.mask]
         keys = torch.cat([snapshot, own]) * (num_items + 1) + torch.cat([batch.item, past.item[past.mask]])
@@ -48,27 +48,27 @@ class BatchItems:
         return cls(distinct - at * (num_items + 1), at, count, place[: len(batch)], click)
 
     def spread(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of the distinct items [U, d] for the rows [B, d] and the histories [Q, T, d]."""
+        """Gather vectors of the pairs [U, d] for the rows [B, d] and the histories [Q, T, d]."""
         clicks = vector.index_select(0, self.click.flatten())
         return vector.index_select(0, self.row), clicks.view(*self.click.shape, vector.shape[1])
 
 
 class Modalities(nn.Module):
-    """e^m = P_m x^m, every modality of an item through a linear map of its own to one width.
+    """e^m = P_m x^m: every modality of an item through its own linear map to one width.
 
-    What x^m is: of `ids`, the id and each categorical field side by side; of `statistic`, each number in two
-    granularities; of `title`, Kim's convolutions over its words; of any other, the data's features, of unit length.
+    x^m is, for `ids`, the id and each categorical field side by side; for `statistic`, each number in two
+    granularities; for `title`, Kim's convolutions over its words; for any other, the data's features, of unit length.
 
-    An item lacks `ids` if it has no training row and no known field, `title` if it has no known word, features where
-    the data have none; `statistic` is there always, "no history" being one of its levels.
+    An item without a training row and without a known field lacks `ids`. An item without a known word lacks `title`. An
+    item lacks features where the data have none. No item lacks `statistic`: "no history" is one of its levels.
 
     Args:
-        tables: what there is.
-        names: modalities to read; empty takes all, ids first, then the data's, title and statistic.
+        tables: the items' ids, fields, features, titles and statistics.
+        names: modalities to read; empty takes all: ids first, then the data's, title and statistic.
         dim: the one width, d.
 
     Raises:
-        ValueError: a name that the tables do not hold.
+        ValueError: a name that the tables do not have.
     """
 
     def __init__(self, tables: Tables, names: Sequence[str], dim: int):
@@ -92,18 +92,18 @@ class Modalities(nn.Module):
         return len(self.names)
 
     def snapshot(self, time: Tensor) -> Tensor:
-        """The snapshot of the statistics that a row of this time reads; 0 for all where no statistics are read."""
+        """Find the snapshot of the statistics that a row of this time reads; 0 for all if none are read."""
         return torch.bucketize(time, self.starts, right=True)
 
     def distinct(self, batch: Batch) -> BatchItems:
-        """The items of a batch, each once a snapshot."""
+        """Find the distinct (item, snapshot) pairs of a batch."""
         return BatchItems.of(batch, self.snapshot(batch.time), self.num_items)
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed items [U], statistics as of the snapshots [U].
+        """Embed items [U], with the statistics of the snapshots [U].
 
         Returns:
-            the vectors [M, U, d], zero where the modality is absent, and where it is present, [M, U].
+            the vectors [M, U, d], zero where the modality is absent; and whether it is present, [M, U].
         """
         vectors, present = [], []
         for raw, project in zip(self.raw, self.project, strict=True):
@@ -114,7 +114,7 @@ class Modalities(nn.Module):
 
 
 class Maps(nn.Module):
-    """A linear map for each of M modalities, Xavier at the start: [M, U, d] -> [M, U, width]."""
+    """One linear map per modality, of M; first weights by Xavier: [M, U, d] -> [M, U, width]."""
 
     def __init__(self, count: int, dim: int, width: int):
         super().__init__()
@@ -124,7 +124,7 @@ class Maps(nn.Module):
             nn.init.xavier_uniform_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x W_m + b_m."""
+        """Compute x W_m + b_m."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -150,7 +150,7 @@ class _Ids(nn.Module):
 
 
 class _Features(nn.Module):
-    """A modality of the data, of unit length; perhaps memory-mapped."""
+    """A modality of the data, of unit length; its features may be memory-mapped."""
 
     def __init__(self, tables: Tables, name: str):
         super().__init__()
@@ -165,7 +165,7 @@ class _Features(nn.Module):
 
 
 class _Title(nn.Module):
-    """Filters over windows of 2, 3 and 4 words, ReLU, and the largest answer over the title (Kim, EMNLP 2014)."""
+    """Filters over windows of 2, 3 and 4 words, ReLU, and their maximum over the title (Kim, EMNLP 2014)."""
 
     def __init__(self, tables: Tables):
         super().__init__()
@@ -185,7 +185,7 @@ class _Title(nn.Module):
 
 
 class _Statistic(nn.Module):
-    """Every statistic as of a snapshot, its level among ten and among a hundred."""
+    """Every statistic of a snapshot, as a level among ten and a level among a hundred."""
 
     def __init__(self, tables: Tables):
         super().__init__()

@@ -10,17 +10,17 @@ from hyperctr.layers.bodies import choose
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that starts with Kaiming-normal weights and no bias."""
+    """`nn.Linear` that starts with Kaiming-normal weights and biases of zero."""
 
     def reset_parameters(self) -> None:
-        """Weights N(0, 2 / in_features), biases 0."""
+        """Draw weights from N(0, 2 / in_features), and set biases to 0."""
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
 
 def mlp(dim: int, widths: tuple[int, ...], dropout: float = 0.0, activation: str = "relu") -> nn.Sequential:
-    """A linear map, an activation and a dropout for each width: [..., dim] -> [..., widths[-1]].
+    """Build a linear map, an activation and a dropout per width: [..., dim] -> [..., widths[-1]].
 
     Args:
         dim: width of the input.
@@ -35,7 +35,7 @@ def mlp(dim: int, widths: tuple[int, ...], dropout: float = 0.0, activation: str
 
 
 def glorot(layers: nn.Module) -> nn.Module:
-    """Give every linear map in the module weights N(0, 2 / (in + out)) and no bias; returns the module."""
+    """Draw the weights of every linear map in the module from N(0, 2 / (in + out)), set biases to 0; return it."""
     for module in layers.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
@@ -44,7 +44,7 @@ def glorot(layers: nn.Module) -> nn.Module:
 
 
 def activated(name: str, width: int) -> nn.Module:
-    """The activation of a layer of this width: relu, prelu or dice."""
+    """Build the activation of a layer of this width: relu, prelu or dice."""
     return {"relu": nn.ReLU, "prelu": PReLU, "dice": lambda: Dice(width)}[name]()
 
 
@@ -82,7 +82,7 @@ class _Slope(torch.autograd.Function):
 class Dice(nn.Module):
     """f(x) = p x + (1 - p) a x with p = sigmoid of x standardised over the batch: DIN, arXiv 1706.06978, section 5.3.
 
-    In evaluation the mean and the variance are running ones. a is learned, one a column, and starts at 0.
+    In evaluation the mean and the variance are running averages. Each column learns its own a, which starts at 0.
     """
 
     def __init__(self, width: int):
@@ -91,6 +91,6 @@ class Dice(nn.Module):
         self.slope = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, width] -> [n, width]."""
+        """Apply the activation to [n, width]."""
         p = torch.sigmoid(self.norm(x))
         return x * (p + (1 - p) * self.slope)

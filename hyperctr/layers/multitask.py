@@ -1,4 +1,4 @@
-"""Two tasks on one log: whether an impression is clicked, and what follows the click."""
+"""Two tasks on one log: whether an impression is clicked, and the conversion that follows a click."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TASKS = ("click", "conversion")
 
 @dataclass(frozen=True, kw_only=True)
 class Weighing:
-    """How the losses of the two tasks are made and added."""
+    """How the losses of the two tasks are computed and added."""
 
     table: ClassVar[str] = "model"
-    """Where its keys stand in a run's file."""
+    """The table of its keys in a run file."""
     b: float = 1.0
-    """Weight of the conversion loss beside the click loss. Adam follows it only in steps of both tasks: it divides the
-    scale of a loss out of the parameters that no other loss moves."""
+    """Weight of the conversion loss; the click loss has weight 1. It matters only in steps for both tasks: Adam cancels
+    the scale of a loss in parameters that no other loss changes."""
     conversion_loss: Literal["mse", "bce"] = "mse"
-    """Squared error of the probability, or cross entropy with a soft label, which has the same minimum."""
+    """Squared error of the probability, or cross entropy with a soft label; both have the same minimum."""
 
     def __post_init__(self):
         if not 0 < self.b < math.inf:
@@ -35,25 +35,25 @@ class Weighing:
 
 
 def click_loss(logit: Tensor, batch: Batch) -> Tensor:
-    """Mean cross entropy over all rows."""
+    """Compute the mean cross entropy over all rows."""
     return F.binary_cross_entropy_with_logits(logit, batch.label)
 
 
 def observed(batch: Batch) -> Tensor:
-    """Whether a row was clicked and what followed is known, [B]; a conversion of 0 is known."""
+    """Mark the rows that were clicked and whose conversion is known, [B]; a conversion of 0 is known."""
     if batch.conversion is None:
         return torch.zeros_like(batch.label, dtype=torch.bool)
     return (batch.label == 1) & ~batch.conversion.isnan()
 
 
 def conversion_loss(logit: Tensor, batch: Batch, kind: str = "mse", kappa: float = 1.0, below: float = 0.2) -> Tensor:
-    """Mean loss of the conversions over the observed rows, 0 without one; no other row plays a part.
+    """Compute the mean loss of conversions over the observed rows; 0 if there are none.
 
     Args:
         logit: of the conversion, [B].
         batch: the rows.
         kind: "mse" or "bce", see `Weighing`.
-        kappa, below: weight of clicks that were followed by little, see `conflict`.
+        kappa, below: the weight of clicks with a low conversion, see `conflict`.
     """
     rows = observed(batch).nonzero()[:, 0]
     logit, z = logit[rows], batch.conversion[rows] if len(rows) else batch.label[rows]
@@ -67,12 +67,15 @@ def conversion_loss(logit: Tensor, batch: Batch, kind: str = "mse", kappa: float
 
 
 def conflict(z: Tensor, kappa: float, below: float) -> Tensor:
-    """1 from `below` on, rising to kappa at z = 0 along a line: a click followed by little pulls the tasks apart."""
+    """Weigh conversions: 1 from `below` on, and up to kappa at z = 0 along a line.
+
+    A click with a low conversion pulls the two tasks apart.
+    """
     return 1 + (kappa - 1) * (1 - z / below).clamp(min=0)
 
 
 def together(click: Tensor, conversion: Tensor, batch: Batch, config: Weighing, training: bool) -> Output:
-    """What a model of both tasks answers; in training with loss = L_click + b L_conversion, LT4REC Eq. (2)."""
+    """Make the Output of both tasks; in training with loss = L_click + b L_conversion, LT4REC Eq. (2)."""
     if not training:
         return Output(click, conversion=conversion)
     clicks, conversions = click_loss(click, batch), conversion_loss(conversion, batch, config.conversion_loss)
@@ -85,5 +88,5 @@ def together(click: Tensor, conversion: Tensor, batch: Batch, config: Weighing, 
 
 
 def measure(**losses: Tensor) -> dict[str, float]:
-    """What to log of the losses of tasks: `measure(click=loss)` gives click_loss."""
+    """Name the losses of tasks for the log: `measure(click=loss)` gives click_loss."""
     return {f"{task}_loss": loss.item() for task, loss in losses.items()}

@@ -1,4 +1,4 @@
-"""The clicks of a user in order, read into one vector."""
+"""One vector of a user's clicks, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class LastState(nn.GRU):
-    """The state of a GRU behind the last real click: MARN's BaseModel, section 4.5.
+    """The state of a GRU after the last real click: MARN's BaseModel, section 4.5.
 
     Args:
         dim: width of a click.
@@ -18,7 +18,7 @@ class LastState(nn.GRU):
         super().__init__(dim, state, batch_first=True)
 
     def forward(self, clicks: Tensor, mask: Tensor) -> Tensor:
-        """[Q, T, dim] and [Q, T] -> [Q, state]; zero for an empty history."""
+        """Read the clicks: [Q, T, dim] and [Q, T] -> [Q, state]; zero for an empty history."""
         states, _ = super().forward(clicks)
         length = mask.sum(1)
         last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]

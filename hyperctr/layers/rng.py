@@ -1,4 +1,4 @@
-"""Random draws that leave torch's own as they are: what wears a model must not change what the model draws."""
+"""A separate random stream, so that a wrapper does not change the random numbers of the model inside it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 class RandomStream(nn.Module):
-    """A second random stream, of one's own, for whatever is drawn inside `stream()`.
+    """A second random stream, for all that is drawn inside `stream()`.
 
-    It depends on the seed that torch had when this was made and on how often it was opened. The count is part of the
-    state, so that a resumed training draws as an unbroken one.
+    It depends on torch's seed when the object was made, and on how often `stream` was opened since. That count is part
+    of the state dict, so that a resumed training draws the same numbers as an unbroken one.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class RandomStream(nn.Module):
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Seed torch's CPU generator anew, and put it back behind the block as it was before."""
+        """Seed torch's CPU generator for the block, and restore its state afterwards."""
         before = torch.get_rng_state()
         torch.default_generator.manual_seed((self.seed * 1_000_003 + int(self.opened)) % 2**63)
         self.opened += 1
