@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LEVELS = 100  # of equal frequency that a number is cut into; level // 10 cuts it into ten
 
@@ -82,8 +82,8 @@ class Tables:
     num_types: int = 0
     ages: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     steps: int = 0
-    slices: Any = None
-    interests: Any = None
+    slices: SlicedGraphs | None = None
+    interests: LearnedInterests | JointInterests | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,185 @@ class Output:
     hidden: Tensor | None = None
     conversion: Tensor | None = None
     loss: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the last layers of a model read.
+
+    Attributes:
+        x: [B, n].
+        penalty, logs: as in `Output`.
+    """
+
+    x: Tensor
+    penalty: Tensor | float = 0.0
+    logs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Which batches a training takes, and what it is judged by.
+
+    Attributes:
+        tasks: what is trained, of "click" and "conversion"; the score of these tasks decides when training stops.
+        order: "joint": every batch trains all tasks. "alternate": one batch of clicks, one of conversions, until both
+            are used up. "cycle": the same, but conversions start over until the clicks are used up.
+        batches_per_graph: successive batches of one time slice that share one propagation of the hypergraphs.
+    """
+
+    tasks: tuple[str, ...] = ("click",)
+    order: Literal["joint", "alternate", "cycle"] = "joint"
+    batches_per_graph: int = 1
+
+
+# --- what a model and a wrapper are ---------------------------------------------------------------------------------
+
+READS = {
+    "slices": "the hypergraphs of the time slices; the batches of a training then stay within one slice",
+    "statistics": "statistics of the items per time slice; the batches of a training then stay within one slice",
+    "titles": "words of the items' titles",
+    "conversions": "what followed a click; the data must have it",
+}
+"""What a model can ask for in `Model.reads`. Everything else in `Tables` and `Batch` is there for every model."""
+
+
+class Model(Protocol):
+    """What `fit` trains. `Model(config, tables)` builds it; called on a Batch it answers an Output.
+
+    A model is a `torch.nn.Module`. In evaluation it must not read `Batch.label`, `Batch.conversion` or `Batch.step`.
+
+    Attributes:
+        Config: a frozen dataclass; each field is a key of `[model]`.
+        reads: names of `READS`; asked of the class before the tables are made.
+        tasks: ("click",), or ("click", "conversion") for a model whose `Output.conversion` is filled.
+    """
+
+    Config: type
+    reads: frozenset[str]
+    tasks: tuple[str, ...]
+
+    def __call__(self, batch: Batch) -> Output: ...
+
+
+class Wrapper(Protocol):
+    """What surrounds a model while it trains: `Wrapper(model, config, tables)` is such a model again.
+
+    In evaluation it returns the output of the model, and a run keeps the weights of the model only; unless it `stays`.
+
+    Attributes:
+        Config: a frozen dataclass; each field is a key of `[wrapper]`.
+        reads: what the wrapper reads beyond the model.
+        tasks: of the model, or its own.
+        stays: whether it is part of the finished model, as the masks of LT4REC are.
+    """
+
+    Config: type
+    reads: frozenset[str]
+    tasks: tuple[str, ...]
+    stays: bool
+
+    def __call__(self, batch: Batch) -> Output: ...
+
+
+@runtime_checkable
+class HasHidden(Protocol):
+    """A model that fills `Output.hidden`, [B, hidden_dim]: what contrastive wrappers act on."""
+
+    hidden_dim: int
+
+
+@runtime_checkable
+class HasTower(Protocol):
+    """A model whose last layers can be taken away, to be shared by two tasks through masks (LT4REC)."""
+
+    def features(self, batch: Batch) -> Features:
+        """Return what the last layers read."""
+        ...
+
+    def take_tower(self) -> nn.Sequential:
+        """Give up the last layers but the final linear one; the model alone answers no more."""
+        ...
+
+
+@runtime_checkable
+class HasPlan(Protocol):
+    """A class of models or wrappers whose training differs from the usual one."""
+
+    @classmethod
+    def plan(cls, config: Any, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan with the changes that the config asks for."""
+        ...
+
+
+def plan_of(
+    model: type[Model], config: Any, wrapper: type[Wrapper] | None = None, settings: Any = None
+) -> TrainingPlan:
+    """Return how a model is trained, inside a wrapper with its settings where there is one."""
+    plan = TrainingPlan(model.tasks)
+    for kind, values in ((model, config), (wrapper, settings)):
+        plan = kind.plan(values, plan) if isinstance(kind, HasPlan) else plan
+    return plan
+
+
+# --- the hypergraphs that a model reads -----------------------------------------------------------------------------
+
+
+class SlicedGraphs(Protocol):
+    """The hypergraphs of every closed time slice, as `hyperctr.hypergraphs.recipes` builds them.
+
+    Attributes:
+        grid: which slice a time belongs to, a `graphs.TimeGrid`.
+        names: of the hypergraphs of one slice: "group" and the modalities.
+        users, items: for each slice the active nodes (`nodes`, [n]) and their hypergraphs (`graphs`, one per name);
+            None where the slice is empty.
+        own: whether a row reads the hypergraphs of its own slice too.
+        target_edge: where `own`, whether a row's own click is taken out before the row is scored.
+    """
+
+    grid: Any
+    names: tuple[str, ...]
+    users: tuple
+    items: tuple
+    own: bool
+    target_edge: Literal["exclude", "keep"]
+
+    def __len__(self) -> int: ...
+
+    def without(self, h: Any, nodes: Any, hyperedge_ids: Any) -> Any:
+        """Return one of the hypergraphs without some incidences."""
+        ...
+
+
+class LearnedInterests(Protocol):
+    """Interests learned before the model, from whose vectors the model starts.
+
+    Attributes:
+        weights: by the names of the model's parameters.
+    """
+
+    weights: Mapping[str, Tensor]
+
+    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
+        """Build the hypergraphs of the clicks that count for each modality."""
+        ...
+
+
+@runtime_checkable
+class JointInterests(Protocol):
+    """Interests that are learned together with the model, on its own vectors."""
+
+    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
+        """Build the first hypergraphs, of all clicks."""
+        ...
+
+    def renewed(self, model: nn.Module) -> SlicedGraphs:
+        """Build the hypergraphs again, under the weights that the model has now."""
+        ...
+
+    def loss(self, model: nn.Module, user: Tensor, item: Tensor) -> Tensor:
+        """Return the loss of the interests on the clicks of a batch."""
+        ...
 
 
 def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:

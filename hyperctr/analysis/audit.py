@@ -212,8 +212,8 @@ class _Asked:
         users, items = ready.dataset.users.ids, ready.dataset.items.ids
         user, item = users[self.user[row]], items[self.item[row]]
         return {
-            "user": user.item() if hasattr(user, "item") else user,
-            "item": item.item() if hasattr(item, "item") else item,
+            "user": user.item() if isinstance(user, np.generic) else user,
+            "item": item.item() if isinstance(item, np.generic) else item,
             "time": int(self.time[row]),
         }
 

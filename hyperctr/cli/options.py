@@ -24,8 +24,10 @@ def with_masks(run: Any, masks: Path | None) -> Any:
 
     if masks is None:
         return run
+    from hyperctr.models.lt4rec import Sharing
+
     for part in ("model", "wrapper"):
-        if hasattr(settings := getattr(run, part), "masks"):
+        if isinstance(settings := getattr(run, part), Sharing):
             return replace(run, **{part: replace(settings, masks=str(masks))})
     raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
 

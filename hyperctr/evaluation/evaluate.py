@@ -28,7 +28,7 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
     """
     model.eval()
     columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
-    if hasattr(model, "tasks"):
+    if "conversion" in model.tasks:
         columns |= {"conversion": [], "conversion_logit": []}
     queries = 0
     for batch in batches:

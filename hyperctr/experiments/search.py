@@ -84,7 +84,7 @@ def search(
             rows.
         ImportError: Optuna is not installed.
     """
-    if getattr(WRAPPERS.get(run.wrapper_name), "stays", False):
+    if run.wrapper and WRAPPERS[run.wrapper_name].stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges what a model has learned of clicks alone")
     space = SPACE if space is None else space
     known = vars(run.wrapper) if run.wrapper else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from hyperctr import config
@@ -102,7 +102,7 @@ def sweep(
     """
     from hyperctr.models import MODELS
 
-    if not hasattr(base.model, "depth"):
+    if "depth" not in {field.name for field in fields(base.model)}:
         raise ValueError(f"a sweep varies depth, which {base.model_name} has not; use model.name = hyperctr")
     plan = cells(base, every, depths, seeds)
     runs = {cell: run_of(base, cell, MODELS) for cell in plan}  # a bad granularity or depth stops here

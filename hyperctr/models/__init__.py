@@ -1,7 +1,8 @@
-"""The models by name: a dict you can see. Each is `Model(config, tables)` and answers `model(batch) -> Output`.
+"""Models and wrappers by name, in two dicts; what each class declares is described in `hyperctr.batch`.
 
-What a model may wear while it trains stands in a second dict: `Worn(model, config, tables)` is such a model again, in
-evaluation the very model that wears it; unless it `stays`, as LT4REC's masks do.
+`MODELS`: `Model(config, tables)`, and `model(batch) -> Output`.
+`WRAPPERS`: training-time wrappers, `Wrapper(model, config, tables)`. In evaluation they return the output of the
+wrapped model, unless `stays` is True (the masks of LT4REC).
 """
 
 from hyperctr.models.aqcl import AQCL, ICL, QCL

@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
-from hyperctr.batch import Batch, History, Output, Step, Tables
+from hyperctr.batch import Batch, HasHidden, History, Output, Step, Tables
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_weights
 from hyperctr.layers.rng import RandomStream
@@ -384,12 +384,14 @@ class ICL(nn.Module):
     """
 
     Config = ICLConfig
+    reads = frozenset()
+    stays = False
 
     def __init__(self, base: nn.Module, config: ICLConfig, tables: Tables):
         super().__init__()
-        if not hasattr(base, "hidden_dim"):
+        if not isinstance(base, HasHidden):
             raise ValueError(f"{type(base).__name__} has no hidden layer to contrast; wear this on a deep model")
-        self.base, self.config = base, config
+        self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
         with self.draws.stream():
             self._build(tables)

@@ -65,7 +65,8 @@ class DCN(nn.Module):
     """logit = w^T [cross(x_0); MLP(x_0)] + b, with x_0 the fields' vectors side by side."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -73,14 +74,14 @@ class DCN(nn.Module):
         width = (self.embed.num_fields + 1) * config.dim
         self.cross = Cross(width, config.depth, config.version)
         self.deep = mlp(width, config.hidden, config.dropout)
-        self.hidden_dim = width + config.hidden[-1]
-        self.out = Linear(self.hidden_dim, 1)
+        self.out = Linear(width + config.hidden[-1], 1)
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """What crosses and network give, side by side, [B, (F + 1) * dim + hidden[-1]]."""
         x = self.embed.fields(batch).flatten(1)
-        return torch.cat([self.cross(x), self.deep(x)], 1)
+        hidden = torch.cat([self.cross(x), self.deep(x)], 1)
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_shares, check_sizes
@@ -37,24 +37,22 @@ class DeepFM(nn.Module):
     """logit = y_FM + y_DNN, Eq. (1): sum_i w_i + sum_{i < j} <v_i, v_j>, Eq. (2), and w^T MLP(v) + b, Eq. (3)-(4)."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
         self.embed = Embed(tables, config.dim + 1)  # the last column is the weight w_i
         self.deep = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
         x = self.embed.fields(batch)
-        hidden = self._deep(x)
+        hidden = self.deep(x[..., :-1].flatten(1))  # (3), (4)
         machine = x[..., -1].sum(1) + pairwise(x[..., :-1]).sum(1)  # (2)
         return Output(machine + self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The deep part's last hidden vector, [B, hidden[-1]]."""
-        return self._deep(self.embed.fields(batch))
-
-    def _deep(self, x: Tensor) -> Tensor:
-        return self.deep(x[..., :-1].flatten(1))  # (3), (4)

@@ -56,10 +56,12 @@ class DeepMCP(nn.Module):
     """
 
     Config = Config
+    reads = frozenset()
+    stays = False
 
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
-        self.base, self.config = base, config
+        self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
         # in a tuple: they are the base's, not a part of this
         self.tables = id_table(base, "user", tables.num_users), id_table(base, "item", tables.num_items)

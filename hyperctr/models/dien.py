@@ -99,7 +99,8 @@ class DIEN(nn.Module):
     """logit = w^T MLP[fields; h'(T)] + b; the auxiliary loss is the penalty of a training step, Eq. (6)-(7)."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -109,8 +110,12 @@ class DIEN(nn.Module):
         self.evolution = Evolution(config.dim)
         self.top = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
         fields, item, history = self.embed(batch)
@@ -120,11 +125,6 @@ class DIEN(nn.Module):
         if self.training and self.share and not batch.is_augmented:
             penalty = self.share * self.auxiliary(batch, interests, history)  # (7)
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
-        fields, item, history = self.embed(batch)
-        return self._top(batch, fields, item, self.extraction(history)[0])
 
     def auxiliary(self, batch: Batch, interests: Tensor, history: Tensor) -> Tensor:
         """Eq. (6): each state [Q, T, d] must tell the next click of the history [Q, T, d] from a drawn item.

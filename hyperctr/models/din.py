@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables
+from hyperctr.batch import Batch, Features, Output, Tables
 from hyperctr.layers.attention import masked_softmax
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_sizes
@@ -83,7 +83,8 @@ class DIN(nn.Module):
     """logit = w^T MLP[fields; v; v * q] + b, with v = sum_t a(k_t, q) k_t over the history, Eq. (3)."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -95,24 +96,24 @@ class DIN(nn.Module):
         width = (self.embed.num_fields + 2) * config.dim
         self.top = mlp(width, config.hidden, config.dropout, config.activation)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
+        hidden = self.top(self.features(batch).x)
         return Output(self.out(hidden).squeeze(1), hidden=hidden)
 
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
-        return self.top(self.features(batch)[0])
-
-    def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
-        """What the network on top reads, [B, width]; there is no penalty and nothing to log."""
+    def features(self, batch: Batch) -> Features:
+        """Return what the network on top reads, [B, width]."""
         fields, item, history = self.embed(batch)
         pooled = by_length(self.pool, batch.histories, item, history, batch.query, self.numbers, self.block)
-        return torch.cat([fields.flatten(1), pooled, pooled * item], 1), 0.0, {}
+        return Features(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
 
     def take_tower(self) -> nn.Sequential:
-        """The network on top without its last layer, to be worn by several tasks; this model answers no more alone."""
+        """Give up the network on top, without its last layer."""
         top, self.top, self.out = self.top, None, None
         return top
 

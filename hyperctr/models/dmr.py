@@ -48,10 +48,12 @@ class DMR(nn.Module):
     """
 
     Config = Config
+    reads = frozenset()
+    stays = False
 
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
-        self.base, self.config = base, config
+        self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
         self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: it is the base's, not a part of this
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)

@@ -48,12 +48,14 @@ class DropoutNet(nn.Module):
     """
 
     Config = Config
+    reads = frozenset()
+    stays = False
 
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
         id_table(base, "user", tables.num_users)
         id_table(base, "item", tables.num_items)
-        self.base, self.config = base, config
+        self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
 
     def forward(self, batch: Batch) -> Output:

@@ -67,9 +67,8 @@ class DUPN(nn.Module):
     """logit = w^T MLP[sum_t a_t h_t ; candidate ; profile] + b, with a from [h_t ; p_t] and the candidate."""
 
     Config = Config
-    reads_slices = False
-    reads_statistics = True
-    reads_titles = True
+    reads = frozenset({"statistics", "titles"})
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -81,18 +80,18 @@ class DUPN(nn.Module):
         self.profile = Profile(tables, FIELD)
         self.top = mlp(config.state + width + self.profile.width, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
         items = self.modalities.distinct(batch)
         vectors, _ = self.modalities(items.item, items.snapshot)
         item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
         property = self.property(batch)
         states = self.lstm(clicks, property)
         user = self.relevance(torch.cat([states, property], 2), item, batch.histories.mask, batch.query, states)
-        return self.top(torch.cat([user, item, self.profile(batch)], 1))
+        hidden = self.top(torch.cat([user, item, self.profile(batch)], 1))
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)

@@ -41,8 +41,7 @@ class ESMM(nn.Module):
     """pCTCVR = pCTR pCVR; loss = L(y, pCTR) + b L(y z, pCTCVR), Eq. (3)."""
 
     Config = Config
-    reads_slices = False
-    reads_conversions = True
+    reads = frozenset({"conversions"})
     tasks = TASKS
 
     def __init__(self, config: Config, tables: Tables):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_sizes
@@ -32,19 +32,20 @@ class FM(nn.Module):
     """logit = w_0 + sum_i w_i + sum_{i < j} <v_i, v_j> over the fields, Eq. (1)."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
         self.embed = Embed(tables, config.dim + 1)  # the last column is the weight w_i
         self.bias = nn.Parameter(torch.zeros(()))
-        self.hidden_dim = self.embed.num_fields + 1 + config.dim
+
+    @property
+    def hidden_dim(self) -> int:
+        """Number of terms that the logit adds up: weights of fields and history, and columns of their products."""
+        return self.embed.num_fields + self.embed.dim
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.bias + hidden.sum(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """What the logit adds up, [B, F + 1 + dim]: the fields' weights, and their products column by column."""
         x = self.embed.fields(batch)
-        return torch.cat([x[..., -1], pairwise(x[..., :-1])], 1)
+        hidden = torch.cat([x[..., -1], pairwise(x[..., :-1])], 1)
+        return Output(self.bias + hidden.sum(1), hidden=hidden)

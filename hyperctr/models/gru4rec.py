@@ -42,7 +42,8 @@ class GRU4Rec(nn.Module):
     """logit = w^T MLP[fields; h; h * q] + b, with h the state of the GRU behind the last click and q the candidate."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -50,17 +51,17 @@ class GRU4Rec(nn.Module):
         self.gru = nn.GRU(config.dim, config.dim, config.depth, batch_first=True)
         self.top = mlp((self.embed.num_fields + 2) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
         fields, item, history = self.embed(batch)
         state = batch.expand_to_rows(self.read(history, batch.histories.mask))
-        return self.top(torch.cat([fields.flatten(1), state, state * item], 1))
+        hidden = self.top(torch.cat([fields.flatten(1), state, state * item], 1))
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)
 
     def read(self, history: Tensor, mask: Tensor) -> Tensor:
         """The state behind the last real click, [Q, T, d] and [Q, T] -> [Q, d]; zero for an empty history."""

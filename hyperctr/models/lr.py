@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.embedding import Embed
@@ -23,18 +23,19 @@ class LR(nn.Module):
     """
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
         self.embed = Embed(tables, 1)
         self.bias = nn.Parameter(torch.zeros(()))
-        self.hidden_dim = self.embed.num_fields + 1
+
+    @property
+    def hidden_dim(self) -> int:
+        """Number of weights that the logit adds up: one per field and one of the history."""
+        return self.embed.num_fields + 1
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
+        hidden = self.embed.fields(batch).squeeze(2)
         return Output(self.bias + hidden.sum(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The weights that the logit adds up, [B, F + 1]; there is no hidden layer."""
-        return self.embed.fields(batch).squeeze(2)

@@ -27,14 +27,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, Output, Tables
+from hyperctr.batch import Batch, Features, HasTower, Output, Tables, TrainingPlan
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_sizes
 from hyperctr.layers.embedding import Embed
@@ -327,20 +327,24 @@ class SparseSharing(nn.Module):
     """Any model whose last layers two tasks share through masks.
 
     Args:
-        base: gives `features(batch)`, what its last layers read, [B, n], with a penalty and numbers to log; and
-            `take_tower()`, these layers, which it then has no more.
+        base: a model whose last layers can be taken away, see `HasTower`.
         config: how tickets are found and trained.
         tables: what the base was made from.
     """
 
     Config = Sharing
-    reads_conversions = True
-    stays = True  # in evaluation too
+    reads = frozenset({"conversions"})
     tasks = TASKS
+    stays = True
 
-    def __init__(self, base: nn.Module, config: Sharing, tables: Tables):
+    @classmethod
+    def plan(cls, config: Sharing, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan in which both tasks are trained, in the order that the config asks for."""
+        return replace(plan, tasks=TASKS, order=config.steps)
+
+    def __init__(self, base: HasTower, config: Sharing, tables: Tables):
         super().__init__()
-        if not hasattr(base, "take_tower"):
+        if not isinstance(base, HasTower):
             raise ValueError(
                 f"{type(base).__name__} has no layers that tasks could share; take lt4rec, din or hyperctr"
             )
@@ -349,7 +353,8 @@ class SparseSharing(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Return the logits of both tasks; in training with the loss of the batch's task, or of both, Eq. (2)."""
-        x, penalty, logs = self.base.features(batch)
+        features = self.base.features(batch)
+        x, logs = features.x, features.logs
         wanted = TASKS if batch.task is None or not self.training else (batch.task,)
         logit = {task: self.tower(self.view(x, batch, task), TASKS.index(task)) for task in wanted}
         click, conversion = (logit.get(task) for task in TASKS)
@@ -363,7 +368,7 @@ class SparseSharing(nn.Module):
             logs = {**logs, **measure(**losses)}
         if click is None:
             click = torch.zeros_like(conversion)
-        return Output(click, penalty, logs, conversion=conversion, loss=loss)
+        return Output(click, features.penalty, logs, conversion=conversion, loss=loss)
 
     def view(self, x: Tensor, batch: Batch, task: str) -> Tensor:
         """Return what a task's tower reads: the features."""
@@ -408,9 +413,9 @@ class SNet(nn.Module):
         self.crossed = Crossed(tables, config.dim)
         self.top = glorot(mlp(self.crossed.width + self.crossed.num_fields * config.extra, config.hidden))
 
-    def features(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
+    def features(self, batch: Batch) -> Features:
         """Return the fields and their products, [B, crossed.width]."""
-        return self.crossed(batch), 0.0, {}
+        return Features(self.crossed(batch))
 
     def take_tower(self) -> nn.Sequential:
         """Hand over the fully connected layers."""
@@ -427,7 +432,6 @@ class LT4REC(SparseSharing):
     """
 
     Config = Config
-    reads_slices = False
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__(SNet(config, tables), config, tables)

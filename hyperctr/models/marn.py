@@ -164,9 +164,8 @@ class MARN(nn.Module):
     """logit = w^T MLP[u ; rep ; profile] + b, with rep the candidate's vector and u the user's."""
 
     Config = Config
-    reads_slices = False
-    reads_statistics = True
-    reads_titles = True
+    reads = frozenset({"statistics", "titles"})
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -186,8 +185,12 @@ class MARN(nn.Module):
         self.profile = Profile(tables, FIELD)
         self.top = mlp(2 * d + self.profile.width, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))  # training steps so far
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
         items = self.modalities.distinct(batch)
@@ -198,11 +201,6 @@ class MARN(nn.Module):
         hidden = self.read(batch, *items.spread(parts.vector))
         penalty, logs = self._penalty(parts, items)
         return Output(self.out(hidden).squeeze(1), penalty, logs, hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
-        items = self.modalities.distinct(batch)
-        return self.read(batch, *items.spread(self.vectors(items.item, items.snapshot)))
 
     # --- an item -----------------------------------------------------------------------------------------------------
 

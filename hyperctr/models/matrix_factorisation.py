@@ -27,7 +27,8 @@ class MatrixFactorisation(nn.Module):
     """logit = b + b_u + b_i + <p_u, q_i>; users and items without a training row add nothing."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()

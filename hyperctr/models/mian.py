@@ -241,7 +241,8 @@ class MIAN(nn.Module):
     """logit = w^T MLP(R_g) + b, Eq. (14)-(17); `PARTS` says what R_g is made of, `parts` what is left of it."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -281,12 +282,16 @@ class MIAN(nn.Module):
         self.gim = GIM(widths, config.global_dim) if config.gim else None
         self.top = mlp(config.global_dim if config.gim else sum(widths), config.hidden, config.dropout)
         self.out = nn.Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
         _truncated(self, config.std)
         for layer in (m for m in self.top.modules() if isinstance(m, nn.Linear)):
             nn.init.constant_(layer.bias, 0.1)
         if 0 < tables.click_rate < 1:
             nn.init.constant_(self.out.bias, math.log(tables.click_rate / (1 - tables.click_rate)))
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
         groups = self.groups(batch)  # (1), (2)
@@ -294,10 +299,6 @@ class MIAN(nn.Module):
         hidden, _ = self.join(parts)  # (15), (16)
         penalty = self.penalty(groups) if self.training and not batch.is_augmented else 0.0
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)  # (17)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
-        return self.join(self.interact(self.groups(batch))[0])[0]
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """What each row attends to, a share of 1 of each: of "clicks" [B, T], latest first, all zero without a click;

@@ -40,8 +40,7 @@ class MMoE(nn.Module):
     """logit_k = h_k(sum_i g_k(x)_i f_i(x)) with g_k(x) = softmax(W_gk x), Eq. (6)-(8)."""
 
     Config = Config
-    reads_slices = False
-    reads_conversions = True
+    reads = frozenset({"conversions"})
     tasks = TASKS
 
     def __init__(self, config: Config, tables: Tables):

@@ -76,9 +76,8 @@ class MMSS(nn.Module):
     """logit = w^T MLP[last state of a GRU ; candidate ; profile] + b."""
 
     Config = Config
-    reads_slices = False
-    reads_statistics = True
-    reads_titles = True
+    reads = frozenset({"statistics", "titles"})
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -88,15 +87,15 @@ class MMSS(nn.Module):
         self.profile = Profile(tables, FIELD)
         self.top = mlp(2 * config.dim + self.profile.width, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
         items = self.modalities.distinct(batch)
         item, clicks = items.spread(self.fusion(*self.modalities(items.item, items.snapshot)))
         user = batch.expand_to_rows(self.gru(clicks, batch.histories.mask))
-        return self.top(torch.cat([user, item, self.profile(batch)], 1))
+        hidden = self.top(torch.cat([user, item, self.profile(batch)], 1))
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)

@@ -30,7 +30,8 @@ class Popularity(nn.Module):
     """
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()

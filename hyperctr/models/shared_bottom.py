@@ -6,13 +6,13 @@ are each task's own. With one task there is nothing to share: LT4REC's base_ctr 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
-from hyperctr.batch import Batch, Output, Tables
+from hyperctr.batch import Batch, Output, Tables, TrainingPlan
 from hyperctr.layers.checks import check_choices, check_sizes
 from hyperctr.layers.feature_cross import Crossed
 from hyperctr.layers.mlp import glorot, mlp
@@ -44,25 +44,29 @@ class SharedBottom(nn.Module):
     """logit_k = tower_k(bottom([fields; products]))."""
 
     Config = Config
-    reads_slices = False
-    reads_conversions = True
+    reads = frozenset({"conversions"})
+    tasks = TASKS
+
+    @classmethod
+    def plan(cls, config: Config, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan in which only the tasks of the config are trained."""
+        return replace(plan, tasks=_tasks(config))
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
         self.config = config
-        self.tasks = TASKS if config.tasks == "both" else (config.tasks,)
         self.crossed = Crossed(tables, config.dim)
         widths = (self.crossed.width, *config.hidden)
         self.bottom = glorot(mlp(widths[0], config.hidden[: config.shared]))
         self.towers = nn.ModuleDict()
-        for task in self.tasks:
+        for task in _tasks(config):
             own = mlp(widths[config.shared], config.hidden[config.shared :])
             self.towers[task] = glorot(nn.Sequential(*own, nn.Linear(widths[-1], 1)))
 
     def forward(self, batch: Batch) -> Output:
         x = self.bottom(self.crossed(batch))
         logit = {task: tower(x).squeeze(1) for task, tower in self.towers.items()}
-        if len(self.tasks) == 2:
+        if len(logit) == 2:
             return together(logit["click"], logit["conversion"], batch, self.config, self.training)
         if "click" in logit:
             loss = click_loss(logit["click"], batch)
@@ -70,3 +74,7 @@ class SharedBottom(nn.Module):
         logit = logit["conversion"]
         loss = conversion_loss(logit, batch, self.config.conversion_loss)
         return Output(torch.zeros_like(logit), conversion=logit, loss=loss, logs=measure(conversion=loss))
+
+
+def _tasks(config: Config) -> tuple[str, ...]:
+    return TASKS if config.tasks == "both" else (config.tasks,)

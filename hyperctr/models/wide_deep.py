@@ -52,7 +52,8 @@ class WideDeep(nn.Module):
     """
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -60,7 +61,6 @@ class WideDeep(nn.Module):
         self.cross = Table(2**BITS, 1)
         self.deep = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
         if config.cross and config.cross not in tables.item_fields:
             there = ", ".join(tables.item_fields) or "none"
             raise ValueError(f"model.cross must be a field of the items ({there}), got {config.cross!r}")
@@ -68,15 +68,16 @@ class WideDeep(nn.Module):
         category = tables.item_fields[config.cross] if config.cross else torch.arange(tables.num_items + 1)
         self.register_buffer("category", category, persistent=False)  # [num_items + 1]
 
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
+
     def forward(self, batch: Batch) -> Output:
         x = self.embed.fields(batch)
-        hidden = self._deep(x)
+        hidden = self.deep(x[..., :-1].flatten(1))
         wide = x[..., -1].sum(1) + self.cross(self.bucket(batch)).squeeze(1)
         return Output(wide + self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The deep part's last hidden vector, [B, hidden[-1]]."""
-        return self._deep(self.embed.fields(batch))
 
     def bucket(self, batch: Batch) -> Tensor:
         """Where each row's cross has its weight, [B], in [0, 2^18); 2^18 where user or item is unknown."""
@@ -85,6 +86,3 @@ class WideDeep(nn.Module):
         mixed = (user * len(self.category) + category) * GOLDEN  # wraps around
         bucket = (mixed >> (64 - BITS)) & (2**BITS - 1)
         return bucket.where(self.embed.seen_user[user] & of_item, 2**BITS)
-
-    def _deep(self, x: Tensor) -> Tensor:
-        return self.deep(x[..., :-1].flatten(1))

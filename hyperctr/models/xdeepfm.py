@@ -60,7 +60,8 @@ class XDeepFM(nn.Module):
     """logit = sum_i w_i + w^T [CIN(v); MLP(v)] + b: linear, compressed interactions and deep, section 3.3."""
 
     Config = Config
-    reads_slices = False
+    reads = frozenset()
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -69,18 +70,15 @@ class XDeepFM(nn.Module):
         self.cin = CIN(fields, config.maps)
         self.held = fields * max(fields, *config.maps) * config.dim  # numbers a row in a layer of the CIN
         self.deep = mlp(fields * config.dim, config.hidden, config.dropout)
-        self.hidden_dim = sum(config.maps) + config.hidden[-1]
-        self.out = Linear(self.hidden_dim, 1)
+        self.out = Linear(sum(config.maps) + config.hidden[-1], 1)
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
         x = self.embed.fields(batch)
-        hidden = self._hidden(x)
-        return Output(x[..., -1].sum(1) + self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """What the CIN and the deep part give, side by side, [B, sum(maps) + hidden[-1]]."""
-        return self._hidden(self.embed.fields(batch))
-
-    def _hidden(self, x: Tensor) -> Tensor:
         v = x[..., :-1]
-        return torch.cat([blockwise(self.cin, self.held, v), self.deep(v.flatten(1))], 1)
+        hidden = torch.cat([blockwise(self.cin, self.held, v), self.deep(v.flatten(1))], 1)
+        return Output(x[..., -1].sum(1) + self.out(hidden).squeeze(1), hidden=hidden)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_shares, check_sizes
@@ -40,9 +40,8 @@ class YoutubeNet(nn.Module):
     """logit = w^T MLP[mean of the clicks ; candidate ; profile] + b."""
 
     Config = Config
-    reads_slices = False
-    reads_statistics = True
-    reads_titles = True
+    reads = frozenset({"statistics", "titles"})
+    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -51,17 +50,17 @@ class YoutubeNet(nn.Module):
         width = 2 * len(self.modalities) * config.dim + self.profile.width
         self.top = mlp(width, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.hidden_dim = config.hidden[-1]
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the last hidden vector."""
+        return self.out.in_features
 
     def forward(self, batch: Batch) -> Output:
-        hidden = self.represent(batch)
-        return Output(self.out(hidden).squeeze(1), hidden=hidden)
-
-    def represent(self, batch: Batch) -> Tensor:
-        """The network's last hidden vector, [B, hidden[-1]]."""
         items = self.modalities.distinct(batch)
         vectors, _ = self.modalities(items.item, items.snapshot)
         item, clicks = items.spread(vectors.transpose(0, 1).flatten(1))
         share = batch.histories.mask / batch.histories.mask.sum(1, keepdim=True).clamp(min=1)
         mean = torch.bmm(share[:, None].to(clicks.dtype), clicks).squeeze(1)  # zero for an empty history
-        return self.top(torch.cat([batch.expand_to_rows(mean), item, self.profile(batch)], 1))
+        hidden = self.top(torch.cat([batch.expand_to_rows(mean), item, self.profile(batch)], 1))
+        return Output(self.out(hidden).squeeze(1), hidden=hidden)

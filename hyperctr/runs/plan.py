@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     log, model = dataset.interactions, run.model
     parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
     steps = -(-len(parts.train) // run.train.batch_size)
-    dim = getattr(model, "dim", 0)
+    dim = asdict(model).get("dim", 0)  # a model without this key has no id tables
     found = [
         Part("Python and its libraries", PROGRAMS, "estimated"),
         Part("log and histories", _log(dataset) + LOG * len(log), "estimated"),
@@ -123,7 +123,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     ]
     facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
     work = _Work()
-    if MODELS[run.model_name].reads_slices:
+    if "slices" in MODELS[run.model_name].reads:
         clicks = log.clicks()
         grid = time_grid(log, parts, run.slices, dataset.name)
         if parts.leaky or run.slices.graphs == "frozen":

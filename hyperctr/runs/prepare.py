@@ -15,7 +15,7 @@ from torch import nn
 
 from graphs import TimeGrid
 from hyperctr import config
-from hyperctr.batch import Batch, Tables
+from hyperctr.batch import Batch, Tables, TrainingPlan, plan_of
 from hyperctr.data import catalog, read
 from hyperctr.data.context import OF_USER, SIZES
 from hyperctr.data.dataset import Dataset
@@ -63,13 +63,13 @@ class Prepared:
 
         Where tasks take steps in turn, batches for each of them, one after the other.
         """
-        steps = "joint" if self.sharing is None else self.sharing.steps
-        if steps == "alternate":
+        plan = self.plan
+        if plan.order == "alternate":
             return lottery_tickets.alternate_batches(*(self.task_batches(task, epoch) for task in TASKS))
-        if steps == "cycle":
+        if plan.order == "cycle":
             again = partial(self.task_batches, "conversion", epoch)
             return lottery_tickets.cycle_batches(self.task_batches("click", epoch), again)
-        if getattr(self.run.model, "tasks", "both") == "conversion":
+        if plan.tasks == ("conversion",):
             return self.task_batches("conversion", epoch)
         return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
 
@@ -91,8 +91,19 @@ class Prepared:
 
     def _batches(self, rows: np.ndarray, negatives: int, seed: tuple[int, ...]) -> Iterable[Batch]:
         group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
-        shared = getattr(self.run.model, "batches_per_graph", 1)
+        shared = self.plan.batches_per_graph
         return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, per_group=shared)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the run's model and its wrapper read, names of `hyperctr.batch.READS`."""
+        return _reads(self.run)
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How the run's model is trained, in its wrapper."""
+        run = self.run
+        return plan_of(MODELS[run.model_name], run.model, WRAPPERS.get(run.wrapper_name), run.wrapper)
 
     @property
     def sharing(self) -> Sharing | None:
@@ -102,12 +113,11 @@ class Prepared:
     @property
     def train_rows(self) -> int:
         """Rows of an epoch of `train_batches`."""
-        steps = "joint" if self.sharing is None else self.sharing.steps
-        if steps != "joint":
+        plan = self.plan
+        if plan.order != "joint":
             clicks, conversions = (len(self.rows_of(task)) for task in TASKS)
-            return clicks + (conversions if steps == "alternate" else clicks)
-        alone = getattr(self.run.model, "tasks", "both") == "conversion"
-        return len(self.rows_of("conversion" if alone else "click"))
+            return clicks + (conversions if plan.order == "alternate" else clicks)
+        return len(self.rows_of("conversion" if plan.tasks == ("conversion",) else "click"))
 
     def evaluation_batches(self, part: str) -> Iterable[Batch]:
         """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
@@ -135,8 +145,7 @@ class Prepared:
 
     @property
     def _sliced(self) -> bool:
-        model = MODELS[self.run.model_name]
-        return model.reads_slices or getattr(model, "reads_statistics", False)
+        return bool(self.reads & {"slices", "statistics"})
 
 
 def read_dataset(run: config.Run) -> Dataset:
@@ -205,13 +214,13 @@ def prepare(
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
         item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
-    codes = edges = None
-    if getattr(MODELS[run.model_name], "reads_titles", False) and dataset.items.titles is not None:
+    codes, edges, reads = None, None, _reads(run)
+    if "titles" in reads and dataset.items.titles is not None:
         titles, num_words = tokens(dataset.items.titles, seen[1])
         tables = replace(tables, titles=titles, num_words=num_words)
-    if getattr(MODELS[run.model_name], "reads_statistics", False):
+    if "statistics" in reads:
         edges = item_statistics.fit(log.take(parts.train), grid)
-    if MODELS[run.model_name].reads_slices:
+    if "slices" in reads:
         tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
         if "S2-cluster" in run.slices.augment:
             codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
@@ -226,11 +235,9 @@ def prepare(
 def _check_conversions(ready: Prepared) -> None:
     """Refuse a model of conversions on data that do not say what followed a click."""
     run, log = ready.run, ready.dataset.interactions
-    name = run.model_name
-    if not getattr(MODELS[name], "reads_conversions", False):
-        name = run.wrapper_name
-        if not name or not getattr(WRAPPERS[name], "reads_conversions", False):
-            return
+    if "conversions" not in ready.reads:
+        return
+    name = run.model_name if "conversions" in MODELS[run.model_name].reads else run.wrapper_name
     if log.conversion is None:
         raise ValueError(
             f"{name} learns clicks and what follows them; {ready.dataset.name} says nothing of the latter: name its "
@@ -239,7 +246,7 @@ def _check_conversions(ready: Prepared) -> None:
     for part in ("train", "valid"):
         if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
             raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
-    if ready._sliced and ready.sharing is not None and ready.sharing.steps != "joint":
+    if ready._sliced and ready.plan.order != "joint":
         raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
@@ -307,7 +314,7 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
     upto = int(log.time.max(initial=until)) + 1
     if ready.edges is not None:
         levels = item_statistics.snapshots(known, ready.grid, upto, ready.edges)
-    if MODELS[run.model_name].reads_slices:
+    if "slices" in ready.reads:
         entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
         build = partial(
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
@@ -328,7 +335,13 @@ def build_model(ready: Prepared) -> nn.Module:
 
 
 def stays(run: config.Run) -> bool:
-    return bool(run.wrapper) and getattr(WRAPPERS[run.wrapper_name], "stays", False)
+    """Return whether the run has a wrapper that is part of its finished model."""
+    return bool(run.wrapper) and WRAPPERS[run.wrapper_name].stays
+
+
+def _reads(run: config.Run) -> frozenset[str]:
+    wrapper = WRAPPERS[run.wrapper_name].reads if run.wrapper else frozenset()
+    return MODELS[run.model_name].reads | wrapper
 
 
 def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ def train(
             _append(out / "history.csv", row)
         log(row)
 
-    def valid(tasks: tuple[str, ...] = getattr(model, "tasks", ("click",))) -> float:
+    def valid(tasks: tuple[str, ...] = ready.plan.tasks) -> float:
         scored = score(model, ready.evaluation_batches("valid"))
         measured["valid_auc"] = auc(scored["label"], scored["logit"])
         if "conversion" in scored:

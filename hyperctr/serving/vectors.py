@@ -154,6 +154,6 @@ def _digest(model: MARN, number: int) -> str:
     for name, x in sorted(model.state_dict().items()):
         found.update(name.encode() + x.contiguous().numpy().tobytes())
     for raw in model.modalities.raw:
-        if hasattr(raw, "level"):
-            found.update(raw.level[number].contiguous().numpy().tobytes())
+        for level in (x for name, x in raw.named_buffers() if name == "level"):
+            found.update(level[number].contiguous().numpy().tobytes())
     return found.hexdigest()[:16]

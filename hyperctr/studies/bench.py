@@ -323,7 +323,9 @@ def _results(out: Path, name: str) -> list[dict]:
 
 def _digest(run: config.Run) -> str:
     """Digest of a run on however many threads, wherever the bench's folder lies."""
-    if getattr(run.model, "masks", ""):
+    from hyperctr.models.lt4rec import Sharing
+
+    if isinstance(run.model, Sharing) and run.model.masks:
         run = replace(run, model=replace(run.model, masks=Path(run.model.masks).name))
     return config.digest(replace(run, train=replace(run.train, threads=0)))
 

@@ -229,7 +229,7 @@ def test_with_full_masks_a_worn_model_has_the_hidden_layers_of_the_bare_one(base
     worn = WRAPPERS["lt4rec"](model, ready.run.wrapper, ready.tables).eval()
     batch = next(iter(ready.evaluation_batches("test")))
     with torch.no_grad():
-        x, beside = worn.base.features(batch)[0], 0.0
+        x, beside = worn.base.features(batch).x, 0.0
         if base == "hyperctr":  # Eq. (7) adds this to the network's answer, the worn network reads it
             beside, x[:, -1] = x[:, -1].clone(), 0.0
         for step in worn.tower.steps:

@@ -138,7 +138,7 @@ def test_eq_3_rank_score():
 
 def test_figure_1_the_network_reads_the_fields_and_the_products_of_all_pairs():
     model, b = made().eval(), batch()
-    fields, features = model.base.crossed.embed.fields(b).tolist(), model.base.features(b)[0]
+    fields, features = model.base.crossed.embed.fields(b).tolist(), model.base.features(b).x
     for k in range(len(b)):
         slow = [x for field in fields[k] for x in field]
         for i in range(len(fields[k])):
@@ -152,7 +152,7 @@ def test_figure_1_the_network_reads_the_fields_and_the_products_of_all_pairs():
 @pytest.mark.parametrize("task", TASKS)
 def test_the_masked_forward_pass_unit_by_unit(task):
     model, b = dressed().eval(), batch()
-    out, features, number = model(b), model.base.features(b)[0].tolist(), TASKS.index(task)
+    out, features, number = model(b), model.base.features(b).x.tolist(), TASKS.index(task)
     found = out.logit if task == "click" else out.conversion
     masks, head = model.tower.masks(task), model.tower.heads[number]
     for k in range(len(b)):
@@ -196,7 +196,7 @@ class Slow(nn.Module):
         self.masks = [torch.ones_like(w) for w in self.weight]
 
     def forward(self, b, task):
-        x = self.base.features(b)[0]
+        x = self.base.features(b).x
         for w, m, bias in zip(self.weight, self.masks, self.bias, strict=True):
             x = torch.relu(x @ (w * m).T + bias)
         return self.heads[task](x).squeeze(1)

@@ -287,7 +287,7 @@ def test_the_global_attention_weighs_each_part_by_itself():
 def test_a_softmax_over_two_classes_is_the_sigmoid_of_their_difference(tables, batch):
     """Eq. (17) and (18) as printed: two numbers, softmax, cross entropy."""
     model = built(tables)
-    hidden = model.represent(batch)
+    hidden = model(batch).hidden
     w_q, b_q = torch.randn(2, 9).double(), torch.randn(2).double()
     with torch.no_grad():
         model.out.weight.copy_(w_q[1:] - w_q[:1])

@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs import HGCN
-from hyperctr.batch import Batch, Output, Step, Tables
+from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
 from hyperctr.layers.embedding import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.config import Config
@@ -61,7 +61,13 @@ class HyperCTR(nn.Module):
     """
 
     Config = Config
-    reads_slices = True
+    reads = frozenset({"slices"})
+    tasks = ("click",)
+
+    @classmethod
+    def plan(cls, config: Config, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan in which several batches share a propagation."""
+        return replace(plan, batches_per_graph=config.batches_per_graph)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -89,7 +95,6 @@ class HyperCTR(nn.Module):
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.predict = Prediction(d, config.hidden, config.dropout)
-        self.hidden_dim = config.hidden[1]
         for m, x in tables.modalities.items():  # features, perhaps memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
@@ -99,13 +104,14 @@ class HyperCTR(nn.Module):
         starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
         self._interests = tables.interests
-        self.interest = Interest(d) if hasattr(tables.interests, "loss") else None  # joint mode
+        joint = isinstance(tables.interests, JointInterests)
+        self.interest = Interest(d) if joint else None
         self.reset_parameters()
         if tables.item_log_odds is not None:
             with torch.no_grad():
                 self.item_bias.weight[:-1, 0] = tables.item_log_odds
-        if weights := getattr(self._interests, "weights", None):
-            self.load_state_dict(weights, strict=False)  # learned before: they are where training starts
+        if tables.interests is not None and not joint:  # learned before: training starts from them
+            self.load_state_dict(tables.interests.weights, strict=False)
 
     def _stack(self) -> nn.ModuleList:
         """Theta^(0) to Theta^(depth - 1)."""
@@ -133,9 +139,10 @@ class HyperCTR(nn.Module):
         for table in (self.user_bias, self.item_bias):
             nn.init.zeros_(table.weight)
 
-    def represent(self, batch: Batch) -> Tensor:
-        """What the last linear layer of Eq. (7) reads, [B, D2]; no state is renewed or changed."""
-        return self(replace(batch, step=Step(is_augmented=True))).hidden
+    @property
+    def hidden_dim(self) -> int:
+        """Width D2 of what the last linear layer of Eq. (7) reads."""
+        return self.config.hidden[1]
 
     def forward(self, batch: Batch, states: tuple[Tensor | None, ...] | None = None) -> Output:
         """Score the rows of a batch.
@@ -148,18 +155,15 @@ class HyperCTR(nn.Module):
         logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
         return Output(logit + beside, penalty, logs, hidden)
 
-    def features(self, batch: Batch) -> tuple[Tensor, Tensor | float, dict[str, float]]:
-        """[T_U; e_i; T_U * e_i] and all that Eq. (7) adds to its network, [B, 3 d + 1]; penalty; logs."""
+    def features(self, batch: Batch) -> Features:
+        """Return [T_U; e_i; T_U * e_i] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1]."""
         fused, e_i, of_row, beside, penalty, logs = self._sides(batch)
         user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
         beside = beside + (user * item) @ self.direct
-        return torch.cat([user, item, user * item, beside[:, None]], 1), penalty, logs
+        return Features(torch.cat([user, item, user * item, beside[:, None]], 1), penalty, logs)
 
     def take_tower(self) -> nn.Sequential:
-        """Eq. (7)'s network on `features`, its last layer left out, to be worn by several tasks.
-
-        This model then answers no more alone.
-        """
+        """Give up the network of Eq. (7) on `features`, without its last layer."""
         p, self.predict, self.direct = self.predict, None, self.predict.direct
         first = nn.Linear(3 * self.config.dim + 1, len(p.user.bias))
         parts = [p.user.weight, p.item.weight, p.both.weight, first.weight[:, -1:]]

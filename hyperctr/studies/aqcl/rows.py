@@ -80,10 +80,11 @@ def rows(bench: Bench, base: config.Run, values: list[str], given: Mapping[str, 
     Raises:
         ValueError: the base has no hidden vector; a setting lies outside its range.
     """
+    from hyperctr.batch import HasHidden
     from hyperctr.models import MODELS
 
-    if not hasattr(MODELS[base.model_name], "represent"):
-        fit = ", ".join(name for name, model in MODELS.items() if hasattr(model, "represent"))
+    if not isinstance(MODELS[base.model_name], HasHidden):
+        fit = ", ".join(name for name, model in MODELS.items() if isinstance(model, HasHidden))
         raise ValueError(f"{bench.name} needs a model with a hidden vector ({fit}), the run names {base.model_name}")
 
     def worn(name: str, title: str, model: str = base.model_name, over: str = plain(base), **changes: Any) -> Row:

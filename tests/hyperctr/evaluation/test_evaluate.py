@@ -21,6 +21,8 @@ from hyperctr.runs import prepare as prepare_module
 class Table(nn.Module):
     """One given logit an item."""
 
+    tasks = ("click",)
+
     def __init__(self, logit):
         super().__init__()
         self.logit = torch.tensor(logit, dtype=torch.float32)

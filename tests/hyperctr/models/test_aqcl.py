@@ -326,6 +326,8 @@ def batch(rows=6, lengths=(4, 0, 2)):
 class Plain(nn.Module):
     """As small as a deep model can be, with dropout; remembers what it was asked."""
 
+    tasks = ("click",)
+
     def __init__(self, dropout=0.5):
         super().__init__()
         self.item, self.user = nn.Embedding(10, 4), nn.Embedding(6, 4)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hyperctr.batch import plan_of
 from hyperctr.models.shared_bottom import Config, SharedBottom
 
 
@@ -50,7 +51,8 @@ def test_a_model_of_conversions_alone_trains_on_them_and_says_nothing_of_clicks(
     model, b = build(tasks="conversion").train(), batch(label=torch.ones(8))
     out = model(b)
     assert out.loss.item() == pytest.approx((out.conversion.sigmoid() - b.conversion).square().mean().item())
-    assert (out.logit == 0).all() and model.tasks == ("conversion",)
+    assert (out.logit == 0).all()
+    assert plan_of(SharedBottom, model.config).tasks == ("conversion",)
     out = build(tasks="click").train()(b)
     assert out.conversion is None and set(out.logs) == {"click_loss"}
 

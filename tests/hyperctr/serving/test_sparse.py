@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, Features, History, Tables
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config, SparseSharing
@@ -168,7 +168,7 @@ def test_what_cannot_be_exported_is_refused():
             self.activation = activation
 
         def features(self, batch):
-            return batch, 0.0, {}
+            return Features(batch)
 
         def take_tower(self):
             return nn.Sequential(nn.Linear(5, 7), self.activation, nn.Linear(7, 4), self.activation)
@@ -210,7 +210,7 @@ def test_halves_need_features_that_both_tasks_share():
         Halves(trained(extra=2))
     model = trained(extra=2)
     b = request()
-    x = model.view(model.base.features(b)[0], b, "conversion")
+    x = model.view(model.base.features(b).x, b, "conversion")
     torch.testing.assert_close(
         export(model, "conversion", "csr")(x), model(b).conversion.detach(), rtol=1e-5, atol=1e-5
     )

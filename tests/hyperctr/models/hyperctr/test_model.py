@@ -990,7 +990,6 @@ def test_hidden_is_what_the_last_linear_layer_reads(rows):
     batch = replace(batch, **shuffled, query_row=order.argsort()[batch.query_row])
     out = model(batch)
     assert out.hidden.shape == (len(batch), model.hidden_dim) == (len(batch), 4)
-    torch.testing.assert_close(model.represent(batch), out.hidden)
     for x in (model.predict.direct, model.user_bias.weight, model.item_bias.weight):
         nn.init.zeros_(x)
     last = model.predict.rest[-1]
@@ -1006,7 +1005,6 @@ def halved(model, batch):
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     hooks = [table.register_forward_hook(lambda module, given, found: found / 2) for table in tables]
     with torch.no_grad():
-        model.represent(replace(batch, histories=past))
         model(replace(batch, histories=past, step=Step(is_augmented=True)))
     for hook in hooks:
         hook.remove()
@@ -1048,9 +1046,10 @@ def test_a_view_of_batches_that_share_a_propagation_has_the_gradient_of_views_th
     assert any(x.any() for name, x in found[0].items() if name.startswith("states.convs."))
 
 
-def test_represent_needs_no_batch_before_it():
+def test_an_augmented_batch_needs_no_batch_before_it():
     log = random_log()
     batch = batch_of(log, 4)
     for mode in (True, False):
         first, second = exact(log).train(mode), exact(log).train(mode)
-        torch.testing.assert_close(first.represent(batch), second(batch).hidden)
+        augmented = replace(batch, step=Step(is_augmented=True))
+        torch.testing.assert_close(first(augmented).hidden, second(batch).hidden)
