@@ -41,7 +41,6 @@ PENDING = (
     "hyperctr/cli/",
     "hyperctr/evaluation/evaluate.py",
     "hyperctr/experiments/",
-    "hyperctr/hypergraphs/",
     "hyperctr/models/",
     "hyperctr/runs/",
     "hyperctr/serving/",

@@ -1,1 +1,1 @@
-"""Hypergraphs of clicks: how they are made, kept in a folder, drawn and exported."""
+"""Make hypergraphs from clicks, write them to a folder, draw and export them."""

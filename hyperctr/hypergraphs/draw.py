@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING
 
 from graphs import Hypergraph, TimeGrid
 from graphs import draw as pictures
-from hyperctr.hypergraphs.folder import (
-    GROUP,
-    Graphs,
-    _check,
-    _find,
-    _moved,
-)
+from hyperctr.hypergraphs.folder import GROUP, Graphs, _check, _find, _moved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MOST_SLICES = 1000  # of a heat map
-MOST_MODALITIES = 16  # of their comparison
+MOST_SLICES = 1000  # in a heat map of their overlap
+MOST_MODALITIES = 16  # in a comparison of modalities
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """One side and modality over time, read slice by slice: to `graphs.draw` the same as a TimeSlices."""
+    """One side and modality over time, read slice by slice; `graphs.draw` takes it in place of a TimeSlices."""
 
     graphs: Graphs
     side: str
@@ -35,7 +29,7 @@ class Timeline:
 
     @property
     def grid(self) -> TimeGrid:
-        """Where the slices lie."""
+        """The grid of the slices."""
         return self.graphs.grid
 
     def __len__(self) -> int:
@@ -62,15 +56,15 @@ def draw(
     modality: str = GROUP,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
-    """Draw all slices of one side and modality, and one slice closely, as PNG files in a folder.
+    """Draw all slices of one side and modality, and one slice in detail, as PNG files in a folder.
 
     Args:
         built: the hypergraphs.
         out: the folder; pictures of the same name are replaced.
-        n: the slice; None takes the one with most incidences.
+        n: the slice; None takes the slice with most incidences.
         side: users or items.
-        modality: what the pictures show that do not compare modalities.
-        say: takes the lines that say what was chosen and what could not be drawn.
+        modality: the modality of the pictures that do not compare modalities.
+        say: takes one line per choice that was made and per picture that could not be drawn.
 
     Raises:
         ValueError: no such slice, side or modality, or a folder that cannot be written.
@@ -81,14 +75,14 @@ def draw(
     if n is None:
         rows = [row for row in built.rows.values() if (row.side, row.modality) == (side, modality)]
         n = max(rows, key=lambda row: row.num_incidences).slice
-        say(f"slice {n}, from {built.date(n)}, has most incidences: it is the one drawn")
+        say(f"slice {n}, from {built.date(n)}, has most incidences: it is drawn")
     _find(built, n, side, modality)
     timeline, by_name = Timeline(built, side, modality), {m: built.load(n, side, m) for m in built.modalities}
     others = {name: h for name, h in by_name.items() if name != GROUP}
     all_slices, slice_n = f"{built.data}: {side}, {modality}", f"{built.data}: {side}, slice {n}, from {built.date(n)}"
 
     def tall() -> Axes:
-        """Axes over a legend with a line for each modality."""
+        """Make axes with room for a legend of one line per modality."""
         return plt.subplots(figsize=(6.4, 4.2 + 0.2 * len(by_name)), layout="constrained")[1]
 
     made = {f"{side}-{modality}-strip": (all_slices, lambda: pictures.strip(timeline))}

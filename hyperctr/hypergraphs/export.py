@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,32 +14,22 @@ import scipy.sparse
 
 from graphs import Hypergraph
 from graphs.attributes import Attributes
-from hyperctr.hypergraphs.folder import (
-    GROUP,
-    KINDS,
-    Graphs,
-    Row,
-    _check,
-    _find,
-    _known,
-    _moved,
-)
-
-if TYPE_CHECKING:
-    pass
+from hyperctr.hypergraphs.folder import GROUP, KINDS, Graphs, Row, _check, _find, _known, _moved
 
 
 def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users", modality: str = GROUP) -> Path:
     """Write one hypergraph as a file that other programs read.
 
-    hif: HIF JSON (.json, .json.gz), attributes named as in `graphs.convert.hif`. scipy: the sparse matrix H (.npz, for
-    `scipy.sparse.load_npz`), and in the same file, for `numpy.load`, node_ids, hyperedge_ids and hyperedge_weight.
-    pandas: a row an incidence (.parquet, .csv). networkx: the bipartite graph as node-link data (.json, for
-    `networkx.node_link_graph(data, edges="edges")`), or as GraphML (.graphml), where lists are JSON text.
+    - hif: HIF JSON (.json, .json.gz) with the attributes of `graphs.convert.hif`.
+    - scipy: the sparse matrix H (.npz, for `scipy.sparse.load_npz`). The same file has node_ids, hyperedge_ids and
+      hyperedge_weight, for `numpy.load`.
+    - pandas: one row per incidence (.parquet, .csv).
+    - networkx: the bipartite graph as node-link data (.json, for `networkx.node_link_graph(data, edges="edges")`), or
+      as GraphML (.graphml), where lists are JSON text.
 
     Args:
         built: the hypergraphs.
-        file: what to write; its ending says which of the format's kinds.
+        file: the file to write; its ending chooses among the format's kinds.
         to: hif, scipy, pandas or networkx.
         n: the slice.
         side: users or items.
@@ -66,7 +55,7 @@ def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users"
 
 
 def _attributed(built: Graphs, row: Row) -> Hypergraph:
-    """The hypergraph with what its place in the folder says of it, by the names of `graphs.convert.hif`."""
+    """Load the hypergraph and attach its slice, modality and kind as attributes, as `graphs.convert.hif` names them."""
     h = Hypergraph.load(built.path / row.file)
     node, kind = KINDS[row.side]
     hyperedge = {"slice": row.slice, "modality": row.modality, "kind": kind}
@@ -87,7 +76,7 @@ def _to_npz(h: Hypergraph, path: Path) -> None:
 
 
 def _to_table(h: Hypergraph, path: Path) -> None:
-    """A row an incidence; hyperedges that share an id (a user's of several modalities) differ in their number."""
+    """Write one row per incidence; hyperedges with the same id (one user, several modalities) differ in number."""
     node, hyperedge = h.hyperedge_index.numpy()
     columns = {"node": h.node_ids[node], "hyperedge": h.hyperedge_ids[hyperedge], "hyperedge_number": hyperedge}
     table = pl.DataFrame(columns | {"hyperedge_weight": _weight(h)[hyperedge]})

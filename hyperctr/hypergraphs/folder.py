@@ -1,11 +1,11 @@
-"""A data set's hypergraphs in a folder: built at one granularity, described, drawn, and exported for other programs.
+"""Build, read and describe a folder with the hypergraphs of a data set at one granularity.
 
 graphs/
-    graphs.json            what was built of which data, and a row a hypergraph: slice, side, modality, counts, file
+    graphs.json            the data and the slices, and one row per hypergraph: slice, side, modality, counts, file
     0-users-group.npz      a hypergraph that `graphs.Hypergraph.load` reads; its ids are the data set's own
 
-Where the same items have two modalities, both have the same hypergraphs, in the same files. Equal hyperedges are one,
-which has the id of the first and their number as its weight.
+Two modalities of the same items share their hypergraphs and files. Equal hyperedges are merged into one, with the id of
+the first and their number as its weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -33,25 +32,21 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.roles import nearest
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
 
-if TYPE_CHECKING:
-    pass
-
-
 INDEX = "graphs.json"
 FORMAT = "hyperctr graph 1"
 FILE = re.compile(r"\d+-(users|items)-[^/\\]+\.npz")
 GROUP = "group"
 KINDS = {"users": ("user", "user-interest"), "items": ("item", "item-homogeneous")}
-"""Side -> what a node is there, and the paper's name of the hypergraphs."""
+"""Side -> what its nodes are, and the paper's name of its hypergraphs."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A hypergraph of the index."""
+    """One row of the index: a hypergraph."""
 
     slice: int
     start: int
-    """First second of the slice; without times, its first place in the order of events."""
+    """First second of the slice; without times, its first position in the order of events."""
     date: str
     side: str
     modality: str
@@ -63,26 +58,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Graphs:
-    """A folder as `read` opened it; a hypergraph is read each time it is asked for."""
+    """A folder as `read` opened it; `load` reads a hypergraph from its file each time."""
 
     path: Path
     data: str
     every: str
     has_time: bool
     grid: TimeGrid
-    """The slices that had closed, all of them, also those without clicks."""
+    """All slices that had closed, also those without clicks."""
     modalities: tuple[str, ...]
-    """The group, then the others."""
+    """The group, then the modalities."""
     rows: Mapping[tuple[int, str, str], Row]
-    """By slice, side and modality; a slice without clicks has none."""
+    """By slice, side and modality; a slice without clicks has no rows."""
 
     def load(self, n: int, side: str, modality: str) -> Hypergraph:
-        """One hypergraph; that of a slice without clicks has no nodes."""
+        """Read the hypergraph of one slice, side and modality; a slice without clicks gives one without nodes."""
         row = self.rows.get((n, side, modality))
         return from_ids([], []) if row is None else Hypergraph.load(self.path / row.file)
 
     def date(self, n: int) -> str:
-        """Start of slice n."""
+        """Format the start of slice n: a UTC date or time, or its position in data without times."""
         return _when(self.grid.start(n), self.has_time)
 
 
@@ -96,16 +91,16 @@ def build(
 ) -> Graphs:
     """Build the hypergraphs of every closed slice, side and modality from all clicks, and write them to a folder.
 
-    The folder appears complete or not at all; one that was built earlier is replaced.
+    The folder appears complete or not at all; a folder that was built earlier is replaced.
 
     Args:
         data: name of a public data set, or a folder.
-        every: width of a slice, such as 7d, or q8 for eight slices of equal counts, the last of which stays open.
-        out: the folder.
-        upto: a time: events from then on are left out, and slices that end later are not built. None takes the end of
-            the log, so that the slice of the last event is not built unless it ends there.
+        every: width of a slice, such as 7d; or q8 for eight slices of equal counts, of which the last stays open.
+        out: the folder to write.
+        upto: a time; later events are left out, and slices that end later are not built. None takes the end of the log.
+            The slice of the last event is then built only if it ends there.
         progress: wraps the slices (slices, a word, their number) to show a bar.
-        say: takes the lines that say what was left out.
+        say: takes one line per kind of event that was left out.
 
     Raises:
         ValueError: no such data, no clicks, no slice that has closed, or a folder that cannot be written.
@@ -113,7 +108,7 @@ def build(
     dataset = read_module.read(catalog.find(data))
     if GROUP in dataset.items.present:
         raise ValueError(
-            f"{dataset.name}: a modality cannot be called {GROUP}, which is all of them together; rename it"
+            f"{dataset.name}: a modality cannot be called {GROUP}, which means all of them together; rename it"
         )
     rows: list[Row] = []
     with _written(Path(out)) as part:
@@ -134,10 +129,10 @@ def build(
 
 
 def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Callable[[str], None]) -> TimeGrid:
-    """The slices that have closed; says which events are in none."""
+    """Cut the slices that have closed by `upto`; say which events are in no such slice."""
     clicks = log.time[log.clicks()]
     if not len(clicks):
-        raise ValueError(f"{name} has no clicks to make hyperedges of")
+        raise ValueError(f"{name} has no clicks to make hyperedges from")
     cut = Granularity.parse(every)
     if not cut.by_count and not log.has_time:
         raise ValueError(f"{name} has no times, only an order; cut it by counts: --every q8")
@@ -157,7 +152,7 @@ def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Cal
         if cut.by_count and closed == len(grid) - 1:
             why = "the last slice of equal counts never closes"
         elif upto is None:
-            why += f"; if the log is complete, --upto {_when(grid.end(closed), log.has_time)} takes them"
+            why += f"; if the log is complete, --upto {_when(grid.end(closed), log.has_time)} includes them"
         say(f"left out: {late:,} of {len(clicks):,} clicks, those from {_when(end, log.has_time)} on: {why}")
     return replace(grid, num_slices=closed, edges=None if grid.edges is None else grid.edges[: closed + 1])
 
@@ -166,8 +161,8 @@ def _build_slice(part: Path, dataset: Dataset, grid: TimeGrid, n: int) -> list[R
     """Build and save the hypergraphs of one slice."""
     log, present, bounds = dataset.interactions, dataset.items.present, (grid.start(n), grid.end(n))
     events = log.take(slice(*np.searchsorted(log.time, bounds)))
-    alone = replace(grid, origin=bounds[0], num_slices=1, edges=None if grid.edges is None else bounds)
-    built = slice_hypergraphs(events, present, alone, upto=bounds[1])
+    one_slice = replace(grid, origin=bounds[0], num_slices=1, edges=None if grid.edges is None else bounds)
+    built = slice_hypergraphs(events, present, one_slice, upto=bounds[1])
     if built.users[0] is None:
         return []
     date, ids = _when(bounds[0], log.has_time), {"users": dataset.users.ids, "items": dataset.items.ids}
@@ -186,7 +181,7 @@ def _build_slice(part: Path, dataset: Dataset, grid: TimeGrid, n: int) -> list[R
 
 @contextmanager
 def _written(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` to write into, which takes its name at the end; an error leaves all as it was."""
+    """Yield a hidden folder next to `path` and rename it to `path` at the end; an error changes nothing."""
     if refused := _not_ours(path):
         raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
@@ -207,7 +202,7 @@ def _written(path: Path) -> Iterator[Path]:
 
 
 def _not_ours(path: Path) -> str | None:
-    """Say why a folder must not be replaced, or None."""
+    """Return why a folder must not be replaced, or None if it may be."""
     if path.name in ("", ".."):
         return "has no name of its own"
     if path.is_symlink() or not path.exists():
@@ -217,15 +212,15 @@ def _not_ours(path: Path) -> str | None:
     names = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in names if name != INDEX and not FILE.fullmatch(name)]
     if foreign:
-        return f"holds {foreign[0]}, which `hyperctr graph build` did not write"
-    return f"holds no {INDEX}" if names and INDEX not in names else None
+        return f"contains {foreign[0]}, which `hyperctr graph build` did not write"
+    return f"has no {INDEX}" if names and INDEX not in names else None
 
 
 def read(path: str | Path) -> Graphs:
     """Open a folder that `build` wrote; only its index is read.
 
     Raises:
-        ValueError: it is another folder, or lacks a file.
+        ValueError: it is no such folder, or it lacks a file.
     """
     path = Path(path)
     if not (path / INDEX).is_file():
@@ -251,14 +246,15 @@ def read(path: str | Path) -> Graphs:
 
 
 def describe(built: Graphs) -> dict:
-    """Numbers of every slice and side, and of all slices together, ready for JSON.
+    """Count nodes, hyperedges and incidences per slice and side, and over all slices; ready for JSON.
 
     Returns:
-        data, every, slices and totals. A row of `slices`: slice, start, date, side, nodes (users or items that are
-        active), isolated (in no hyperedge), hyperedges and incidences by modality, median and max of the group's sizes,
-        returning (the share of nodes that were in the slice before) and overlap (nodes of both slices as a share of
-        those of either, the Jaccard index); the last two are None for slice 0. A row of `totals`: side, slices (those
-        with clicks), nodes (distinct ones), hyperedges, incidences, median and max.
+        data, every, slices and totals.
+        A row of `slices`: slice, start, date, side; nodes (active users or items); isolated (nodes in no hyperedge);
+        hyperedges and incidences by modality; median and max of the hyperedge sizes of the group; returning (share of
+        the nodes that were active in the previous slice); overlap (Jaccard index of the nodes of this and the previous
+        slice). The last two are None for slice 0.
+        A row of `totals`: side, slices (with clicks), nodes (distinct), hyperedges, incidences, median and max.
     """
     rows, totals = [], []
     for side in KINDS:
@@ -268,21 +264,21 @@ def describe(built: Graphs) -> dict:
             sizes.append(np.diff(h.numpy_members()[0]))
             row = {"slice": n, "start": built.grid.start(n), "date": built.date(n), "side": side, "nodes": h.num_nodes}
             row["isolated"] = int((h.by_node.indptr.diff() == 0).sum())
-            found = [built.rows.get((n, side, name)) for name in built.modalities]
-            row |= _counts(built.modalities, filter(None, found)) | _middle(sizes[-1])
+            indexed = [built.rows.get((n, side, name)) for name in built.modalities]
+            row |= _counts(built.modalities, filter(None, indexed)) | _middle(sizes[-1])
             row |= {"returning": None, "overlap": None} if before is None else _common(before, h.node_ids)
             rows.append(row)
             before = h.node_ids
             seen.update(h.node_ids.tolist())
-        found = [row for row in built.rows.values() if row.side == side]
-        totals.append({"side": side, "slices": len({row.slice for row in found}), "nodes": len(seen)})
-        totals[-1] |= _counts(built.modalities, found) | _middle(np.concatenate(sizes))
+        indexed = [row for row in built.rows.values() if row.side == side]
+        totals.append({"side": side, "slices": len({row.slice for row in indexed}), "nodes": len(seen)})
+        totals[-1] |= _counts(built.modalities, indexed) | _middle(np.concatenate(sizes))
     rows.sort(key=lambda row: row["slice"])
     return {"data": built.data, "every": built.every, "slices": rows, "totals": totals}
 
 
 def _counts(names: Iterable[str], rows: Iterable[Row]) -> dict:
-    """Hyperedges and incidences by modality."""
+    """Sum hyperedges and incidences by modality."""
     hyperedges, incidences = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for row in rows:
         hyperedges[row.modality] += row.num_hyperedges
@@ -301,7 +297,7 @@ def _common(before: np.ndarray, now: np.ndarray) -> dict:
 
 @contextmanager
 def _moved(path: Path) -> Iterator[Path]:
-    """A file beside `path`, with its ending, which takes its name at the end."""
+    """Yield a hidden file next to `path`, with its ending, and rename it to `path` at the end."""
     part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The paper's recipes: clicks -> user-interest and item-homogeneous hypergraphs, a set for every time slice.
+"""Build user-interest and item-homogeneous hypergraphs from clicks, one set per time slice.
 
-This file is the border between the two packages: here a node becomes a user or an item, and a hyperedge an interest.
+Here the two packages meet: nodes become users or items, and hyperedges become interests.
 HyperCTR (arXiv 2109.02398), sections 2.3.1 to 2.3.3; Definitions 2 and 3; Eq. (11).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -22,9 +23,9 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import Split
 
 AUGMENT = ("S1", "S2", "S2-cluster", "S2-couser")
-ALIKE = 0.5  # Jaccard index from which on two items have alike users
-WIDE = 200  # a user of more items in a slice is not counted among the alike users: that would cost their square
-BLOCK = 2**24  # products of pairs of items formed at a time
+ALIKE = 0.5  # smallest Jaccard index of the users of two items that are alike
+WIDE = 200  # a user of more items in a slice is not counted for likeness, as the cost is their square
+BLOCK = 2**24  # products of pairs of items per block
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Side:
 
     Attributes:
         nodes: global numbers of the nodes active in the slice, ascending, int64 [n].
-        graphs: one hypergraph on those nodes a modality, in the order of `SlicedHypergraphs.names`; the first is the
-            group: the union of the others (of all clicks where there is no modality).
+        graphs: one hypergraph on those nodes per name of `SlicedHypergraphs.names`. The first is the group: the union
+            over the modalities, or the hypergraph of all clicks where there is no modality.
     """
 
     nodes: torch.Tensor
@@ -43,15 +44,16 @@ class Side:
 
 @dataclass(frozen=True)
 class SlicedHypergraphs:
-    """Every closed slice's hypergraphs, and the grid that cut them.
+    """The hypergraphs of every closed slice, and the grid of the slices.
 
     Attributes:
         grid: which slice a time belongs to.
         names: "group" and the modalities.
-        users, items: one `Side` a slice; None where the slice is empty, or everywhere if `augment` leaves them out.
-        own: whether a row reads its own slice too, as in the papers' random split: hyperedges are then kept one by one,
-            under the number of their user or item, so that `without` can take a click out again.
-        target_edge: where `own`, whether a training row's own click is to be taken out before the row is scored.
+        users, items: one `Side` per slice; None where the slice is empty, or everywhere if `augment` has no recipe for
+            the side.
+        own: whether a row also reads its own slice, as in the papers' random split. Hyperedges are then not merged, and
+            keep the number of their user or item, so that `without` can take a click out again.
+        target_edge: with `own`, whether the row's own click is taken out before the row is scored ("exclude").
     """
 
     grid: TimeGrid
@@ -65,18 +67,20 @@ class SlicedHypergraphs:
         return len(self.users)
 
     def without(self, h: Hypergraph, nodes: np.ndarray, hyperedge_ids: np.ndarray) -> Hypergraph:
-        """One of these hypergraphs, or a sample of it, without some incidences: `without`."""
+        """Take incidences out of one of these hypergraphs, or of a sample of it; see the function `without`."""
         return without(h, nodes, hyperedge_ids)
 
 
 def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the log") -> TimeGrid:
-    """Cut the timeline as a run asks: by the clock, or so that equally many training clicks fall in each slice.
+    """Cut the timeline into slices by the clock, or into slices with equally many training clicks.
 
-    Under the temporal split slices of equal counts go on behind the training rows, one as soon as as many clicks have
-    come; otherwise validation and test rows would read ever older hypergraphs.
+    Under the temporal split, slices of equal counts continue after the training rows: a new slice begins after each
+    such number of clicks. Otherwise validation and test rows would read ever older hypergraphs.
 
     Args:
-        log: every event. parts: which of its rows are for training. slices: settings.
+        log: all events.
+        parts: its split; only training clicks determine the width of slices of equal counts.
+        slices: settings.
         name: what to call the log in an error.
 
     Raises:
@@ -106,30 +110,54 @@ def slice_hypergraphs(
 ) -> SlicedHypergraphs:
     """Build the hypergraphs of every slice that has closed by `upto`.
 
-    In slice n, for every modality m, of the clicks that count for m: a hyperedge a user joins the items that the user
-    clicked in n (item-homogeneous, "S2"); a hyperedge an item joins the users who clicked it in n (user-interest,
-    "S1"). A click counts for the modalities that its item has and that `keep` says. The group is the column stack of
-    the modalities'. Hyperedges of one member are dropped, equal ones merged and their weights added.
+    For each slice and modality, from the clicks that count for the modality: one hyperedge per user over the items they
+    clicked (item-homogeneous, "S2"), and one hyperedge per item over the users who clicked it (user-interest, "S1"). A
+    click counts for the modalities that its item has and that `keep` selects. The hypergraph of the group joins the
+    columns of all modalities. Hyperedges of one member are dropped; equal ones are merged and their weights added.
 
-    Two more recipes enter the modalities' hypergraphs on request. "S2-cluster": a hyperedge a code joins the users who
-    clicked items of that code at least twice in n. "S2-couser": a hyperedge an item joins it and the items whose users
-    in n are alike (Jaccard index at least one half); users of more than 200 items in n are not counted.
+    Two more recipes add hyperedges to the modalities' hypergraphs on request. "S2-cluster": one hyperedge per cluster
+    of items over the users who clicked items of the cluster at least twice in the slice. "S2-couser": one hyperedge per
+    item over the item itself and the items with alike users in the slice (Jaccard index of at least one half); users of
+    more than 200 items in the slice are not counted.
 
     Args:
-        log: events; those of label 1 make edges.
+        log: events; those of label 1 make hyperedges.
         present: name to bool [num_items], which items have the modality.
         grid: the time slices.
         upto: seconds; a slice that ends later is not built.
-        keep: (user, item) of one slice's clicks -> bool [n, Q], asked once a slice: `Interests.edges`. None: all count.
+        keep: (user, item) of one slice's clicks -> bool [n, Q], called once per slice: `Interests.keep_mask`. None: all
+            clicks count.
         item_edges: "all" builds the item-homogeneous hypergraphs without `keep`, as Eq. (11) is written.
-        augment: which recipes; without any of a side, its entries are None.
-        own, target_edge: see `SlicedHypergraphs`; `own` builds the open slice too and merges nothing.
-        codes: name to cluster of each item, int [num_items], -1 without: `cluster_codes`. "S2-cluster" alone reads it.
+        augment: which recipes; the entries of a side without any recipe are None.
+        own, target_edge: see `SlicedHypergraphs`; `own` also builds the open slice, and merges nothing.
+        codes: name to cluster of each item, int [num_items], -1 without: `cluster_codes`. Only "S2-cluster" reads it.
 
     Raises:
-        ValueError: an event at or after `upto`, unknown recipes or ones that do not go together.
+        ValueError: an event at or after `upto`, unknown recipes, or recipes that do not go together.
     """
     augment = tuple(augment)
+    _check_recipes(log, present, upto, item_edges, augment, own, codes)
+    clicks = log.take(log.clicks())
+    slice_of_click = grid.slice_of(clicks.time)
+    count = max(0, int(grid.slice_of(np.array([upto]))[0]))
+    if own and len(slice_of_click):
+        count = max(count, int(slice_of_click[-1]) + 1)
+    recipe = _Recipe(present, keep, item_edges, augment, own, codes, log.num_users, log.num_items)
+    borders = np.searchsorted(slice_of_click, np.arange(count + 1))
+    sides = [recipe.build(clicks.user[start:end], clicks.item[start:end]) for start, end in pairwise(borders)]
+    users, items = (tuple(each[k] for each in sides) for k in range(2))
+    return SlicedHypergraphs(grid, ("group", *present), users, items, own, target_edge)
+
+
+def _check_recipes(
+    log: Interactions,
+    present: Mapping[str, np.ndarray],
+    upto: int,
+    item_edges: str,
+    augment: tuple[str, ...],
+    own: bool,
+    codes: Mapping[str, np.ndarray] | None,
+) -> None:
     if len(log) and log.time[-1] >= upto:
         raise ValueError(f"events must be strictly before upto = {upto}, the last one is at {log.time[-1]}")
     if unknown := set(augment) - set(AUGMENT):
@@ -140,51 +168,21 @@ def slice_hypergraphs(
         raise ValueError("S2-cluster needs the cluster of every item: codes=cluster_codes(...)")
     if own and {"S2-cluster", "S2-couser"} & set(augment):
         raise ValueError(
-            "S2-cluster and S2-couser look at many clicks at once, of which none can be taken out again: leave them "
+            "S2-cluster and S2-couser combine many clicks, of which none can be taken out again: leave them "
             "out of slices.augment, or use the temporal split"
         )
-    clicks = log.take(log.clicks())
-    at = grid.slice_of(clicks.time)
-    count = max(0, int(grid.slice_of(np.array([upto]))[0]))
-    if own and len(at):
-        count = max(count, int(at[-1]) + 1)
-    # modalities that the same items have share their hypergraphs
-    pattern = {m: np.packbits(mask).tobytes() for m, mask in present.items()}
-    borders = np.searchsorted(at, np.arange(count + 1))
-    sides: dict[str, list[Side | None]] = {"users": [], "items": []}
-    for n in range(count):
-        user, item = (x[borders[n] : borders[n + 1]] for x in (clicks.user, clicks.item))
-        users, items = _Numbered.of(user), _Numbered.of(item)
-        every = {m: _Counts(pattern[m], mask[item]) for m, mask in present.items()}
-        every = every or {"": _Counts("", np.ones(len(item), bool))}
-        chosen = every if keep is None or not present or not len(user) else _chosen(every, keep(user, item))
-
-        def alike_items(m: str, has: np.ndarray, users: _Numbered = users, item: np.ndarray = item) -> _Edges:
-            return _cluster_edges(users.at[has], codes[m][item[has]], log.num_items)
-
-        def alike_users(m: str, has: np.ndarray, users: _Numbered = users, items: _Numbered = items) -> _Edges:
-            return _couser_edges(items.at[has], users.at[has], items.ids, log.num_users)
-
-        of_items = every if item_edges == "all" else chosen
-        of_users, clusters = chosen, alike_items if "S2-cluster" in augment and present else None
-        if clusters:  # modalities of the same items have clusters of their own
-            of_users = {m: _Counts(m, counts.has) for m, counts in chosen.items()}
-        cousers = alike_users if "S2-couser" in augment else None
-        sides["users"].append(_side(users, items if "S1" in augment else None, of_users, clusters, own, len(present)))
-        sides["items"].append(_side(items, users if "S2" in augment else None, of_items, cousers, own, len(present)))
-    names = "group", *present
-    return SlicedHypergraphs(grid, names, tuple(sides["users"]), tuple(sides["items"]), own, target_edge)
 
 
 def without(h: Hypergraph, nodes: np.ndarray, hyperedge_ids: np.ndarray) -> Hypergraph:
-    """Take incidences out of a hypergraph, and with them the hyperedges left with fewer than two members.
+    """Take incidences out of a hypergraph, and then the hyperedges left with fewer than two members.
 
-    This is `slices.target_edge = "exclude"`: in the random split a row reads its own slice, whose hypergraphs hold the
-    row's own click; the batch's clicks are taken out first (user and item of each, on the item side item and user).
+    This is `slices.target_edge = "exclude"`: in the random split a row reads its own slice, whose hypergraphs contain
+    the click of the row itself. So the clicks of the batch are taken out first: user and item of each click on the user
+    side, item and user on the item side.
 
     Args:
         h: a hypergraph of `slice_hypergraphs(own=True)`.
-        nodes: `node_ids` of the incidences, [k]; those that are not in h are passed over.
+        nodes: `node_ids` of the incidences, [k]; those that are not in h are ignored.
         hyperedge_ids: their `hyperedge_ids`, [k]; in the group, all hyperedges of that number.
     """
     nodes, hyperedge_ids = np.asarray(nodes), np.asarray(hyperedge_ids)
@@ -224,11 +222,12 @@ def cluster_codes(
         features: name to [num_items, d_m], possibly memory-mapped float16.
         present: name to bool [num_items].
         fitted: bool [num_items], the items that the clusters are fitted on: those clicked in training.
-        count: clusters a modality, fewer where fewer items are fitted.
+        count: clusters per modality, fewer where fewer items are fitted.
         seed: of k-means.
 
     Returns:
-        name to cluster of each item, int64 [num_items]; -1 without the modality, or where nothing could be fitted.
+        name to cluster of each item, int64 [num_items]; -1 without the modality, and for all items where no fitted item
+        has it.
     """
     from sklearn.cluster import MiniBatchKMeans
 
@@ -248,7 +247,7 @@ def cluster_codes(
 
 
 class _Numbered(NamedTuple):
-    """The ids that occur, ascending, and the place of each click's id among them."""
+    """The distinct ids, ascending, and the position of each click's id among them."""
 
     ids: np.ndarray
     at: np.ndarray
@@ -259,22 +258,78 @@ class _Numbered(NamedTuple):
 
 
 class _Counts(NamedTuple):
-    """Which clicks count for a modality; those of one key are the same."""
+    """Which clicks count for a modality; equal keys mean equal clicks."""
 
     key: str | bytes
     has: np.ndarray
 
 
 class _Edges(NamedTuple):
-    """Incidences (node, edge), and the id of each edge."""
+    """Incidences (node, hyperedge), and the id of each hyperedge."""
 
     node: np.ndarray
     edge: np.ndarray
     ids: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Recipe:
+    """How the hypergraphs of one slice are built from its clicks: the settings of `slice_hypergraphs`."""
+
+    present: Mapping[str, np.ndarray]
+    keep: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+    item_edges: str
+    augment: tuple[str, ...]
+    own: bool
+    codes: Mapping[str, np.ndarray] | None
+    num_users: int
+    num_items: int
+
+    def build(self, user: np.ndarray, item: np.ndarray) -> tuple[Side | None, Side | None]:
+        """Build the user side and the item side from the clicks (user, item) of one slice."""
+        users, items = _Numbered.of(user), _Numbered.of(item)
+        every = self._present_counts(item)
+        chosen = every
+        if self.keep is not None and self.present and len(user):
+            chosen = _chosen(every, self.keep(user, item))
+        of_items = every if self.item_edges == "all" else chosen
+        return self._users(users, items, item, chosen), self._items(users, items, of_items)
+
+    def _present_counts(self, item: np.ndarray) -> dict[str, _Counts]:
+        """Return which clicks count for each modality by its presence; equal for modalities of the same items."""
+        if not self.present:
+            return {"": _Counts("", np.ones(len(item), bool))}
+        return {m: _Counts(self._patterns[m], mask[item]) for m, mask in self.present.items()}
+
+    @cached_property
+    def _patterns(self) -> dict[str, bytes]:
+        """A key per modality; modalities that the same items have share it, and so their hypergraphs."""
+        return {m: np.packbits(mask).tobytes() for m, mask in self.present.items()}
+
+    def _users(
+        self, users: _Numbered, items: _Numbered, item: np.ndarray, counts: Mapping[str, _Counts]
+    ) -> Side | None:
+        more = None
+        if "S2-cluster" in self.augment and self.present:
+            counts = {m: _Counts(m, each.has) for m, each in counts.items()}  # each modality has its own clusters
+
+            def more(m: str, has: np.ndarray) -> _Edges:
+                return _cluster_edges(users.at[has], self.codes[m][item[has]], self.num_items)
+
+        return _side(users, items if "S1" in self.augment else None, counts, more, self.own, len(self.present))
+
+    def _items(self, users: _Numbered, items: _Numbered, counts: Mapping[str, _Counts]) -> Side | None:
+        more = None
+        if "S2-couser" in self.augment:
+
+            def more(m: str, has: np.ndarray) -> _Edges:
+                return _couser_edges(items.at[has], users.at[has], items.ids, self.num_users)
+
+        return _side(items, users if "S2" in self.augment else None, counts, more, self.own, len(self.present))
+
+
 def _chosen(every: Mapping[str, _Counts], kept: np.ndarray) -> dict[str, _Counts]:
-    """Of the clicks on items with the modality, those kept for it."""
+    """Restrict the clicks that count for each modality to those kept for it."""
     clicks = len(next(iter(every.values())).has)
     if np.shape(kept) != (clicks, len(every)):
         raise ValueError(f"keep must give [{clicks}, {len(every)}], got shape {list(np.shape(kept))}")
@@ -289,7 +344,10 @@ def _side(
     own: bool,
     modalities: int,
 ) -> Side | None:
-    """One hypergraph a modality on the active nodes: the clicks that count join them in `edges`; `more` adds edges."""
+    """Build one hypergraph per modality on the active nodes; each click that counts joins its node to its edge.
+
+    `more(m, has)` adds hyperedges to the hypergraph of modality m.
+    """
     if not len(nodes.ids) or (edges is None and more is None):
         return None
     built: dict[str | bytes, Hypergraph] = {}
@@ -303,7 +361,7 @@ def _side(
 
 
 def _hypergraph(node_ids: np.ndarray, parts: list[_Edges], own: bool) -> Hypergraph:
-    """The edges of all parts side by side on these nodes, without those of one member; equal ones merged unless own."""
+    """Join the hyperedges of all parts on these nodes, drop those of one member, and merge equal ones unless `own`."""
     start = np.cumsum([0] + [len(part.ids) for part in parts])
     node = np.concatenate([part.node for part in parts])
     edge = np.concatenate([part.edge + first for part, first in zip(parts, start[:-1], strict=True)])
@@ -314,7 +372,7 @@ def _hypergraph(node_ids: np.ndarray, parts: list[_Edges], own: bool) -> Hypergr
 
 
 def _cluster_edges(user: np.ndarray, code: np.ndarray, first_id: int) -> _Edges:
-    """An edge a code: the users with two clicks or more on items of it."""
+    """Make one hyperedge per cluster: the users with two or more clicks on its items."""
     user, code = user[code >= 0], code[code >= 0]
     width = int(code.max(initial=0)) + 1
     pair, clicks = np.unique(user * width + code, return_counts=True)
@@ -324,14 +382,14 @@ def _cluster_edges(user: np.ndarray, code: np.ndarray, first_id: int) -> _Edges:
 
 
 def _couser_edges(item: np.ndarray, user: np.ndarray, item_ids: np.ndarray, first_id: int) -> _Edges:
-    """An edge an item: itself and the items whose users in the slice are alike."""
+    """Make one hyperedge per item: the item itself and the items with alike users in the slice."""
     shape = len(item_ids), int(user.max(initial=-1)) + 1
     clicked = scipy.sparse.csr_array((np.ones(len(item), np.int32), (item, user)), shape)
-    clicked.data[:] = 1  # however often
+    clicked.data[:] = 1  # repeated clicks count once
     width = clicked.sum(0)
     clicked = clicked[:, width <= WIDE]
     size, other = clicked.sum(1), clicked.T.tocsr()
-    cost = np.cumsum(clicked @ width[width <= WIDE])  # of the rows' products, at most
+    cost = np.cumsum(clicked @ width[width <= WIDE])  # upper bound of the products per row
     borders = [0, *np.searchsorted(cost, np.arange(BLOCK, cost[-1], BLOCK)).tolist(), len(item_ids)]
     node, edge = [], []
     for start, end in pairwise(borders):

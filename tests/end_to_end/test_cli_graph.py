@@ -146,7 +146,7 @@ def test_slice_by_slice_equals_all_at_once(shop, tmp_path, every):
 def test_the_slice_in_which_the_log_ends_is_left_out_and_said(hyperctr, tiny, tmp_path):
     code, out, err = hyperctr("graph", "build", "--data", tiny, "--every", "1d", "--out", tmp_path / "g")
     assert code == 0 and out.strip() == str(tmp_path / "g")
-    assert "left out: 1 of 10 clicks, those from 2024-01-03 on" in err and "--upto 2024-01-04 takes them" in err
+    assert "left out: 1 of 10 clicks, those from 2024-01-03 on" in err and "--upto 2024-01-04 includes them" in err
     assert "1 of 11 events are no clicks" in err
     assert "slices: 1 of 2\nslices: 2 of 2" in err
     assert len(graph.read(tmp_path / "g").grid) == 2
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tiny, tmp_path, m
 
 def test_a_folder_of_something_else_is_not_replaced(hyperctr, tiny, tmp_path):
     build = ["graph", "build", "--data", tiny, "--every", "1d", "--out"]
-    assert "holds dataset.toml" in one_line(hyperctr(*build, tiny))
+    assert "contains dataset.toml" in one_line(hyperctr(*build, tiny))
     (tmp_path / "file").write_text("")
     assert "is no folder" in one_line(hyperctr(*build, tmp_path / "file"))
     assert "cannot write to" in one_line(hyperctr(*build, tmp_path / "file" / "g"))
