@@ -46,11 +46,6 @@ PENDING = (
     "hyperctr/serving/",
     "hyperctr/studies/",
     "hyperctr/training/fit.py",
-    "hyperctr/training/interests.py",
-    "hyperctr/training/lottery_tickets.py",
-    "hyperctr/training/malloc.py",
-    "hyperctr/training/optim.py",
-    "hyperctr/training/profiler.py",
 )
 
 BANNED = (

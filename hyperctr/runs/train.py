@@ -103,7 +103,7 @@ def train(
     timed = clock or nullcontext
     tickets = _tickets(ready, model, valid, out, keep, watched, timed) if ready.sharing is not None else None
     if tickets is not None and not ready.sharing.rewind:
-        torch.manual_seed(run.train.seed + lottery_tickets.ANEW)
+        torch.manual_seed(run.train.seed + lottery_tickets.OTHER_WEIGHTS)
         lottery_tickets.restart(model, build_model(ready))
     done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, timed)
     report = _report(ready, model, done)

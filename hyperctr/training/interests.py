@@ -1,14 +1,14 @@
-"""User Interest Prediction: how much a user cares about each modality of a clicked item, learned from the clicks alone.
+"""User Interest Prediction: learn from clicks how much a user cares about each modality of an item.
 
-HyperCTR (arXiv 2109.02398), section 2.3.1, Eq. (9) and (10): vectors are trained to tell a clicked item's own attribute
-from those of other items. What follows for one click, its scores and the modalities that it counts for, depends on
-these vectors and on nothing that happened later.
+HyperCTR (arXiv 2109.02398), section 2.3.1, Eq. (9) and (10): embeddings are trained to separate a clicked item's own
+attribute from the attributes of other items. A click's scores and selected modalities depend only on these embeddings,
+never on later events.
 
-Where we differ from the paper, and why: Eq. (10) multiplies the user's vector, the attribute's and the item's own,
-s = sum_c M_I[i]_c (W a)_c E_U[u]_c. Then Eq. (9) is solved by knowing which attribute is the item's, whoever clicked
-it, and f says next to nothing about the user: in the planted world `drift` it tells users' favourite modality with an
-AUC of 0.5. Without the item's vector, s = sum_c (W a)_c E_U[u]_c, the AUC is 0.75 to 0.8 (0.86 for a statistic that
-knows the planted clusters), and items that nobody clicked in training have a score too. `interest.score` says which:
+Where we differ from the paper, and why: Eq. (10) multiplies the vectors of the user, the attribute and the item,
+s = sum_c M_I[i]_c (W a)_c E_U[u]_c. Eq. (9) can then be solved by learning which attribute belongs to which item, for
+any user, and f says almost nothing about the user: in the planted world `drift` it finds users' favourite modality with
+an AUC of 0.5. Without the item's vector, s = sum_c (W a)_c E_U[u]_c, the AUC is 0.75 to 0.8 (0.86 for a statistic that
+knows the planted clusters). Items without a training click then have a score too. `interest.score` chooses:
 "trilinear" is Eq. (10) as written, "user" leaves the item's vector out.
 """
 
@@ -33,31 +33,31 @@ from hyperctr.hypergraphs.recipes import SlicedHypergraphs
 from hyperctr.models.hyperctr.parts import Interest
 from hyperctr.training.optim import optimisers
 
-BATCH = 1024  # clicks a step
+BATCH = 1024  # clicks per step
 LR = 1e-3
-PASS = 2_000_000  # clicks a pass at most; the next pass goes on with the next ones
-HELD_OUT = 50_000  # clicks at most whose loss decides when to stop
-POOL = 2048  # items at most among which a step draws its negatives, so that each attribute is projected once
-SPARSE = 200_000  # rows from which on a table has sparse gradients
+PASS = 2_000_000  # most clicks per pass; the next pass continues with the next clicks
+HELD_OUT = 50_000  # most clicks whose loss decides when to stop
+POOL = 2048  # most items from which a step draws negatives, so that each attribute is projected once
+SPARSE = 200_000  # a table with more rows has sparse gradients
 CHUNK = 2**16  # clicks scored at a time
-SAMPLE = 2**18  # training clicks at most that the ranks and the variance are taken from
-RANKS = 1001  # quantiles kept a modality
+SAMPLE = 2**18  # most training clicks that the ranks and the variance are computed from
+RANKS = 1001  # quantiles per modality
 LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interests:
-    """Learned interests: Eq. (10) of any click, and which modalities the click counts for.
+    """Learned interests: the scores of Eq. (10) for any click, and the modalities that the click counts for.
 
     Attributes:
         weights: E_U `user.weight` [U + 1, d], P_m `project.<m>.weight` and `.bias`, W_UIP `interest.linear.weight`, and
-            M_I `item.weight` [I + 1, d] if trilinear: HyperCTR's own names. The last row stands for an unknown one.
+            M_I `item.weight` [I + 1, d] if trilinear; the names are HyperCTR's. The last row is for an unknown id.
         features, present: the modalities and their masks, as in `Tables`.
-        seen_user, seen_item: whose score is known, [U + 1] and [I + 1]: users in a training click, and all items, or if
-            trilinear those in a training click.
-        quantiles: scores of training clicks that rank others in delta_mode "quantile", [Q, 1001], ascending.
-        variance: of f over the users of an item, mean over the items, [Q]; NaN where no item has two users.
-        losses: of held-out clicks, before the first pass and after each.
+        seen_user, seen_item: which users and items have a score, [U + 1] and [I + 1]: users with a training click; all
+            items, or if trilinear those with a training click.
+        quantiles: quantiles of the scores of training clicks, for delta_mode "quantile", [Q, 1001], ascending.
+        variance: variance of f over the users of an item, averaged over items, [Q]; NaN where no item has two users.
+        losses: loss of held-out clicks, before the first pass and after each pass.
     """
 
     weights: Mapping[str, Tensor]
@@ -70,7 +70,7 @@ class Interests:
     losses: tuple[float, ...] = ()
 
     @classmethod
-    def of(
+    def from_weights(
         cls,
         weights: Mapping[str, Tensor],
         tables: Tables,
@@ -79,12 +79,14 @@ class Interests:
         trilinear: bool = False,
         losses: tuple[float, ...] = (),
     ) -> Interests:
-        """Interests under given weights, such as those of a HyperCTR while it is trained (joint mode).
+        """Make interests from given weights, such as the weights of a HyperCTR in training (joint mode).
 
         Args:
             weights: at least the tensors named above; used as they are, not copied.
-            user, item: the training clicks, [n] each: whoever is in none of them is unknown, and they give the ranks.
+            tables: the modalities and their masks.
+            user, item: the training clicks, [n] each. Users without one are unknown, and the ranks come from them.
             trilinear: whether the item's vector is a factor.
+            losses: of held-out clicks.
         """
         user, item = (np.asarray(x, np.int64) for x in (user, item))
         names = ["user.weight", "interest.linear.weight"] + ["item.weight"] * trilinear
@@ -93,24 +95,24 @@ class Interests:
         seen = [torch.zeros(n + 1, dtype=torch.bool) for n in (tables.num_users, tables.num_items)]
         seen[0][torch.from_numpy(user)] = True
         seen[1][torch.from_numpy(item) if trilinear else slice(tables.num_items)] = True
-        nothing = np.empty(0, np.float32)
-        bare = cls(kept, tables.modalities, tables.present, *seen, nothing, nothing, losses)
-        some = slice(None, None, max(1, -(-len(user) // SAMPLE)))  # evenly spaced
-        pair = np.unique(user[some] * tables.num_items + item[some])
-        score = bare.score(pair // tables.num_items, pair % tables.num_items)
-        return replace(bare, quantiles=_quantiles(score), variance=_variance(pair % tables.num_items, expit(score)))
+        empty = np.empty(0, np.float32)
+        unranked = cls(kept, tables.modalities, tables.present, *seen, empty, empty, losses)
+        sample = slice(None, None, max(1, -(-len(user) // SAMPLE)))  # evenly spaced
+        pair = np.unique(user[sample] * tables.num_items + item[sample])
+        score = unranked.score(pair // tables.num_items, pair % tables.num_items)
+        return replace(unranked, quantiles=_quantiles(score), variance=_variance(pair % tables.num_items, expit(score)))
 
     @torch.no_grad()
     def score(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Eq. (10) before its sigmoid: how much each user cares about each modality of the item.
+        """Score how much each user cares about each modality of the item: Eq. (10) before its sigmoid.
 
-        Computed in float64 and rounded, so that the clicks it is computed beside do not show in the last bits.
+        Computed in float64 and then rounded, so that the last bits do not depend on the other clicks of the call.
 
         Args:
             user, item: numbers, [n] each.
 
         Returns:
-            float32 [n, Q]; NaN where the item lacks the modality, and in the whole row of an unknown user or item.
+            float32 [n, Q]; NaN where the item lacks the modality, and in all columns for an unknown user or item.
         """
         user, item = (torch.from_numpy(np.asarray(x, np.int64)) for x in (user, item))
         score = np.full((len(user), len(self.features)), np.nan, np.float32)
@@ -130,22 +132,25 @@ class Interests:
                 score[start + known.numpy(), q] = (both * attribute[at]).sum(1).numpy()
         return score
 
-    def keep(self, score: np.ndarray, interest: config.Interest) -> np.ndarray:
-        """Which modalities a click counts for, from its scores.
+    def select_modalities(self, score: np.ndarray, interest: config.Interest) -> np.ndarray:
+        """Select the modalities that each click counts for, from its scores.
 
-        - "absolute": f = sigmoid(score) above delta.
-        - "relative": the softmax of the scores over the modalities that the item has above delta; 1 / Q is natural.
-        - "quantile": the share of training clicks with a lower score on the modality above delta, so that of these
-          about 1 - delta count.
+        A modality is selected where its degree is above delta. By `delta_mode` the degree is:
 
-        Whichever it is, `keep_argmax` adds the click's highest one (by rank in "quantile", else by score), and an
-        unknown click, NaN alone, counts for every modality.
+        - "absolute": f = sigmoid(score).
+        - "relative": the softmax of the scores over the modalities that the item has; 1 / Q is a natural delta.
+        - "quantile": the share of training clicks with a lower score on the modality. About 1 - delta of the training
+          clicks are then selected.
+
+        In all modes `keep_argmax` adds the highest modality of the click (by degree in "quantile", else by score). An
+        unknown click (all NaN) counts for every modality.
 
         Args:
-            score: as from `score`, [n, Q].
+            score: from `score`, [n, Q].
+            interest: settings.
 
         Returns:
-            bool [n, Q]; larger delta never adds anything.
+            bool [n, Q]; a larger delta never adds a modality.
         """
         has = ~np.isnan(score)
         order = score
@@ -160,17 +165,28 @@ class Interests:
             kept |= has & (np.arange(score.shape[1]) == np.where(has, order, -np.inf).argmax(1)[:, None])
         return kept | ~has.any(1, keepdims=True)
 
-    def edges(self, interest: config.Interest) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """What `slice_hypergraphs` asks of every slice: (user, item) -> bool [n, Q], False where a modality lacks."""
+    def keep_mask(self, interest: config.Interest) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return the function (user, item) -> bool [n, Q] that `slice_hypergraphs` takes as `keep`.
+
+        The mask is False where the item lacks the modality.
+        """
         present = np.stack([x.numpy() for x in self.present.values()], 1)
-        return lambda user, item: self.keep(self.score(user, item), interest) & present[item]
+        return lambda user, item: self.select_modalities(self.score(user, item), interest) & present[item]
 
     def slices(self, build: Callable[..., SlicedHypergraphs], interest: config.Interest) -> SlicedHypergraphs:
-        """The hypergraphs of the clicks that count: `build` is `slice_hypergraphs` but for its `keep`."""
-        return build(keep=self.edges(interest))
+        """Build the hypergraphs of the clicks that count; `build` is `slice_hypergraphs` without `keep`."""
+        return build(keep=self.keep_mask(interest))
 
-    def by_user(self, user: np.ndarray, item: np.ndarray, num_users: int) -> np.ndarray:
-        """The paper's F: mean interest f of every user over the given clicks, float64 [num_users, Q]; NaN without."""
+    def mean_interest(self, user: np.ndarray, item: np.ndarray, num_users: int) -> np.ndarray:
+        """Average the interest f of each user over the given clicks, the paper's F; NaN for users without clicks.
+
+        Args:
+            user, item: the clicks, [n] each.
+            num_users: number of users.
+
+        Returns:
+            float64 [num_users, Q].
+        """
         f = expit(self.score(user, item).astype(np.float64))
         sums, counts = (
             np.stack([np.bincount(user, column, num_users) for column in x.T], 1)
@@ -179,7 +195,7 @@ class Interests:
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, without the features."""
+        """Write the interests, without the features, as one safetensors file."""
         own = {"seen_user": self.seen_user, "seen_item": self.seen_item, "losses": torch.tensor(self.losses).double()}
         for q, m in enumerate(self.features):
             own |= {
@@ -190,38 +206,39 @@ class Interests:
 
     @classmethod
     def load(cls, path: str | Path, tables: Tables) -> Interests:
-        """Read what `save` wrote, for the tables it was learned on.
+        """Read what `save` wrote, for the tables that the interests were learned on.
 
         Raises:
-            ValueError: no such file, or one that does not fit the tables.
+            ValueError: there is no such file, or it does not fit the tables.
         """
         if not Path(path).exists():
             raise ValueError(f"there are no learned interests at {path}")
-        held = load_file(path)
-        dim = held["interest.linear.weight"].shape[0] if "interest.linear.weight" in held else 0
+        stored = load_file(path)
+        dim = stored["interest.linear.weight"].shape[0] if "interest.linear.weight" in stored else 0
         asked = {"user.weight": (tables.num_users + 1, dim), "seen_item": (tables.num_items + 1,)}
         asked |= {f"project.{m}.weight": (dim, x.shape[1]) for m, x in tables.modalities.items()}
         asked |= {f"quantiles.{m}": (RANKS,) for m in tables.modalities}
         for name, shape in asked.items():
-            found = tuple(held[name].shape) if name in held else None
-            if found != shape:
-                raise ValueError(f"{path}: {name} is {found}, the data asks for {shape}; has it changed?")
+            stored_shape = tuple(stored[name].shape) if name in stored else None
+            if stored_shape != shape:
+                raise ValueError(f"{path}: {name} is {stored_shape}, the data needs {shape}; have the data changed?")
         quantiles, variance = (
-            np.stack([held.pop(f"{name}.{m}").numpy() for m in tables.modalities]) for name in ("quantiles", "variance")
+            np.stack([stored.pop(f"{name}.{m}").numpy() for m in tables.modalities])
+            for name in ("quantiles", "variance")
         )
-        seen, losses = [held.pop(f"seen_{kind}") for kind in ("user", "item")], tuple(held.pop("losses").tolist())
-        return cls(held, tables.modalities, tables.present, *seen, quantiles, variance, losses)
+        seen, losses = [stored.pop(f"seen_{kind}") for kind in ("user", "item")], tuple(stored.pop("losses").tolist())
+        return cls(stored, tables.modalities, tables.present, *seen, quantiles, variance, losses)
 
 
 class Joint:
-    """Interests that are learned beside the click model, by Eq. (9) as a second loss on the model's own vectors.
+    """Interests that are learned together with the click model: Eq. (9) is a second loss on the model's own vectors.
 
-    The hypergraphs start from all clicks and follow the model's weights: they are built anew whenever it begins a round
-    of training or evaluation (`renewed`).
+    The first hypergraphs use all clicks. Later ones follow the model's weights: they are built again whenever the model
+    begins a round of training or evaluation (`renewed`).
 
     Args:
         interest: settings.
-        tables: as the model's.
+        tables: the tables of the model.
         user, item: the training clicks, [n] each.
     """
 
@@ -231,17 +248,18 @@ class Joint:
         self._build: Callable[..., SlicedHypergraphs] | None = None
 
     def slices(self, build: Callable[..., SlicedHypergraphs], interest: config.Interest) -> SlicedHypergraphs:
-        """The first hypergraphs, of all clicks; `build` is kept for later ones."""
+        """Build the first hypergraphs, from all clicks; `build` is kept for later ones."""
         self._build = build
         return build()
 
     def renewed(self, model: nn.Module) -> SlicedHypergraphs:
-        """The hypergraphs of the clicks that count under the model's weights now."""
-        now = Interests.of(model.state_dict(), self.tables, self.user, self.item, self.interest.score == "trilinear")
+        """Build the hypergraphs of the clicks that count under the current weights of the model."""
+        trilinear = self.interest.score == "trilinear"
+        now = Interests.from_weights(model.state_dict(), self.tables, self.user, self.item, trilinear)
         return now.slices(self._build, self.interest)
 
     def loss(self, model: nn.Module, user: Tensor, item: Tensor) -> Tensor:
-        """Eq. (9) of a batch's clicks, times `interest.weight`; the draws come from torch's generator."""
+        """Compute Eq. (9) on the clicks of a batch, times `interest.weight`; the seed of the draws comes from torch."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         trilinear, count = self.interest.score == "trilinear", self.interest.negatives
         loss = _loss(model, self.tables, self.rows, user.numpy(), item.numpy(), count, trilinear, rng)
@@ -249,7 +267,7 @@ class Joint:
 
 
 class _Vectors(nn.Module):
-    """What is learned; the names are those of HyperCTR."""
+    """The learned weights, named as in HyperCTR."""
 
     def __init__(self, tables: Tables, dim: int, trilinear: bool):
         super().__init__()
@@ -278,16 +296,18 @@ def learn(
 ) -> Interests:
     """Learn interests from the training clicks, HyperCTR section 2.3.1.
 
-    Adam minimises Eq. (9), a mean over all (click, modality): the attribute of the clicked item against those of
-    `interest.negatives` others, uniform over the items that have the modality and a training row. A twentieth of the
-    clicks is held out; when their loss rises, the weights before are the result. A pass is at most two million clicks,
-    and the next one goes on from there; a step is 1024 clicks, fewer where a pass would have less than a hundred steps.
-    The vector of unknown users ends as the mean of the known.
+    Adam minimises Eq. (9), the mean over all (click, modality) pairs: the attribute of the clicked item against the
+    attributes of `interest.negatives` other items, drawn uniformly from the items with the modality and a training row.
+    A twentieth of the clicks is held out. When their loss rises, training stops, and the weights before that pass are
+    the result. A pass has at most 2 million clicks, and the next pass continues with the next clicks. A step has 1024
+    clicks, or fewer where a pass would have less than 100 steps. The vector of an unknown user is the mean of the known
+    ones.
 
     Args:
-        user, item: the training clicks, [n] each; other rows of the log have no place here.
+        user, item: the training clicks, [n] each.
         tables: the modalities may be memory-mapped float16: only the rows in use are read.
-        dim: width of the vectors; HyperCTR's own, if it is to start from them.
+        dim: width of the vectors; the width of HyperCTR's, if it is to start from them.
+        interest: settings.
         seed: of the first weights and every draw.
         progress: wraps the batches of a pass (batches, a word, their number) to show a bar.
 
@@ -301,39 +321,69 @@ def learn(
     rng = np.random.default_rng(seed)
     rows = _negatives(tables)
     trilinear = interest.score == "trilinear"
-    usable = np.zeros(tables.num_items, bool)
-    for m in rows:
-        usable |= tables.present[m].numpy()
-    order = rng.permutation(np.flatnonzero(usable[item]))
-    if not len(order):
-        raise ValueError(
-            "interests cannot be learned: no clicked item has a modality that another one has too; "
-            'set interest.mode = "none"'
-        )
-    count = min(len(order) // 20, HELD_OUT)
-    held, fitted = order[:count], order[count:]
-
+    clicks = rng.permutation(_usable_clicks(item, rows, tables))
+    count = min(len(clicks) // 20, HELD_OUT)
+    held_out, fitted = clicks[:count], clicks[count:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _Vectors(tables, dim, trilinear)
-    steps = optimisers(net, LR)
 
     def loss(clicks: np.ndarray, rng: np.random.Generator) -> Tensor:
         return _loss(net, tables, rows, user[clicks], item[clicks], interest.negatives, trilinear, rng)
 
-    def held_out() -> float:
-        """Mean loss of the held-out clicks (a few fitted ones if they are too few), always on the same draws."""
-        some = held if len(held) else fitted
+    weights, used, losses = _fit(net, loss, held_out, fitted, interest.epochs, rng, seed, progress)
+    trained = fitted[:used]
+    if used:
+        _fill_unknown(weights, user[trained], item[trained])
+    learned = Interests.from_weights(weights, tables, user[trained], item[trained], trilinear, losses)
+    _warn(learned, interest)
+    return learned
+
+
+def _usable_clicks(item: np.ndarray, rows: Mapping[str, np.ndarray], tables: Tables) -> np.ndarray:
+    """Return the numbers of the clicks on items with a modality that another item has too."""
+    usable = np.zeros(tables.num_items, bool)
+    for m in rows:
+        usable |= tables.present[m].numpy()
+    clicks = np.flatnonzero(usable[item])
+    if not len(clicks):
+        raise ValueError(
+            "interests cannot be learned: no clicked item has a modality that another item has too; "
+            'set interest.mode = "none"'
+        )
+    return clicks
+
+
+def _fit(
+    net: nn.Module,
+    loss: Callable[[np.ndarray, np.random.Generator], Tensor],
+    held_out: np.ndarray,
+    fitted: np.ndarray,
+    epochs: int,
+    rng: np.random.Generator,
+    seed: int,
+    progress: Callable[[Iterable, str, int], Iterable],
+) -> tuple[dict[str, Tensor], int, tuple[float, ...]]:
+    """Minimise the loss until the loss of the held-out clicks rises.
+
+    Returns:
+        The weights before it rose, the number of fitted clicks that they have seen, and the held-out losses.
+    """
+    steps = optimisers(net, LR)
+
+    def held_out_loss() -> float:
+        """Average the loss over the held-out clicks (over fitted ones if there are none), always on the same draws."""
+        clicks = held_out if len(held_out) else fitted
         draws = np.random.default_rng((seed, 1))
         with torch.no_grad():
-            sums = sum(loss(part, draws).item() * len(part) for part in _parts(some, BATCH))
-        if not np.isfinite(sums):
-            raise FloatingPointError(f"the loss of the interests became {sums / len(some)}")
-        return sums / len(some)
+            total = sum(loss(part, draws).item() * len(part) for part in _parts(clicks, BATCH))
+        if not np.isfinite(total):
+            raise FloatingPointError(f"the loss of the interests became {total / len(clicks)}")
+        return total / len(clicks)
 
-    losses, size, best, used = [held_out()], min(len(fitted), PASS), net.state_dict(), 0
+    losses, size, best, used = [held_out_loss()], min(len(fitted), PASS), net.state_dict(), 0
     batch = min(BATCH, max(32, size // 100))
-    for epoch in range(interest.epochs):
+    for epoch in range(epochs):
         clicks = rng.permutation(fitted[(np.arange(size) + epoch * size) % len(fitted)])
         for part in progress(_parts(clicks, batch), f"interests {epoch + 1}", -(-size // batch)):
             for step in steps:
@@ -341,21 +391,22 @@ def learn(
             loss(part, rng).backward()
             for step in steps:
                 step.step()
-        losses.append(held_out())
+        losses.append(held_out_loss())
         if losses[-1] > losses[-2]:
             break
         best, used = {name: x.clone() for name, x in net.state_dict().items()}, min(len(fitted), (epoch + 1) * size)
-    trained = fitted[:used]
-    for name, known in (("user.weight", user[trained]), ("item.weight", item[trained])):
-        if used and name in best:
-            best[name][-1] = best[name][torch.from_numpy(np.unique(known))].mean(0)
-    learned = Interests.of(best, tables, user[trained], item[trained], trilinear, tuple(losses))
-    _warn(learned, interest)
-    return learned
+    return best, used, tuple(losses)
+
+
+def _fill_unknown(weights: dict[str, Tensor], user: np.ndarray, item: np.ndarray) -> None:
+    """Set the vectors of an unknown user and item to the means of the known ones."""
+    for name, known in (("user.weight", user), ("item.weight", item)):
+        if name in weights:
+            weights[name][-1] = weights[name][torch.from_numpy(np.unique(known))].mean(0)
 
 
 def _negatives(tables: Tables) -> dict[str, np.ndarray]:
-    """The items of each modality that may be negatives; without modalities that fewer than two items have."""
+    """List the items that may be negatives, per modality; a modality of fewer than two such items is left out."""
     rows = {m: (tables.present[m] & tables.seen_item).nonzero()[:, 0].numpy() for m in tables.modalities}
     return {m: have for m, have in rows.items() if len(have) > 1}
 
@@ -370,7 +421,7 @@ def _loss(
     trilinear: bool,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Eq. (9), the mean over all (click, modality), 0 without any; `rows`: the items that may be negatives."""
+    """Compute Eq. (9), the mean over all (click, modality) pairs, 0 without any; `rows` are the possible negatives."""
     of_user = net.user(torch.from_numpy(user))
     of_item = net.item(torch.from_numpy(item)) if trilinear else torch.ones_like(of_user)
     total, count = of_user.new_zeros(()), 0
@@ -388,7 +439,7 @@ def _loss(
 
 
 def _others(item: np.ndarray, pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Places in the sorted pool of `count` items for each item, uniform over the pool without itself, [n, count]."""
+    """Draw `count` positions in the sorted pool per item, uniform over the pool without the item, [n, count]."""
     at = np.searchsorted(pool, item)
     inside = np.append(pool, -1)[at] == item
     place = (rng.random((len(item), count)) * (len(pool) - inside)[:, None]).astype(np.int64)
@@ -400,16 +451,16 @@ def _parts(clicks: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _quantiles(score: np.ndarray) -> np.ndarray:
-    """Evenly spaced quantiles of each column's numbers, [Q, RANKS]; zeros for a column without any."""
-    grid, found = np.linspace(0, 1, RANKS), np.zeros((score.shape[1], RANKS), np.float32)
+    """Compute evenly spaced quantiles of each column, [Q, RANKS]; NaN is left out, and a column of NaN gives zeros."""
+    grid, quantiles = np.linspace(0, 1, RANKS), np.zeros((score.shape[1], RANKS), np.float32)
     for q, column in enumerate(score.T):
         if not np.isnan(column).all():
-            found[q] = np.nanquantile(column, grid)
-    return found
+            quantiles[q] = np.nanquantile(column, grid)
+    return quantiles
 
 
 def _ranks(score: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """The share of a column's quantiles below each score, those equal to it by half; in [0, 1]."""
+    """Return the share of its column's quantiles below each score, in [0, 1]; an equal quantile counts one half."""
     ranks = np.empty(score.shape)
     for q, column in enumerate(score.T):
         ranks[:, q] = sum(np.searchsorted(quantiles[q], column, side=side) for side in ("left", "right")) / (2 * RANKS)
@@ -417,14 +468,14 @@ def _ranks(score: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
 
 
 def _shares(score: np.ndarray) -> np.ndarray:
-    """Softmax over the numbers of each row; NaN stays NaN."""
+    """Compute the softmax over the numbers of each row; NaN stays NaN."""
     top = np.where(np.isnan(score), -np.inf, score).max(1, keepdims=True)
     power = np.exp(score - np.where(np.isfinite(top), top, 0.0))
     return power / np.nansum(power, 1, keepdims=True).clip(min=1.0)
 
 
 def _variance(item: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Variance of f over the users of an item, mean over the items with two or more; (user, item) occur once."""
+    """Average the variance of f over the users of an item, over items with two or more users; no pair occurs twice."""
     items, at, users = np.unique(item, return_inverse=True, return_counts=True)
     if not (users > 1).any():
         return np.full(f.shape[1], np.nan)
@@ -440,11 +491,13 @@ def _variance(item: np.ndarray, f: np.ndarray) -> np.ndarray:
 def _warn(learned: Interests, interest: config.Interest) -> None:
     flat = [f"{m} {v:.1g}" for m, v in zip(learned.features, learned.variance, strict=True) if v < LEAST_VARIANCE]
     if not learned.seen_user.any():
-        warnings.warn("the loss of the interests rose at once: none are learned, all modalities count", stacklevel=3)
+        warnings.warn(
+            "the loss of the interests rose in the first pass: nothing is learned, all modalities count", stacklevel=3
+        )
     elif flat and interest.delta_mode == "absolute":
         warnings.warn(
-            f"the interest f hardly differs between the users of an item (variance {', '.join(flat)}): a threshold on "
-            'it says little; set interest.delta_mode to "quantile" or "relative"'
+            f"the interest f hardly differs between the users of an item (variance {', '.join(flat)}), so that a "
+            'threshold on it says little; set interest.delta_mode to "quantile" or "relative"'
             + (', or interest.score to "user"' if interest.score == "trilinear" else ""),
             stacklevel=3,
         )

@@ -1,9 +1,9 @@
-"""LT4REC's tickets (arXiv 2008.09872, Algorithm 1): train, prune, rewind, repeat, a for-loop around `fit`.
+"""LT4REC's lottery tickets (arXiv 2008.09872, Algorithm 1): train, prune, rewind and repeat, a loop around `fit`.
 
-RUN/tickets/                while tickets are looked for
-    found.safetensors       all masks so far and their scores, written after every round: a killed search goes on there
-    click-2/                the checkpoint of the round that is under way
-RUN/tickets.safetensors     the tickets: masks of all rounds, bit by bit, and the first weights they were found from
+RUN/tickets/                exists during the search
+    found.safetensors       all masks so far and their scores, written after every round; a killed search resumes here
+    click-2/                checkpoint of the current round
+RUN/tickets.safetensors     the tickets: masks of all rounds, one bit per weight, and the first weights of the search
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import Masks, SparseSharing
 from hyperctr.training.fit import fit
 
-ANEW = 1 << 20
-"""Added to a run's seed for weights that are not those its tickets were found from."""
+OTHER_WEIGHTS = 1 << 20
+"""Added to the seed of a run for first weights that differ from those of its tickets."""
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """What the rounds of one task found.
+    """The masks of all rounds of one task, and their scores.
 
     Attributes:
-        masks: m[0], which is everything, to m[n].
-        scores: v[i], how good the network was on the validation rows after training with m[i], the higher the better.
+        masks: m[0], which keeps everything, to m[n].
+        scores: v[i], the validation score after training with m[i]; higher is better.
     """
 
     masks: tuple[Masks, ...]
@@ -47,20 +47,20 @@ class Ticket:
 
     @property
     def best(self) -> int:
-        """The round of the best mask, the unpruned one left out: pruning is wanted for what it saves, section 3.2."""
+        """The round of the best mask, except round 0: a ticket has to be pruned (section 3.2)."""
         return max(range(1, len(self.scores)), key=lambda i: self.scores[i])
 
     def mask(self, round: int = 0) -> Masks:
-        """The mask of a round; 0: the best one."""
+        """Return the masks of a round, one per layer; 0 stands for the best round."""
         return self.masks[round or self.best]
 
     def describe(self) -> dict:
-        """Round, density and score of every mask, and which was chosen."""
+        """Return round, density and score of every mask, and the best round; ready for JSON."""
         rounds = [{"round": i, "density": self.density(i), "score": v} for i, v in enumerate(self.scores)]
         return {"best": self.best, "rounds": rounds}
 
     def density(self, i: int) -> float:
-        """Share of the first mask's weights that are left in m[i]."""
+        """Return the share of the weights of m[0] that m[i] keeps."""
         left, first = (sum(int(mask.sum()) for mask in self.masks[k]) for k in (i, 0))
         return left / first
 
@@ -75,25 +75,26 @@ def find_tickets(
     given: Mapping[str, Ticket] | None = None,
     clock: Callable[[str], AbstractContextManager] = nullcontext,
 ) -> dict[str, Ticket]:
-    """Find each task's ticket; the model ends with its first weights, and wears them.
+    """Find the ticket of each task; at the end the model has its first weights and the masks of the tickets.
 
-    Algorithm 1, lines 1 to 11: n + 1 trainings a task, each from the same first weights with a fresh optimiser.
+    Algorithm 1, lines 1 to 11: n + 1 trainings per task, each from the same first weights with a new optimiser.
 
     Args:
-        model: with its first weights.
-        train: the batches of a task's epoch, each for that task, given the task and the epoch's number.
-        valid: how good the model is at a task on the validation rows, the higher the better.
-        config: how to train; `model.config.round_epochs` says for how long.
-        folder: keeps what is found; a search that finds a part of it there goes on, to the same tickets.
-        log: called as by `fit`, with task, round and density.
-        given: masks to be trained and scored anew, in place of those that pruning would leave.
-        clock: as `fit` takes it.
+        model: a model with its first weights.
+        train: (task, number of the epoch) -> the batches of that epoch, each for that task.
+        valid: task -> score of the model on the validation rows; higher is better.
+        config: how to train; `model.config.round_epochs` is the number of epochs.
+        folder: where masks and scores are kept; a search that was interrupted resumes there, to the same tickets.
+        log: called as by `fit`, with task, round and density added.
+        given: masks to train and score, in place of the masks that pruning would give.
+        clock: as in `fit`.
+
+    Raises:
+        ValueError: `given` has another number of rounds than the model's settings.
     """
     c, start = model.config, _cloned(model)
     if given and any(len(ticket.masks) != c.rounds + 1 for ticket in given.values()):
-        raise ValueError(
-            f"{c.table}.rounds = {c.rounds}, but the tickets are of {len(given[TASKS[0]].masks) - 1} rounds"
-        )
+        raise ValueError(f"{c.table}.rounds = {c.rounds}, but the tickets have {len(given[TASKS[0]].masks) - 1} rounds")
     path = folder and folder / "tickets.safetensors"
     if path and path.exists():
         tickets = load(path, model)
@@ -104,11 +105,12 @@ def find_tickets(
             shutil.rmtree(folder / "tickets", ignore_errors=True)
     assert all(len(ticket.scores) == c.rounds + 1 for ticket in tickets.values())
     model.load_state_dict(start)
-    _put_on(model, tickets)
+    _set_masks(model, tickets)
     return tickets
 
 
 def _search(model, start, train, valid, config, folder, log, given, clock) -> dict[str, Ticket]:
+    """Train and prune round by round, and write the masks after each; `start` is the state to rewind to."""
     c, path, tickets = model.config, folder and folder / "found.safetensors", {}
     if path and path.exists():
         tickets = load(path, model)
@@ -143,15 +145,15 @@ def _search(model, start, train, valid, config, folder, log, given, clock) -> di
 
 
 def use_masks(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Ticket]:
-    """Let a model wear the tickets of another run, with the first weights that they were found from.
+    """Give a model the tickets of another run, and the first weights from which they were found.
 
     Args:
-        model: its config says which round's masks, and whether as many weights are drawn at random instead.
-        path: the run's folder, or its tickets.safetensors.
-        seed: of what is drawn.
+        model: its config chooses the round of the masks, and whether masks of the same size are drawn at random.
+        path: the folder of that run, or its tickets.safetensors.
+        seed: of the random masks.
 
     Raises:
-        ValueError: there are none, or they are for layers of other widths.
+        ValueError: there are no tickets, or they are for layers of other widths.
     """
     path = path / "tickets.safetensors" if path.is_dir() else path
     tickets = load(path, model)
@@ -160,24 +162,25 @@ def use_masks(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Tick
             layer.set_weight(file.get_tensor(f"start.{n}"), layer.owners)
     if model.config.shuffle:
         tickets = {task: shuffled(ticket, len(TASKS) * seed + TASKS.index(task)) for task, ticket in tickets.items()}
-    _put_on(model, tickets)
+    _set_masks(model, tickets)
     return tickets
 
 
-def _put_on(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
-    if (found := min(len(ticket.masks) for ticket in tickets.values())) <= (asked := model.config.round):
-        raise ValueError(f"{model.config.table}.round = {asked}, but the tickets are of {found - 1} rounds")
-    model.tower.set_masks({task: tickets[task].mask(asked) for task in TASKS})
+def _set_masks(model: SparseSharing, tickets: Mapping[str, Ticket]) -> None:
+    rounds, wanted = min(len(ticket.masks) for ticket in tickets.values()) - 1, model.config.round
+    if rounds < wanted:
+        raise ValueError(f"{model.config.table}.round = {wanted}, but the tickets have {rounds} rounds")
+    model.tower.set_masks({task: tickets[task].mask(wanted) for task in TASKS})
 
 
 def restart(model: SparseSharing, other: SparseSharing) -> None:
-    """Take over another model's weights, embeddings too; what each task wears stays."""
-    worn = {name: x for name, x in model.state_dict().items() if name.endswith(".worn")}
-    model.load_state_dict(other.state_dict() | worn)
+    """Copy the weights and embeddings of another model; the masks of each task stay."""
+    masks = {name: x for name, x in model.state_dict().items() if name.endswith(".worn")}
+    model.load_state_dict(other.state_dict() | masks)
 
 
 def shuffled(ticket: Ticket, seed: int) -> Ticket:
-    """The same with each layer's weights drawn at random, as many as before: what a ticket must beat."""
+    """Draw masks at random that keep as many weights per layer as a ticket does; a baseline for the ticket."""
     rng = torch.Generator().manual_seed(seed)
 
     def draw(mask: Tensor, first: Tensor) -> Tensor:
@@ -190,7 +193,7 @@ def shuffled(ticket: Ticket, seed: int) -> Ticket:
 
 
 def alternate_batches(*streams: Iterable[Batch]) -> Iterator[Batch]:
-    """A batch of each stream in turn, until each is used up."""
+    """Yield one batch of each stream in turn, until all streams have ended."""
     left = deque(iter(stream) for stream in streams)
     while left:
         stream = left.popleft()
@@ -201,7 +204,7 @@ def alternate_batches(*streams: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def cycle_batches(first: Iterable[Batch], again: Callable[[int], Iterable[Batch]]) -> Iterator[Batch]:
-    """A batch of `first` and one of `again(0)` in turn until `first` ends; the other goes on as `again(1)` and on."""
+    """Yield batches of `first` and of `again(0)`, `again(1)`, ... in turn, until `first` ends."""
     other = (batch for time in count() for batch in again(time))
     for batch in first:
         yield batch
@@ -209,7 +212,7 @@ def cycle_batches(first: Iterable[Batch], again: Callable[[int], Iterable[Batch]
 
 
 def save(path: Path, tickets: dict[str, Ticket], model: SparseSharing, start: dict[str, Tensor] | None = None) -> None:
-    """Write tickets, a bit a weight, and the first weights of the model's layers (those of now, if left out)."""
+    """Write tickets, one bit per weight, and the first weights of the layers (`start`, or the current state)."""
     start = _cloned(model) if start is None else start
     tensors = {f"start.{n}": start[f"tower.steps.{at}.weight"] for n, at in enumerate(_places(model))}
     for task, ticket in tickets.items():
@@ -223,7 +226,7 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
     """Read tickets for the layers of a model.
 
     Raises:
-        ValueError: there are none, or they are for layers of other widths.
+        ValueError: there are no tickets, or they are for layers of other widths.
     """
     if not path.exists():
         raise ValueError(f"there are no tickets in {path}: give the folder of a finished run of lt4rec")
@@ -231,11 +234,10 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
         scores, names = json.loads(file.metadata()["scores"]), set(file.keys())
         shapes = [layer.owners.shape for layer in model.tower.layers]
         count = sum(name.startswith("start.") for name in names)
-        held = [torch.Size(file.get_slice(f"start.{n}").get_shape()) for n in range(count)]
-        if held != shapes:
-            asked = ", ".join("x".join(map(str, shape)) for shape in shapes)
-            found = ", ".join("x".join(map(str, shape)) for shape in held)
-            raise ValueError(f"the tickets in {path} are for layers of {found} weights, the model has {asked}")
+        stored = [torch.Size(file.get_slice(f"start.{n}").get_shape()) for n in range(count)]
+        if stored != shapes:
+            ours, theirs = (", ".join("x".join(map(str, shape)) for shape in each) for each in (shapes, stored))
+            raise ValueError(f"the tickets in {path} are for layers of {theirs} weights, the model has {ours}")
         tickets = {}
         for task, values in scores.items():
             rounds = sum(name.startswith(f"{task}.") and name.endswith(".0") for name in names)
@@ -248,17 +250,17 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
 
 
 def packed(mask: Tensor) -> Tensor:
-    """A mask of any shape, eight weights a byte: uint8 [ceil(n / 8)]."""
+    """Pack a mask of any shape, eight weights per byte: uint8 [ceil(n / 8)]."""
     return torch.from_numpy(np.packbits(mask.numpy()))
 
 
 def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The mask of this shape again."""
+    """Unpack a mask of a given shape."""
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=int(np.prod(shape)))).bool().view(*shape)
 
 
 def _places(model: SparseSharing) -> list[int]:
-    """Which of the tower's steps are masked layers."""
+    """Return which steps of the tower are masked layers."""
     steps = list(model.tower.steps)
     return [next(k for k, step in enumerate(steps) if step is layer) for layer in model.tower.layers]
 

@@ -1,4 +1,4 @@
-"""Where time goes: in a training, which `hyperctr train --profile` prints, and in several ways to do the same."""
+"""Measure time: per part of a training step, for `hyperctr train --profile`, and of several functions in turn."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import nn
 from graphs import HGCN
 from hyperctr.batch import Batch
 
-WATCHED = {"look-ups": nn.Embedding, "hypergraphs": HGCN}  # modules whose share of the forward pass is told
+WATCHED = {"look-ups": nn.Embedding, "hypergraphs": HGCN}  # modules whose share of the forward pass is measured
 
 
 class StepTimer:
-    """Adds up the seconds of each part of a training.
+    """A clock that sums the seconds of each part of a training.
 
     `with clock("backward"):` times a part. On a GPU, work counts where the CPU waits for it.
 
     Args:
-        now: seconds, from whenever.
+        now: returns seconds, from any start.
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter):
@@ -31,7 +31,7 @@ class StepTimer:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Count the time inside the block towards a part."""
+        """Add the time inside the `with` block to a part."""
         began = self.now()
         try:
             yield
@@ -39,7 +39,7 @@ class StepTimer:
             self._add(part, self.now() - began)
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Pass batches on, a step each; what making them takes is the part "batches"."""
+        """Pass batches on and count one step per batch; the time to make them is the part "batches"."""
         source = iter(batches)
         while True:
             with self("batches"):
@@ -50,16 +50,17 @@ class StepTimer:
             yield batch
 
     def watch(self, model: nn.Module) -> None:
-        """Tell apart what `WATCHED` modules take in training."""
+        """Measure the modules of `WATCHED` as parts of their own, in training mode."""
         for name, kind in WATCHED.items():
             for module in (m for m in model.modules() if isinstance(m, kind)):
                 module.register_forward_pre_hook(lambda module, given, name=name: self._enter(module, name))
-                module.register_forward_hook(lambda module, given, found, name=name: self._leave(module, name))
+                module.register_forward_hook(lambda module, given, output, name=name: self._leave(module, name))
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a part, in the order of their first end: part, of (the part that holds it), ms a step, share of all.
+        """Return one row per part: part, of (the part that contains it), ms per step, and share of the whole.
 
-        Parts of a part do not count in the whole once more. No step gives no row.
+        Parts are in the order in which they first ended. A part of a part is not counted in the whole again. Without a
+        step there are no rows.
         """
         if not self.steps:
             return []
@@ -91,20 +92,21 @@ def times_in_turn(
     now: Callable[[], float] = time.perf_counter,
     twice: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of each of several ways to do the same, called in turn: other work falls on all alike.
+    """Time several functions in turn, so that other work on the machine affects all of them equally.
 
     Args:
         ways: functions of one argument, by name.
-        given: arguments; a round takes the next one, the first again after the last.
-        rounds: at least so many.
-        seconds: more rounds until so many have passed in all.
-        now: seconds, from whenever: `time.process_time` and `time.thread_time` stand while others have the core.
-        twice: whether each call follows one that is not timed.
+        given: arguments; each round takes the next one, and starts again after the last.
+        rounds: the fewest rounds.
+        seconds: rounds continue until this time has passed.
+        now: returns seconds, from any start; `time.process_time` and `time.thread_time` do not count time in which
+            other processes use the core.
+        twice: whether each timed call follows an untimed call with the same argument.
 
     Returns:
-        [rounds done] for each way.
+        Milliseconds per call, [rounds done], by name.
     """
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     began, done = time.perf_counter(), 0
     while done < rounds or time.perf_counter() - began < seconds:
         one = given[done % len(given)]
@@ -113,6 +115,6 @@ def times_in_turn(
                 do(one)
             start = now()
             do(one)
-            found[name].append(1e3 * (now() - start))
+            times[name].append(1e3 * (now() - start))
         done += 1
-    return {name: np.array(times) for name, times in found.items()}
+    return {name: np.array(each) for name, each in times.items()}

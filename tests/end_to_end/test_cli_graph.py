@@ -234,7 +234,7 @@ def test_a_folder_of_something_else_is_not_replaced(hyperctr, tiny, tmp_path):
     (tmp_path / "empty").mkdir()
     assert hyperctr(*build, tmp_path / "empty")[0] == 0
     (tmp_path / "empty" / "notes.txt").write_text("mine")
-    assert "holds notes.txt" in one_line(hyperctr(*build, tmp_path / "empty"))
+    assert "contains notes.txt" in one_line(hyperctr(*build, tmp_path / "empty"))
 
 
 def test_a_log_without_times_is_cut_by_counts(hyperctr, tmp_path):

@@ -29,7 +29,7 @@ Where we differ from the paper, and why:
 - Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of
   the ids (`id_dropout`); the paper's random split never meets one.
 - Eq. 9 and 10 as printed have no consistent shapes; our reading stands at `Interest`. Which clicks make hyperedges of
-  a modality is decided before the training (`hyperctr.interests`), or renewed with the cache in joint mode.
+  a modality is decided before the training (`hyperctr.training.interests`), or renewed with the cache in joint mode.
 """
 
 from __future__ import annotations

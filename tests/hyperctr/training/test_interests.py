@@ -44,7 +44,9 @@ def random_interests(tables, trilinear=True, seed=0, clicks=60, scale=1.0):
         name: scale * torch.randn_like(x) for name, x in interests._Vectors(tables, DIM, True).state_dict().items()
     }
     rng = np.random.default_rng(seed)
-    return Interests.of(vectors, tables, rng.integers(5, size=clicks), rng.integers(8, size=clicks), trilinear)
+    return Interests.from_weights(
+        vectors, tables, rng.integers(5, size=clicks), rng.integers(8, size=clicks), trilinear
+    )
 
 
 def planted(seed=0, users=60, items=80, clicks=40, clusters=4):
@@ -173,7 +175,7 @@ def test_a_larger_delta_adds_nothing(mode, keep_argmax):
     learned = random_interests(small_tables())
     score = learned.score(*every_pair())
     kept = [
-        learned.keep(score, Interest(delta=delta, delta_mode=mode, keep_argmax=keep_argmax))
+        learned.select_modalities(score, Interest(delta=delta, delta_mode=mode, keep_argmax=keep_argmax))
         for delta in (-0.1, 0.0, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
     ]
     for small, large in zip(kept, kept[1:], strict=False):
@@ -184,7 +186,7 @@ def test_a_larger_delta_adds_nothing(mode, keep_argmax):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_delta_below_zero_keeps_all_that_there_is(mode):
     learned, (user, item) = random_interests(small_tables()), every_pair()
-    kept = learned.edges(Interest(delta=-0.1, delta_mode=mode, keep_argmax=False))(user, item)
+    kept = learned.keep_mask(Interest(delta=-0.1, delta_mode=mode, keep_argmax=False))(user, item)
     assert np.array_equal(kept, np.stack([x.numpy() for x in learned.present.values()], 1)[item])
 
 
@@ -192,7 +194,7 @@ def test_a_delta_below_zero_keeps_all_that_there_is(mode):
 def test_with_keep_argmax_every_click_counts_for_its_highest_modality(mode):
     learned, (user, item) = random_interests(small_tables()), every_pair()
     score = learned.score(user, item)
-    kept = learned.keep(score, Interest(delta=2.0, delta_mode=mode))
+    kept = learned.select_modalities(score, Interest(delta=2.0, delta_mode=mode))
     known = ~np.isnan(score).all(1)
     assert (kept[known].sum(1) == 1).all()
     if mode != "quantile":
@@ -201,7 +203,7 @@ def test_with_keep_argmax_every_click_counts_for_its_highest_modality(mode):
 
 def test_an_absent_modality_is_never_kept_and_an_unknown_click_counts_for_all_that_its_item_has():
     learned = random_interests(small_tables())
-    edges = learned.edges(Interest(delta=2.0))
+    edges = learned.keep_mask(Interest(delta=2.0))
     assert edges(np.array([0, 5, 5, 5]), np.array([2, 2, 0, 7])).tolist() == [
         [True, False], [True, False], [True, True], [False, False],
     ]  # fmt: skip
@@ -210,10 +212,10 @@ def test_an_absent_modality_is_never_kept_and_an_unknown_click_counts_for_all_th
 def test_relative_is_a_softmax_over_the_modalities_of_the_item():
     learned = random_interests(small_tables())
     score = np.log(np.array([[6, 4], [7, 3], [1, np.nan]], np.float32))
-    kept = learned.keep(score, Interest(delta=0.65, delta_mode="relative", keep_argmax=False))
+    kept = learned.select_modalities(score, Interest(delta=0.65, delta_mode="relative", keep_argmax=False))
     assert kept.tolist() == [[False, False], [True, False], [True, False]]
     huge = np.array([[1000, 0], [-1000, -1001]], np.float32)
-    assert learned.keep(huge, Interest(delta=0.4, delta_mode="relative", keep_argmax=False))[:, 0].all()
+    assert learned.select_modalities(huge, Interest(delta=0.4, delta_mode="relative", keep_argmax=False))[:, 0].all()
 
 
 def test_quantile_keeps_the_given_share_of_training_clicks_whatever_the_scale():
@@ -223,11 +225,11 @@ def test_quantile_keeps_the_given_share_of_training_clicks_whatever_the_scale():
     user, item = rng.integers(USERS, size=400), rng.integers(7, size=400)
     for scale in (1.0, 1e3):
         vectors["project.text.weight"] = scale * vectors["project.text.weight"]
-        learned = Interests.of(vectors, tables, user, item)
+        learned = Interests.from_weights(vectors, tables, user, item)
         user, item = np.divmod(np.unique(user * ITEMS + item), ITEMS)
         score = learned.score(user, item)
         for delta in (0.25, 0.8):
-            kept = learned.keep(score, Interest(delta=delta, delta_mode="quantile", keep_argmax=False))
+            kept = learned.select_modalities(score, Interest(delta=delta, delta_mode="quantile", keep_argmax=False))
             share = kept.sum(0) / (~np.isnan(score)).sum(0)
             assert share == pytest.approx([1 - delta] * 2, abs=0.03)
 
@@ -237,15 +239,15 @@ def test_later_events_move_no_earlier_interest(mode):
     learned, rng = random_interests(small_tables(), scale=0.3), np.random.default_rng(5)
     interest = Interest(delta=0.5, delta_mode=mode)
     user, item = rng.integers(USERS, size=300), rng.integers(ITEMS, size=300)
-    alone, kept = learned.score(user[:40], item[:40]), learned.edges(interest)(user[:40], item[:40])
+    alone, kept = learned.score(user[:40], item[:40]), learned.keep_mask(interest)(user[:40], item[:40])
     assert np.array_equal(learned.score(user, item)[:40], alone, equal_nan=True)
-    assert np.array_equal(learned.edges(interest)(user, item)[:40], kept)
+    assert np.array_equal(learned.keep_mask(interest)(user, item)[:40], kept)
 
     def built(rows):
         log = Interactions(user[:rows], item[:rows], np.arange(rows) * 1000, np.ones(rows), USERS, ITEMS)
         grid = TimeGrid(every="1h", origin=0, num_slices=1)
         present = {m: x.numpy() for m, x in learned.present.items()}
-        return slice_hypergraphs(log, present, grid, 300_000, keep=learned.edges(interest))
+        return slice_hypergraphs(log, present, grid, 300_000, keep=learned.keep_mask(interest))
 
     few, many = built(40), built(300)
     for n in range(40_000 // 3600):
@@ -272,7 +274,7 @@ def test_saved_interests_come_back(tmp_path):
     assert back.weights.keys() == learned.weights.keys()
     assert np.array_equal(back.score(*every_pair()), learned.score(*every_pair()), equal_nan=True)
     quantile = Interest(delta_mode="quantile")
-    assert np.array_equal(back.edges(quantile)(*every_pair()), learned.edges(quantile)(*every_pair()))
+    assert np.array_equal(back.keep_mask(quantile)(*every_pair()), learned.keep_mask(quantile)(*every_pair()))
     assert back.losses == (3.0, 2.5)
     assert np.array_equal(back.variance, learned.variance)
 
@@ -295,7 +297,7 @@ def test_f_by_user_is_the_mean_over_the_users_clicks():
     learned = random_interests(small_tables())
     user, item = np.array([0, 0, 0, 1, 5, 2]), np.array([0, 2, 3, 7, 1, 1])
     f = 1 / (1 + np.exp(-learned.score(user, item).astype(np.float64)))
-    found = learned.by_user(user, item, USERS)
+    found = learned.mean_interest(user, item, USERS)
     assert found.shape == (USERS, 2)
     assert found[0] == pytest.approx([f[:3, 0].mean(), f[[0, 2], 1].mean()])
     assert found[2] == pytest.approx(f[5])
@@ -306,11 +308,11 @@ def test_the_planted_modality_is_found():
     tables, user, item, favourite = planted()
     learned = learn(user, item, tables, 16, Interest(score="user", epochs=3))
     assert learned.losses[-1] < learned.losses[1] < learned.losses[0]
-    F = learned.by_user(user, item, 60)
+    F = learned.mean_interest(user, item, 60)
     assert auc((favourite[:, None] == np.arange(3)).ravel().astype(float), F.ravel()) > 0.85
     assert learned.variance.min() > 1e-3
     with_item = learn(user, item, tables, 16, Interest(score="trilinear", epochs=3, delta_mode="quantile"))
-    F = with_item.by_user(user, item, 60)  # the item's vector hides it
+    F = with_item.mean_interest(user, item, 60)  # the item's vector hides it
     assert auc((favourite[:, None] == np.arange(3)).ravel().astype(float), F.ravel()) < 0.65
 
 
@@ -389,9 +391,9 @@ def test_nothing_learned_is_said_and_every_modality_counts(monkeypatch):
     tables, user, _, _ = planted(users=20)
     item = np.random.default_rng(0).integers(80, size=len(user))
     monkeypatch.setattr(interests, "LR", 10.0)
-    with pytest.warns(UserWarning, match="none are learned"):
+    with pytest.warns(UserWarning, match="nothing is learned"):
         learned = learn(user, item, tables, 8, Interest(score="user", epochs=3))
-    assert learned.edges(Interest(delta=2.0))(user, item).all()
+    assert learned.keep_mask(Interest(delta=2.0))(user, item).all()
 
 
 def test_interests_that_are_alike_for_all_users_are_warned_about():
@@ -410,13 +412,13 @@ def test_the_variance_is_that_of_f_over_the_users_of_an_item():
     tables = small_tables()
     vectors = random_interests(tables).weights
     user, item = np.array([0, 1, 2, 0, 0, 3, 1]), np.array([0, 0, 0, 2, 2, 2, 5])  # user 0 clicks item 2 twice
-    learned = Interests.of(vectors, tables, user, item)
+    learned = Interests.from_weights(vectors, tables, user, item)
     f = 1 / (1 + np.exp(-learned.score(*every_pair()).astype(np.float64).reshape(USERS, ITEMS, 2)))
     assert learned.variance == pytest.approx(
         [np.mean([f[[0, 1, 2], 0, 0].var(), f[[0, 3], 2, 0].var()]), f[[0, 1, 2], 0, 1].var()], rel=1e-5
     )
     same = dict(vectors) | {"user.weight": vectors["user.weight"][:1].expand(USERS + 1, DIM)}
-    assert Interests.of(same, tables, user, item).variance == pytest.approx([0, 0], abs=1e-12)
+    assert Interests.from_weights(same, tables, user, item).variance == pytest.approx([0, 0], abs=1e-12)
 
 
 def test_there_must_be_something_to_learn_from():
@@ -440,7 +442,7 @@ def test_joint_interests_are_those_of_the_models_weights(trilinear):
     joint.slices(lambda **settings: built.append(settings), interest)
     joint.renewed(model)
     assert built[0] == {}  # all clicks count at first
-    expected = Interests.of(model.state_dict(), tables, user, item, trilinear).edges(interest)(user, item)
+    expected = Interests.from_weights(model.state_dict(), tables, user, item, trilinear).keep_mask(interest)(user, item)
     assert np.array_equal(built[1]["keep"](user, item), expected)
     with torch.no_grad():
         model.user.weight.neg_()
@@ -483,7 +485,7 @@ def test_a_large_catalogue_is_sampled_a_pool_a_step(monkeypatch):
     tables, user, item, favourite = planted()
     monkeypatch.setattr(interests, "POOL", 25)
     learned = learn(user, item, tables, 16, Interest(score="user", epochs=3))
-    F = learned.by_user(user, item, 60)
+    F = learned.mean_interest(user, item, 60)
     assert auc((favourite[:, None] == np.arange(3)).ravel().astype(float), F.ravel()) > 0.8
 
 

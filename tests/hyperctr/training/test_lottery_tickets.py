@@ -126,7 +126,7 @@ def test_a_run_may_ask_for_the_masks_of_one_round_or_for_as_many_weights_at_rand
             assert torch.equal(found, own) and found.sum() == mask.sum() and not torch.equal(found, mask)
     kept = [[mask[0].flatten() for mask in drawn[task].masks[1:]] for task in TASKS]
     assert not (kept[0][0] <= kept[1][0]).all() and not (kept[1][0] <= kept[0][0]).all()  # the tasks draw apart
-    with pytest.raises(ValueError, match="model.round = 4, but the tickets are of 2 rounds"):
+    with pytest.raises(ValueError, match="model.round = 4, but the tickets have 2 rounds"):
         lottery_tickets.use_masks(made(rounds=4, round=4), tmp_path)
 
 
@@ -138,7 +138,7 @@ def test_masks_that_were_given_are_scored_anew(tmp_path):
     for task in TASKS:
         assert all(torch.equal(a, b) for a, b in zip(again[task].masks[2], given[task].masks[2], strict=True))
         assert again[task].scores[0] == tickets[task].scores[0] and again[task].scores[1:] != tickets[task].scores[1:]
-    with pytest.raises(ValueError, match="model.rounds = 3, but the tickets are of 2 rounds"):
+    with pytest.raises(ValueError, match="model.rounds = 3, but the tickets have 2 rounds"):
         search(made(rounds=3), given=given)
 
 
