@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from graphs.kernels import compile
 from hyperctr.layers.bodies import choose
 
-FADES = 4096  # powers of beta2 that are looked up, not computed
+DECAYS = 4096  # powers of beta2 that are looked up, not computed
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -24,6 +24,7 @@ class RowAdam(torch.optim.Optimizer):
     With beta1 above 0 every row changes at every step, because its mean gradient decays slowly. With beta1 = 0 a row
     changes only when it has a gradient. Its second moment still decays by beta2 per step; the missed decay is applied
     at its next gradient. So the result equals `torch.optim.Adam(betas=(0, beta2))`, up to rounding.
+    (`torch.optim.SparseAdam` does not apply the missed decay, so it is not Adam.)
 
     On a CPU, memory is reserved for all second moments, but the system provides it only for rows that have had a
     gradient.
@@ -79,8 +80,8 @@ def step_rows(
 def _plain_step_rows(
     table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
 ) -> None:
-    fade = (b2 ** (step - last.index_select(0, rows)[:, None]).double()).to(g.dtype)  # the decay that a row missed
-    v = square.index_select(0, rows).mul_(fade).addcmul_(g, g, value=1 - b2)
+    missed_decay = (b2 ** (step - last.index_select(0, rows)[:, None]).double()).to(g.dtype)
+    v = square.index_select(0, rows).mul_(missed_decay).addcmul_(g, g, value=1 - b2)
     last.index_fill_(0, rows, step)
     square.index_copy_(0, rows, v)
     deviation = v.div_(1 - b2**step).sqrt_().add_(eps)
@@ -91,9 +92,9 @@ def _fast_step_rows(
     table: Tensor, rows: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float
 ) -> None:
     """Call optim.c, for float32 on a CPU: it asks for the memory of rows before it needs it."""
-    rows, g, fades = rows.contiguous(), g.contiguous(), _powers(b2)
+    rows, g, decays = rows.contiguous(), g.contiguous(), _powers(b2)
     arrays = (x.data_ptr() for x in (rows, g, table, square, last))
-    _library().step(len(rows), table.shape[1], *arrays, step, lr, b2, eps, len(fades), fades.data_ptr())
+    _library().step(len(rows), table.shape[1], *arrays, step, lr, b2, eps, len(decays), decays.data_ptr())
 
 
 def _zeros(like: Tensor, dtype: type) -> Tensor:
@@ -103,8 +104,8 @@ def _zeros(like: Tensor, dtype: type) -> Tensor:
 
 @cache
 def _powers(base: float) -> Tensor:
-    """Return base^0, base^1, ...: [FADES]."""
-    return (base ** torch.arange(FADES, dtype=torch.float64)).float()
+    """Return base^0, base^1, ...: [DECAYS]."""
+    return (base ** torch.arange(DECAYS, dtype=torch.float64)).float()
 
 
 @cache

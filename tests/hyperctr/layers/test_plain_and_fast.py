@@ -129,7 +129,7 @@ def step_rows():
     if optim._library() is None:
         pytest.skip("there is no C compiler here")
     rows, square, last = torch.tensor([1, 4, 6]), torch.rand(8, 5), torch.arange(8, dtype=torch.int32)
-    for now in (9, optim.FADES + 20):
+    for now in (9, optim.DECAYS + 20):
         yield optim, (torch.randn(8, 5), rows, torch.randn(3, 5), square, last, now, 0.1, 0.999, 1e-8)
 
 

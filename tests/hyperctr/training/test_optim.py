@@ -90,7 +90,7 @@ def test_many_rows_of_any_width_and_long_rests_are_the_same_both_ways():
     for dim in (1, 3, 16, 37):
         one, other = torch.randn(2000, dim, generator=generator).repeat(2, 1, 1)
         squares, lasts = torch.rand(2000, dim, generator=generator).repeat(2, 1, 1), torch.zeros(2, 2000).int()
-        for step in (1, 2, 3, optim.FADES + 5):
+        for step in (1, 2, 3, optim.DECAYS + 5):
             rows = torch.randperm(2000, generator=generator)[:300].sort().values
             g = torch.randn(300, dim, generator=generator)
             optim._plain_step_rows(one, rows, g, squares[0], lasts[0], step, 0.1, 0.999, 1e-8)
