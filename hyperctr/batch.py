@@ -58,7 +58,7 @@ class Tables:
         ages: edges between levels of the age of a click, seconds, [LEVELS - 1]; empty for models that read none.
         steps: training steps that are planned; 0 where nobody knows.
         slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
-        interests: learned interests (`hyperctr.training.interests.Interests`) that a model starts from, None without.
+        interests: learned interests (`hyperctr.hypergraphs.interests`) that a model starts from, None without.
     """
 
     num_users: int

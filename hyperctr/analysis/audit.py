@@ -1,12 +1,13 @@
-"""`hyperctr audit`: rewrite the future of a trained run's log, and report every prediction that moved.
+"""`hyperctr audit`: change the future in the log of a trained run, and report every prediction that changed.
 
-A prediction for time t may use events strictly before t. So for a moment t*, whatever happens at or after t* must not
-move the prediction of any row at or before t*, not by one bit. The audit changes the log from t* on in every way it
-knows, builds everything anew that the run reads from a log (histories, counts, hypergraphs), and predicts again with
-the same weights. Its control changes the past instead: there predictions must move, or the audit would be blind.
+A prediction for time t may use events strictly before t. So for a moment t*, events at or after t* must not change the
+prediction of any row at or before t*, not by one bit. The audit changes the log from t* on in several ways, rebuilds
+everything that the run reads from a log (histories, counts, hypergraphs), and predicts again with the same weights. Its
+control changes the past instead: there predictions must change, otherwise the audit cannot detect anything.
 
-What it cannot see: whatever was learned from the training rows (weights, interests, the time grid) is held fixed. A row
-that is earlier than the last training row is predicted by weights that know its future; `Audit.early` counts such rows.
+What it cannot detect: everything that was fitted on the training rows (weights, interests, the time grid) is kept. A
+row earlier than the last training row is predicted by weights that have learned from its future; `Audit.early` is the
+share of such rows.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
 
 
 Edit = tuple[np.ndarray, dict[str, np.ndarray]]
-"""Rows that a changed log takes from the log, with repeats, [m], and its columns that differ from theirs, [m] each."""
+"""A changed log: the rows to take from the log, with repeats, [m], and the columns with other values, [m] each."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one kind of change did to the predictions, all moments together.
+    """The effect of one kind of change on the predictions, over all moments.
 
     Attributes:
         change: what was changed.
-        checked: predictions made again; a row counts once for each moment t* that it is not later than.
-        moved: those that came out different.
+        checked: number of predictions made again; a row counts once per moment t* at or after its time.
+        moved: number of predictions that changed.
         largest: largest difference of a logit.
     """
 
@@ -52,18 +53,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The results of an audit.
 
     Attributes:
         run: model, data and split in words.
-        rows: audited rows.
-        drawn: how many of them are candidates that were drawn, where only clicks were logged.
+        rows: number of audited rows.
+        drawn: number of them that are drawn candidates, where only clicks were logged.
         moments: the times t*, seconds, ascending.
-        changes: one for each kind of change of the future.
-        control: the change of the past.
+        changes: one outcome per kind of change of the future.
+        control: the outcome of the change of the past.
         early: share of the rows that are earlier than the last training row.
-        violations: moved predictions, largest moves first: user, item (original ids), time, moment (seconds), change,
-            and the logits before and after.
+        violations: the changed predictions, largest differences first: user and item (original ids), time and moment
+            (seconds), change, and the logits before and after.
     """
 
     run: str
@@ -82,30 +83,30 @@ class Audit:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """A line a change, the control last: change, checked, moved, largest."""
+        """One row per change, the control last: change, checked, moved, largest."""
         import polars as pl
 
         return pl.DataFrame([vars(change) for change in (*self.changes, self.control)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        lines = {"changes": [vars(change) for change in self.changes], "control": vars(self.control)}
-        return {"clean": self.clean} | found | lines
+        """Return all results, ready for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        outcomes = {"changes": [vars(change) for change in self.changes], "control": vars(self.control)}
+        return {"clean": self.clean} | values | outcomes
 
     def says(self) -> tuple[str, ...]:
-        """The findings in sentences: the verdict, what the control shows, and what was held fixed."""
+        """Write the results in three sentences: the verdict, the control, and what the audit cannot detect."""
         checked, moved = sum(change.checked for change in self.changes), len(self.violations)
         if self.clean:
-            verdict = f"clean: no event at or after a moment moved any of {checked:,} predictions up to it"
+            verdict = f"clean: no event at or after a moment changed any of {checked:,} predictions up to it"
         else:
-            verdict = f"LEAK: events at or after a moment moved {moved:,} of {checked:,} predictions up to it"
-        seen = f"control: changing the past moved {self.control.moved:,} of {self.control.checked:,} predictions"
+            verdict = f"LEAK: events at or after a moment changed {moved:,} of {checked:,} predictions up to it"
+        control = f"control: changing the past changed {self.control.moved:,} of {self.control.checked:,} predictions"
         if not self.control.moved:
-            seen += "; this model reads nothing from the log but its weights, and the audit cannot say more"
-        fixed = "not seen: weights and all else that was fitted on the training rows were held fixed; "
+            control += "; this model reads only its weights and nothing from the log, so the audit cannot say more"
+        fixed = "not checked: weights and everything else that was fitted on the training rows were kept; "
         fixed += f"{self.early:.0%} of the audited rows are earlier than the last training row"
-        return verdict, seen, fixed + (", and predicted by weights that know their future" if self.early else "")
+        return verdict, control, fixed + (", and predicted by weights that know their future" if self.early else "")
 
 
 def audit(
@@ -115,64 +116,64 @@ def audit(
     seed: int = 0,
     progress: Callable[[Iterable, str, int], Iterable] = lambda work, what, total: work,
 ) -> Audit:
-    """Change the log at and after several moments, and predict again all audited rows at or before each.
+    """Change the log at and after several moments, and predict all audited rows up to each moment again.
 
     Args:
         opened: a trained run.
-        rows: rows of its test part to audit, and as many drawn candidates where only clicks were logged: some right
-            before each moment, others spread between the moments.
-        cuts: moments t*, times of test rows, spread evenly over the test part.
+        rows: number of test rows to audit, some right before each moment and some between the moments. Where only
+            clicks were logged, a drawn candidate is audited with each.
+        cuts: number of moments t*: times of test rows, spread evenly over the test part.
         seed: of the rows and the changes.
         progress: wraps the rounds (rounds, a word, their number) to show a bar.
 
     Raises:
-        ValueError: fewer than one row or moment.
+        ValueError: less than one row or moment.
     """
     if rows < 1 or cuts < 1:
         raise ValueError(f"an audit needs at least one row and one moment, got rows={rows} and cuts={cuts}")
     ready, rng, cuts = opened.prepared, np.random.default_rng(seed), min(cuts, rows)
     log, test = ready.dataset.interactions, ready.split.test
     chosen, moments = _choose(test, log.time[test], rows, cuts, rng)
-    asked, part = _Asked.of(ready, chosen, rng), _parts(ready)
-    found: dict[str, list[tuple[int, int, float, float]]] = {name: [] for name in CHANGES}
-    alone: dict[int, float] = {}  # logits of rows predicted by themselves
+    audited, part = _Audited.of(ready, chosen, rng), _parts(ready)
+    moves: dict[str, list[tuple[int, int, float, float]]] = {name: [] for name in CHANGES}
+    single: dict[int, float] = {}  # logits of rows predicted in a batch of one
     rounds = [(moment, name) for moment in moments for name in CHANGES]
     for moment, name in progress(rounds, "audit", len(rounds)):
-        at = np.flatnonzero(asked.time <= moment)
-        now = _changed(ready, *CHANGES[name](_Cut(log, moment, asked.take(at), part), rng))
+        at = np.flatnonzero(audited.time <= moment)
+        now = _changed(ready, *CHANGES[name](_Cut(log, moment, audited.take(at), part), rng))
         model = _on(opened, now)
-        moved = at[asked.logits(model, now, at) != asked.logits(opened.model, ready, at)]
-        for row in moved.tolist():  # counts if it moves by itself: in a batch, another's longer history moves bits
-            if row not in alone:
-                alone[row] = asked.logits(opened.model, ready, np.array([row])).item()
-            after = asked.logits(model, now, np.array([row])).item()
-            if after != alone[row]:
-                found[name].append((row, moment, alone[row], after))
-    checked = sum(int((asked.time <= moment).sum()) for moment in moments)
+        moved = at[audited.logits(model, now, at) != audited.logits(opened.model, ready, at)]
+        for row in moved.tolist():  # only in a batch of one: a longer history of another row changes the last bits
+            if row not in single:
+                single[row] = audited.logits(opened.model, ready, np.array([row])).item()
+            after = audited.logits(model, now, np.array([row])).item()
+            if after != single[row]:
+                moves[name].append((row, moment, single[row], after))
+    checked = sum(int((audited.time <= moment).sum()) for moment in moments)
     *changes, control = (
         Outcome(name, checked, len(rows), max((abs(after - before) for *_, before, after in rows), default=0.0))
-        for name, rows in found.items()
+        for name, rows in moves.items()
     )
     violations = [
-        asked.name(ready, row) | {"moment": moment, "change": name, "before": before, "after": after}
-        for name, rows in found.items()
+        audited.name(ready, row) | {"moment": moment, "change": name, "before": before, "after": after}
+        for name, rows in moves.items()
         for row, moment, before, after in rows
         if name != PAST
     ]
     return Audit(
         run=f"{ready.run.model_name} on {ready.dataset.name}, {ready.split.kind} split",
-        rows=len(asked.time),
-        drawn=len(asked.time) - len(chosen),
+        rows=len(audited.time),
+        drawn=len(audited.time) - len(chosen),
         moments=tuple(moments),
         changes=tuple(changes),
         control=control,
-        early=float((asked.time < log.time[ready.split.train].max()).mean()),
+        early=float((audited.time < log.time[ready.split.train].max()).mean()),
         violations=tuple(sorted(violations, key=lambda v: -abs(v["after"] - v["before"]))),
     )
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Audited:
     """Rows to predict: user, item and time, [n] each, and the context of logged rows, [n, K] or None."""
 
     user: np.ndarray
@@ -181,24 +182,24 @@ class _Asked:
     context: np.ndarray | None
 
     @classmethod
-    def of(cls, ready: Prepared, rows: np.ndarray, rng: np.random.Generator) -> _Asked:
-        """The rows themselves, with a drawn candidate beside each where non-clicks were not logged."""
+    def of(cls, ready: Prepared, rows: np.ndarray, rng: np.random.Generator) -> _Audited:
+        """Take rows of the log, each with a drawn candidate where non-clicks were not logged."""
         log = ready.dataset.interactions
-        found = cls(log.user[rows], log.item[rows], log.time[rows], None if log.context is None else log.context[rows])
+        logged = cls(log.user[rows], log.item[rows], log.time[rows], None if log.context is None else log.context[rows])
         if log.logged_non_clicks:
-            return found
-        drawn = ready.loader.negatives(found.user, found.time, 1, rng)[:, 0]
+            return logged
+        drawn = ready.loader.negatives(logged.user, logged.time, 1, rng)[:, 0]
         real = np.flatnonzero(drawn >= 0)
         both = np.concatenate([np.arange(len(rows)), real])
-        item = np.concatenate([found.item, drawn[real]])
-        return cls(found.user[both], item, found.time[both], None)
+        item = np.concatenate([logged.item, drawn[real]])
+        return cls(logged.user[both], item, logged.time[both], None)
 
-    def take(self, at: np.ndarray) -> _Asked:
-        return _Asked(self.user[at], self.item[at], self.time[at], None if self.context is None else self.context[at])
+    def take(self, at: np.ndarray) -> _Audited:
+        return _Audited(self.user[at], self.item[at], self.time[at], None if self.context is None else self.context[at])
 
     @torch.no_grad()
     def logits(self, model: nn.Module, ready: Prepared, at: np.ndarray, size: int = 256) -> np.ndarray:
-        """Predict the rows `at`, each a query of its own, in batches that depend on nothing else."""
+        """Predict the rows `at`, each as its own query, in batches that depend only on `at`."""
         logits = []
         for start in range(0, len(at), size):
             part = self.take(at[start : start + size])
@@ -208,7 +209,7 @@ class _Asked:
         return np.concatenate([np.empty(0, np.float32), *logits])
 
     def name(self, ready: Prepared, row: int) -> dict[str, Any]:
-        """User, item and time of a row, by the data set's own ids."""
+        """Return user, item and time of a row, in the data's own ids."""
         users, items = ready.dataset.users.ids, ready.dataset.items.ids
         user, item = users[self.user[row]], items[self.item[row]]
         return {
@@ -219,11 +220,13 @@ class _Asked:
 
 
 def _choose(test: np.ndarray, time: np.ndarray, rows: int, cuts: int, rng: np.random.Generator) -> tuple:
-    """Rows of the test part, and the moments that cut it into equal stretches; `time` ascends with `test`.
+    """Choose test rows, and the moments that cut the test part into equal stretches; `time` ascends with `test`.
 
-    Half of a stretch's rows stand right before its moment, where a leak of short reach shows; others anywhere in it.
+    Half of the rows of a stretch are right before its moment, where a leak of short reach appears; the other half are
+    anywhere in the stretch.
     """
-    last = np.unique((np.arange(1, cuts + 1) * len(test)) // (cuts + 1))  # of each stretch; a part follows the last
+    # the last row of each stretch; more test rows follow the last stretch
+    last = np.unique((np.arange(1, cuts + 1) * len(test)) // (cuts + 1))
     chosen, moments, start = [], [], 0
     for k, end in enumerate(last.tolist()):
         stretch = np.arange(start, end + 1)
@@ -238,11 +241,11 @@ def _choose(test: np.ndarray, time: np.ndarray, rows: int, cuts: int, rng: np.ra
 
 @dataclass(frozen=True)
 class _Cut:
-    """A log, a moment in it, the rows asked for up to then, and the part of each event (see `_parts`)."""
+    """A log, a moment in it, the audited rows up to that moment, and the part of each event (see `_parts`)."""
 
     log: Interactions
     moment: int
-    asked: _Asked
+    audited: _Audited
     part: np.ndarray
 
     @property
@@ -251,7 +254,7 @@ class _Cut:
         return self.log.time >= self.moment
 
     def edit(self, **columns: np.ndarray) -> Edit:
-        """All events, with other values in some columns."""
+        """Keep all events, with other values in some columns."""
         return np.arange(len(self.log)), columns
 
 
@@ -264,13 +267,13 @@ def _delete_half(cut: _Cut, rng: np.random.Generator) -> Edit:
 
 
 def _add(cut: _Cut, rng: np.random.Generator) -> Edit:
-    """Clicks by users and on items of the audited rows and by and on others, half of them at the moment itself."""
+    """Add clicks by audited and other users on audited and other items, half of them at the moment itself."""
     log, future = cut.log, np.flatnonzero(cut.future)
-    like = rng.choice(future, min(max(len(future), 200), 20_000))  # what the new rows are copies of
+    like = rng.choice(future, min(max(len(future), 200), 20_000))  # rows that the new rows are copied from
     half = rng.random((3, len(like))) < 0.5
     new = {
-        "user": np.where(half[0], rng.choice(cut.asked.user, len(like)), rng.choice(log.user, len(like))),
-        "item": np.where(half[1], rng.choice(cut.asked.item, len(like)), rng.choice(log.item, len(like))),
+        "user": np.where(half[0], rng.choice(cut.audited.user, len(like)), rng.choice(log.user, len(like))),
+        "item": np.where(half[1], rng.choice(cut.audited.item, len(like)), rng.choice(log.item, len(like))),
         "time": np.where(half[2], cut.moment, log.time[like]),
         "label": np.ones(len(like), np.float32),
     }
@@ -291,14 +294,14 @@ def _exchange_users(cut: _Cut, rng: np.random.Generator) -> Edit:
 
 
 def _move_others(cut: _Cut, rng: np.random.Generator) -> Edit:
-    """Events of users without an audited row so far go elsewhere in the future."""
-    others, time = cut.future & ~np.isin(cut.log.user, cut.asked.user), cut.log.time.copy()
+    """Move the future events of users without an audited row to other times in the future."""
+    others, time = cut.future & ~np.isin(cut.log.user, cut.audited.user), cut.log.time.copy()
     time[others] = rng.integers(cut.moment, time[-1] + 1, others.sum())
     return cut.edit(time=time)
 
 
 def _held_out(cut: _Cut, rng: np.random.Generator) -> Edit:
-    """Validation and test events alone: other items, and labels turned."""
+    """Change only validation and test events: exchange their items and turn their labels."""
     rows = cut.future & (cut.part > 0)
     return cut.edit(item=_shuffled(cut.log.item, rows, rng), label=np.where(rows, 1 - cut.log.label, cut.log.label))
 
@@ -317,21 +320,21 @@ CHANGES: dict[str, Callable[[_Cut, np.random.Generator], Edit]] = {
     "items exchanged": _exchange_items,
     "users exchanged": _exchange_users,
     "other users' events moved": _move_others,
-    "validation and test events alone": _held_out,
+    "only validation and test events": _held_out,
     PAST: _past,
 }
-"""What happens to the events at or after a moment; the control comes last."""
+"""Name of a change -> what it does to the events at or after a moment; the control is last."""
 
 
 def _shuffled(column: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """With the values of the rows of a mask exchanged among them."""
+    """Permute the values of the rows of a mask among these rows."""
     column = column.copy()
     column[rows] = rng.permutation(column[rows])
     return column
 
 
 def _parts(ready: Prepared) -> np.ndarray:
-    """The part of each event: 0 train, 1 valid, 2 test, -1 none of them."""
+    """Number the part of each event: 0 train, 1 valid, 2 test, -1 none of them."""
     part = np.full(len(ready.dataset.interactions), -1)
     for number, rows in enumerate((ready.split.train, ready.split.valid, ready.split.test)):
         part[rows] = number
@@ -339,7 +342,7 @@ def _parts(ready: Prepared) -> np.ndarray:
 
 
 def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) -> Prepared:
-    """The run prepared on a changed log, everything fitted held fixed; an event keeps its part, a copy its model's."""
+    """Prepare the run on a changed log, with everything fitted kept; a copied event has the part of its source."""
     log = ready.dataset.interactions
     whole = {f.name: getattr(log, f.name) for f in fields(log)}
     columns = {name: x[rows] for name, x in whole.items() if isinstance(x, np.ndarray)} | columns
@@ -347,14 +350,14 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
     changed = replace(log, **{name: column[order] for name, column in columns.items()})
     part = _parts(ready)[rows][order]
     train, valid, test = (np.flatnonzero(part == number) for number in range(3))
-    tables = replace(ready.tables, interests=copy.copy(ready.tables.interests))  # joint ones remember their log
+    tables = replace(ready.tables, interests=copy.copy(ready.tables.interests))  # joint interests remember their log
     fixed = replace(ready, split=replace(ready.split, train=train, valid=valid, test=test), tables=tables)
     return prepare(ready.run, replace(ready.dataset, interactions=changed), fixed=fixed)
 
 
 def _on(opened: Opened, ready: Prepared) -> nn.Module:
-    """The run's model with its weights, reading another log."""
-    with torch.random.fork_rng(devices=[]):  # its initial values are drawn, and replaced
+    """Make the run's model, with its weights, on another log."""
+    with torch.random.fork_rng(devices=[]):  # initial values are drawn, and then replaced
         model = MODELS[ready.run.model_name](ready.run.model, ready.tables)
     model.load_state_dict(opened.model.state_dict())
     return model.eval()

@@ -1,14 +1,14 @@
-"""What MIAN attends to, by name: clicks, the user's fields, the context, and the parts of its global attention.
+"""Read MIAN's attention by name: to clicks, user fields, context, and the parts of its global attention.
 
-`Reading.draw` is Figure 6 of the paper (arXiv 2012.06968). A weight is a share of attention and no effect: tanh bounds
-it (`mian.bounds`), it has no sign, and with `weights="shared"` the order of the keys is the same whoever the candidate
-is. So beside each weight stands its effect: the logit as it is minus the logit without. `Reading.faithfulness` is the
-rank correlation of the two; where it is low, the picture of the weights says little about the prediction.
+`Reading.draw` is Figure 6 of the paper (arXiv 2012.06968). A weight is a share of attention, not an effect: tanh bounds
+it (`mian.bounds`), it has no sign, and with `weights="shared"` the order of the keys is the same for every candidate.
+So each weight has an effect next to it: the logit minus the logit without that thing. `Reading.faithfulness` is the
+rank correlation of weights and effects. Where it is low, the picture of the weights says little about the prediction.
 
-What "without" is:
-- a part: out of Eq. (15), the weights of the others growing to 1;
-- a click: no click; the others keep their index;
-- a field of the user or the context: unknown, wherever it is read.
+"Without" means:
+- for a part: left out of Eq. (15); the remaining weights are scaled to sum to 1;
+- for a click: the click becomes padding; the other clicks keep their index;
+- for a field of the user or the context: the field is unknown everywhere it is read.
 """
 
 from __future__ import annotations
@@ -37,62 +37,63 @@ GROUPS = {"parts": "parts of the global attention", "clicks": "clicks, the lates
           "context": "context"}  # fmt: skip
 WORDS = {"e_i": "candidate", "e_c": "context", "e_b": "clicks", "e_u": "user", "R_ibim": "candidate and clicks",
          "R_iuim": "candidate and user", "R_icim": "candidate and context"}  # fmt: skip
-NOTE = "a weight is a share of the attention of its group, bounded by tanh, and no effect"
-LEAST = 3  # things that a rank correlation is taken over
+NOTE = "a weight is a share of the attention of its group, bounded by tanh; it is not an effect"
+LEAST = 3  # fewest things for a rank correlation
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The attention of some cases.
+    """The attention of some cases (rows to predict).
 
     Attributes:
-        frame: one line a case and thing: case, user, item, probability, group (see `GROUPS`), place (from 1 on; of
-            clicks, from the latest), name, value (a field's number, "unknown", or the day of a click), days (the age of
-            a click, null without times), weight, effect.
-        parts: of the global attention; empty for a model without.
+        frame: one row per case and thing: case, user, item, probability, group (see `GROUPS`), place (from 1; clicks
+            from the latest), name, value (the number of a field, "unknown", or the day of a click), days (age of a
+            click, null without times), weight, effect.
+        parts: the parts of the global attention; empty for a model without it.
     """
 
     frame: pl.DataFrame
     parts: tuple[str, ...]
 
     def heat(self) -> np.ndarray:
-        """The weights of the parts, [parts, cases].
+        """Return the weights of the parts, [parts, cases].
 
         Raises:
             ValueError: the model has no global attention.
         """
         if not self.parts:
-            raise ValueError("a heat map is of the global attention, this model has model.gim=false")
+            raise ValueError("a heat map shows the global attention, this model has model.gim=false")
         return self.frame.filter(group="parts")["weight"].to_numpy().reshape(-1, len(self.parts)).T
 
     def faithfulness(self) -> pl.DataFrame:
-        """How far the weights order things as their effects do: group, cases, correlation.
+        """Measure whether weights order things as their effects do: one row per group (group, cases, correlation).
 
-        Spearman's, of the weight and the size of the effect, within a case and group, the mean over cases: 1 the same
-        order, 0 none. Cases with fewer than three things, or the same effect of all, do not count; NaN where none does.
+        The correlation is Spearman's, between the weight and the size of the effect within a case and group, averaged
+        over cases: 1 for the same order, 0 for no relation. Cases with fewer than three things, or with equal weights
+        or effects, are not counted; NaN where no case is.
         """
         import polars as pl
         from scipy.stats import spearmanr
 
-        found: dict[str, list[float]] = {name: [] for name in GROUPS if name in self.frame["group"]}
+        each: dict[str, list[float]] = {name: [] for name in GROUPS if name in self.frame["group"]}
         for (_, group), things in self.frame.group_by("case", "group", maintain_order=True):
             weight, effect = things["weight"].to_numpy(), things["effect"].abs().to_numpy()
             if len(things) >= LEAST and np.ptp(weight) > 0 and np.ptp(effect) > 0:
-                found[group].append(float(spearmanr(weight, effect).statistic))
-        means = [float(np.mean(values)) if values else np.nan for values in found.values()]
+                each[group].append(float(spearmanr(weight, effect).statistic))
+        means = [float(np.mean(values)) if values else np.nan for values in each.values()]
         return pl.DataFrame(
-            {"group": list(found), "cases": [len(values) for values in found.values()], "correlation": means}
+            {"group": list(each), "cases": [len(values) for values in each.values()], "correlation": means}
         )
 
     def mean(self, by: Sequence | None = None) -> pl.DataFrame:
-        """Mean weight and mean size of the effect of each thing: group, place, name, cases, weight, effect.
+        """Average the weight and the size of the effect of each thing: group, place, name, cases, weight, effect.
 
         Args:
-            by: a word or number for each case, such as the category of its item, its season, how active its user is: a
-                column in front.
+            by: one word or number per case, such as the category of its item or the activity of its user. The averages
+                are then taken per value, which is the first column.
 
         Raises:
-            ValueError: not as many as there are cases.
+            ValueError: another number of values than cases.
         """
         import polars as pl
 
@@ -100,16 +101,16 @@ class Reading:
         if by is not None:
             cases = frame["case"].n_unique()
             if len(by) != cases:
-                raise ValueError(f"by must say something of each of {cases} cases, got {len(by)}")
+                raise ValueError(f"by needs one value per case, {cases} in all, got {len(by)}")
             frame, keys = frame.with_columns(by=pl.Series(by).gather(frame["case"])), ["by", *keys]
         clicks = pl.when(group="clicks").then(pl.format("click {}", "place")).otherwise("name")
         order = pl.col("group").replace_strict({name: n for n, name in enumerate(GROUPS)})
         means = [pl.len().alias("cases"), pl.col("weight").mean(), pl.col("effect").abs().mean()]
-        found = frame.with_columns(name=clicks).group_by(*keys, "name").agg(means)
-        return found.sort(*keys[:-2], order, "place").select(*keys, "name", "cases", "weight", "effect")
+        table = frame.with_columns(name=clicks).group_by(*keys, "name").agg(means)
+        return table.sort(*keys[:-2], order, "place").select(*keys, "name", "cases", "weight", "effect")
 
     def draw(self) -> Figure:
-        """Figure 6: the weight of each part in each case; the colours end where tanh ends, and white is one of L.
+        """Draw Figure 6, the weight of each part in each case; colours end at the bounds of tanh, white is 1 / L.
 
         Raises:
             ValueError: the model has no global attention.
@@ -119,19 +120,19 @@ class Reading:
         heat, about = self.heat(), self.frame.group_by("case", maintain_order=True).first()
         figure, axes = draw_heat(self.parts, heat, about["probability"].to_list())
         own = [part.startswith("R_") for part in self.parts]
-        said = f"interactions get {heat[own].sum(0).mean():.2f} of it in the mean, {sum(own)} of {len(own)} parts"
-        titles(axes, "Global attention", said + "; the colours end where tanh ends")
+        note = f"interactions are {sum(own)} of {len(own)} parts and get {heat[own].sum(0).mean():.2f} of it on average"
+        titles(axes, "Global attention", note + "; colours end at the bounds of tanh")
         return figure
 
     def draw_case(self, case: int = 0, most: int = 10) -> Figure:
-        """Bars of a case's weights, and beside them of the effects; the latest clicks, at most so many."""
+        """Draw the weights of a case as bars, with the effects next to them; at most `most` clicks, the latest."""
         import polars as pl
 
         return _draw_case(self.frame.filter(pl.col("case") == case), most)
 
 
 def cases(opened: Opened, count: int = 14, seed: int = 0) -> Batch:
-    """Test rows drawn by the seed, as many as Figure 6 has."""
+    """Draw test rows by a seed; as many as in Figure 6 by default."""
     rows = opened.prepared.split.test
     chosen = np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False)
     return opened.prepared.loader.batch(np.sort(chosen))
@@ -140,30 +141,36 @@ def cases(opened: Opened, count: int = 14, seed: int = 0) -> Batch:
 def case(
     opened: Opened, user: Any, item: Any, at: int | None = None, context: Mapping[str, int] | None = None
 ) -> Batch:
-    """One prediction, by the data set's own ids, also as text; see `serving.factored.request`.
+    """Make a batch of one row to predict, from the data's own ids; see `hyperctr.runs.open.request`.
+
+    Args:
+        opened: a trained run.
+        user, item: ids, also as text.
+        at: seconds; None: right after the last event of the log.
+        context: number of each known context column, by name.
 
     Raises:
         ValueError: the data has no such user or item, or the model reads no such context.
     """
-    data, found = opened.prepared.dataset, []
+    data, numbers = opened.prepared.dataset, []
     for what, ids, wanted in (("user", data.users.ids, user), ("item", data.items.ids, item)):
         number = np.flatnonzero(np.asarray(ids).astype(str) == str(wanted))
         if not len(number):
             raise ValueError(f"the data has no {what} {str(wanted)!r}")
-        found.append(int(number[0]))
-    return request(opened.prepared, found[0], found[1:], at, context)
+        numbers.append(int(number[0]))
+    return request(opened.prepared, numbers[0], numbers[1:], at, context)
 
 
 @torch.no_grad()
 def read(opened: Opened, batch: Batch) -> Reading:
-    """Read the attention of every row of a batch, and leave out each thing that it attends to, one at a time.
+    """Read the attention of every row of a batch, and the effect of leaving out each thing that it attends to.
 
     Raises:
         ValueError: the run's model is not MIAN.
     """
     model = opened.model
     if not isinstance(model, MIAN):
-        raise ValueError(f"attention is read of MIAN, this run's model is {opened.prepared.run.model_name}")
+        raise ValueError(f"only MIAN has this attention, this run's model is {opened.prepared.run.model_name}")
     model.eval()
     groups = model.groups(batch)
     parts, weights = model.interact(groups)
@@ -181,7 +188,7 @@ def read(opened: Opened, batch: Batch) -> Reading:
 
 
 def _rows(groups: Groups, row: Tensor) -> Groups:
-    """Rows of a batch, each a query of its own."""
+    """Take rows of a batch, each as its own query."""
     query, own = groups.query[row], torch.arange(len(row), device=row.device)
     return Groups(
         groups.item[row], groups.clicks[query], groups.mask[query], own, groups.user[row], groups.context[row]
@@ -189,7 +196,7 @@ def _rows(groups: Groups, row: Tensor) -> Groups:
 
 
 def _without_clicks(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
-    """Row and place of each click of each row, and the rows without it."""
+    """Return row and place of every click, and for each click a copy of its row without it."""
     row, place = groups.mask[groups.query].nonzero(as_tuple=True)
     made = _rows(groups, row)
     made.clicks[made.query, place], made.mask[made.query, place] = 0.0, False
@@ -197,7 +204,7 @@ def _without_clicks(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
 
 
 def _without_field(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
-    """Row and place of each field of a group, and the rows in which it is unknown."""
+    """Return row and place of every field of a group, and for each field a copy of its row with the field unknown."""
     fields = getattr(groups, name)
     row, place = torch.ones(fields.shape[:2], device=fields.device).nonzero(as_tuple=True)
     changed = fields[row]
@@ -206,21 +213,21 @@ def _without_field(groups: Groups, name: str) -> tuple[Tensor, Tensor, Groups]:
 
 
 def _without_parts(model: MIAN, parts: list[Tensor]) -> Tensor:
-    """Logits without each part, [B, L]."""
+    """Compute the logits without each part, [B, L]."""
     q, score = model.gim.score(parts)
-    found = []
+    logits = []
     for part in range(len(parts)):
         weight = score.index_fill(1, torch.tensor([part], device=score.device), -torch.inf).softmax(1)
-        found.append(model.out(model.top((weight[..., None] * q).sum(1))))
-    return torch.cat(found, 1)
+        logits.append(model.out(model.top((weight[..., None] * q).sum(1))))
+    return torch.cat(logits, 1)
 
 
 def _logits(model: MIAN, row: Tensor, place: Tensor, made: Groups, shape: torch.Size) -> Tensor:
-    """The logits of the changed rows where they belong, of this shape; NaN where there was nothing to change."""
+    """Compute the logits of changed rows, each at its row and place of a tensor; NaN where nothing was changed."""
     hidden, _ = model.join(model.interact(made)[0])
-    found = torch.full(shape, torch.nan, device=hidden.device)
-    found[row, place] = model.out(hidden).squeeze(1)
-    return found
+    logits = torch.full(shape, torch.nan, device=hidden.device)
+    logits[row, place] = model.out(hidden).squeeze(1)
+    return logits
 
 
 def _frame(
@@ -258,7 +265,7 @@ def _frame(
 
 
 def _field(opened: Opened, batch: Batch, row: int, group: str, place: int) -> tuple[str, str]:
-    """Name and value of a field of the user or the context."""
+    """Return name and value of a field of the user or the context."""
     model, tables = opened.model, opened.prepared.tables
     name = (model.user_fields if group == "user" else model.context_fields)[place]
     user = int(batch.user[row])
@@ -274,7 +281,7 @@ def _field(opened: Opened, batch: Batch, row: int, group: str, place: int) -> tu
 
 
 def _item(data: Any, item: int) -> str:
-    """The title of an item, its id where there is none."""
+    """Return the title of an item, or its id where it has no title."""
     title = "" if data.items.titles is None or item >= len(data.items) else str(data.items.titles[item])
     return title or _named("item", data.items.ids, item)
 
@@ -286,13 +293,15 @@ def _named(what: str, ids: np.ndarray, number: int) -> str:
 def draw_heat(
     parts: Sequence[str], heat: Sequence[Sequence[float]], probability: Sequence[float]
 ) -> tuple[Figure, Axes]:
-    """Figure 6: the weight of each part in each case, from the least to the most that tanh allows; white is 1 / L.
+    """Draw Figure 6: the weight of each part in each case, between the bounds of tanh; white is 1 / L.
 
     Args:
-        parts: their names, [L]. heat: [L, cases]. probability: of a click, of each case.
+        parts: names of the parts, [L].
+        heat: weights, [L, cases].
+        probability: click probability of each case.
 
     Returns:
-        the figure, and the axes that take its title.
+        The figure, and the axes for its title.
     """
     from matplotlib.colors import TwoSlopeNorm
 
@@ -346,8 +355,8 @@ def _draw_case(frame: pl.DataFrame, most: int) -> Figure:
     named = [(y, _label(line)) for y, line in enumerate(lines) if isinstance(line, dict)]
     left.set_yticks(*zip(*named, strict=True), fontsize=8)
     left.set_ylim(len(lines) - 0.4, -0.8)
-    left.set_xlabel("weight: its share of the attention of its group")
-    right.set_xlabel("effect: the logit as it is minus without")
+    left.set_xlabel("weight: share of the attention of the group")
+    right.set_xlabel("effect: logit minus logit without it")
     right.axvline(0, color=INK, linewidth=0.8)
     for axes in (left, right):
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
@@ -355,13 +364,13 @@ def _draw_case(frame: pl.DataFrame, most: int) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.15)
     right.tick_params(axis="y", labelleft=False)
-    told = Reading(frame, ()).faithfulness().drop_nans().rows()
-    said = ", ".join(f"{group} {correlation:+.2f}" for group, _, correlation in told)
+    faithful = Reading(frame, ()).faithfulness().drop_nans().rows()
+    note = ", ".join(f"{group} {correlation:+.2f}" for group, _, correlation in faithful)
     first = frame.row(0, named=True)
     figure.suptitle(f"{first['user']}, {first['item']}: click probability {first['probability']:.2f}", x=0.02,
                     ha="left", fontsize=12, weight="bold", color=INK)  # fmt: skip
-    figure.supxlabel(f"rank correlation of weight and size of effect: {said or 'none'}", x=0.02, ha="left", fontsize=9,
-                     color=RED if any(c < 0 for *_, c in told) else GREY)  # fmt: skip
+    figure.supxlabel(f"rank correlation of weight and size of effect: {note or 'none'}", x=0.02, ha="left", fontsize=9,
+                     color=RED if any(c < 0 for *_, c in faithful) else GREY)  # fmt: skip
     return figure
 
 
@@ -375,6 +384,6 @@ def _label(line: Mapping[str, Any]) -> str:
 
 
 def _letters(part: str) -> str:
-    """The paper's symbol of a part."""
+    """Return the paper's symbol of a part, for matplotlib."""
     letter, below = part.split("_")
     return f"${letter}_{{{below}}}$"

@@ -27,12 +27,13 @@ from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.split import Split, split
 from hyperctr.evaluation.evaluate import evaluate, score
+from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.models.lt4rec import Sharing
 from hyperctr.training import lottery_tickets
-from hyperctr.training.interests import Interests, Joint, learn
+from hyperctr.training.interests import Joint, learn
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 

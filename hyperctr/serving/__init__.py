@@ -1,1 +1,1 @@
-"""Trained models that answer faster with the same scores: MIAN in factors, LT4REC without zeros, MARN from a table."""
+"""Serve trained models faster with equal scores: MIAN in factors, LT4REC without zeros, MARN from a table."""

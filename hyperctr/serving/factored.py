@@ -1,10 +1,10 @@
-"""MIAN's scores of many candidates for one user at one moment, equal to the plain forward and a fraction of its work.
+"""Score many candidates for one user at one time with MIAN, equal to its forward at a fraction of the work.
 
-The Transformer never sees the candidate, so it runs once a request. Besides, all is linear up to the first ReLU on top
-but for the weights of attention: R of Eq. (9), (11), (13) is what the candidate adds and a sum of what the keys add,
-and so are the scores and the first layer's sums. So every map is applied beforehand, to the items once a model
-(`Factored`), to the user once a request (`Side`). What is left of a candidate are the softmaxes, a sum of rows as wide
-as the first layer, and the layers behind it.
+The Transformer does not read the candidate, so it runs once per request. Everything else up to the first ReLU of the
+top is linear, except for the attention weights: R of Eq. (9), (11), (13) is a sum of a term of the candidate and terms
+of the keys, and so are the attention scores and the sums of the first layer. So every linear map is applied in advance:
+to the items once per model (`Factored`), and to the user once per request (`Side`). Per candidate there remain the
+softmaxes, a sum of rows as wide as the first layer, and the layers after it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from hyperctr.batch import Batch
 from hyperctr.models.mian import MIAN
 from hyperctr.runs.open import Opened, request
 
-BLOCK = 2**14  # items at a time
-LEAST = 0.3  # below the sum of the powers of any one key: without keys nothing is divided by nothing
+BLOCK = 2**14  # items per block
+LEAST = 0.3  # less than the exponential of any one score; without keys it avoids 0 / 0
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one user at one moment adds, whoever the candidate is: n keys of i interactions, and r parts without one.
+    """The terms of one user at one time, for any candidate: n keys of i interactions, and r parts without a candidate.
 
     Attributes:
-        own: to the score of each key, Eq. (8), [n].
-        belongs: 1 where a key is of an interaction, 0 for clicks that there are not, [n, i].
-        keys: the keys, mapped, [n, h + 1].
-        raw: e_c, e_b and e_u, mapped, [r, h + 1].
+        own: term of each key's score, Eq. (8), [n].
+        belongs: 1 where a key belongs to an interaction, 0 for padding, [n, i].
+        keys: the mapped keys, [n, h + 1].
+        raw: the mapped e_c, e_b and e_u, [r, h + 1].
     """
 
     own: Tensor
@@ -44,17 +44,17 @@ class Side:
 
 
 class Factored:
-    """A trained MIAN taken apart; after another training step, make it anew.
+    """A trained MIAN with its linear maps applied to all items; make a new one after another training step.
 
-    A part r_l of Eq. (14) is *mapped* by its map of Eq. (15) and the first layer of Eq. (16) in one: to h sums in front
-    of the ReLU and, last, its score in front of the tanh.
+    *Mapped* means: a part r_l of Eq. (14) goes through its map of Eq. (15) and the first layer of Eq. (16) in one step.
+    The result is h sums before the ReLU and, last, its score before the tanh.
 
     Args:
-        model: in any configuration.
+        model: a MIAN in any configuration.
 
     Attributes:
-        table: what each item adds to the scores of the n keys; then, mapped, what it adds as e_i and as the front of
-            each interaction. [num_items + 1, n + (1 + i) (h + 1)], the last row any unknown item's.
+        table: per item, its terms of the scores of the n keys; then its mapped terms as e_i and as the first half of
+            each interaction. [num_items + 1, n + (1 + i) (h + 1)]; the last row is for an unknown item.
     """
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class Factored:
             "R_iuim": (model.iuim, len(model.user_fields)),
             "R_icim": (model.icim, len(model.context_fields)),
         }
-        self.interactions = {part: found for part, found in every.items() if part in model.parts}
+        self.interactions = {part: pair for part, pair in every.items() if part in model.parts}
         item = torch.arange(len(model.embed.seen_item), device=model.out.weight.device)
         self.table = torch.cat([self._rows(some) for some in item.split(BLOCK)])
 
@@ -81,26 +81,26 @@ class Factored:
 
     @torch.no_grad()
     def side(self, batch: Batch) -> Side:
-        """The user's side of a batch of one query, whatever its candidates.
+        """Compute the user's side of a batch of one query; its candidates do not matter.
 
         Raises:
             ValueError: there are several queries.
         """
         if len(batch.query_row) != 1:
-            raise ValueError(f"a request is one user at one moment, this batch has {len(batch.query_row)} queries")
-        nothing = batch.item.new_tensor([len(self.table) - 1])  # no candidate: theirs are in the table
+            raise ValueError(f"a request is one user at one time, this batch has {len(batch.query_row)} queries")
+        unknown = batch.item.new_tensor([len(self.table) - 1])  # the terms of the candidates are in the table
         context = None if batch.context is None else batch.context[:1]
-        asked = replace(batch, user=batch.user[:1], item=nothing, query=batch.query[:1], context=context)
-        model, groups = self.model, self.model.groups(asked)
+        one = replace(batch, user=batch.user[:1], item=unknown, query=batch.query[:1], context=context)
+        model, groups = self.model, self.model.groups(one)
         states, mean = model.read(groups)
         user, context = groups.user, groups.context
-        found = {"R_ibim": states[:, groups.mask[0]], "R_iuim": user, "R_icim": context}
+        of_user = {"R_ibim": states[:, groups.mask[0]], "R_iuim": user, "R_icim": context}
         belongs = mean.new_zeros(sum(count for _, count in self.interactions.values()), len(self.interactions))
         width = len(self.maps["e_i"][1])
         own, keys, start = [mean.new_empty(0)], [mean.new_empty(0, width)], 0
         for k, (part, (attention, count)) in enumerate(self.interactions.items()):
-            real, weight = found[part].shape[1], self.maps[part][0]
-            x = F.pad(found[part], (0, 0, 0, count - real))
+            real, weight = of_user[part].shape[1], self.maps[part][0]
+            x = F.pad(of_user[part], (0, 0, 0, count - real))
             own.append(attention.of_keys(x)[0])
             keys.append(F.linear(x[0], weight[:, weight.shape[1] - x.shape[2] :]))
             belongs[start : start + real, k] = 1.0
@@ -111,11 +111,13 @@ class Factored:
 
     @torch.no_grad()
     def logit(self, side: Side, item: Tensor) -> Tensor:
-        """The logits of candidates [C] beside this side: those of `model` on a batch of them, [C]."""
+        """Compute the logits of candidates [C] for a side: the logits of `model` on a batch of them, [C]."""
         count, interactions = side.belongs.shape
         row = self.table.index_select(0, item)
         front = row[:, count:].view(len(item), 1 + interactions, side.keys.shape[1])  # [C, 1 + i, h + 1]
-        power = torch.tanh(row[:, :count] + side.own).exp()  # (8), and (7) is its share: tanh bounds it from 1/e to e
+        power = torch.tanh(
+            row[:, :count] + side.own
+        ).exp()  # Eq. (8); Eq. (7) is its share; tanh bounds it by 1/e and e
         total = (power @ side.belongs).clamp(min=LEAST)
         near, far = self._shares(side, front, power, total)
         power = power * ((near[:, 1:] / total) @ side.belongs.T)
@@ -127,7 +129,7 @@ class Factored:
         return self.model.out(x).squeeze(1)
 
     def _shares(self, side: Side, front: Tensor, power: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. (15): the weights of the parts that hold the candidate [C, 1 + i], and of those that do not [C, r]."""
+        """Compute Eq. (15): the weights of the parts with the candidate, [C, 1 + i], and without it, [C, r]."""
         if self.model.gim is None:
             return front.new_ones(front.shape[:2]), front.new_ones(len(front), len(side.raw))
         of_keys = power @ (side.belongs * side.keys[:, -1:]) / total
@@ -138,31 +140,31 @@ class Factored:
 
 
 def _maps(model: MIAN) -> dict[str, tuple[Tensor, Tensor]]:
-    """Weight [h + 1, width] and bias [h + 1] by which each part is mapped; without GIM there are no scores."""
-    first, found = model.top[0].weight, {}
+    """Return the weight [h + 1, width] and bias [h + 1] that map each part; without GIM there are no scores."""
+    first, maps = model.top[0].weight, {}
     if model.gim is None:
         for part, weight in zip(model.parts, first.split([*model.widths.values()], 1), strict=True):
-            found[part] = F.pad(weight, (0, 0, 0, 1)), first.new_zeros(len(first) + 1)
-        return found
+            maps[part] = F.pad(weight, (0, 0, 0, 1)), first.new_zeros(len(first) + 1)
+        return maps
     for part, linear, vector, bias in zip(model.parts, model.gim.maps, model.gim.vector, model.gim.bias, strict=True):
         both = torch.cat([first, vector[None]])
-        found[part] = both @ linear.weight, both @ linear.bias + F.pad(bias[None], (len(first), 0))
-    return found
+        maps[part] = both @ linear.weight, both @ linear.bias + F.pad(bias[None], (len(first), 0))
+    return maps
 
 
 class Server:
-    """Scores candidates by the data set's own ids.
+    """A server that scores candidates by the data's own ids.
 
     Args:
         opened: a trained run of MIAN.
 
     Raises:
-        ValueError: the run's model is another one.
+        ValueError: the run has another model.
     """
 
     def __init__(self, opened: Opened):
         if not isinstance(opened.model, MIAN):
-            raise ValueError(f"what is served in factors is MIAN, this run's model is {opened.prepared.run.model_name}")
+            raise ValueError(f"only MIAN is served in factors, this run's model is {opened.prepared.run.model_name}")
         self.ready, self.factored = opened.prepared, Factored(opened.model)
         data = self.ready.dataset
         self._user, self._item = ({str(x): n for n, x in enumerate(ids)} for ids in (data.users.ids, data.items.ids))
@@ -170,18 +172,18 @@ class Server:
     def probabilities(
         self, user: Any, items: Sequence, at: int | None = None, context: Mapping[str, int] | None = None
     ) -> np.ndarray:
-        """Click probabilities of candidates for one user at one moment; unknown ids count as new ones.
+        """Predict the click probabilities of candidates for one user at one time; an unknown id counts as a new one.
 
         Args:
             user, items: ids, also as text; [C] items.
             at: seconds; only events strictly before it are read. None: right after the last event of the log.
-            context: number of each logged column of it that is known, by name.
+            context: number of each known context column, by name.
 
         Returns:
-            [C].
+            Probabilities, [C].
 
         Raises:
-            ValueError: a column that the model does not read, or a number that it does not have.
+            ValueError: a column that the model does not read, or a number that the column does not have.
         """
         number = [self._item.get(str(x), len(self._item)) for x in items]
         side = self.factored.side(request(self.ready, self._user.get(str(user), len(self._user)), [0], at, context))

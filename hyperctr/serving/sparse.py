@@ -1,12 +1,12 @@
-"""LT4REC's sparsity made real: a task's network without its zeros, and the first layer's part of items made beforehand.
+"""Run LT4REC's sparse networks faster: without their zeros, or with the items' part of the first layer precomputed.
 
     network = export(model, "click")          # the fastest of three exact forms on this machine
     network(model.base.crossed(batch))        # logits [B], no gradients
-    Halves(model).score(batch)                # both tasks' logits: per request the user's half, per row what is left
+    Halves(model).score(batch)                # logits of both tasks: the user's half per request, the rest per row
 
-`dense` multiplies by the zeros too; `compact` leaves out units and inputs that nothing comes from or goes to, which is
-where masks of units save; `csr` keeps the nonzero weights alone, and runs a compiled kernel, or torch's CSR where no C
-compiler is found. Measured: what pruned single weights save depends on the batch and on the kernel, see `timings`.
+`dense` also multiplies by the zeros. `compact` leaves out units and inputs without incoming or outgoing weights, which
+pays for masks of whole units. `csr` keeps only the nonzero weights, and runs a compiled kernel, or torch's CSR without
+a C compiler. How much pruned single weights save depends on the batch and on the kernel; see `timings`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from hyperctr.training.profiler import times_in_turn
 
 Mode = Literal["dense", "compact", "csr"]
 MODES: tuple[Mode, ...] = ("dense", "compact", "csr")
-BLOCK = 64  # numbers a unit in the kernel's two tables
-TILE = 192  # inputs of which the table of the kernel mostly stays in a first-level cache of 48 KB
+BLOCK = 64  # numbers per unit in the two tables of the kernel
+TILE = 192  # inputs per tile, so that most of a tile stays in a first-level cache of 48 KB
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The layers of one task, its head last, as a mode runs them.
+    """The layers of one task, the head last, and the mode that runs them.
 
     Attributes:
         steps: the layers.
-        inputs: the columns of the features that the first one reads, [n]; None: all.
-        mode: how it is run.
+        inputs: the feature columns that the first layer reads, [n]; None: all.
+        mode: how the network is run.
         timings: milliseconds of the fastest call of each mode that was tried, by batch size.
     """
 
@@ -75,44 +75,44 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits of features: [B, width] -> [B]."""
+        """Compute logits from features: [B, width] -> [B]."""
         return self._run(x if self.inputs is None else x.index_select(1, self.inputs))
 
     def describe(self) -> dict[str, int]:
-        """Weights that are not zero, multiply-adds a row as it is run, and bytes of its file."""
+        """Count the nonzero weights, the multiply-adds per row in this mode, and the bytes of the file."""
         nonzero = sum(int(step.weight.count_nonzero()) for step in self.steps)
         full = sum(step.weight.numel() for step in self.steps)
         size = sum(packed(step.weight != 0).numel() + 4 * len(step.bias) for step in self.steps) + 4 * nonzero
         return {"weights": nonzero, "multiply_adds": nonzero if self.mode == "csr" else full, "bytes": size}
 
     def save(self, path: Path) -> None:
-        """Write the nonzero weights and a bit for each place."""
+        """Write the nonzero weights, and one bit per weight for their places."""
         tensors = {} if self.inputs is None else {"inputs": self.inputs.int()}
         for n, step in enumerate(self.steps):
-            there = step.weight != 0
-            tensors |= {f"value.{n}": step.weight[there], f"mask.{n}": packed(there), f"bias.{n}": step.bias}
-        told = {
+            nonzero = step.weight != 0
+            tensors |= {f"value.{n}": step.weight[nonzero], f"mask.{n}": packed(nonzero), f"bias.{n}": step.bias}
+        header = {
             "mode": self.mode,
             "shapes": [list(step.weight.shape) for step in self.steps],
             "slopes": [step.slope for step in self.steps],
             "timings": self.timings,
         }
-        save_tensors(path, tensors, {"network": json.dumps(told)})
+        save_tensors(path, tensors, {"network": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path) -> Network:
         """Read what `save` wrote."""
         with safe_open(path, framework="pt") as file:
-            told, steps = json.loads(file.metadata()["network"]), []
-            for n, (shape, slope) in enumerate(zip(told["shapes"], told["slopes"], strict=True)):
+            header, steps = json.loads(file.metadata()["network"]), []
+            for n, (shape, slope) in enumerate(zip(header["shapes"], header["slopes"], strict=True)):
                 weight = torch.zeros(*shape)
                 weight[unpacked(file.get_tensor(f"mask.{n}"), shape)] = file.get_tensor(f"value.{n}")
                 steps.append(Step(weight, file.get_tensor(f"bias.{n}"), slope))
             inputs = file.get_tensor("inputs").long() if "inputs" in file.keys() else None  # noqa: SIM118
-        timings = told["timings"] and {
-            mode: {int(batch): ms for batch, ms in times.items()} for mode, times in told["timings"].items()
+        timings = header["timings"] and {
+            mode: {int(batch): ms for batch, ms in times.items()} for mode, times in header["timings"].items()
         }
-        return cls(tuple(steps), inputs, told["mode"], timings)
+        return cls(tuple(steps), inputs, header["mode"], timings)
 
 
 def export(
@@ -121,14 +121,14 @@ def export(
     mode: Mode | Literal["auto"] = "auto",
     batches: tuple[int, ...] = (1, 64, 1024),
 ) -> Network:
-    """Take one task's network out of a trained model.
+    """Export the network of one task from a trained model.
 
     Args:
-        model: LT4REC, or a model that wears it, whose layers have ReLU or PReLU between them.
+        model: LT4REC, or a model wrapped in it, with ReLU or PReLU between the layers.
         task: "click" or "conversion".
-        mode: "dense", "compact" or "csr"; "auto" times them at the batch sizes and takes the one whose times have the
-            lowest product.
-        batches: these sizes.
+        mode: "dense", "compact" or "csr"; "auto" times them at several batch sizes and takes the mode whose times have
+            the lowest product.
+        batches: the batch sizes to time.
 
     Raises:
         ValueError: an unknown task or mode, or layers with other activations.
@@ -139,45 +139,47 @@ def export(
     if mode == "dense":
         return full
     small = compact(full)
-    found: dict[Mode, Network] = {"dense": full, "compact": small, "csr": replace(small, mode="csr")}
+    forms: dict[Mode, Network] = {"dense": full, "compact": small, "csr": replace(small, mode="csr")}
     if mode != "auto":
-        return found[mode]
-    timings: dict[str, dict[int, float]] = {name: {} for name in found}
+        return forms[mode]
+    timings: dict[str, dict[int, float]] = {name: {} for name in forms}
     for size in batches:
-        times = clock(found, torch.randn(size, full.steps[0].weight.shape[1]))
-        for name in found:
+        times = clock(forms, torch.randn(size, full.steps[0].weight.shape[1]))
+        for name in forms:
             timings[name][size] = float(times[name].min())
-    best = min(found, key=lambda name: math.prod(timings[name].values()))
-    return replace(found[best], timings=timings)
+    best = min(forms, key=lambda name: math.prod(timings[name].values()))
+    return replace(forms[best], timings=timings)
 
 
 def write(model: SparseSharing, out: Path, mode: Mode | Literal["auto"], batches: tuple[int, ...]) -> dict[str, dict]:
-    """Export both tasks' networks to click.safetensors and conversion.safetensors in a folder.
+    """Export the networks of both tasks to click.safetensors and conversion.safetensors in a folder.
 
     Returns:
-        for each task: mode, timings, weights, multiply_adds, bytes, and share, of the bytes of all weights.
+        Per task: mode, timings, weights, multiply_adds, bytes, and share (bytes of the file per byte of all weights).
 
     Raises:
-        ValueError: a model without masks, or as `export`.
+        ValueError: a model without masks, or what `export` raises.
     """
     if not isinstance(model, SparseSharing):
-        raise ValueError(f"only lt4rec, and what wears it, has networks to export; this is {type(model).__name__}")
-    found = {}
+        raise ValueError(
+            f"only lt4rec, or a model wrapped in it, has networks to export; this is {type(model).__name__}"
+        )
+    reports = {}
     for task in TASKS:
         network = export(model, task, mode, batches)
         network.save(out / f"{task}.safetensors")
         full = sum(4 * (step.weight.numel() + len(step.bias)) for step in _steps(model, task))
-        held = (out / f"{task}.safetensors").stat().st_size
-        found[task] = {"mode": network.mode, "timings": network.timings} | network.describe() | {"bytes": held}
-        found[task]["share"] = held / full
-    return found
+        size = (out / f"{task}.safetensors").stat().st_size
+        reports[task] = {"mode": network.mode, "timings": network.timings} | network.describe() | {"bytes": size}
+        reports[task]["share"] = size / full
+    return reports
 
 
 def compact(network: Network) -> Network:
-    """The same function without the units and inputs that play no part: exact up to the order of sums.
+    """Remove the units and inputs without effect; the function stays the same up to the order of sums.
 
-    A unit that nothing comes into is a constant, which goes into the next biases; one that nothing goes out of is left
-    out, and so is an input. Repeated until nothing changes.
+    A unit without incoming weights is a constant and is added to the next biases. A unit or input without outgoing
+    weights is left out. This is repeated until nothing changes.
     """
     steps = list(network.steps)
     changed = True
@@ -205,21 +207,21 @@ def clock(
     seconds: float = 0.1,
     timer: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of every second call of each form of a network, called in turn.
+    """Time several forms of a network in turn, every second call of each; milliseconds by name.
 
-    The first brings its weights back into the caches, from where a service has them.
+    The untimed call before loads the weights into the caches, as they would be in a service.
 
     Args:
         forms: networks by name.
         x: features, [B, width].
-        seconds: in all, but at least seven calls each.
-        timer: what reads the time; `time.thread_time`, which stands while others have the core, for one thread alone.
+        seconds: seconds in all; each form is called at least seven times.
+        timer: reads the time; `time.thread_time` for a single thread, as it excludes the time of other processes.
     """
     return times_in_turn(forms, [x], 7, seconds, timer, twice=True)
 
 
 def _steps(model: SparseSharing, task: str) -> tuple[Step, ...]:
-    """W * m_k and b of each layer, and the head."""
+    """Return W * m_k and b of each layer, and the head."""
     number, steps = TASKS.index(task), []
     for step in model.tower.steps:
         if isinstance(step, Layer):
@@ -247,7 +249,7 @@ def _dense(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
 
 
 def _csr(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
-    """The compiled kernel, or torch's product with CSR matrices."""
+    """Return a function that runs the compiled kernel, or torch's product with CSR matrices."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch: CSR support is in beta
         matrices = [step.weight.to_sparse_csr() for step in steps]
@@ -270,7 +272,7 @@ def _csr(steps: tuple[Step, ...]) -> Callable[[Tensor], Tensor]:
 
 
 class _Layer(ctypes.Structure):
-    """As `Layer` in sparse.c."""
+    """The struct `Layer` of sparse.c."""
 
     _fields_ = (
         ("inputs", ctypes.c_int64), ("outputs", ctypes.c_int64), ("tiles", ctypes.c_int64), ("begin", ctypes.c_void_p),
@@ -279,7 +281,7 @@ class _Layer(ctypes.Structure):
 
 
 class _Kernel:
-    """sparse.c on one network; any number of threads may call it, each computes alone."""
+    """sparse.c on one network; several threads may call it at once."""
 
     def __init__(self, steps: tuple[Step, ...], matrices: list[Tensor], library: ctypes.CDLL):
         self._library, self._count, self._mine = library, len(steps), threading.local()
@@ -316,22 +318,19 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
-# --- the first layer in halves ---------------------------------------------------------------------------------------
-
-
 class Halves:
-    """Scores for both tasks, the first layer taken apart: W [user; item; rest] = W_u user + W_i item + W_r rest.
+    """Both tasks of LT4REC with the first layer split: W [user; item; rest] = W_u user + W_i item + W_r rest.
 
-    A column of the features is a field's or a product of two; it belongs to the items if these are all an item's, to
-    the request if they are the user's or the history's, else to the row. The items' part is made here, once; a
-    request's once for its rows. Exact up to the order of sums, with and without masks.
+    A feature column is a field or a product of two fields. It belongs to the item if all its fields are item fields, to
+    the request if all are fields of the user or the history, and otherwise to the row. The items' part is computed
+    once, here; the request's part once per request. Exact up to the order of sums, with and without masks.
 
     Args:
-        model: LT4REC; read as it is now.
+        model: LT4REC; later changes of its weights have no effect.
         mode: how the layers above the first are run.
 
     Raises:
-        ValueError: the model has vectors of its own for conversions.
+        ValueError: the model has separate vectors for conversions.
     """
 
     @torch.no_grad()
@@ -339,7 +338,7 @@ class Halves:
         crossed = model.base.crossed
         embed, count, dim = crossed.embed, crossed.num_fields, crossed.embed.dim
         if model.extra is not None:
-            raise ValueError("a model with model.extra is not served in halves: conversions have features of their own")
+            raise ValueError("a model with model.extra is not served in halves: conversions have separate features")
         self._embed, self._pairs = embed, crossed.pairs
         parts, moments = embed.item_parts, len(embed.context_first)
         item, moment = torch.arange(count) < parts, torch.zeros(count, dtype=torch.bool)
@@ -362,7 +361,7 @@ class Halves:
 
     @torch.no_grad()
     def score(self, batch: Batch) -> Output:
-        """The logits of click and conversion."""
+        """Compute the logits of click and conversion."""
         embed, past = self._embed, batch.histories
         item = self._item_vectors[batch.item]
         user = embed.user_vectors(batch.user[batch.query_row])
@@ -383,6 +382,6 @@ class Halves:
         return Output(logit["click"], conversion=logit["conversion"])
 
     def _features(self, x: Tensor) -> Tensor:
-        """The fields of one side and their products, in the order of the columns: [n, fields, d] -> [n, width]."""
+        """Join the fields of one side and their products, in the order of the columns: [n, fields, d] -> [n, width]."""
         i, j = torch.triu_indices(x.shape[1], x.shape[1], 1)
         return torch.cat([x.flatten(1), torch.bmm(x, x.transpose(1, 2))[:, i, j]], 1)

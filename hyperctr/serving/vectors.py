@@ -1,8 +1,8 @@
-"""Vectors of all items of a trained MARN as a table: made once a time slice, read by whoever scores or looks up.
+"""Encode all items of a trained MARN as a table of vectors, once per time slice, for scoring and look-up.
 
-An item's vector depends on the item and on the statistics at the start of a slice, on nothing of the user or the
-request. So what serves a request reads the table for candidates and clicks and runs the user's side alone. A table
-knows its snapshot: another slice, other weights or another log make another one.
+The vector of an item depends only on the item and on the statistics at the start of a slice, not on the user or the
+request. So a server reads the table for candidates and clicks, and runs only the user's side of the model. A table
+records its snapshot; another slice, other weights or another log give another snapshot.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hyperctr.batch import Batch
 from hyperctr.models.marn import MARN
 from hyperctr.runs.open import Opened
 
-BLOCK = 2**14  # items encoded at a time
-LAST = 10  # clicks that a user's vector is the mean of, where items are looked up by it
+BLOCK = 2**14  # items encoded per block
+LAST = 10  # latest clicks whose mean is a user's vector, for look-up
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class ItemVectors:
     """The vectors of all items as of one slice.
 
     Attributes:
-        ids: the data set's own ids, [num_items].
-        vector: float32 [num_items + 1, d]; the last row is that of any unknown item.
-        snapshot: 16 hexadecimal digits of what the vectors were made of: weights, and statistics of the slice.
-        number: of the snapshot of the statistics, 0 before all slices.
+        ids: the data's own ids, [num_items].
+        vector: float32 [num_items + 1, d]; the last row is for an unknown item.
+        snapshot: 16 hexadecimal digits that digest the weights and the statistics of the slice.
+        number: number of the snapshot of the statistics, 0 before all slices.
     """
 
     ids: np.ndarray
@@ -42,15 +42,15 @@ class ItemVectors:
 
     @torch.no_grad()
     def logit(self, model: MARN, batch: Batch) -> Tensor:
-        """The logits of a batch, items looked up: those of `model(batch)`, [B].
+        """Compute the logits of a batch with items looked up in the table; equal to `model(batch)`, [B].
 
         Raises:
-            ValueError: a row of the batch reads another snapshot than this one.
+            ValueError: a row of the batch reads another snapshot.
         """
-        asked = model.modalities.snapshot(batch.time).unique().tolist()
-        if asked != [self.number]:
+        needed = model.modalities.snapshot(batch.time).unique().tolist()
+        if needed != [self.number]:
             raise ValueError(
-                f"these vectors are of snapshot {self.number}, rows of the batch read {asked}; make others"
+                f"these vectors are of snapshot {self.number}, rows of the batch read {needed}; make new vectors"
             )
         clicks = self.vector[batch.histories.item]
         return model.out(model.eval().read(batch, self.vector[batch.item], clicks)).squeeze(1)
@@ -59,7 +59,7 @@ class ItemVectors:
         """Write a .parquet table of item_id, snapshot and vector; the last row, without an id, is the unknown item.
 
         Raises:
-            ValueError: another kind of file, or one that cannot be written.
+            ValueError: another suffix, or a file that cannot be written.
         """
         import polars as pl
 
@@ -75,10 +75,10 @@ class ItemVectors:
                 "vector": pl.Series(self.vector.numpy(), dtype=pl.Array(pl.Float32, self.vector.shape[1])),
             }
         )
-        beside = path.with_name(path.name + ".part")
+        part = path.with_name(path.name + ".part")
         try:
-            table.write_parquet(beside, compression="zstd")
-            os.replace(beside, path)
+            table.write_parquet(part, compression="zstd")
+            os.replace(part, path)
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
         return path
@@ -88,7 +88,7 @@ class ItemVectors:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is missing, or is not such a table.
+            ValueError: the file is missing, or it is not such a table.
         """
         import polars as pl
 
@@ -107,14 +107,14 @@ def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
 
     Args:
         opened: a trained run of MARN.
-        at: seconds; statistics are those at the start of its slice. None: right after the last event of the log.
+        at: seconds; the statistics at the start of its slice are read. None: right after the last event of the log.
 
     Raises:
-        ValueError: the run's model is another one.
+        ValueError: the run has another model.
     """
     model, ready = opened.model, opened.prepared
     if not isinstance(model, MARN):
-        raise ValueError(f"item vectors are MARN's, this run's model is {ready.run.model_name}")
+        raise ValueError(f"only MARN has item vectors, this run's model is {ready.run.model_name}")
     at = int(ready.dataset.interactions.time[-1]) + 1 if at is None else int(at)
     number = int(model.modalities.snapshot(torch.tensor(at)))
     item = torch.arange(ready.tables.num_items + 1)
@@ -123,13 +123,13 @@ def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
 
 
 def unseen(opened: Opened, vectors: ItemVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `metrics.unseen_recall` asks for: the test clicks on items without a training row, Table 5 of MARN.
+    """Collect the arguments of `metrics.unseen_recall`: test clicks on items without a training row, Table 5 of MARN.
 
-    The paper does not say how candidates are found: a user is the mean vector of the last ten clicks, and the pool all
-    items without a training row. Clicks of users without an earlier one are left out.
+    The paper does not say how candidates are found. Here a user is the mean vector of the last ten clicks, and the pool
+    is all items without a training row. Clicks of users without an earlier click are left out.
 
     Returns:
-        users [n, d], row of the pool that each clicked [n], and the pool's vectors [P, d].
+        Users [n, d], the row of the pool that each user clicked [n], and the vectors of the pool [P, d].
     """
     ready = opened.prepared
     log, cold = ready.dataset.interactions, ~ready.tables.seen_item.numpy()
@@ -149,11 +149,11 @@ def unseen(opened: Opened, vectors: ItemVectors) -> tuple[np.ndarray, np.ndarray
 
 
 def _digest(model: MARN, number: int) -> str:
-    """16 hexadecimal digits of the weights and of the statistics of a snapshot."""
-    found = hashlib.sha256()
+    """Digest the weights and the statistics of a snapshot into 16 hexadecimal digits."""
+    digest = hashlib.sha256()
     for name, x in sorted(model.state_dict().items()):
-        found.update(name.encode() + x.contiguous().numpy().tobytes())
+        digest.update(name.encode() + x.contiguous().numpy().tobytes())
     for raw in model.modalities.raw:
         for level in (x for name, x in raw.named_buffers() if name == "level"):
-            found.update(level[number].contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+            digest.update(level[number].contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

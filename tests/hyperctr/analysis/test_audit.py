@@ -102,7 +102,7 @@ def test_no_change_of_the_future_moves_an_honest_run(honest):
     assert (found.rows, found.drawn) == (40, 0)
     assert len(found.moments) == 2
     assert found.early == 0
-    assert found.says()[0].startswith("clean: no event at or after a moment moved any of 480 predictions")
+    assert found.says()[0].startswith("clean: no event at or after a moment changed any of 480 predictions")
 
 
 def test_a_change_of_the_past_moves_most_predictions(honest):
@@ -117,7 +117,7 @@ def test_own_clicks_of_the_future_are_found(leaky):
     assert not found.clean
     assert all(count > 0 for name, count in moved(found).items() if name != "other users' events moved")
     assert moved(found)["other users' events moved"] == 0  # nobody else's clicks are read too early
-    assert found.says()[0].startswith(f"LEAK: events at or after a moment moved {len(found.violations):,} of ")
+    assert found.says()[0].startswith(f"LEAK: events at or after a moment changed {len(found.violations):,} of ")
     sizes = [abs(v["after"] - v["before"]) for v in found.violations]
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] > 0
     assert max(line.largest for line in found.changes) == sizes[0]
@@ -179,7 +179,7 @@ def test_a_violation_names_row_change_and_logits(leaky):
 def test_a_change_leaves_every_event_before_the_moment_alone(opened, name):
     ready, rng = opened.prepared, np.random.default_rng(1)
     log, row = ready.dataset.interactions, ready.split.test[40]
-    asked = audit._Asked.of(ready, ready.split.test[:3], rng)
+    asked = audit._Audited.of(ready, ready.split.test[:3], rng)
     cut = audit._Cut(log, int(log.time[row]), asked, audit._parts(ready))
     now = audit._changed(ready, *audit.CHANGES[name](cut, rng))
     changed = now.dataset.interactions
@@ -217,7 +217,7 @@ def test_a_model_that_reads_only_its_weights_is_called_unaudited(folder_of):
     found = audit.audit(open_run(folder_of("mf")), rows=10, cuts=2)
     assert found.clean
     assert found.control.moved == 0
-    assert "reads nothing from the log but its weights" in found.says()[1]
+    assert "reads only its weights and nothing from the log" in found.says()[1]
 
 
 def test_rows_whose_future_was_trained_on_are_counted(folder_of):
@@ -233,7 +233,7 @@ def test_candidates_are_drawn_where_only_clicks_were_logged(folder_of):
     log = data.interactions
     clicks = replace(log.take(log.clicks()), logged_non_clicks=False)
     ready = prepare_module.prepare(opened.prepared.run, replace(data, interactions=clicks))
-    asked = audit._Asked.of(ready, ready.split.test[:10], np.random.default_rng(0))
+    asked = audit._Audited.of(ready, ready.split.test[:10], np.random.default_rng(0))
     assert len(asked.item) == 20
     assert asked.time[10:].tolist() == asked.time[:10].tolist()
     assert not (asked.item[10:] == asked.item[:10]).any()
@@ -252,7 +252,7 @@ def test_interests_that_train_with_the_model_do_not_leak(folder_of):
 def test_the_random_split_of_the_papers_leaks(folder_of):
     found = audit.audit(open_run(folder_of(kind="random", mode="none")), rows=40, cuts=2)
     assert not found.clean
-    assert moved(found)["validation and test events alone"] == 0  # only training events enter its hypergraphs
+    assert moved(found)["only validation and test events"] == 0  # only training events enter its hypergraphs
     assert moved(found)["every event deleted"] > 0
 
 
@@ -273,7 +273,7 @@ def test_the_command_exits_with_1_on_a_leak(hyperctr, monkeypatch, folder_of):
     code, out, _ = hyperctr(*words)
     assert code == 0
     assert "clean: no event at or after a moment" in out
-    assert "control: changing the past moved" in out
+    assert "control: changing the past changed" in out
     monkeypatch.setattr(prepare_module, "Loader", leaky_loader(YEARS, "clicks_before"))
     code, out, _ = hyperctr(*words)
     assert code == 1

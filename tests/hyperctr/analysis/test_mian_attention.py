@@ -216,7 +216,7 @@ def test_means_are_over_cases_that_are_said_to_be_alike(reading):
     split = reading.mean(["winter", "summer", "winter", "winter", "summer"])
     line = split.row(by_predicate=(pl.col("by") == "summer") & (pl.col("name") == "hour"), named=True)
     assert line["cases"] == 2 and line["weight"] == pytest.approx(hour["weight"].to_numpy()[[1, 4]].mean())
-    with pytest.raises(ValueError, match="by must say something of each of 5 cases, got 2"):
+    with pytest.raises(ValueError, match="by needs one value per case, 5 in all, got 2"):
         reading.mean(["winter", "summer"])
 
 
@@ -252,7 +252,7 @@ def test_a_model_without_an_interaction_is_read_without_it(world):
     found = mian_attention.read(opened, mian_attention.cases(opened, 3))
     assert found.frame["group"].unique(maintain_order=True).to_list() == ["clicks", "user"]
     assert found.draw_case() is not None
-    with pytest.raises(ValueError, match="a heat map is of the global attention, this model has model.gim=false"):
+    with pytest.raises(ValueError, match="a heat map shows the global attention, this model has model.gim=false"):
         found.draw()
     fewer = opened_of(world, iuim=False)
     found = mian_attention.read(fewer, mian_attention.cases(fewer, 3))
@@ -270,7 +270,7 @@ def test_data_without_times_have_no_ages(world):
 
 def test_other_models_are_refused(world):
     opened = opened_of(world, "din")
-    with pytest.raises(ValueError, match="attention is read of MIAN, this run's model is din"):
+    with pytest.raises(ValueError, match="only MIAN has this attention, this run's model is din"):
         mian_attention.read(opened, mian_attention.cases(opened, 3))
 
 
@@ -285,7 +285,9 @@ def test_the_command_reads_a_prediction(tmp_path, hyperctr):
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.svg")
     assert code == 0, err
     assert "user 3, item 11: click probability" in out and "parts: R_iuim" in out and "user: gender" in out
-    assert out.count("clicks: ") == 2 and "no effect" in out and (tmp_path / "why.svg").read_text().startswith("<?xml")
+    assert (
+        out.count("clicks: ") == 2 and "not an effect" in out and (tmp_path / "why.svg").read_text().startswith("<?xml")
+    )
     code, out, err = hyperctr(*words, "--json")
     opened = open_run(tmp_path / "run")
     found = mian_attention.read(opened, mian_attention.case(opened, 3, 11)).frame

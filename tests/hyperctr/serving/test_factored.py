@@ -119,7 +119,7 @@ def test_the_block_runs_once_a_request_and_never_for_a_candidate(opened):
 
 def test_a_request_is_one_user_at_one_moment(opened):
     batch = opened.prepared.loader.batch(opened.prepared.split.test[:3])
-    with pytest.raises(ValueError, match="a request is one user at one moment, this batch has 3 queries"):
+    with pytest.raises(ValueError, match="a request is one user at one time, this batch has 3 queries"):
         Factored(opened.model).side(batch)
 
 
@@ -172,5 +172,5 @@ def test_blocks_of_items_give_the_same(opened, monkeypatch):
 
 
 def test_other_models_are_refused(world):
-    with pytest.raises(ValueError, match="what is served in factors is MIAN, this run's model is din"):
+    with pytest.raises(ValueError, match="only MIAN is served in factors, this run's model is din"):
         Server(opened_of(world, "din"))

@@ -62,7 +62,7 @@ def test_scores_from_the_table_are_those_of_the_model(opened):
 def test_rows_of_another_slice_are_refused(opened):
     table = vectors.item_vectors(opened, at=int(opened.prepared.grid.start(1)))
     batch = opened.prepared.loader.batch(opened.prepared.split.test[-5:])
-    with pytest.raises(ValueError, match=r"are of snapshot 2, rows of the batch read \[4\]; make others"):
+    with pytest.raises(ValueError, match=r"are of snapshot 2, rows of the batch read \[4\]; make new vectors"):
         table.logit(opened.model, batch)
 
 
@@ -103,7 +103,7 @@ def test_whole_numbers_as_ids_stay_whole_numbers(opened, tmp_path):
 
 
 def test_other_models_and_files_are_refused(world, opened, tmp_path):
-    with pytest.raises(ValueError, match="item vectors are MARN's, this run's model is naml"):
+    with pytest.raises(ValueError, match="only MARN has item vectors, this run's model is naml"):
         vectors.item_vectors(opened_of(world, "naml"))
     with pytest.raises(ValueError, match="a table of vectors is a .parquet file, got items.npy"):
         vectors.item_vectors(opened).save("items.npy")
