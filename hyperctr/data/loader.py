@@ -33,6 +33,11 @@ class Loader:
 
     Raises:
         ValueError: a history shorter than one click.
+
+    >>> log = Interactions(user=[0, 0, 0], item=[2, 1, 0], time=[5, 7, 9], label=[1, 1, 0], num_users=1, num_items=3)
+    >>> batch = Loader(log).batch(np.array([2]))
+    >>> batch.item.tolist(), batch.histories.item.tolist(), batch.label.tolist()
+    ([0], [[2, 1]], [0.0])
     """
 
     def __init__(

@@ -134,6 +134,14 @@ def slice_hypergraphs(
 
     Raises:
         ValueError: an event at or after `upto`, unknown recipes, or recipes that do not go together.
+
+    >>> log = Interactions(user=[0, 1, 0], item=[0, 0, 1], time=[1, 2, 3], label=[1, 1, 1], num_users=2, num_items=2)
+    >>> present = {"visual": np.array([True, True])}
+    >>> built = slice_hypergraphs(log, present, TimeGrid.cut(log.time, every="1h"), upto=3600)
+    >>> len(built), built.names
+    (1, ('group', 'visual'))
+    >>> built.users[0].graphs[1].members(0).tolist(), built.items[0].graphs[1].members(0).tolist()
+    ([0, 1], [0, 1])
     """
     augment = tuple(augment)
     _check_recipes(log, present, upto, item_edges, augment, own, codes)
