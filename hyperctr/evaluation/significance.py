@@ -58,9 +58,9 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
         raise ValueError(f"mean_interval needs a list of finite numbers, got {values.tolist()}")
     if len(values) == 1:
         return float(values[0]), float("nan")
-    from scipy.special import stdtrit
+    from scipy import stats
 
-    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half)
 
 
@@ -138,6 +138,16 @@ def verdict(gain: Score | None) -> str:
         return "not compared"
     word = "better" if gain.mean > gain.half else "worse" if gain.mean < -gain.half else "inconclusive"
     return f"{word} (one seed)" if gain.num == 1 else word
+
+
+def p_value(gain: Score) -> float:
+    """Return the two-sided p of a paired t test over seeds, from the mean of the differences and its 95 % interval."""
+    from scipy import stats
+
+    if gain.half == 0:
+        return float(gain.mean == 0)
+    t = abs(gain.mean) / gain.half * stats.t.ppf(0.975, gain.num - 1)
+    return float(2 * stats.t.sf(t, gain.num - 1))
 
 
 def judge_gains(gains: Sequence[Score | None]) -> str:

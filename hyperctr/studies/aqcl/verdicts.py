@@ -67,16 +67,6 @@ def relaimpr(runs: Runs, row: str, over: str, column: str = "auc") -> Score:
     return Score(*significance.relaimpr_interval(ours, theirs), len(ours)) if ours else UNKNOWN
 
 
-def p_value(value: Score) -> float:
-    """Two-sided p of Student's t test that a mean over seeds is 0; its interval tells the standard error."""
-    from scipy.special import stdtr, stdtrit
-
-    if value.half == 0:
-        return float(value.mean == 0)
-    t = abs(value.mean) / value.half * stdtrit(value.num - 1, 0.975)
-    return float(2 * stdtr(value.num - 1, -t))
-
-
 def enough(value: Score) -> str:
     """The verdict on a gain that the paper finds: at least LEAST, and the 95 % interval above 0."""
     verdict = significance.judge_gains([value])
@@ -85,7 +75,7 @@ def enough(value: Score) -> str:
 
 def sign(value: Score) -> str:
     """The verdict on a gain so small that only its sign is judged, at p < .1."""
-    if value.num < 3 or p_value(value) >= 0.1:
+    if value.num < 3 or significance.p_value(value) >= 0.1:
         return "inconclusive"
     return "reproduced" if value.mean > 0 else "contradicted"
 
@@ -181,7 +171,7 @@ def _judge(claim: str, value: Score | None, rule: Callable[[Score], str]) -> dic
     if few := significance.too_few_seeds(value.num):
         here += f"; {few}"
     elif rule is sign:
-        here += f", p={p_value(value):.2g}"
+        here += f", p={significance.p_value(value):.2g}"
     return compared.claim(claim, (here, rule(value)))
 
 

@@ -150,7 +150,7 @@ def prepared(name="popularity", data=None, slices=None, **keys):
     model = {"hyperctr": {"dim": 8, "depth": 1, "hidden": [8, 8]}}.get(name, {})
     tables = {"data": {"path": "planted", "history": 10}, "model": {"name": name, **model}, "evaluate": keys}
     tables |= {"slices": {"every": "7d"} | (slices or {}), "interest": {"mode": "none"}}
-    run = config.read(tables, MODELS)
+    run = config.read_run(tables)
     return prepare_module.prepare(run, dataset() if data is None else data)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from hyperctr.evaluation import metrics, significance
 
@@ -239,6 +240,16 @@ def test_paired_interval_is_that_of_the_differences():
     assert significance.paired_interval(a, b) == pytest.approx(significance.mean_interval([0.1, 0.2, 0.0]))
     with pytest.raises(ValueError, match="got 2 and 1"):
         significance.paired_interval([1, 2], [1])
+
+
+def test_scipy_agrees_on_the_interval_and_on_the_p_of_a_paired_test():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.71, 0.01, 6), rng.normal(0.70, 0.01, 6)
+    gain = significance.Score(*significance.paired_interval(a, b), 6)
+    found = stats.ttest_rel(a, b)
+    low, high = found.confidence_interval(0.95)
+    assert (gain.mean - gain.half, gain.mean + gain.half) == pytest.approx((low, high), rel=1e-9)
+    assert significance.p_value(gain) == pytest.approx(found.pvalue, rel=1e-9)
 
 
 def test_interval_of_relaimpr_by_hand():

@@ -10,6 +10,7 @@ import pytest
 
 from hyperctr import config
 from hyperctr.data import planted
+from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, relaimpr
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import parallel
@@ -22,7 +23,7 @@ GAIN = {"": 0.0, "dropoutnet": -0.002, "deepmcp": 0.008, "dmr": 0.003, "icl": 0.
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
+    return config.read_run({"data": {"path": str(path), "history": 5}, "model": model, **tables})
 
 
 def reported(run):
@@ -199,9 +200,9 @@ def test_gain_is_paired_by_seed_and_its_p_is_students():
     assert (value.mean, value.num) == (pytest.approx(0.02), 3)
     assert value.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
     # t = .02 / (.01 / sqrt 3) = 3.4641; with two degrees of freedom p = 1 - t / sqrt(t^2 + 2) = .0742
-    assert aqcl.verdicts.p_value(value) == pytest.approx(1 - 3.4641016 / math.sqrt(14), rel=1e-6)
+    assert significance.p_value(value) == pytest.approx(1 - 3.4641016 / math.sqrt(14), rel=1e-6)
     assert aqcl.verdicts.gain(runs, "a", "none") is None
-    assert aqcl.verdicts.p_value(Score(0.1, 0.0, 3)) == 0 and aqcl.verdicts.p_value(Score(0.0, 0.0, 3)) == 1
+    assert significance.p_value(Score(0.1, 0.0, 3)) == 0 and significance.p_value(Score(0.0, 0.0, 3)) == 1
 
 
 def test_relaimpr_is_that_of_the_mean_aucs_of_shared_seeds():
