@@ -102,7 +102,7 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
     torch.set_num_threads(threads)
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr"}, "slices": {"every": EVERY[name]}}
     tables |= {"train": {"epochs": 1}, "evaluate": {"max_positives": positives}}
-    run = config.read(tables, MODELS, set=sets)
+    run = config.read_run(tables, set=sets)
     figures: dict = {}
     clock = _Clock(name, figures)
     dataset = read_dataset(run)
@@ -155,6 +155,13 @@ def share(model, ready, run) -> float:
 
     adams = optimisers(model, run.train.lr)
     model.train()
+    convolve = model.states.convolve
+
+    def recorded(*given):
+        with record_function("propagate"):
+            return convolve(*given)
+
+    model.states.convolve = recorded
 
     def step(batch) -> None:
         out = model(batch)
@@ -204,11 +211,11 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
     torch.set_num_threads(threads)
     counts = [int(k) for k in past.split(",")]
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr"}, "interest": {"mode": "none"}}
-    dataset = read_dataset(config.read(tables, MODELS, set=sets))
+    dataset = read_dataset(config.read_run(tables, set=sets))
     events = dataset.interactions
     days = int(events.time[-1] - START) // DAY // (max(counts) + 2)
     last = int(events.time[-1] - START) // DAY // days - 1  # the last whole one
-    run = config.read(tables | {"slices": {"every": f"{days}d"}}, MODELS, set=sets)
+    run = config.read_run(tables | {"slices": {"every": f"{days}d"}}, set=sets)
     figures = {}
     for k in counts:
         first, end = (START + n * days * DAY for n in (last - k, last + 1))

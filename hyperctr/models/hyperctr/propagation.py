@@ -16,7 +16,6 @@ from itertools import chain
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.profiler import record_function
 
 from graphs import Hypergraph
 from graphs.sample import blocks, cap
@@ -177,7 +176,7 @@ class Propagation(nn.Module):
         if not due or self.config.depth == 0:
             return {}
         moved = {}
-        with torch.no_grad(), record_function("propagate"):
+        with torch.no_grad():
             for kind in self.kinds:
                 rounds, hidden = [side and self._round(kind, n) for n, side in enumerate(kind.sides)], []
                 distance = kind.carried.keep([r and r.place for r in rounds], self._all(kind, rounds, inputs, hidden))
@@ -303,9 +302,8 @@ class Propagation(nn.Module):
         found = []
         for n in slices:
             if kind.sides[n] is not None:
-                with record_function("propagate"):
-                    r = self._round(kind, n, own)
-                    found.append(FreshStates(n, r.place, self.convolve(kind, r, inputs)[-1]))
+                r = self._round(kind, n, own)
+                found.append(FreshStates(n, r.place, self.convolve(kind, r, inputs)[-1]))
                 if not (self._reach or view):
                     kind.carried.renew(found[-1])
         return found
