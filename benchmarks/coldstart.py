@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import worlds
 from hyperctr import config, files
 from hyperctr.evaluation import significance
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import WRAPPERS
 from hyperctr.reporting import markdown
 from hyperctr.runs import parallel
 from hyperctr.studies import claims
@@ -95,7 +95,7 @@ def plan(seeds: int, scale: float, out: Path, paper: bool = False) -> dict[Key, 
             if worn:
                 known = {f.name for f in fields(WRAPPERS[worn].Config)}
                 tables["wrapper"] = {"name": worn} | {key: value for key, value in wear.items() if key in known}
-            cells[row, seed] = config.read(tables, MODELS, wrappers=WRAPPERS), folder
+            cells[row, seed] = config.read_run(tables), folder
     return cells
 
 

@@ -102,7 +102,7 @@ def plan(seeds: int, scale: float, out: Path) -> dict[Key, tuple[config.Run, Pat
                 if model.get("shuffle"):
                     model["masks"] = str(out / "runs" / f"{preset} s-weight {seed}")
                 tables = {"data": DATA | {"path": str(world)}, "model": model, "train": TRAIN | {"seed": seed}}
-                cells[preset, row, seed] = config.read(tables, MODELS), out / "runs" / f"{preset} {row} {seed}"
+                cells[preset, row, seed] = config.read_run(tables), out / "runs" / f"{preset} {row} {seed}"
     return cells
 
 

@@ -38,7 +38,6 @@ from hyperctr.evaluation import significance
 from hyperctr.evaluation.evaluate import score
 from hyperctr.evaluation.metrics import popularity_auc, unseen_recall
 from hyperctr.evaluation.significance import Score, mean_interval
-from hyperctr.models import MODELS
 from hyperctr.reporting import figures, markdown
 from hyperctr.runs import parallel
 from hyperctr.runs.open import Opened, open_run
@@ -201,7 +200,7 @@ def plan(rows: set[str], seeds: int, scale: float, out: Path) -> dict[Key, tuple
                 own = {"name": model} | {key: SIZES[key] for key in SIZES if model not in WITHOUT[key]}
                 tables = BASE | {"data": BASE["data"] | {"path": str(world)}, "model": own,
                                  "train": BASE["train"] | {"seed": seed}}  # fmt: skip
-                run = config.read(tables, MODELS, set=sets)
+                run = config.read_run(tables, set=sets)
                 cells[row, seed] = run, out / "runs" / f"{row} {scale:g} {seed}"
     return cells
 

@@ -325,7 +325,7 @@ def plan(seeds: int, scale: float, epochs: int, out: Path) -> dict[Key, tuple[co
             given = BASE | {"data": BASE["data"] | {"path": str(world)},
                             "train": BASE["train"] | {"seed": seed, "epochs": epochs}}  # fmt: skip
             folder = out / "runs" / f"{row.replace('/', '')} {scale:g} {epochs} {seed}"
-            cells[row, seed] = config.read(given, MODELS, set=sets), folder
+            cells[row, seed] = config.read_run(given, set=sets), folder
     return cells
 
 

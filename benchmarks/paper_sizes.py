@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from hyperctr.data.context import DAY
+from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.write import write
 
 START = 1_546_300_800  # 2019-01-01 00:00 UTC
@@ -46,7 +47,7 @@ def generate(
     name: str,
     folder: str | Path,
     seed: int = 0,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda steps, what, total: steps,
+    progress: Bar = no_progress,
     counts: Counts | None = None,
 ) -> Path:
     """Write a folder with exactly the users, items and events of one of the paper's sets; every event is a click.

@@ -33,7 +33,6 @@ from hyperctr.data.split import split
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.metrics import gap_closed
 from hyperctr.evaluation.significance import Score, mean_interval
-from hyperctr.models import MODELS
 from hyperctr.reporting import markdown
 from hyperctr.runs import parallel
 from hyperctr.studies import claims
@@ -138,7 +137,7 @@ def plan(studies: list[Study], seeds: int, scale: float, out: Path) -> dict[Key,
                 tables = POPULARITY if changes is None else study.base
                 own = {"data": {**tables.get("data", {}), "path": str(world)},
                        "train": {**tables["train"], "seed": seed, "threads": 1}}  # fmt: skip
-                run = config.read({**tables, **own}, MODELS, set=changes or ())
+                run = config.read_run({**tables, **own}, set=changes or ())
                 cells[study.preset, row, seed] = run, out / "runs" / f"{study.preset} {row} {seed}"
     return cells
 

@@ -1,4 +1,8 @@
-"""Write files that a killed process cannot spoil: each is written beside its final name, then moved."""
+"""Write files and folders that a killed process cannot spoil, and claim a folder for one process.
+
+Everything is written beside its final name, under a hidden name with the number of the process, and then moved there.
+Nothing else in hyperctr moves, replaces or locks a file.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,181 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a hidden path beside `path` to write to, with the same ending; it takes the name when the block ends.
+
+    An error leaves what was there before. The folder is made.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        _remove(part)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its name, then move it there."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8."""
+    write_bytes(path, text.encode())
 
 
-def write_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines of equal keys as CSV, NaN as nothing; no file without a line."""
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes."""
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors by name as safetensors, with texts by name as metadata."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as part:
+        save_file({name: x.contiguous() for name, x in tensors.items()}, part, metadata)
+
+
+def read_csv(path: str | Path) -> list[dict[str, str]]:
+    """Read the lines of a CSV file with a header; a file that is missing has none."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(path: str | Path, lines: Iterable[Mapping[str, Any]], nan: str = "") -> None:
+    """Write lines as CSV under the columns of all of them, and NaN as `nan`; without a line no file is written."""
     lines, text = [*lines], io.StringIO()
     if not lines:
         return
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*lines))), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {k: "" if isinstance(x, float) and math.isnan(x) else x for k, x in each.items()} for each in lines
-    )
+    for line in lines:
+        writer.writerow({key: nan if isinstance(x, float) and math.isnan(x) else x for key, x in line.items()})
     write_text(path, text.getvalue())
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors by name, and texts by name beside them; makes the folder."""
-    from safetensors.torch import save_file
+def append_csv(path: str | Path, line: Mapping[str, Any]) -> None:
+    """Add a line to a CSV file, NaN as "nan"; a killed call leaves the old file whole."""
+    write_csv(path, [*read_csv(path), line], nan="nan")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    save_file({name: x.contiguous() for name, x in tensors.items()}, beside, metadata)
-    os.replace(beside, path)
+
+@contextmanager
+def replace_folder(
+    path: str | Path, mark: str, ours: Callable[[str], bool], by: str, begins: str = ""
+) -> Iterator[Path]:
+    """Give a hidden folder beside `path` to fill; it takes the name when the block ends, in the place of an older one.
+
+    An error leaves what was there before.
+
+    Args:
+        path: the folder.
+        mark: name of a file that every folder of this kind has.
+        ours: says of another file's name whether a folder of this kind may have it.
+        by: what writes such folders, for an error.
+        begins: how the text of the mark begins.
+
+    Raises:
+        ValueError: the path is taken by something of another kind, or cannot be written.
+    """
+    path = Path(path)
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    try:
+        if taken := _taken(path, mark, ours, by, begins):
+            raise ValueError(f"{path} is already there and {taken}; choose another folder or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed process that had the same number
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except OSError as error:
+        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _taken(path: Path, mark: str, ours: Callable[[str], bool], by: str, begins: str) -> str:
+    """Say why a folder must not be replaced; "" if it may."""
+    if path.name in ("", ".."):
+        return "has no name of its own"
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        return "is a link" if path.is_symlink() else "is no folder"
+    names = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+    if foreign := [name for name in names if name != mark and not ours(name)]:
+        return f"contains {foreign[0]}, which was not written by {by}"
+    marked = mark in names and (path / mark).read_text(encoding="utf-8", errors="replace").startswith(begins)
+    return f"was not written by {by}" if names and not marked else ""
+
+
+def claim_folder(path: str | Path) -> ExitStack:
+    """Make a folder that only this process may write from this call to the end of a `with` block.
+
+    The operating system ends the claim of a process that dies.
+
+    Raises:
+        ValueError: another process has claimed the folder, or it cannot be written.
+    """
+    path = Path(path)
+    lock, claim = path / ".lock", ExitStack()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = lock.open("a")
+            if not _locked(file):
+                raise ValueError(f"another process is writing to {path}: wait until it ends, or choose another --out")
+            if lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno())):
+                break
+            file.close()  # the process before removed this file after it was opened here
+        for left in path.glob(".[0-9]*.*"):
+            left.unlink()  # half a file of a killed process
+    except OSError as error:
+        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
+    claim.callback(file.close)
+    claim.callback(_remove, lock)  # while it is locked: nobody can lock the removed file and another a new one
+    return claim
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # Windows removes no open file
+        path.unlink()
+
+
+def _locked(file: IO) -> bool:
+    """Lock an open file and return whether that worked; a file system without locks has no other process to refuse."""
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
+    return True

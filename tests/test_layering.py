@@ -12,7 +12,7 @@ FILES = sorted(path for package in ("graphs", "hyperctr") for path in (ROOT / pa
 
 # The house, floor by floor. A room imports rooms of lower floors and itself, never a neighbour on its own floor.
 FLOORS = [
-    ["graphs", "hyperctr.batch", "hyperctr.files"],
+    ["graphs", "hyperctr.batch", "hyperctr.files", "hyperctr.strict"],
     ["hyperctr.layers", "hyperctr.evaluation"],
     ["hyperctr.models", "hyperctr.data", "hyperctr.reporting"],
     ["hyperctr.config"],
@@ -25,7 +25,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {"hyperctr", "hyperctr.__main__"}  # the way in: they open rooms when asked, and no room imports them
-TOP_LEVEL = {"__init__.py", "__main__.py", "batch.py", "config.py", "files.py"}
+TOP_LEVEL = {"__init__.py", "__main__.py", "batch.py", "config.py", "files.py", "strict.py"}
 VAGUE = {"utils", "util", "helpers", "helper", "base", "common", "misc"}
 GRAPHS_NEEDS = {"torch", "numpy", "scipy"}
 LONGEST = 450

@@ -13,7 +13,7 @@ share of such rows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.progress import Bar, no_progress
 from hyperctr.models import MODELS
 from hyperctr.runs.open import Opened
 from hyperctr.runs.prepare import Prepared, prepare
@@ -114,7 +115,7 @@ def audit(
     rows: int = 200,
     cuts: int = 8,
     seed: int = 0,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda work, what, total: work,
+    progress: Bar = no_progress,
 ) -> Audit:
     """Change the log at and after several moments, and predict all audited rows up to each moment again.
 

@@ -15,7 +15,6 @@ What is left out, one at a time:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from graphs.build import subhypergraph, union
 from hyperctr.analysis.perturb import PerturbedRow
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import day
+from hyperctr.reporting import figures
 from hyperctr.runs.open import Opened
 
 if TYPE_CHECKING:
@@ -99,13 +99,8 @@ class Explanation:
         Raises:
             ValueError: another kind of file.
         """
-        path = Path(path)
-        if path.suffix not in (".png", ".svg", ".pdf"):
-            raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
-        beside = path.with_name(path.name + ".part")
-        self.draw().savefig(beside, format=path.suffix[1:], dpi=150)
-        os.replace(beside, path)
-        return path
+        figures.save(self.draw(), Path(path))
+        return Path(path)
 
     def lines(self, most: int = 5) -> list[list[str]]:
         """The largest effects of each kind in words: group, what was left out, effect."""
@@ -143,7 +138,7 @@ def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: in
         raise ValueError(f"explain leaves out hyperedges; this run's model is {ready.run.model_name}, which reads none")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
-    u, i = _number("user", data.users.ids, user), _number("item", data.items.ids, item)
+    u, i = data.user_ids.number(user), data.item_ids.number(item)
     at = int(log.time[-1]) + 1 if at is None else int(at)
     zero = np.zeros(1, np.int64)
     batch = ready.loader.make_batch(np.array([u]), np.array([i]), np.array([at]), zero.astype(np.float32), zero)
@@ -242,15 +237,6 @@ def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> 
             yield f"of the {held:,} hyperedges of {name}, the {top} of most weight were left out"
     if not len(row.clicks()[0]):
         yield f"{who[0]} had no click before"
-
-
-def _number(what: str, ids: np.ndarray, wanted: Any) -> int:
-    """The number of an id, given as it is or as text."""
-    found = np.flatnonzero(np.asarray(ids).astype(str) == str(wanted))
-    if not len(found):
-        some = ", ".join(map(str, ids[:3]))
-        raise ValueError(f"the data has no {what} {str(wanted)!r}; its {len(ids):,} {what}s have ids such as {some}")
-    return int(found[0])
 
 
 def _item(data: Dataset, item: int) -> str:

@@ -152,13 +152,8 @@ def case(
     Raises:
         ValueError: the data has no such user or item, or the model reads no such context.
     """
-    data, numbers = opened.prepared.dataset, []
-    for what, ids, wanted in (("user", data.users.ids, user), ("item", data.items.ids, item)):
-        number = np.flatnonzero(np.asarray(ids).astype(str) == str(wanted))
-        if not len(number):
-            raise ValueError(f"the data has no {what} {str(wanted)!r}")
-        numbers.append(int(number[0]))
-    return request(opened.prepared, numbers[0], numbers[1:], at, context)
+    data = opened.prepared.dataset
+    return request(opened.prepared, data.user_ids.number(user), [data.item_ids.number(item)], at, context)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hyperctr.strict import read_toml
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
@@ -34,18 +36,11 @@ def with_masks(run: Any, masks: Path | None) -> Any:
 
 def run_from_options(path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr") -> Any:
     """A run from a file, or of a model from nothing but its data set."""
-    import tomllib
-
     if path is None and data is None:
         raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
     tables: dict[str, Any] = {"model": {"name": model}}
     if path is not None:
-        try:
-            tables = tomllib.loads(path.read_text())
-        except FileNotFoundError:
-            raise ValueError(f"there is no run file {path}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise ValueError(f"{path} is not a readable TOML file: {error}") from None
+        tables = read_toml(path, "run file")
     content = tables.setdefault("data", {})  # anything but a table is refused below
     if isinstance(content, dict):
         if data is not None:
@@ -55,6 +50,5 @@ def run_from_options(path: Path | None, data: str | None, sets: list[str] | None
         if isinstance(where := content.get("path"), str):
             catalog.find(where)  # an unknown data set stops here, before torch is imported
     from hyperctr import config
-    from hyperctr.models import MODELS, WRAPPERS
 
-    return config.read(tables, MODELS, set=sets or (), wrappers=WRAPPERS)
+    return config.read_run(tables, sets or ())

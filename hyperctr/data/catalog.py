@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperctr.data.roles import Roles, nearest
+from hyperctr.data.roles import Roles
+from hyperctr.strict import did_you_mean
 
 _MOVIES = {
     "interactions": {
@@ -243,9 +244,9 @@ def find(name_or_path: str | Path) -> Path:
     for place in (path, home() / path):
         if place.exists():
             return place
-    names = [*_fetched(), *_local_sets()]
+    near = did_you_mean(str(name_or_path), [*_fetched(), *_local_sets()])
     raise ValueError(
-        f"there is no folder or data set {str(name_or_path)!r}{nearest(str(name_or_path), names)} "
+        f"there is no folder or data set {str(name_or_path)!r}{near and ', ' + near} "
         f"(in {home()}: {', '.join(_local_sets()) or 'none yet'}; `hyperctr data get` makes {', '.join(_fetched())})"
     )
 

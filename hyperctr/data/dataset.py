@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.items import Items, Users
+from hyperctr.data.items import Ids, Items, Users
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,16 @@ class Dataset:
     items: Items
     users: Users
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def user_ids(self) -> Ids:
+        """The users' own ids, for looking up their numbers."""
+        return Ids("user", self.users.ids)
+
+    @cached_property
+    def item_ids(self) -> Ids:
+        """The items' own ids, for looking up their numbers."""
+        return Ids("item", self.items.ids)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {self.interactions!r}, {self.items!r}, {self.users!r}, {len(self.notes)} notes)"

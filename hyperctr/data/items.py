@@ -5,8 +5,10 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,6 +92,52 @@ class Users:
 
     def __repr__(self) -> str:
         return f"Users({self.num_users} users, fields: {', '.join(self.fields) or 'none'})"
+
+
+class Ids:
+    """The own ids of a data set's users or items, from which their numbers are looked up; an id may be given as text.
+
+    >>> Ids("item", np.array([30, 10])).numbers(["10", "99"]).tolist()
+    [1, 2]
+
+    Args:
+        kind: what has the ids, "user" or "item", for an error.
+        ids: the ids by number, [n].
+    """
+
+    def __init__(self, kind: str, ids: np.ndarray):
+        self.kind, self.ids = kind, np.asarray(ids)
+        self._sorted: dict[bool, tuple[np.ndarray, np.ndarray]] = {}  # by whether they are compared as text
+
+    def numbers(self, wanted: ArrayLike) -> np.ndarray:
+        """Return the number of each id, int64 [k]; that of an unknown one is n, the first that nobody has."""
+        wanted = np.asarray(wanted)
+        as_text = "text" in {_kind(wanted), _kind(self.ids)}
+        if as_text not in self._sorted:
+            ids = self.ids.astype(str) if as_text else self.ids
+            order = np.argsort(ids, kind="stable")
+            self._sorted[as_text] = ids[order], order
+        ids, order = self._sorted[as_text]
+        wanted = wanted.astype(str) if as_text else wanted
+        at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+        return np.where(ids[at] == wanted, order[at], len(ids)).astype(np.int64)
+
+    def number(self, wanted: Any) -> int:
+        """Return the number of one id.
+
+        Raises:
+            ValueError: nobody has the id.
+        """
+        found = int(self.numbers([wanted])[0])
+        if found == len(self.ids):
+            some = ", ".join(map(str, self.ids[:3]))
+            known = f"its {len(self.ids):,} {self.kind}s have ids such as {some}"
+            raise ValueError(f"the data has no {self.kind} {str(wanted)!r}; {known}")
+        return found
+
+
+def _kind(ids: np.ndarray) -> str:
+    return "text" if ids.dtype.kind in "OUT" else "number"
 
 
 def blocks(matrix: np.ndarray, numbers: int = 2**24) -> Iterator[tuple[int, np.ndarray]]:

@@ -27,6 +27,7 @@ from hyperctr.data.parse import (
     seconds,
 )
 from hyperctr.data.roles import Roles
+from hyperctr.strict import did_you_mean
 
 TABLES = ("interactions", "items", "users")
 
@@ -325,8 +326,8 @@ def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -
             said.append("There is no items table: row i of a modality belongs to the i-th item id in sorted order.")
     for name in wanted or ():
         if name not in stated:
-            known = ", ".join(stated) or "none"
-            raise ValueError(f"{path}: no modality {name!r}{role_table.nearest(name, stated)} (there are: {known})")
+            near, known = did_you_mean(name, stated), ", ".join(stated) or "none"
+            raise ValueError(f"{path}: no modality {name!r}{near and ', ' + near} (there are: {known})")
     matrices, present = {}, {}
     for name, made in stated.items():
         if wanted is not None and name not in wanted:

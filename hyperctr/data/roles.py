@@ -27,38 +27,73 @@ Every function here takes and returns roles in the shape of that file:
     visual = "visual.npy"
     tags = { columns = ["tag", "author_id"], dim = 64 }            # made from item columns, value by value
     text = { columns = ["title"], text = true, dim = 64 }          # made from item columns, word by word
+    cover = { file = "cover.npy" }                                 # the same as cover = "cover.npy"
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from hyperctr import strict
+from hyperctr.strict import did_you_mean
 
 Roles = dict[str, Any]
+Columns = str | tuple[str, ...]
 
-_KEYS: dict[str, dict[str, tuple[type, ...]]] = {
-    "": {
-        "name": (str,), "note": (str,),
-        "interactions": (dict,), "items": (dict,), "users": (dict,), "modalities": (dict,),
-    },
-    "interactions": {
-        "user": (str, list), "item": (str, list), "time": (str,), "order": (str, bool), "click": (str,),
-        "click_at_least": (int, float), "non_clicks": (str,), "conversion": (str,), "length": (str,), "type": (str,),
-        "context": (list,),
-    },
-    "items": {"id": (str, list), "title": (str,), "fields": (list,)},
-    "users": {"id": (str, list), "fields": (list,)},
-    "modality": {"columns": (list,), "text": (bool,), "dim": (int,)},
-}  # fmt: skip
-_TYPE_NAMES = {
-    str: "text", list: "a list of text", dict: "a table", int: "a number", float: "a number", bool: "true or false",
-}  # fmt: skip
 
+@dataclass(frozen=True)
+class _File:
+    """What a dataset.toml may state."""
+
+    name: str | None = None
+    note: str | None = None
+    interactions: dict | None = None
+    items: dict | None = None
+    users: dict | None = None
+    modalities: dict | None = None
+
+
+@dataclass(frozen=True)
+class _Interactions:
+    user: Columns | None = None
+    item: Columns | None = None
+    time: str | None = None
+    order: str | bool | None = None
+    click: str | None = None
+    click_at_least: float | None = None
+    non_clicks: Literal["logged", "unobserved"] | None = None
+    conversion: str | None = None
+    length: str | None = None
+    type: str | None = None
+    context: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Items:
+    id: Columns | None = None
+    title: str | None = None
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Users:
+    id: Columns | None = None
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Modality:
+    file: str | None = None
+    columns: tuple[str, ...] | None = None
+    text: bool | None = None
+    dim: int | None = None
+
+
+_TABLES = {"interactions": _Interactions, "items": _Items, "users": _Users}
 _USUAL = {
     "user": ("user_id", "userid", "user", "uid"),
     "item": (
@@ -81,12 +116,7 @@ def read_toml(path: Path) -> Roles:
     Raises:
         ValueError: the file is unreadable, or what `parse` raises.
     """
-    try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    return parse(strict.read_toml(path), str(path))
 
 
 def parse(tables: Mapping[str, Any], where: str) -> Roles:
@@ -100,35 +130,55 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
         ValueError: an unknown key (the nearest right one is named), a value of the wrong type, user or item missing, or
             two keys that exclude each other.
     """
-    roles = {"interactions": {}} | _checked(tables, "", where)
-    for table in ("interactions", "items", "users"):
-        if table in roles:
-            roles[table] = _checked(roles[table], table, where)
-    log = roles["interactions"]
+    try:
+        roles = strict.values(_File, tables, "")
+        for table, cls in _TABLES.items():
+            if table in roles or table == "interactions":
+                checked = strict.values(cls, roles.get(table, {}), table)
+                roles[table] = {key: _as_list(key, value) for key, value in checked.items()}
+        _check_interactions(roles["interactions"])
+        if "modalities" in roles:
+            roles["modalities"] = {name: _modality(name, made) for name, made in roles["modalities"].items()}
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return roles
+
+
+def _as_list(key: str, value: Any) -> Any:
+    """Return columns as a list, a single one too where there may be several."""
+    return list(value) if isinstance(value, tuple) else [value] if key in ("user", "item", "id") else value
+
+
+def _check_interactions(log: Mapping[str, Any]) -> None:
+    """Refuse roles that miss the user or the item, or that exclude each other."""
     for role in ("user", "item"):
         if not log.get(role):
-            raise ValueError(f'{where}: [interactions] must name the column of the {role}, e.g. {role} = "{role}_id"')
+            raise ValueError(f'[interactions] must name the column of the {role}, e.g. {role} = "{role}_id"')
     if "time" in log and "order" in log:
-        raise ValueError(f"{where}: [interactions] names both time and order; order is for data without times")
+        raise ValueError("[interactions] names both time and order; order is for data without times")
     if log.get("order") is True:
-        raise ValueError(f"{where}: order is a column, or false where the rows have no order, got true")
-    if log.get("non_clicks", "logged") not in ("logged", "unobserved"):
-        raise ValueError(f'{where}: non_clicks must be "logged" or "unobserved", got {log["non_clicks"]!r}')
+        raise ValueError("interactions.order is a column, or false where the rows have no order, got true")
     if "click" not in log and ("click_at_least" in log or log.get("non_clicks") == "logged"):
-        raise ValueError(f"{where}: click_at_least and logged non-clicks need a click column")
-    if "modalities" in roles:
-        roles["modalities"] = dict(roles["modalities"])
-    for name, made in roles.get("modalities", {}).items():
-        if not re.fullmatch(r"[\w-]+", name):
-            raise ValueError(f"{where}: a modality name is letters, digits, _ and -, got {name!r}")
-        if isinstance(made, dict):
-            roles["modalities"][name] = _checked(made, "modality", f"{where}: modality {name!r}")
-            if not made.get("columns") or made.get("dim", 1) < 1:
-                raise ValueError(f"{where}: modality {name!r} needs columns and a dim of 1 or more")
-        elif not isinstance(made, str) or Path(made).is_absolute() or ".." in Path(made).parts:
-            asked = "a .npy file inside the folder or { columns = [...] }"
-            raise ValueError(f"{where}: modality {name!r} must be {asked}, got {made!r}")
-    return roles
+        raise ValueError("click_at_least and logged non-clicks need a click column")
+
+
+def _modality(name: str, made: Any) -> Any:
+    """Check how a modality is made: the name of its file, or a table of item columns."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"a modality name is letters, digits, _ and -, got {name!r}")
+    if isinstance(made, dict):
+        made = strict.values(_Modality, made, f"modalities.{name}")
+        if set(made) == {"file"}:
+            return _modality(name, made["file"])
+        if "file" in made or not made.get("columns") or made.get("dim", 1) < 1:
+            raise ValueError(f"modality {name!r} needs columns and a dim of 1 or more, or a file alone")
+        return made | {"columns": list(made["columns"])}
+    if not isinstance(made, str) or Path(made).is_absolute() or ".." in Path(made).parts:
+        raise ValueError(
+            f"modality {name!r} must be a .npy file inside the folder or {{ columns = [...] }}, "
+            f"got {strict.literal(made)}"
+        )
+    return made
 
 
 def guess(
@@ -205,45 +255,18 @@ def share(conversion: str) -> list[str]:
 
 
 def to_toml(roles: Roles) -> str:
-    """Format roles as the text of a dataset.toml."""
-    lines = [f"{key} = {_value(roles[key])}" for key in ("name", "note") if key in roles]
-    for table in ("interactions", "items", "users", "modalities"):
-        if table in roles:
-            lines += ["", f"[{table}]", *(f"{_key(key)} = {_value(value)}" for key, value in roles[table].items())]
-    return "\n".join(lines) + "\n"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the name that is most alike, or nothing when none is."""
-    names = list(names)
-    lower = {known.lower(): known for known in names}
-    found = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+    """Write roles as the text of a dataset.toml."""
+    tables = {key: roles[key] for key in ("name", "note", *_TABLES, "modalities") if key in roles}
+    made = tables.get("modalities", {})
+    if any(isinstance(x, dict) for x in made.values()):  # tables are written below texts, and the order counts
+        tables["modalities"] = {name: {"file": x} if isinstance(x, str) else x for name, x in made.items()}
+    return strict.to_toml(tables)
 
 
 def missing_column(where: str, role: str, column: str, columns: Sequence[str]) -> str:
     """Write the error for a table that lacks a column that a role asks for."""
-    return f"{where}: no column {column!r} (for {role}); found {_listed(columns)}{nearest(column, columns)}"
-
-
-def _checked(table: Mapping[str, Any], kind: str, where: str) -> dict[str, Any]:
-    allowed = _KEYS[kind]
-    place = where if kind in ("", "modality") else f"{where}: [{kind}]"
-    checked = {}
-    for key, value in table.items():
-        if key not in allowed:
-            raise ValueError(f"{place}: unknown key {key!r}{nearest(key, allowed)} (allowed: {', '.join(allowed)})")
-        right = isinstance(value, allowed[key]) and (not isinstance(value, bool) or bool in allowed[key])
-        if right and isinstance(value, list):
-            right = all(isinstance(entry, str) for entry in value)
-        if not right:
-            raise ValueError(f"{place}: {key} must be {' or '.join(_names(allowed[key]))}, got {value!r}")
-        checked[key] = [value] if list in allowed[key] and isinstance(value, str) else value
-    return checked
-
-
-def _names(types: tuple[type, ...]) -> list[str]:
-    return list(dict.fromkeys(_TYPE_NAMES[kind] for kind in types))
+    near = did_you_mean(column, columns)
+    return f"{where}: no column {column!r} (for {role}); found {_listed(columns)}{near and '; ' + near}"
 
 
 def _first(columns: Sequence[str], names: Sequence[str]) -> str | None:
@@ -258,19 +281,3 @@ def _listed(columns: Sequence[str], most: int = 12) -> str:
 
 def _plain(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)

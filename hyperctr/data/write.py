@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.parse import first_line
 from hyperctr.data.read import TABLES, _checked
 from hyperctr.data.roles import Roles
+from hyperctr.files import atomic, replace_folder
 
 MARK = "# written by hyperctr"
 
@@ -47,28 +45,16 @@ def write(
     """
     path = Path(path)
     roles = role_table.parse(roles, f"roles for {path}")
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     try:
-        if refused := _not_ours(path):
-            raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        for name, table in zip(TABLES, (interactions, items, users), strict=True):
-            if table is not None:
-                table.write_parquet(part / f"{name}.parquet", compression="zstd")
-        for name, matrix in (modalities or {}).items():
-            np.save(part / f"{name}.npy", matrix, allow_pickle=False)
-        (part / "dataset.toml").write_text(f"{MARK}\n{role_table.to_toml(roles)}", encoding="utf-8")
-        if path.exists():
-            path.rename(old)
-        part.rename(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"cannot write {path}: {first_line(error)}") from None
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+        with replace_folder(path, "dataset.toml", _is_ours, "hyperctr", begins=MARK) as part:
+            for name, table in zip(TABLES, (interactions, items, users), strict=True):
+                if table is not None:
+                    table.write_parquet(part / f"{name}.parquet", compression="zstd")
+            for name, matrix in (modalities or {}).items():
+                np.save(part / f"{name}.npy", matrix, allow_pickle=False)
+            (part / "dataset.toml").write_text(f"{MARK}\n{role_table.to_toml(roles)}", encoding="utf-8")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"cannot write to {path}: {first_line(error)}") from None
     return path
 
 
@@ -185,34 +171,17 @@ def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path
     writers: dict[str, Callable] = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise ValueError(f"{output} must end in .csv or .parquet")
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        writers[output.suffix](table.with_columns(pl.Series("probability", probability)), part)
-        part.replace(output)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        with atomic(output) as part:
+            writers[output.suffix](table.with_columns(pl.Series("probability", probability)), part)
+    except pl.exceptions.PolarsError as error:
         raise ValueError(f"cannot write {output}: {first_line(error)}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return output
 
 
-def _not_ours(path: Path) -> str | None:
-    """Return why a folder must not be replaced, or None if it may be."""
-    if not path.exists() and not path.is_symlink():
-        return None
-    if not path.is_dir() or path.is_symlink():
-        return "is a link" if path.is_symlink() else "is no folder"
-    names = sorted(entry.name for entry in path.iterdir())
-    if not names:
-        return None
-    toml = path / "dataset.toml"
-    if not toml.is_file() or not toml.read_text(encoding="utf-8", errors="replace").startswith(MARK):
-        return "was not written by hyperctr"
-    ours = {"dataset.toml", *(f"{table}.parquet" for table in TABLES)}
-    foreign = [name for name in names if name not in ours and not name.endswith(".npy")]
-    return f"contains {foreign[0]}, which was not written by hyperctr" if foreign else None
+def _is_ours(name: str) -> bool:
+    """Say whether a data folder may have a file of this name beside its dataset.toml."""
+    return name in {f"{table}.parquet" for table in TABLES} or name.endswith(".npy")
 
 
 def _id_column(ids: np.ndarray) -> pl.Series:

@@ -11,7 +11,6 @@ from hyperctr.data import catalog, download
 from hyperctr.data import planted as synthetic
 from hyperctr.evaluation.metrics import gap_closed
 from hyperctr.experiments.sweep import BASELINES
-from hyperctr.models import MODELS
 
 NEEDED = 0.75  # share of the way from popularity to the learnable ceiling
 EVERY = {"ml-100k": "7d,30d,90d", "planted-drift": "7d,30d,90d"}
@@ -97,4 +96,4 @@ def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0) -> 
         "train": {**settings["train"], "seed": seed, "threads": threads},
         "evaluate": {"negatives": 20, "max_positives": 10_000},
     }
-    return config.read(tables, MODELS)
+    return config.read_run(tables)

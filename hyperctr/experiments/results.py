@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config
-from hyperctr.files import write_text
+from hyperctr.files import append_csv
 
 if TYPE_CHECKING:
     pass
@@ -74,10 +73,9 @@ def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str
             f"a row of results.csv has the columns {', '.join(columns)}; missing {missing}, not known {extra}"
         )
     path = Path(path)
-    lines = _lines_of(path, columns) if path.exists() else []
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([list(columns), *lines, [row[name] for name in columns]])
-    write_text(path, text.getvalue())
+    if path.exists():
+        _lines_of(path, columns)
+    append_csv(path, {name: row[name] for name in columns})
 
 
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:

@@ -92,31 +92,31 @@ def search(
         has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run wears nothing: set wrapper.name=aqcl"
         raise ValueError(f"cannot search wrapper.{missing[0]}: {has}")
     ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
-    parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}")
-    ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
-    if run.train.threads:
-        torch.set_num_threads(run.train.threads)
+    with parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}"):
+        ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
+        if run.train.threads:
+            torch.set_num_threads(run.train.threads)
 
-    def loss_of(settings: dict[str, Any], report: Callable[[float], None]) -> float:
-        return _train(ready, settings, objective, report)
+        def loss_of(settings: dict[str, Any], report: Callable[[float], None]) -> float:
+            return _train(ready, settings, objective, report)
 
-    def ended(found: list[Trial]) -> None:
-        lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
-        write_csv(out / "trials.csv", lines)
-        last = found[-1]
-        words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
-        say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
+        def ended(found: list[Trial]) -> None:
+            lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
+            write_csv(out / "trials.csv", lines)
+            last = found[-1]
+            words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
+            say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
 
-    starts = [start for start in STARTS if start.keys() == space.keys()]
-    if all(isinstance(where, list) for where in space.values()):
-        starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
-        trials = min(trials, len(starts))
-    rate = round(1 / run.train.eval_every)
-    found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
-    best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
-    chosen = replace(run, wrapper=replace(run.wrapper, **best.settings))
-    write_text(out / "best.toml", config.to_toml(chosen))
-    return chosen
+        starts = [start for start in STARTS if start.keys() == space.keys()]
+        if all(isinstance(where, list) for where in space.values()):
+            starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
+            trials = min(trials, len(starts))
+        rate = round(1 / run.train.eval_every)
+        found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
+        best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
+        chosen = replace(run, wrapper=replace(run.wrapper, **best.settings))
+        write_text(out / "best.toml", config.to_toml(chosen))
+        return chosen
 
 
 def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1) -> Prepared:

@@ -48,21 +48,24 @@ def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> 
     return found + [Cell(base.model_name, width, depth, seed) for seed, width, depth in grid]
 
 
-def run_of(base: config.Run, cell: Cell, models: Mapping) -> config.Run:
+def run_of(base: config.Run, cell: Cell) -> config.Run:
     """The run of one cell: the base with granularity, depth and seed put in ("q8": eight slices of equal counts)."""
     if cell.depth is None:
-        return baseline(base, cell.model, cell.seed, models)
+        return baseline(base, cell.model, cell.seed)
     run = seeded(base, cell.seed)
-    return replace(run, model=replace(base.model, depth=cell.depth), slices=_slices(base.slices, cell.every))
+    return replace(run, model=replace(base.model, depth=cell.depth), slices=base.slices.cut_by(cell.every))
 
 
-def baseline(base: config.Run, model: str, seed: int, models: Mapping) -> config.Run:
+def baseline(base: config.Run, model: str, seed: int) -> config.Run:
     """The run of another model on the base's data and rows, with its own settings where BASELINES has some."""
-    run = replace(seeded(base, seed), model_name=model, model=models[model].Config(), wrapper_name="", wrapper=None)
+    from hyperctr.models import find_model  # imports torch
+
+    kind = find_model(model).Config
+    run = replace(seeded(base, seed), model_name=model, model=kind(), wrapper_name="", wrapper=None)
     if model not in BASELINES:
         return run
     train = replace(run.train, patience=3, eval_every=1.0, **BASELINES[model]["train"])
-    settings = models[model].Config(**BASELINES[model]["model"])
+    settings = kind(**BASELINES[model]["model"])
     return replace(run, model=settings, train=train, data=replace(base.data, history=1))
 
 
@@ -100,13 +103,24 @@ def sweep(
     Raises:
         ValueError: a granularity or depth that does not parse, a folder that holds another sweep or cannot be written.
     """
-    from hyperctr.models import MODELS
-
     if "depth" not in {field.name for field in fields(base.model)}:
         raise ValueError(f"a sweep varies depth, which {base.model_name} has not; use model.name = hyperctr")
     plan = cells(base, every, depths, seeds)
-    runs = {cell: run_of(base, cell, MODELS) for cell in plan}  # a bad granularity or depth stops here
-    parallel.claim(out, base, "a sweep")
+    runs = {cell: run_of(base, cell) for cell in plan}  # a bad granularity or depth stops here
+    with parallel.claim(out, base, "a sweep"):
+        return _sweep(base, plan, runs, out, jobs, watch, say)
+
+
+def _sweep(
+    base: config.Run,
+    plan: list[Cell],
+    runs: Mapping[Cell, config.Run],
+    out: Path,
+    jobs: int,
+    watch: Callable[[dict[str, str], int, int], None],
+    say: Callable[[str], None],
+) -> list[dict]:
+    """Run every missing cell of a plan whose folder is claimed, then write report.md and the figures."""
     results = out / "results.csv"
     rows = results_module.read_results(results) if results.exists() else []
     good = {_key(row) for row in rows if row["status"] == "ok"}
@@ -145,11 +159,6 @@ def redraw(out: Path) -> list[dict]:
     named = results_module.named(list(rows.values()))
     sweep_report.write(named, out)
     return named
-
-
-def _slices(base: config.Slices, every: str) -> config.Slices:
-    cut = sweep_report.granularity(every)
-    return replace(base, count=cut.count) if cut.by_count else replace(base, every=every, count=0)
 
 
 def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:

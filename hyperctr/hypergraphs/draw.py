@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from graphs import Hypergraph, TimeGrid
 from graphs import draw as pictures
-from hyperctr.hypergraphs.folder import GROUP, Graphs, _check, _find, _moved
+from hyperctr.files import atomic
+from hyperctr.hypergraphs.folder import GROUP, Graphs, _check, _find
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def draw(
         axes = picture()
         axes.set_title(f"{title}\n{axes.get_title(loc='left')}", loc="left")
         paths.append(Path(out) / f"{name}.png")
-        with _moved(paths[-1]) as part:
+        with atomic(paths[-1]) as part:
             axes.figure.savefig(part, dpi=160, bbox_inches="tight", facecolor="white", metadata={"Software": None})
         plt.close(axes.figure)
     return paths

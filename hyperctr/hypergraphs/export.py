@@ -14,7 +14,16 @@ import scipy.sparse
 
 from graphs import Hypergraph
 from graphs.attributes import Attributes
-from hyperctr.hypergraphs.folder import GROUP, KINDS, Graphs, Row, _check, _find, _known, _moved
+from hyperctr.files import atomic
+from hyperctr.hypergraphs.folder import (
+    GROUP,
+    KINDS,
+    Graphs,
+    Row,
+    _check,
+    _find,
+    _known,
+)
 
 
 def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users", modality: str = GROUP) -> Path:
@@ -47,7 +56,7 @@ def export(built: Graphs, file: str | Path, to: str, n: int, side: str = "users"
     _check(built, side, modality)
     h = _attributed(built, _find(built, n, side, modality))
     try:
-        with _moved(file) as part:
+        with atomic(file) as part:
             write(h, part)
     except ImportError as error:
         raise ValueError(str(error)) from None

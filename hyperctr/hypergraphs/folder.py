@@ -11,11 +11,8 @@ the first and their number as its weight.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,8 +26,10 @@ from hyperctr.data import catalog, parse
 from hyperctr.data import read as read_module
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.roles import nearest
+from hyperctr.data.progress import Bar, no_progress
+from hyperctr.files import replace_folder
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
+from hyperctr.strict import did_you_mean
 
 INDEX = "graphs.json"
 FORMAT = "hyperctr graph 1"
@@ -86,7 +85,7 @@ def build(
     every: str,
     out: str | Path,
     upto: str | None = None,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda slices, what, total: slices,
+    progress: Bar = no_progress,
     say: Callable[[str], None] = lambda line: None,
 ) -> Graphs:
     """Build the hypergraphs of every closed slice, side and modality from all clicks, and write them to a folder.
@@ -111,7 +110,7 @@ def build(
             f"{dataset.name}: a modality cannot be called {GROUP}, which means all of them together; rename it"
         )
     rows: list[Row] = []
-    with _written(Path(out)) as part:
+    with replace_folder(out, INDEX, lambda name: FILE.fullmatch(name), "`hyperctr graph build`") as part:
         grid = _closed(dataset.name, dataset.interactions, every, upto, say)
         for n in progress(range(len(grid)), "slices", len(grid)):
             rows += _build_slice(part, dataset, grid, n)
@@ -177,43 +176,6 @@ def _build_slice(part: Path, dataset: Dataset, grid: TimeGrid, n: int) -> list[R
             counts = h.num_nodes, h.num_hyperedges, h.num_incidences
             rows.append(Row(n, bounds[0], date, which, name, *counts, files[id(h)]))
     return rows
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """Yield a hidden folder next to `path` and rename it to `path` at the end; an error changes nothing."""
-    if refused := _not_ours(path):
-        raise ValueError(f"{path} is already there and {refused}; choose another folder or remove it")
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        yield part
-        if path.exists():
-            path.rename(old)
-        part.rename(path)
-    except OSError as error:
-        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _not_ours(path: Path) -> str | None:
-    """Return why a folder must not be replaced, or None if it may be."""
-    if path.name in ("", ".."):
-        return "has no name of its own"
-    if path.is_symlink() or not path.exists():
-        return "is a link" if path.is_symlink() else None
-    if not path.is_dir():
-        return "is no folder"
-    names = sorted(entry.name for entry in path.iterdir())
-    foreign = [name for name in names if name != INDEX and not FILE.fullmatch(name)]
-    if foreign:
-        return f"contains {foreign[0]}, which `hyperctr graph build` did not write"
-    return f"has no {INDEX}" if names and INDEX not in names else None
 
 
 def read(path: str | Path) -> Graphs:
@@ -295,21 +257,6 @@ def _common(before: np.ndarray, now: np.ndarray) -> dict:
     return {"returning": both / max(len(now), 1), "overlap": both / max(len(before) + len(now) - both, 1)}
 
 
-@contextmanager
-def _moved(path: Path) -> Iterator[Path]:
-    """Yield a hidden file next to `path`, with its ending, and rename it to `path` at the end."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
 def _check(built: Graphs, side: str, modality: str) -> None:
     _known("side", side, KINDS)
     _known("modality", modality, built.modalities)
@@ -317,7 +264,8 @@ def _check(built: Graphs, side: str, modality: str) -> None:
 
 def _known(what: str, name: str, names: Iterable[str]) -> None:
     if name not in names:
-        raise ValueError(f"unknown {what} {name!r}{nearest(name, names)} (there are: {', '.join(names)})")
+        near = did_you_mean(name, names)
+        raise ValueError(f"unknown {what} {name!r}{near and ', ' + near} (there are: {', '.join(names)})")
 
 
 def _find(built: Graphs, n: int, side: str, modality: str) -> Row:

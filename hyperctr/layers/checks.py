@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args, get_type_hints
+from typing import Any
+
+from hyperctr.strict import choices
 
 
 def check_sizes(config: Any, *names: str, table: str = "model") -> None:
@@ -33,8 +35,8 @@ def check_weights(config: Any, *names: str, table: str = "wrapper") -> None:
 
 def check_choices(config: Any, *names: str, table: str = "model") -> None:
     """Refuse a value that is not among those of the field's `Literal`."""
-    kinds = get_type_hints(type(config))
     for name in names:
-        *others, last = map(str, get_args(kinds[name]))
-        if getattr(config, name) not in get_args(kinds[name]):
-            raise ValueError(f"{table}.{name} must be {', '.join(others)} or {last}, got {getattr(config, name)}")
+        *others, last = allowed = choices(type(config), name)
+        if getattr(config, name) not in allowed:
+            works = f"{', '.join(map(str, others))} or {last}" if others else last
+            raise ValueError(f"{table}.{name} must be {works}, got {getattr(config, name)}")

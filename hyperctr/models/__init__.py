@@ -5,6 +5,9 @@
 wrapped model, unless `stays` is True (the masks of LT4REC).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from hyperctr.models.aqcl import AQCL, ICL, QCL
 from hyperctr.models.dcn import DCN
 from hyperctr.models.deepfm import DeepFM
@@ -32,6 +35,7 @@ from hyperctr.models.shared_bottom import SharedBottom
 from hyperctr.models.wide_deep import WideDeep
 from hyperctr.models.xdeepfm import XDeepFM
 from hyperctr.models.youtubenet import YoutubeNet
+from hyperctr.strict import did_you_mean, literal
 
 MODELS = {
     "hyperctr": HyperCTR,
@@ -68,3 +72,28 @@ WRAPPERS = {
     "dmr": DMR,
     "lt4rec": SparseSharing,
 }
+
+
+def find_model(name: str) -> type:
+    """Find the class of a model by the name that a run file gives it.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    return _find("model", name, MODELS)
+
+
+def find_wrapper(name: str) -> type:
+    """Find the class of a wrapper by the name that a run file gives it.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    return _find("wrapper", name, WRAPPERS)
+
+
+def _find(what: str, name: Any, known: Mapping[str, type]) -> type:
+    if isinstance(name, str) and name in known:
+        return known[name]
+    near = did_you_mean(str(name), known) or f"known: {', '.join(known) or 'none'}"
+    raise ValueError(f"unknown {what} {literal(name)}, {near}")

@@ -346,9 +346,7 @@ class Codebook(nn.Module):
         share = torch.bincount(assigned, minlength=c.codes) / len(assigned)
         perplexity = torch.special.entr(share).sum().exp().item()
         if perplexity < min(c.codes, len(assigned)) / 4:
-            warnings.warn(
-                "AQCL: most interests are unused; raise wrapper.epsilon, or lower wrapper.codes", stacklevel=2
-            )
+            warnings.warn("AQCL: most interests are unused; lower wrapper.codes", stacklevel=2)
         return {
             "codebook_loss": loss.item(),
             "codes_used": float((share > 0).sum()),

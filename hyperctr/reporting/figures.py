@@ -6,10 +6,11 @@ matplotlib is imported inside the functions. Figures are made without pyplot, so
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from hyperctr.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,16 +131,16 @@ def luminance(colour: tuple[float, float, float, float]) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as .png, .svg or .pdf; a temporary file is moved into place.
+    """Write a figure as .png, .svg or .pdf.
 
     Raises:
         ValueError: another suffix.
     """
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture is a .png, .svg or .pdf file, got {path}")
-    part, about = path.with_name(path.name + ".part"), {"Software": None} if path.suffix == ".png" else None
-    figure.savefig(part, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
-    os.replace(part, path)
+    about = {"Software": None} if path.suffix == ".png" else None
+    with atomic(path) as part:
+        figure.savefig(part, format=path.suffix[1:], dpi=160, facecolor="white", metadata=about)
 
 
 def draw_strength(

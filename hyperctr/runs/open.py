@@ -15,7 +15,6 @@ from torch import nn
 
 from hyperctr import config
 from hyperctr.batch import Batch
-from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 
 
@@ -34,7 +33,7 @@ class Opened:
             user, item: original ids, [n]. at: seconds, [n]; only events strictly before it are used.
         """
         data = self.prepared.dataset
-        users, items = _numbers(data.users.ids, user), _numbers(data.items.ids, item)
+        users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
         logits = []
         for start in range(0, len(users), 4096):
             rows = slice(start, start + 4096)
@@ -58,7 +57,7 @@ def open_run(path: str | Path) -> Opened:
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
-    run = config.read(path / "run.toml", MODELS, wrappers=WRAPPERS)
+    run = config.read_run(path / "run.toml")
     ready = prepare(run, out=path)
     model = build_model(ready)
     weights = load_file(path / "weights.safetensors")
@@ -70,16 +69,6 @@ def open_run(path: str | Path) -> Opened:
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
     return Opened(ready, model.eval(), json.loads((path / "report.json").read_text()))
-
-
-def _numbers(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Numbers of original ids; len(ids) for an unknown one."""
-    ids, wanted = np.asarray(ids), np.asarray(wanted)
-    if ids.dtype.kind in "OUT" or wanted.dtype.kind in "OUT":
-        ids, wanted = ids.astype(str), wanted.astype(str)
-    order = np.argsort(ids, kind="stable")
-    at = np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)
-    return np.where(ids[order][at] == wanted, order[at], len(ids)).astype(np.int64)
 
 
 def request(

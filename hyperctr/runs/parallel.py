@@ -6,7 +6,6 @@ a report is not run again, and one with a checkpoint goes on from there.
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 import os
@@ -18,11 +17,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from hyperctr import config
-from hyperctr.files import write_text
+from hyperctr.files import claim_folder, read_csv, write_text
 
 Cells = Mapping[str, tuple[config.Run, Path]]
 """What to run by name: the run and its folder."""
@@ -102,36 +102,47 @@ def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str
 
 def train(run_toml: str, folder: str) -> dict:
     """Train one cell and give its report."""
-    from hyperctr.models import MODELS, WRAPPERS
     from hyperctr.runs import train as runs
 
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
         return json.loads((path / "report.json").read_text())
-    return runs.train(config.read(tomllib.loads(run_toml), MODELS, wrappers=WRAPPERS), path)
+    return runs.train(config.read_run(tomllib.loads(run_toml)), path)
 
 
-def claim(out: Path, base: config.Run, what: str) -> None:
-    """Make the folder of a sweep or a bench; refuse one that holds another, or one over another base run.
+def claim(out: Path, base: config.Run, what: str) -> ExitStack:
+    """Claim the folder of a sweep or a bench, until the end of a `with` block.
+
+    Args:
+        out: the folder, a new one or one of the same sweep or bench.
+        base: the run that its cells share.
+        what: what it is, such as "a sweep".
 
     Raises:
-        ValueError: the folder holds something else, or cannot be written.
+        ValueError: the folder has something else or another base run, or cannot be written; or another process is
+            writing to it.
     """
-    text = f"# {what}\n{config.to_toml(replace(base, train=replace(base.train, threads=0)))}"
-    path = out / "base.toml"
+    base, path = replace(base, train=replace(base.train, threads=0)), out / "base.toml"
+    with claim_folder(out) as claim:
+        if path.exists():
+            title = path.read_text(encoding="utf-8").partition("\n")[0]
+            if title.startswith("# ") and title != f"# {what}":
+                raise ValueError(f"{out} holds {title[2:]}, not {what}; choose another --out")
+            if not _is_base(path, base):
+                raise ValueError(
+                    f"{out} holds {what} over another base run (its base.toml differs); choose another --out"
+                )
+        else:
+            write_text(path, f"# {what}\n{config.to_toml(base)}")
+        return claim.pop_all()
+
+
+def _is_base(path: Path, base: config.Run) -> bool:
+    """Say whether a base.toml, of this version or an earlier one, is of this run."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = path.read_text() if path.exists() else text
-        if held.replace("\n[wear]\n", "\n[wrapper]\n") != text:
-            held = held.partition("\n")[0]
-            found = f"{what} over another base run (its base.toml differs)"
-            if held.startswith("# ") and held != f"# {what}":
-                found = f"{held[2:]}, not {what}"
-            raise ValueError(f"{out} holds {found}; choose another --out")
-        if not path.exists():
-            write_text(path, text)
-    except OSError as error:
-        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+        return config.read_run(path) == base
+    except ValueError:
+        return False
 
 
 def _process() -> ProcessPoolExecutor:
@@ -159,7 +170,7 @@ def _outcome(future: Future) -> dict | BaseException:
 
 def _doing(folder: Path) -> str:
     """What the last line of a cell's history says."""
-    path = folder / "history.csv"
-    if not path.exists() or not (lines := list(csv.DictReader(path.open()))):
+    lines = read_csv(folder / "history.csv")
+    if not lines:
         return "starting"
     return f"epoch {lines[-1]['epoch']}, valid AUC {float(lines[-1]['valid_auc']):.4f}"

@@ -25,6 +25,7 @@ from hyperctr.data.features.titles import tokens
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
+from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.split import Split, split
 from hyperctr.evaluation.evaluate import evaluate, score
 from hyperctr.hypergraphs.interests import Interests
@@ -164,7 +165,7 @@ def prepare(
     dataset: Dataset | None = None,
     out: Path | None = None,
     fixed: Prepared | None = None,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    progress: Bar = no_progress,
     parts: Split | None = None,
 ) -> Prepared:
     """Split the data, cut the time slices, learn the interests, and build the hypergraphs and tables.

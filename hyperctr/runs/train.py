@@ -1,4 +1,4 @@
-"""A run's folder: run.toml in; report.json, weights.safetensors and log.txt out. `open_run` brings a finished one back.
+"""Train one run in its folder: run.toml in; report.json, weights.safetensors and history.csv out.
 
 runs/ml-100k/
     run.toml               exactly what ran, every default filled in
@@ -13,16 +13,13 @@ runs/ml-100k/
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +29,12 @@ from torch import nn
 from hyperctr import config
 from hyperctr.batch import Batch
 from hyperctr.data.dataset import Dataset
+from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import conversions, quality, score
 from hyperctr.evaluation.metrics import auc
-from hyperctr.files import save_tensors, write_text
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_text
+from hyperctr.models import WRAPPERS
+from hyperctr.runs.digest import digest
 from hyperctr.runs.prepare import Prepared, build_model, prepare, stays
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, fit
@@ -47,7 +46,7 @@ def train(
     out: Path | None = None,
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    progress: Bar = no_progress,
     clock: StepTimer | None = None,
 ) -> dict[str, Any]:
     """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
@@ -56,7 +55,7 @@ def train(
         run: what to do.
         out: the run's folder; None leaves nothing.
         dataset: if it has been read already.
-        log: called once an epoch.
+        log: called after each validation.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
         clock: measures where the time of the training goes.
 
@@ -66,9 +65,20 @@ def train(
     Raises:
         ValueError: bad data or settings; `out` holds another run, or cannot be written.
     """
+    with nullcontext() if out is None else _claim(out, run):
+        return _train(run, out, dataset, log, progress, clock)
+
+
+def _train(
+    run: config.Run,
+    out: Path | None,
+    dataset: Dataset | None,
+    log: Callable,
+    progress: Callable,
+    clock: StepTimer | None,
+) -> dict[str, Any]:
+    """Train and test one run whose folder is claimed."""
     began = time.perf_counter()
-    if out is not None:
-        _claim(out, run)
     if run.train.threads:
         torch.set_num_threads(run.train.threads)
     ready = prepare(run, dataset, out, progress=progress)
@@ -163,38 +173,31 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "train_rows": len(ready.split.train),
         "slices": len(ready.grid),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "run": config.digest(run),
+        "run": digest(run),
         **({"wear": run.wrapper_name} if run.wrapper else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
-def _claim(out: Path, run: config.Run) -> None:
-    """Make the run's folder, or take over one of the same run, on however many threads; refuse any other."""
+def _claim(out: Path, run: config.Run) -> ExitStack:
+    """Claim the run's folder, new or of the same run, on however many threads; refuse one of another run."""
 
     def what(run: config.Run) -> config.Run:
         return replace(run, train=replace(run.train, threads=0))
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / "run.toml").exists() and what(config.read(out / "run.toml", MODELS, wrappers=WRAPPERS)) != what(run):
+    with claim_folder(out) as claim:
+        if (out / "run.toml").exists() and what(config.read_run(out / "run.toml")) != what(run):
             raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
         write_text(out / "run.toml", config.to_toml(run))
         if not (out / "checkpoint.safetensors").exists():
             (out / "history.csv").unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {out}: {error.strerror or error}") from None
+        return claim.pop_all()
 
 
 def _append(path: Path, row: dict) -> None:
     """Add an epoch's line; lines from it on, of a training that was killed before its checkpoint, go."""
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    rows = [old for old in rows if float(old["epoch"]) < row["epoch"]] + [row]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    earlier = [old for old in read_csv(path) if float(old["epoch"]) < row["epoch"]]
+    write_csv(path, [*earlier, row], nan="nan")
 
 
 def _version(package: str) -> str:

@@ -166,8 +166,6 @@ class Server:
         if not isinstance(opened.model, MIAN):
             raise ValueError(f"only MIAN is served in factors, this run's model is {opened.prepared.run.model_name}")
         self.ready, self.factored = opened.prepared, Factored(opened.model)
-        data = self.ready.dataset
-        self._user, self._item = ({str(x): n for n, x in enumerate(ids)} for ids in (data.users.ids, data.items.ids))
 
     def probabilities(
         self, user: Any, items: Sequence, at: int | None = None, context: Mapping[str, int] | None = None
@@ -185,7 +183,7 @@ class Server:
         Raises:
             ValueError: a column that the model does not read, or a number that the column does not have.
         """
-        number = [self._item.get(str(x), len(self._item)) for x in items]
-        side = self.factored.side(request(self.ready, self._user.get(str(user), len(self._user)), [0], at, context))
-        parts = torch.tensor(number, dtype=torch.long).split(BLOCK)
+        data = self.ready.dataset
+        side = self.factored.side(request(self.ready, int(data.user_ids.numbers([user])[0]), [0], at, context))
+        parts = torch.from_numpy(data.item_ids.numbers(items)).split(BLOCK)
         return torch.cat([self.factored.logit(side, some) for some in parts]).sigmoid().numpy()

@@ -8,7 +8,6 @@ records its snapshot; another slice, other weights or another log give another s
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hyperctr.batch import Batch
+from hyperctr.files import atomic
 from hyperctr.models.marn import MARN
 from hyperctr.runs.open import Opened
 
@@ -75,12 +75,8 @@ class ItemVectors:
                 "vector": pl.Series(self.vector.numpy(), dtype=pl.Array(pl.Float32, self.vector.shape[1])),
             }
         )
-        part = path.with_name(path.name + ".part")
-        try:
+        with atomic(path) as part:
             table.write_parquet(part, compression="zstd")
-            os.replace(part, path)
-        except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
         return path
 
     @classmethod

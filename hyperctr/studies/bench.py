@@ -12,7 +12,6 @@ DIR/
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -31,6 +30,8 @@ from hyperctr import config, files
 from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
+from hyperctr.runs.digest import digest
+from hyperctr.strict import did_you_mean
 from hyperctr.studies import aqcl, hyperctr, lt4rec, marn, mian, study
 from hyperctr.studies.lt4rec import speed
 from hyperctr.studies.study import Bench, Row
@@ -79,9 +80,7 @@ def find(name: str) -> Bench:
         ValueError: there is none; names the nearest.
     """
     if name not in BENCHES:
-        near = difflib.get_close_matches(name, BENCHES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BENCHES)}"
-        raise ValueError(f"unknown bench {name!r}, {hint}")
+        raise ValueError(f"unknown bench {name!r}, {did_you_mean(name, BENCHES) or 'known: ' + ', '.join(BENCHES)}")
     return BENCHES[name]
 
 
@@ -109,13 +108,11 @@ def run_of(base: config.Run, row: Row, seed: int, models: Mapping, out: Path | N
     Raises:
         ValueError: a value does not parse or lies outside its range.
     """
-    from hyperctr.models import WRAPPERS
-
-    found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed, models)
+    found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed)
     if row.wrapper_name:
         found = replace(found, wrapper_name=row.wrapper_name, wrapper=row.wrapper)
     tickets = (f"model.masks={json.dumps(str(out / 'runs' / _cell(row.tickets, seed)))}",) if row.tickets else ()
-    return config.read(tomllib.loads(config.to_toml(found)), models, set=(*tickets, *row.sets), wrappers=WRAPPERS)
+    return config.read_run(config.to_tables(found), set=(*tickets, *row.sets))
 
 
 def run(
@@ -171,19 +168,22 @@ def run(
         for row in chosen
         if row.model in MODELS
     }
-    parallel.claim(out, base, f"the bench {name}")
+    with parallel.claim(out, base, f"the bench {name}"):
+        pass  # for now: the claim should last until the end of the bench
     facts = {
         "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
         "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
         "rows": [[row.name, row.model if row.model in MODELS else ""] for row in plan],
         "axis": bench.axis, "log": bench.log,
         "paper": paper.published.column(dataset.name) if column is None else column,
-        "notes": notes, "config": _digest(base), "commit": _commit(), "cores": os.cpu_count(),
+        "notes": notes, "config": digest(_anywhere(base)), "commit": _commit(), "cores": os.cpu_count(),
         "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
     }  # fmt: skip
     facts |= paper.rows.facts(bench, base, plan, dataset)
     done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
-    if other := [cell for cell, (_, _, what) in cells.items() if done.get(cell, _digest(what)) != _digest(what)]:
+    if other := [
+        x for x, (_, _, what) in cells.items() if done.get(x, digest(_anywhere(what))) != digest(_anywhere(what))
+    ]:
         raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
     good, results = set(done) & set(cells), out / "results.csv"
     missing = {cell: what for cell, what in cells.items() if cell not in good}
@@ -193,7 +193,7 @@ def run(
 
     def ended(cell: str, got: dict | BaseException) -> None:
         row, seed, what = missing[cell]
-        line = result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": _digest(what)}
+        line = result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": digest(_anywhere(what))}
         columns, scores = _columns(name), {}
         if not isinstance(got, BaseException):
             scores = got["test"] | {f"valid_{column}": score for column, score in got["valid"].items()}
@@ -244,7 +244,6 @@ def redraw(out: Path) -> dict:
 
 def time_epoch(run_toml: str, folder: str) -> dict:
     """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
-    from hyperctr.models import MODELS, WRAPPERS
     from hyperctr.runs import train
 
     seconds = []
@@ -255,7 +254,7 @@ def time_epoch(run_toml: str, folder: str) -> dict:
         if what.startswith("epoch"):
             seconds.append(time.perf_counter() - began)
 
-    got = train.train(config.read(tomllib.loads(run_toml), MODELS, wrappers=WRAPPERS), progress=stopwatch)
+    got = train.train(config.read_run(tomllib.loads(run_toml)), progress=stopwatch)
     return got | {"seconds": seconds[0]}
 
 
@@ -321,13 +320,13 @@ def _results(out: Path, name: str) -> list[dict]:
     return read_results(path, _columns(name)) if path.exists() else []
 
 
-def _digest(run: config.Run) -> str:
-    """Digest of a run on however many threads, wherever the bench's folder lies."""
+def _anywhere(run: config.Run) -> config.Run:
+    """The run on however many threads, wherever the bench's folder is: what its digest is taken of."""
     from hyperctr.models.lt4rec import Sharing
 
     if isinstance(run.model, Sharing) and run.model.masks:
         run = replace(run, model=replace(run.model, masks=Path(run.model.masks).name))
-    return config.digest(replace(run, train=replace(run.train, threads=0)))
+    return replace(run, train=replace(run.train, threads=0))
 
 
 def _commit() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping
@@ -44,14 +43,6 @@ def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
     found = without_nan(found)
     files.write_text(out / "bench.json", json.dumps(found, indent=1))
     return found
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV file with a header; [] where there is none."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def without_nan(value: Any) -> Any:

@@ -14,7 +14,7 @@ knows the planted clusters). Items without a training click then have a score to
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hyperctr import config
 from hyperctr.batch import Tables
+from hyperctr.data.progress import Bar, no_progress
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import SlicedHypergraphs
 from hyperctr.models.hyperctr.parts import Interest
@@ -98,7 +99,7 @@ def learn(
     dim: int,
     interest: config.Interest,
     seed: int = 0,
-    progress: Callable[[Iterable, str, int], Iterable] = lambda batches, what, total: batches,
+    progress: Bar = no_progress,
 ) -> Interests:
     """Learn interests from the training clicks, HyperCTR section 2.3.1.
 
@@ -168,7 +169,7 @@ def _fit(
     epochs: int,
     rng: np.random.Generator,
     seed: int,
-    progress: Callable[[Iterable, str, int], Iterable],
+    progress: Bar,
 ) -> tuple[dict[str, Tensor], int, tuple[float, ...]]:
     """Minimise the loss until the loss of the held-out clicks rises.
 

@@ -46,7 +46,7 @@ def dataset(logged=True):
 def run_of(name="din", **model):
     tables = {"data": {"path": "fields", "history": 5}, "model": {"name": name, **model}, "slices": {"every": "30d"},
               "train": {"epochs": 2, "lr": 0.01, "batch_size": 64, "threads": 1}}  # fmt: skip
-    return config.read(tables, MODELS)
+    return config.read_run(tables)
 
 
 def test_categories_without_training_rows_are_unknown():

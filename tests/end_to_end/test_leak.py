@@ -53,7 +53,7 @@ def run_of(name, kind="temporal"):
         "model": {"name": name, **small},
         "train": {"epochs": 1, "batch_size": 256},
     }
-    return config.read(tables, MODELS)
+    return config.read_run(tables)
 
 
 class Scorer:

@@ -49,7 +49,7 @@ def settings(name="lt4rec", wrapper=None, path="planted", train=None, data=None,
     }
     if wrapper is not None:
         tables["wrapper"] = {"name": "lt4rec", "rounds": 2, **wrapper}
-    return config.read(tables, MODELS, wrappers=WRAPPERS)
+    return config.read_run(tables)
 
 
 def prepared(*args, dataset=None, **kwargs):

@@ -29,7 +29,7 @@ from hyperctr import config
 from hyperctr.cli.main import main
 from hyperctr.data import planted as synthetic
 from hyperctr.evaluation.evaluate import score
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import MODELS, WRAPPERS  # noqa: F401
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 
@@ -58,7 +58,7 @@ TABLES = {"sweep": (*SWEEP, *ONE_EPOCH)} | {
 
 def read_run(path: Path) -> Any:
     """Read a run file."""
-    return config.read(path, MODELS, wrappers=WRAPPERS)
+    return config.read_run(path)
 
 
 def train(path: Path, out: Path, **how: Any) -> dict:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperctr import config
+from hyperctr import config, models
+from hyperctr.runs.digest import digest
 
 
 class Toy:
@@ -38,18 +39,25 @@ class Strict:
         rank: int
 
 
-MODELS = {"toy": Toy, "strict": Strict}
+@pytest.fixture(autouse=True, scope="module")
+def _toys():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "MODELS", {"toy": Toy, "strict": Strict})
+        patch.setattr(models, "WRAPPERS", {"coat": Coat})
+        yield
+
+
 SMALL = {"data": {"path": "ml-100k"}, "model": {"name": "toy"}}
 
 
 def read(*changes, source=SMALL):
-    return config.read(source, MODELS, changes)
+    return config.read_run(source, changes)
 
 
 def test_a_file_with_two_keys_gets_every_default(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('[data]\npath = "ml-100k"\n\n[model]\nname = "toy"\n')
-    run = config.read(path, MODELS)
+    run = config.read_run(path)
     assert run == read()
     assert (run.train.epochs, run.train.lr, run.split.kind, run.slices.every) == (20, 1e-3, "temporal", "30d")
     assert (run.data.history, run.evaluate.max_positives, run.model_name, run.model) == (
@@ -62,13 +70,15 @@ def test_a_file_with_two_keys_gets_every_default(tmp_path):
 
 def test_every_value_is_written():
     assert config.to_toml(read("model.hidden=[8]", "train.l2=0", "data.modalities=['visual']")) == (
-        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = ["visual"]\nreduce = 128\n\n'
+        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = [\n    "visual",\n]\nreduce = 128\n\n'
         '[split]\nkind = "temporal"\ntrain = 0.7\nvalid = 0.2\nseed = 0\n\n'
-        '[slices]\nevery = "30d"\ncount = 0\ngraphs = "rolling"\nitem_edges = "interest"\naugment = ["S1", "S2"]\n'
+        '[slices]\nevery = "30d"\ncount = 0\ngraphs = "rolling"\nitem_edges = "interest"\n'
+        'augment = [\n    "S1",\n    "S2",\n]\n'
         'target_edge = "exclude"\n\n'
         '[interest]\nmode = "pretrain"\nscore = "trilinear"\ndelta = 0.5\ndelta_mode = "absolute"\nkeep_argmax = true\n'
         "epochs = 5\nnegatives = 20\nweight = 0.1\n\n"
-        '[model]\nname = "toy"\ndim = 64\nhidden = [8]\ndropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
+        '[model]\nname = "toy"\ndim = 64\nhidden = [\n    8,\n]\n'
+        'dropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
         "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\neval_every = 1.0\nnegatives = 1\n"
         "clip = 5.0\nseed = 0\nthreads = 0\n\n"
         '[evaluate]\nnegatives = 1000\ndraw = "uniform"\nmax_positives = 20000\nvalid_negatives = 100\n'
@@ -98,15 +108,15 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, path, modalities
     )
     written = tmp_path_factory.getbasetemp() / "written.toml"
     written.write_bytes(config.to_toml(run).encode())
-    again = config.read(written, MODELS)
+    again = config.read_run(written)
     assert again == run
-    assert config.digest(again) == config.digest(run)
+    assert digest(again) == digest(run)
     assert math.copysign(1, again.model.dropout) == math.copysign(1, dropout)
 
 
 def test_the_digest_is_stable_and_tells_runs_apart():
-    assert config.digest(read()) == config.digest(read("train.epochs=20")) == "8cd06952812c"
-    assert config.digest(read("train.epochs=21")) != config.digest(read())
+    assert digest(read()) == digest(read("train.epochs=20")) == "9497ce33e3fc"
+    assert digest(read("train.epochs=21")) != digest(read())
 
 
 def test_reading_leaves_the_callers_mapping_alone():
@@ -164,7 +174,7 @@ def test_a_later_override_wins():
         ("model.dim=0", "[model] dim must be at least 1, got 0"),
         ("split.seed=-1", "split.seed must be between 0 and 2^63 - 1, got -1"),
         ("data.ties=no", 'data.ties must be one of "order", got "no"'),
-        ("wrapper.name=toy", 'unknown wrapper "toy", known: none'),
+        ("wrapper.name=toy", 'unknown wrapper "toy", known: coat'),
         ("train.lr", "--set wants table.key=value, such as train.lr=3e-4, got 'train.lr'"),
         ("=3", "--set wants table.key=value, such as train.lr=3e-4, got '=3'"),
         ("train.lr=1\nseed=2", 'train.lr must be a number, got "1\\nseed=2"'),
@@ -213,22 +223,22 @@ def test_a_value_out_of_range_is_named_with_its_table(change):
 
 def test_missing_names_are_asked_for():
     with pytest.raises(ValueError, match="missing key data.path"):
-        config.read({"model": {"name": "toy"}}, MODELS)
+        config.read_run({"model": {"name": "toy"}})
     with pytest.raises(ValueError, match="missing key model.name, choose one of: toy, strict"):
-        config.read({"data": {"path": "x"}}, MODELS)
+        config.read_run({"data": {"path": "x"}})
 
 
 def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
     with pytest.raises(ValueError, match="cannot read the run file .*none.toml: No such file"):
-        config.read(tmp_path / "none.toml", MODELS)
+        config.read_run(tmp_path / "none.toml")
     with pytest.raises(ValueError, match="cannot read the run file"):
-        config.read(tmp_path, MODELS)
+        config.read_run(tmp_path)
     (tmp_path / "bad.toml").write_text("[data]\npath = x\n")
     with pytest.raises(ValueError, match=r"bad.toml is not TOML: .*line 2"):
-        config.read(tmp_path / "bad.toml", MODELS)
+        config.read_run(tmp_path / "bad.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="bytes.toml is not TOML"):
-        config.read(tmp_path / "bytes.toml", MODELS)
+        config.read_run(tmp_path / "bytes.toml")
 
 
 class Coat:
@@ -238,33 +248,26 @@ class Coat:
 
         w: float = 0.05
         alpha: float | None = None
+        retired = {"steepness": (2.0, "it is always 2")}
 
         def __post_init__(self):
             if self.w < 0:
                 raise ValueError(f"wrapper.w must be at least 0, got {self.w}")
 
 
-WRAPPERS = {"coat": Coat}
-
-
-def dressed(*changes, source=SMALL):
-    return config.read(source, MODELS, changes, wrappers=WRAPPERS)
-
-
 def test_a_run_wears_nothing_unless_it_says_so():
-    bare = dressed()
+    bare = read()
     assert bare == read() and (bare.wrapper_name, bare.wrapper) == ("", None)
     assert "wrapper" not in config.to_toml(bare)
-    assert config.digest(bare) == config.digest(read())
 
 
 def test_what_a_run_wears_is_read_into_its_own_settings_and_written_back():
-    run = dressed("wrapper.name=coat", "wrapper.w=.1")
+    run = read("wrapper.name=coat", "wrapper.w=.1")
     assert (run.wrapper_name, run.wrapper) == ("coat", Coat.Config(w=0.1))
     assert config.to_toml(run).endswith('\n\n[wrapper]\nname = "coat"\nw = 0.1\n')
-    again = dressed(source=tomllib.loads(config.to_toml(run)))
-    assert again == run and config.digest(again) == config.digest(run) != config.digest(dressed("wrapper.name=coat"))
-    assert dressed("wrapper.name=coat", "wrapper.alpha=0.3").wrapper.alpha == 0.3
+    again = read(source=tomllib.loads(config.to_toml(run)))
+    assert again == run and digest(again) == digest(run) != digest(read("wrapper.name=coat"))
+    assert read("wrapper.name=coat", "wrapper.alpha=0.3").wrapper.alpha == 0.3
     assert replace(run, wrapper_name="", wrapper=None) == read()
 
 
@@ -282,8 +285,24 @@ def test_what_a_run_wears_is_read_into_its_own_settings_and_written_back():
 )
 def test_a_mistake_about_what_is_worn_is_named(changes, message):
     with pytest.raises(ValueError) as error:
-        dressed(*changes)
+        read(*changes)
     assert str(error.value) == message
+
+
+def test_a_key_that_is_no_setting_any_more_is_accepted_at_its_old_default_alone():
+    assert read("wrapper.name=coat", "wrapper.steepness=2.0") == read("wrapper.name=coat")
+    with pytest.raises(ValueError) as error:
+        read("wrapper.name=coat", "wrapper.steepness=3")
+    said = "wrapper.steepness is no setting any more: it is always 2; it can only be 2.0, got 3"
+    assert str(error.value) == said
+
+
+def test_the_choices_of_a_key_are_those_of_its_annotation():
+    assert config.choices(config.Slices, "graphs") == ("rolling", "frozen")
+    assert config.choices(config.Data, "ties") == ("order",)
+    assert config.choices(config.Data, "path") == ()
+    with pytest.raises(ValueError, match="slices.graphs must be rolling or frozen, got still"):
+        config.Slices(graphs="still")
 
 
 def test_every_split_of_the_data_can_be_named():

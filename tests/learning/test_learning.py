@@ -6,7 +6,6 @@ import pytest
 
 from hyperctr import config
 from hyperctr.data import planted
-from hyperctr.models import MODELS
 from hyperctr.runs.prepare import prepare
 from hyperctr.runs.train import train
 
@@ -26,7 +25,7 @@ def trained(model, preset):
         "model": {"name": model, **SETTINGS[model]["model"]},
         "train": {**SETTINGS[model]["train"], "threads": 1},
     }
-    run = config.read(tables, MODELS)
+    run = config.read_run(tables)
     test = prepare(run, world.dataset).split.test
     return world, test, train(run, None, world.dataset)["test"]
 

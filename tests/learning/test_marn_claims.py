@@ -90,7 +90,6 @@ def test_table_4_compares_the_gains_at_both_ends(marn):
 def test_a_run_is_measured_once_and_read_again(marn, tmp_path):
     world = planted.write("categories", tmp_path / "world", scale=0.03)
     from hyperctr import config
-    from hyperctr.models import MODELS
     from hyperctr.runs import train
 
     tables = {
@@ -98,7 +97,7 @@ def test_a_run_is_measured_once_and_read_again(marn, tmp_path):
         "model": {"name": "marn", "dim": 4, "hidden": [8]}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
     folder = tmp_path / "run"
-    report = train.train(config.read(tables, MODELS), folder)
+    report = train.train(config.read_run(tables), folder)
     found = marn.measured(folder, 7)
     assert found["seed"] == 7 and found["auc"] == report["test"]["auc"]
     assert found["cold"] == report["test"]["cold_item_auc"] and len(found["levels"]) == 10

@@ -6,11 +6,10 @@ a digest of its inputs; later runs map that file into memory.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,8 @@ import torch
 from torch import Tensor
 
 from hyperctr.data.items import blocks
+from hyperctr.data.progress import Bar, no_progress
+from hyperctr.files import atomic
 
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
@@ -29,14 +30,12 @@ BLOCK = 2**24  # numbers per block
 SAMPLE = 20_000  # most items that the principal components are computed from
 VERSION = 1  # of the files in the cache; a new version makes new files
 
-Progress = Callable[[Iterable, str, int], Iterable]
-
 
 def features(
     dataset: Dataset,
     fit_items: np.ndarray,
     reduce: int = 128,
-    progress: Progress = lambda blocks, what, total: blocks,
+    progress: Bar = no_progress,
     cache: Path | None = None,
 ) -> dict[str, Tensor]:
     """Prepare every modality: mean 0 and deviation 1 over the items that have it, 0 in the rows of other items.
@@ -82,7 +81,7 @@ def reduced(
     dim: int = 0,
     seed: int = 0,
     cache: Path | None = None,
-    progress: Progress = lambda blocks, what, total: blocks,
+    progress: Bar = no_progress,
 ) -> np.memmap:
     """Standardise one modality as in `features`, reduced to `dim` principal components, through a file in the cache.
 
@@ -116,22 +115,14 @@ def reduced(
     cache = _cache_folder() if cache is None else Path(cache)
     kept = cache / f"{_digest(matrix, present, fitted, dim, seed)}.npy"
     if not kept.exists():
-        part = kept.with_name(f".{kept.stem}.{os.getpid()}.part")
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            if len(fit) > SAMPLE:
-                fit = np.sort(np.random.default_rng(seed).choice(fit, SAMPLE, replace=False))
+        if len(fit) > SAMPLE:
+            fit = np.sort(np.random.default_rng(seed).choice(fit, SAMPLE, replace=False))
+        with atomic(kept) as part:
             _write(part, matrix, present, fit, dim, progress)
-            os.replace(part, kept)
-        except OSError as error:
-            raise ValueError(f"cannot keep features in {cache}: {error.strerror or error}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
     return np.lib.format.open_memmap(kept, mode="c")  # copy on write: torch does not take read-only arrays
 
 
-def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray, dim: int, progress: Progress) -> None:
+def _write(path: Path, matrix: np.ndarray, present: np.ndarray, fit: np.ndarray, dim: int, progress: Bar) -> None:
     """Write the features in two passes: read and project the matrix, then centre and scale."""
     sample = torch.from_numpy(_rows(matrix, fit)).float()
     centre = sample.mean(0) if len(fit) else torch.zeros(matrix.shape[1])

@@ -14,8 +14,8 @@ from graphs.slices.grid import Granularity
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
 from hyperctr.experiments import results
-from hyperctr.files import write_csv
-from hyperctr.studies import files, study
+from hyperctr.files import read_csv, write_csv
+from hyperctr.studies import study
 from hyperctr.studies.hyperctr import published
 from hyperctr.studies.study import Bench, Row, modality, timed
 
@@ -111,13 +111,13 @@ def keep(bench: Bench, cells: Mapping[str, tuple[Row, int]], out: Path, anew: bo
     if bench.name != "curve":
         return
     path, found = out / "curve.csv", []
-    held = files.read_csv(path)
+    held = read_csv(path)
     for cell, (row, seed) in cells.items():
         history = out / "runs" / cell / "history.csv"
         if row.model == MODEL and history.exists():
             held = [line for line in held if line["seed"] != str(seed)]
             found += [{"seed": seed} | {name: p[name] for name in ("epoch", "loss", "valid_auc")}
-                      for p in files.read_csv(history)]  # fmt: skip
+                      for p in read_csv(history)]  # fmt: skip
     write_csv(path, [*held, *found])
 
 

@@ -12,6 +12,7 @@ from graphs.slices.grid import Granularity
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
 from hyperctr.experiments import results, sweep_report
+from hyperctr.files import read_csv
 from hyperctr.reporting import figures, markdown
 from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Runs, best, judge
@@ -218,7 +219,7 @@ def _draw(found: Mapping, runs: Runs, out: Path) -> Figure | None:
         marks = f"{len(facts['seeds'])} repeats, {facts['cores']} cores"
     elif bench == "curve":
         curves: dict[int, list] = {}
-        for line in files.read_csv(out / "curve.csv"):
+        for line in read_csv(out / "curve.csv"):
             point = tuple(float(line[name]) for name in ("epoch", "loss", "valid_auc"))
             curves.setdefault(int(line["seed"]), []).append(point)
         if not curves:

@@ -20,9 +20,9 @@ from hyperctr.data.context import DAY
 from hyperctr.data.dataset import Dataset
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
-from hyperctr.files import write_csv
+from hyperctr.files import read_csv, write_csv
 from hyperctr.layers.multitask import TASKS
-from hyperctr.studies import files, tables
+from hyperctr.studies import tables
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid
 
 MODEL = "lt4rec"
@@ -166,7 +166,7 @@ def gather(out: Path, cells: Mapping[str, tuple[Row, int]]) -> None:
                        for each in ticket["rounds"]]  # fmt: skip
     for name, lines in (("masks", masks), ("rounds", rounds)):
         path = out / f"{name}.csv"
-        held = (line for line in files.read_csv(path) if (line["row"], line["seed"]) not in read)
+        held = (line for line in read_csv(path) if (line["row"], line["seed"]) not in read)
         write_csv(path, [*held, *lines])
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr.evaluation import metrics, significance
 from hyperctr.evaluation.significance import Score
+from hyperctr.files import read_csv
 from hyperctr.layers.multitask import TASKS
 from hyperctr.reporting import figures, markdown
 from hyperctr.studies import files, tables
@@ -186,7 +187,7 @@ def _read(path: Path) -> list[dict]:
         except ValueError:
             return text == "True" if text in ("True", "False") else text
 
-    return [{name: parsed(text) for name, text in line.items()} for line in files.read_csv(path)]
+    return [{name: parsed(text) for name, text in line.items()} for line in read_csv(path)]
 
 
 def _over_seeds(lines: list[dict], by: Sequence[str], columns: Sequence[str]) -> list[dict]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
-from hyperctr.studies import files, tables
+from hyperctr.files import read_csv
+from hyperctr.studies import tables
 from hyperctr.studies.marn.published import AUC, NEAREST
 from hyperctr.studies.study import TITLES, Bench, Row, carried, grid, modality
 
@@ -203,7 +204,7 @@ def pair_of(names: tuple[str, ...]) -> tuple[str, str]:
 
 def losses(opened: Opened, folder: Path) -> dict[str, Any]:
     """The total and the adversarial loss at each validation: `epoch`, `loss`, `adversarial`."""
-    lines = files.read_csv(folder / "history.csv")
+    lines = read_csv(folder / "history.csv")
     return {name: [float(line[name]) for line in lines] for name in ("epoch", "loss", "adversarial")}
 
 

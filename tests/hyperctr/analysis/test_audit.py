@@ -43,7 +43,7 @@ def folder_of(data, tmp_path_factory):
                 "train": {"epochs": 1, "batch_size": 512, "lr": 0.01, "threads": 1},
             }
             made[name] = home / name
-            train(config.read(tables, MODELS), made[name])
+            train(config.read_run(tables), made[name])
         return made[name]
 
     return folder

@@ -41,7 +41,7 @@ def opened_on(data, model=None, **tables):
         "slices": {"every": "45d"},
         "model": {**SMALL, **(model or {})},
     }
-    run = config.read(whole | {"interest": {"mode": "none"}} | tables, MODELS)
+    run = config.read_run(whole | {"interest": {"mode": "none"}} | tables)
     ready = prepare(run, data)
     torch.manual_seed(1)
     made = MODELS[run.model_name](run.model, ready.tables)
@@ -345,7 +345,7 @@ def test_what_is_not_there_is_named_with_what_would_work(opened):
         explain_module.explain(opened, 3, 600)
     with pytest.raises(ValueError, match="top must be at least 1, got 0"):
         explain_module.explain(opened, 3, 3, top=0)
-    run = config.read({"data": {"path": "x"}, "model": {"name": "mf", "dim": 4}}, MODELS)
+    run = config.read_run({"data": {"path": "x"}, "model": {"name": "mf", "dim": 4}})
     ready = prepare(run, opened.prepared.dataset)
     with pytest.raises(ValueError, match="this run's model is mf, which reads none"):
         explain_module.explain(Opened(ready, MODELS["mf"](run.model, ready.tables), {}), 3, 3)

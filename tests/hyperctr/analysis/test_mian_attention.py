@@ -37,7 +37,7 @@ def opened_of(world, name="mian", derive=("clicks",), **model):
         "data": {"path": "x", "history": 9, "derive": list(derive)}, "slices": {"count": 3},
         "model": {"name": name, **({"dim": 4, "hidden": [16, 12]} | model)}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    ready = prepare(config.read(tables, MODELS), world)
+    ready = prepare(config.read_run(tables), world)
     torch.manual_seed(0)
     model = MODELS[name](ready.run.model, ready.tables).eval()
     for p in model.parameters():
@@ -280,7 +280,7 @@ def test_the_command_reads_a_prediction(tmp_path, hyperctr):
         "data": {"path": str(path), "history": 9}, "model": {"name": "mian", "dim": 4, "hidden": [6]},
         "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    train(config.read(tables, MODELS), tmp_path / "run")
+    train(config.read_run(tables), tmp_path / "run")
     words = ["explain", tmp_path / "run", "--user", "3", "--item", "11", "--top", "2"]
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.svg")
     assert code == 0, err

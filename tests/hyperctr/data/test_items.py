@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyperctr.data.items import Items, Users, blocks, present_rows
+from hyperctr.data.items import Ids, Items, Users, blocks, present_rows
 
 
 def test_a_row_of_zeros_is_a_missing_modality():
@@ -74,3 +74,14 @@ def test_blocks_of_a_file_are_its_rows_and_none_is_a_map_of_it(tmp_path):
         assert [start for start, _ in parts] == list(range(0, len(matrix), 8))
         np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), matrix)
     assert not any(isinstance(part, np.memmap) for _, part in blocks(mapped, 24))
+
+
+@pytest.mark.parametrize("ids", [np.array([30, 10, 20]), np.array(["30", "10", "x"]), np.array(["30", "10"], object)])
+def test_ids_are_looked_up_as_they_are_or_as_text(ids):
+    known = Ids("user", ids)
+    assert known.numbers([10, 30, 10]).tolist() == known.numbers(["10", "30", "10"]).tolist() == [1, 0, 1]
+    assert known.numbers(["99", "1"]).tolist() == [len(ids)] * 2  # an unknown one has the number that nobody has
+    assert known.numbers([]).dtype == np.int64 and known.numbers(np.array([10])).dtype == np.int64
+    assert known.number("10") == known.number(10) == 1
+    with pytest.raises(ValueError, match=rf"the data has no user '9'; its {len(ids)} users have ids such as 30, 10"):
+        known.number(9)

@@ -214,9 +214,7 @@ def test_only_the_modalities_asked_for_are_opened(shop):
     path = shop(items__csv=ITEMS, visual__npy=np.ones((3, 2), np.float32), broken__npy="no matrix")
     assert list(read(path, modalities=["visual"]).items.modalities) == ["visual"]
     assert not read(path, modalities=[]).items.modalities
-    with pytest.raises(
-        ValueError, match=r"no modality 'visuel'; did you mean 'visual'\? \(there are: broken, visual\)"
-    ):
+    with pytest.raises(ValueError, match=r"no modality 'visuel', did you mean visual\? \(there are: broken, visual\)"):
         read(path, modalities=["visuel"])
 
 
@@ -288,8 +286,8 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ({"items__csv": "item_id,x\na,1\n,2\nb,3\n"}, r"items.csv: row 1 \(the first is 0\) has no id"),
         ({"items__csv": "item_id\na\n"}, r"item id 'b' is not in .*items.csv \(1 row of such items\)"),
         ({"users__csv": "user_id\n5\n"}, r"user id 7 is not in .*users.csv \(2 rows of such users\); add them"),
-        ({"dataset__toml": TOML.replace("user_id", "userid")}, r"no column 'userid' \(for user\).*mean 'user_id'\?"),
-        ({"dataset__toml": TOML + "item = {}"}, r"dataset.toml: unknown key 'item'; did you mean 'items'\?"),
+        ({"dataset__toml": TOML.replace("user_id", "userid")}, r"no column 'userid' \(for user\).*mean user_id\?"),
+        ({"dataset__toml": TOML + "item = {}"}, r"dataset.toml: unknown key item, did you mean items\?"),
         ({"dataset__toml": TOML + 'items = {title = "x"}'}, r"title asks for column 'x' of items.parquet or .csv"),
         (
             {"dataset__toml": TOML + 'modalities = { tags = { columns = ["tag"] } }'},
@@ -409,7 +407,7 @@ def test_a_conversion_may_be_the_share_of_a_whole(tmp_path):
     np.testing.assert_allclose(data.interactions.conversion, [0.5, 0, 1, np.nan, np.nan])
     np.testing.assert_array_equal(data.interactions.length, [40, 50, 60, 70, np.nan])
     assert "A conversion is played / long; 1 row above 1 is 1." in data.notes
-    with pytest.raises(ValueError, match=r"no column 'longer' \(for conversion\).*did you mean 'long'"):
+    with pytest.raises(ValueError, match=r"no column 'longer' \(for conversion\).*did you mean long"):
         read(tmp_path, roles={"conversion": "played/longer"})
     with pytest.raises(ValueError, match=r"column 'played'.*: 20 in row 0 .* is not within \[0, 1\]"):
         read(tmp_path, roles={"conversion": "played"})
@@ -488,7 +486,7 @@ def test_an_import_keeps_every_column_and_spells_the_roles_out(shop, tmp_path):
     assert kept.columns == ["who", "sku", "when", "stars", "shop"]
     with pytest.raises(ValueError, match="is the folder to import; choose another one to write"):
         import_log(source, source)
-    with pytest.raises(ValueError, match=r"no column 'hwo' \(for user\); .*did you mean 'who'\?"):
+    with pytest.raises(ValueError, match=r"no column 'hwo' \(for user\); .*did you mean who\?"):
         import_log(source, tmp_path / "out", {**stated, "user": "hwo"})
 
 
@@ -529,7 +527,7 @@ def test_scored_rows_are_the_rows_and_a_probability(tmp_path, suffix):
 def test_rows_that_cannot_be_scored_are_refused(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("user_id,item,timestamp\n1,a,5\n")
-    with pytest.raises(ValueError, match=r"no column 'item_id' \(for a row to score\); .*did you mean 'item'\?"):
+    with pytest.raises(ValueError, match=r"no column 'item_id' \(for a row to score\); .*did you mean item\?"):
         read_pairs(file)
     file.write_text("user_id,item_id,timestamp\n1,a,5\n1,,6\n")
     with pytest.raises(ValueError, match=r"item_id is empty in row 1 \(the first is 0\)"):

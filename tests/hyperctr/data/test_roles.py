@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from hyperctr.data.roles import columns_of, guess, nearest, parse, read_toml, to_toml
+from hyperctr.data.roles import columns_of, guess, parse, read_toml, to_toml
 
 LOG = {"user": "u", "item": "i"}
 FULL = """
@@ -58,21 +58,21 @@ def test_parsing_leaves_the_given_tables_alone():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"interactions": LOG, "modality": {}}, r"x: unknown key 'modality'; did you mean 'modalities'\?"),
-        ({"interactions": {**LOG, "clik": "c"}}, r"x: \[interactions\]: unknown key 'clik'; did you mean 'click'\?"),
-        ({"interactions": LOG, "items": {"feilds": []}}, r"\[items\]: unknown key 'feilds'; did you mean 'fields'\?"),
-        ({"interactions": LOG, "modalities": {"v": {"column": ["a"]}}}, "'v': unknown key 'column'; did you mean"),
+        ({"interactions": LOG, "modality": {}}, r"x: unknown key modality, did you mean modalities\?"),
+        ({"interactions": {**LOG, "clik": "c"}}, r"unknown key interactions.clik, did you mean interactions.click\?"),
+        ({"interactions": LOG, "items": {"feilds": []}}, r"unknown key items.feilds, did you mean items.fields\?"),
+        ({"interactions": LOG, "modalities": {"v": {"column": ["a"]}}}, "did you mean modalities.v.columns"),
         ({"interactions": {"user": "u"}}, "must name the column of the item, e.g. item = \"item_id\""),
         ({}, "must name the column of the user"),
-        ({"interactions": {"user": 3, "item": "i"}}, "user must be text or a list of text, got 3"),
-        ({"interactions": {"user": ["a", 3], "item": "i"}}, r"user must be text or a list of text, got \['a', 3\]"),
-        ({"interactions": {**LOG, "click": "c", "click_at_least": True}}, "click_at_least must be a number, got True"),
-        ({"interactions": {**LOG, "context": "tab"}}, "context must be a list of text, got 'tab'"),
+        ({"interactions": {"user": 3, "item": "i"}}, "user must be text in quotes or a list, each text .*, got 3"),
+        ({"interactions": {"user": ["a", 3], "item": "i"}}, r'user must be text .*, got \["a", 3\]'),
+        ({"interactions": {**LOG, "click": "c", "click_at_least": True}}, "click_at_least must be a number, got true"),
+        ({"interactions": {**LOG, "context": "tab"}}, 'context must be a list, each text in quotes, got "tab"'),
         ({"interactions": "u"}, "interactions must be a table"),
         ({"interactions": {**LOG, "time": "t", "order": "o"}}, "names both time and order"),
         ({"interactions": {**LOG, "order": True}}, "order is a column, or false .*, got true"),
-        ({"interactions": {**LOG, "order": 3}}, "order must be text or true or false, got 3"),
-        ({"interactions": {**LOG, "click": "c", "non_clicks": "no"}}, 'must be "logged" or "unobserved", got \'no\''),
+        ({"interactions": {**LOG, "order": 3}}, "order must be text in quotes or true or false, got 3"),
+        ({"interactions": {**LOG, "click": "c", "non_clicks": "no"}}, 'one of "logged", "unobserved", got "no"'),
         ({"interactions": {**LOG, "click_at_least": 4}}, "need a click column"),
         ({"interactions": {**LOG, "non_clicks": "logged"}}, "need a click column"),
         ({"interactions": LOG, "modalities": {"v": "/etc/v.npy"}}, "'v' must be a .npy file inside the folder"),
@@ -90,10 +90,10 @@ def test_wrong_roles_are_refused(tables, message):
 
 def test_an_unreadable_file_is_named(tmp_path):
     (tmp_path / "dataset.toml").write_text("name =")
-    with pytest.raises(ValueError, match=r"dataset.toml is not a TOML file"):
+    with pytest.raises(ValueError, match=r"dataset.toml is not TOML"):
         read_toml(tmp_path / "dataset.toml")
     (tmp_path / "dataset.toml").write_bytes(b'name = "\xff"')
-    with pytest.raises(ValueError, match=r"dataset.toml is not a TOML file"):
+    with pytest.raises(ValueError, match=r"dataset.toml is not TOML"):
         read_toml(tmp_path / "dataset.toml")
     with pytest.raises(ValueError, match=r"cannot read .*dataset.toml: Is a directory"):
         (tmp_path / "d" / "dataset.toml").mkdir(parents=True)
@@ -161,6 +161,10 @@ def test_every_column_asked_for_is_listed():
     assert asked["users"] == [("id", "shop"), ("id", "customer")]
 
 
-def test_nearest_name_is_offered_only_when_it_is_near():
-    assert nearest("User_ID", ["item_id", "user_id"]) == "; did you mean 'user_id'?"
-    assert nearest("zzz", ["item_id", "user_id"]) == ""
+def test_modalities_keep_their_order():
+    made = {"tags": {"columns": ["tag"]}, "visual": "visual.npy", "text": {"columns": ["title"], "text": True}}
+    roles = parse({"interactions": LOG, "modalities": made}, "x")
+    again = parse(tomllib.loads(to_toml(roles)), "x")
+    assert again == roles and list(again["modalities"]) == ["tags", "visual", "text"]
+    with pytest.raises(ValueError, match="or a file alone"):
+        parse({"interactions": LOG, "modalities": {"v": {"file": "v.npy", "columns": ["a"]}}}, "x")

@@ -118,7 +118,7 @@ def settings(kind="temporal", wear=True, **train):
     }
     if wear:
         tables["wrapper"] = {"name": "aqcl", "codes": 12, "dim": 8, "w": 0.1}
-    return config.read(tables, MODELS, wrappers=WRAPPERS)
+    return config.read_run(tables)
 
 
 @pytest.mark.parametrize("logged", [True, False])
@@ -195,7 +195,7 @@ def test_a_search_leaves_the_run_with_the_settings_of_the_lowest_loss(tmp_path):
     assert [row["pruned"] for row in rows] == ["False"] * 3 and len(said) == 3
     lowest = min(rows, key=lambda row: float(row["loss"]))
     assert (best.wrapper.w1, best.wrapper.w2) == (float(lowest["w1"]), float(lowest["w2"]))
-    assert config.read(tmp_path / "best.toml", MODELS, wrappers=WRAPPERS) == best
+    assert config.read_run(tmp_path / "best.toml") == best
     assert replace(best, wrapper=settings().wrapper) == settings()  # epochs of a trial are not those of the run
     assert said[0].startswith("trial 1 of 3: w1=0.02 w2=1, loss 0.")
 
@@ -272,7 +272,7 @@ def words(tmp_path):
 def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_path, words):
     code, out, err = hyperctr(*words, "--over", "w=0.01:0.5", "--over", "positives=1,5", "--json")
     assert code == 0, err
-    best = config.read(tmp_path / "found" / "best.toml", MODELS, wrappers=WRAPPERS)
+    best = config.read_run(tmp_path / "found" / "best.toml")
     assert json.loads(out) == vars(best.wrapper)
     assert 0.01 <= best.wrapper.w <= 0.5 and best.wrapper.positives in (1, 5)
     code, out, err = hyperctr("train", tmp_path / "found" / "best.toml", "--out", tmp_path / "run", "--json")

@@ -10,7 +10,6 @@ from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.experiments import results, sweep
 from hyperctr.experiments.sweep import Cell, cells, run_of
-from hyperctr.models import MODELS
 
 EVERY, DEPTHS = ["30d", "q3"], [0, 1]
 BLOCKED = Cell("hyperctr", "q3", 1, 0)
@@ -23,7 +22,7 @@ def base(path="planted", model="hyperctr", **train):
         "model": {"name": model, **sizes},
         "train": {"epochs": 1, "batch_size": 512, "lr": 0.01} | train,
     }
-    return config.read(tables, MODELS)
+    return config.read_run(tables)
 
 
 def run(base_run, out, every=EVERY, depths=DEPTHS, seeds=1):
@@ -61,7 +60,7 @@ def test_cells_are_the_baselines_and_the_grid_of_every_seed():
 
 def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():
     start = base(seed=1)
-    found = run_of(start, Cell("hyperctr", "3mo", 4, 9), MODELS)
+    found = run_of(start, Cell("hyperctr", "3mo", 4, 9))
     assert (found.slices.every, found.slices.count, found.model.depth) == ("3mo", 0, 4)
     assert found.train.seed == found.split.seed == found.evaluate.seed == 9
     undone = replace(
@@ -69,14 +68,14 @@ def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():
     )
     assert undone == start
     assert replace(found.train, seed=1) == start.train
-    assert run_of(start, Cell("hyperctr", "q8", 1, 0), MODELS).slices.count == 8
+    assert run_of(start, Cell("hyperctr", "q8", 1, 0)).slices.count == 8
     frozen = replace(start, slices=replace(start.slices, graphs="frozen", count=4))
-    assert run_of(frozen, Cell("hyperctr", "7d", 1, 0), MODELS).slices == replace(frozen.slices, every="7d", count=0)
+    assert run_of(frozen, Cell("hyperctr", "7d", 1, 0)).slices == replace(frozen.slices, every="7d", count=0)
 
 
 def test_baseline_scores_the_same_rows_as_the_model():
     start = base()
-    found = run_of(start, Cell("mf", "", None, 2), MODELS)
+    found = run_of(start, Cell("mf", "", None, 2))
     assert found.model_name == "mf"
     assert (found.split, found.evaluate) == (replace(start.split, seed=2), replace(start.evaluate, seed=2))
     assert found.data.path == start.data.path

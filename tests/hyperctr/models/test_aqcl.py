@@ -465,7 +465,7 @@ def world():
 
 
 def settings():
-    return config.read({"data": {"path": "planted", "history": 8}, "model": {"name": "din"}}, MODELS)
+    return config.read_run({"data": {"path": "planted", "history": 8}, "model": {"name": "din"}})
 
 
 def test_the_mean_length_is_that_of_training_clicks_and_later_events_do_not_move_it():

@@ -39,7 +39,7 @@ def settings(base="din", wear="", path="planted", train=None, **worn):
     }
     if wear:
         tables["wrapper"] = {"name": wear, **WEAR.get(wear, {}), **worn}
-    return config.read(tables, MODELS, wrappers=WRAPPERS)
+    return config.read_run(tables)
 
 
 @pytest.fixture(scope="module")

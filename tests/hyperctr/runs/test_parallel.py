@@ -12,7 +12,6 @@ import pytest
 
 from hyperctr import config
 from hyperctr.data import planted
-from hyperctr.models import MODELS
 from hyperctr.runs import parallel
 
 WORK = """
@@ -43,7 +42,7 @@ def work(tmp_path, monkeypatch):
 
 
 def base(**train):
-    return config.read({"data": {"path": "x"}, "model": {"name": "mf"}, "train": train}, MODELS)
+    return config.read_run({"data": {"path": "x"}, "model": {"name": "mf"}, "train": train})
 
 
 def run_all(names, folder, work, jobs=1, ended=None, run=None, **options):
@@ -96,7 +95,7 @@ def test_a_process_ends_with_its_killed_caller(tmp_path, work):
     call = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from cell_work import work\n"
         "from hyperctr import config; from hyperctr.runs import parallel; from hyperctr.models import MODELS\n"
-        "run = config.read({'data': {'path': 'x'}, 'model': {'name': 'mf'}}, MODELS)\n"
+        "run = config.read_run({'data': {'path': 'x'}, 'model': {'name': 'mf'}})\n"
         "if __name__ == '__main__':\n"
         "    parallel.run_all({'endless': (run, Path(sys.argv[1]) / 'endless')}, 1, print, print, work)\n"
     )
@@ -148,7 +147,7 @@ def test_folder_of_another_kind_or_base_is_refused_and_one_with_other_threads_is
 
 def test_what_has_a_report_is_not_run_again_and_what_fails_is_a_line(tmp_path):
     planted.write("noise", tmp_path / "world", scale=0.03)
-    good, said = config.read({"data": {"path": str(tmp_path / "world")}, "model": {"name": "popularity"}}, MODELS), []
+    good, said = config.read_run({"data": {"path": str(tmp_path / "world")}, "model": {"name": "popularity"}}), []
     cells = {"done": (base(), tmp_path / "done"), "good": (good, tmp_path / "good"), "bad": (base(), tmp_path / "bad")}
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "report.json").write_text("{}")

@@ -13,7 +13,6 @@ from hyperctr.data.features import modalities
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
-from hyperctr.models import MODELS
 from hyperctr.runs import plan
 
 DAY = 86400
@@ -42,9 +41,8 @@ def asked(**tables):
     model = {"name": "hyperctr", "dim": 4, "heads": 2, "depth": 2, "neighbors": 0, "hidden": [4, 2]} | tables.pop(
         "model", {}
     )
-    return config.read(
-        {"data": {"path": "x"}, "slices": {"every": "1d"}, "interest": {"mode": "none"}, "model": model} | tables,
-        MODELS,
+    return config.read_run(
+        {"data": {"path": "x"}, "slices": {"every": "1d"}, "interest": {"mode": "none"}, "model": model} | tables
     )
 
 
@@ -133,7 +131,7 @@ def test_large_features_count_half_and_large_tables_three_copies(monkeypatch):
 
 
 def test_a_model_without_hypergraphs_has_none_to_plan():
-    found = plan.check(config.read({"data": {"path": "x"}, "model": {"name": "popularity"}}, MODELS), toy())
+    found = plan.check(config.read_run({"data": {"path": "x"}, "model": {"name": "popularity"}}), toy())
     assert "hypergraphs" not in sizes(found) and found.total == sum(sizes(found).values())
 
 

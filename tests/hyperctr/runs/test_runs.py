@@ -17,7 +17,6 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.write import write_folder
 from hyperctr.evaluation.evaluate import score
-from hyperctr.models import MODELS
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import _log_odds, prepare, read_dataset
@@ -38,7 +37,7 @@ def settings(model="hyperctr", path="planted", **tables):
     """A run that takes a second."""
     train = {"epochs": 2, "batch_size": 256, "lr": 0.01, "threads": 1} | tables.pop("train", {})
     whole = {"data": {"path": str(path), "history": 10}, "model": {"name": model, **SIZES[model]}, "train": train}
-    return config.read(whole | {"slices": {"every": "30d"}} | tables, MODELS)
+    return config.read_run(whole | {"slices": {"every": "30d"}} | tables)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_run_leaves_exactly_these_files(finished):
     names = {"run.toml", "report.json", "history.csv", "weights.safetensors", "interests.safetensors"}
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "report.json").read_text() == text(report)
-    assert config.to_toml(config.read(folder / "run.toml", MODELS)) == (folder / "run.toml").read_text()
+    assert config.to_toml(config.read_run(folder / "run.toml")) == (folder / "run.toml").read_text()
     history = list(csv.DictReader((folder / "history.csv").open()))
     assert [row["epoch"] for row in history] == ["1", "2"]
     assert float(history[report["best_epoch"] - 1]["valid_auc"]) == report["valid"]["auc"]
@@ -126,7 +125,7 @@ def test_predict_by_original_ids_gives_the_test_probabilities(finished):
 
 @pytest.mark.parametrize("model", ["hyperctr", "mf", "popularity"])
 def test_unknown_users_and_items_get_a_probability(tmp_path, finished, model):
-    data = config.read(finished[0] / "run.toml", MODELS).data.path
+    data = config.read_run(finished[0] / "run.toml").data.path
     folder = finished[0]
     if model != "hyperctr":
         folder = tmp_path / "run"
@@ -186,7 +185,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
 
 def test_folder_of_another_run_is_refused_and_left_alone(finished):
     folder = finished[0]
-    path = config.read(folder / "run.toml", MODELS).data.path
+    path = config.read_run(folder / "run.toml").data.path
     before = (folder / "run.toml").read_text()
     with pytest.raises(ValueError, match="holds another run"):
         training.train(settings(path=path, train={"lr": 0.5}), folder)
@@ -250,7 +249,7 @@ def visits(ties=1):
 def protocol(kind="leave-last-out", path="visits", **data):
     tables = {"data": {"path": str(path), "history": 50, **data}, "split": {"kind": kind}, "model": {"name": "mf"}}
     evaluate = {"negatives": 1, "valid_negatives": 1, "max_positives": 0, "valid_positives": 0}
-    return config.read(tables | {"slices": {"every": "1d"}, "evaluate": evaluate}, MODELS)
+    return config.read_run(tables | {"slices": {"every": "1d"}, "evaluate": evaluate})
 
 
 def sequences(dataset):

@@ -33,7 +33,7 @@ def opened_of(world, name="mian", derive=("clicks",), **model):
         "data": {"path": "x", "history": 9, "derive": list(derive)},
         "model": {"name": name, **({"dim": 4, "hidden": [10, 6]} | model)}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    ready = prepare(config.read(tables, MODELS), world)
+    ready = prepare(config.read_run(tables), world)
     torch.manual_seed(0)
     model = MODELS[name](ready.run.model, ready.tables).eval()
     for p in model.parameters():

@@ -30,7 +30,7 @@ def opened_of(world: Dataset, name="marn", **model):
         "data": {"path": "x", "history": 8}, "slices": {"every": "15d"},
         "model": {"name": name, "dim": 6, "hidden": [8, 4], **model}, "train": {"epochs": 1, "threads": 1},
     }  # fmt: skip
-    ready = prepare(config.read(tables, MODELS), world)
+    ready = prepare(config.read_run(tables), world)
     torch.manual_seed(0)
     model = MODELS[name](ready.run.model, ready.tables).eval()
     return Opened(ready, model, {})
@@ -107,8 +107,9 @@ def test_other_models_and_files_are_refused(world, opened, tmp_path):
         vectors.item_vectors(opened_of(world, "naml"))
     with pytest.raises(ValueError, match="a table of vectors is a .parquet file, got items.npy"):
         vectors.item_vectors(opened).save("items.npy")
+    (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot write"):
-        vectors.item_vectors(opened).save(tmp_path / "no" / "items.parquet")
+        vectors.item_vectors(opened).save(tmp_path / "file" / "items.parquet")
     with pytest.raises(ValueError, match="is not a table of item vectors"):
         vectors.ItemVectors.load(tmp_path / "none.parquet")
     pl.DataFrame({"snapshot": ["what"]}).write_parquet(tmp_path / "other.parquet")

@@ -15,6 +15,7 @@ from hyperctr.experiments import results
 from hyperctr.models import MODELS
 from hyperctr.reporting import figures
 from hyperctr.runs import parallel
+from hyperctr.runs.digest import digest
 from hyperctr.studies import bench, study
 from hyperctr.studies.claims import Claim, judge
 from hyperctr.studies.figures import draw_table
@@ -25,7 +26,7 @@ AUC = {"popularity": 0.60, "mf": 0.65}
 
 def base(path="planted", **changes):
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr", "dim": 8, "hidden": [8, 8]}}
-    return config.read(tables | changes, MODELS)
+    return config.read_run(tables | changes)
 
 
 def reported(run):
@@ -155,7 +156,7 @@ def test_threads_are_capped_at_the_cores_and_begin_with_one(monkeypatch):
     [
         ("layers", ["x"], "--values of layers are whole numbers separated by commas, got 'x'"),
         ("table3", ["1"], "the rows of table3 are fixed, it takes no --values"),
-        ("granularity", ["7x"], "slices.every must be like 6h, 7d, 2w, 3mo or 1y"),
+        ("granularity", ["7x"], "a granularity is like 6h, 7d, 2w, 3mo, 1y, or q8"),
         ("curve", ["0"], "curve takes one share of an epoch"),
         ("dim", ["7"], "model.heads must divide model.dim = 7"),
     ],
@@ -339,7 +340,7 @@ def test_json_says_on_what_and_holds_no_nan(world, tmp_path, trainer):
     facts = found["facts"]
     assert (facts["data"], facts["seeds"], facts["split"]) == ("planted-drift", [0, 1, 2], "temporal")
     assert facts["files"] == bench.digest_of(world)
-    assert facts["config"] == config.digest(base(world))
+    assert facts["config"] == digest(base(world))
     assert {"hyperctr", "torch", "python"} <= facts["versions"].keys()
     assert facts["commit"] is None or len(facts["commit"].rstrip("+")) == 40
 

@@ -14,7 +14,7 @@ from hyperctr.data import planted
 from hyperctr.data.read import read
 from hyperctr.evaluation.metrics import rank_score
 from hyperctr.evaluation.significance import Score
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import MODELS
 from hyperctr.reporting import figures
 from hyperctr.runs import parallel
 from hyperctr.studies import bench, lt4rec, study
@@ -24,7 +24,7 @@ ERROR = {"shared_bottom": 0.20, "esmm": 0.21, "mmoe": 0.20, "lt4rec": 0.19}
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
+    return config.read_run({"data": {"path": str(path), "history": 5}, "model": model, **tables})
 
 
 def rows(name, values=(), **tables):

@@ -12,7 +12,7 @@ from hyperctr.analysis import marn_modalities
 from hyperctr.data import planted, read
 from hyperctr.evaluation.metrics import unseen_recall
 from hyperctr.evaluation.significance import Score
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import MODELS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
 from hyperctr.runs.train import train
@@ -28,7 +28,7 @@ STUDIES = ("marn-table2", "marn-table3", "marn-table4", "marn-table5", "marn-fig
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
+    return config.read_run({"data": {"path": str(path), "history": 5}, "model": model, **tables})
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hyperctr import config
 from hyperctr.analysis import mian_attention
 from hyperctr.data import planted
 from hyperctr.data import read as folder
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import MODELS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
 from hyperctr.studies import bench, mian, study
@@ -21,7 +21,7 @@ STUDIES = ("mian-table2", "mian-table3", "mian-table4", "mian-efficiency", "mian
 
 
 def base(path=".", model=SMALL, **tables):
-    return config.read({"data": {"path": str(path), "history": 5}, "model": model, **tables}, MODELS, wrappers=WRAPPERS)
+    return config.read_run({"data": {"path": str(path), "history": 5}, "model": model, **tables})
 
 
 @pytest.fixture(scope="module")

@@ -154,5 +154,5 @@ def test_a_modality_that_no_training_item_has_is_refused_by_name(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot keep features in .*file"):
+    with pytest.raises(ValueError, match="cannot write .*file"):
         reduce.features(data(visual=wide()), half(wide()), 8, cache=tmp_path / "file")
