@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from graphs import describe, expand, layout
+from graphs import describe, expand
 from graphs.incidence import Incidence
 from graphs.optional import package
 from graphs.slices.grid import DAY, FOREVER, TimeGrid
@@ -26,6 +26,7 @@ PIXELS = 360, 540  # of an incidence matrix
 MOST_NODES, MOST_HULLS = 60, 20  # more outlines cannot be distinguished
 MOST_NAMES = 80  # ids that fit in a picture
 MOST_COMBINATIONS = 16
+OneOrNamed = Incidence | Mapping[str, Incidence]
 
 
 class Slices(Protocol):
@@ -94,7 +95,7 @@ def incidence(h: Incidence, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def degrees(h: Incidence | Mapping[str, Incidence], ax: Axes | None = None) -> Axes:
+def degrees(h: OneOrNamed, ax: Axes | None = None) -> Axes:
     """Draw the share of nodes with at least each degree, on log axes; a dict compares hypergraphs by name.
 
     >>> degrees(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])).get_title(loc="left")
@@ -103,7 +104,7 @@ def degrees(h: Incidence | Mapping[str, Incidence], ax: Axes | None = None) -> A
     return _tail(h, Incidence.degree, "degree", "nodes", "in no hyperedge", ax)
 
 
-def sizes(h: Incidence | Mapping[str, Incidence], ax: Axes | None = None) -> Axes:
+def sizes(h: OneOrNamed, ax: Axes | None = None) -> Axes:
     """Draw the share of hyperedges with at least each size, on log axes; a dict compares hypergraphs by name.
 
     >>> h = Hypergraph.from_pairs([0, 1, 1], [0, 0, 1])
@@ -150,9 +151,8 @@ def strip(slices: Slices, ax: Axes | None = None) -> Axes:
     below.xaxis.set_major_formatter(ConciseDateFormatter(below.xaxis.get_major_locator()))
     ax.tick_params(labelbottom=False)
     ax.set_title(str(slices), loc="left")
-    _open(ax)
     _open(below)
-    return ax
+    return _open(ax)
 
 
 def overlap(
@@ -198,6 +198,8 @@ def hulls(h: Incidence, ax: Axes | None = None) -> Axes:
             f"outlines can be distinguished for at most {MOST_NODES} nodes and {MOST_HULLS} hyperedges, got {h}: "
             "draw a part of it (graphs.build.subhypergraph) or graphs.draw.bipartite"
         )
+    from graphs import layout  # imports scipy.spatial, which is slow
+
     ax = _axes(ax, (6.4, 5.2))
     at = layout.place(expand.star(h))[: h.num_nodes]
     low, high = at.min(0, initial=0) - 1, at.max(0, initial=0) + 1
@@ -254,6 +256,8 @@ def bipartite(h: Incidence, around: int | str | None = None, limit: int = 200, a
         )
     ax = _axes(ax, (6.4, 5.2))
     from matplotlib.collections import LineCollection
+
+    from graphs import layout
 
     at = layout.place(expand.star(part))
     nodes, hyperedges = at[: part.num_nodes], at[part.num_nodes :]
@@ -322,12 +326,7 @@ def modalities(hypergraphs: Mapping[str, Incidence], ax: Axes | None = None) -> 
 
 
 def _tail(
-    h: Incidence | Mapping[str, Incidence],
-    measure: Callable[[Incidence], Tensor],
-    what: str,
-    of: str,
-    none: str,
-    ax: Axes | None,
+    h: OneOrNamed, measure: Callable[[Incidence], Tensor], what: str, of: str, none: str, ax: Axes | None
 ) -> Axes:
     """Draw the complementary cumulative distribution: the share of nodes (hyperedges) with at least x."""
     ax = _axes(ax, (5.2, 3.8))
