@@ -97,8 +97,8 @@ def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"
 def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
     """Join the hyperedges of several hypergraphs on the same nodes, H = [H_1 ... H_Q].
 
-    Ids of hyperedges are kept if all hypergraphs have them. Node weights are those of the first hypergraph that has
-    some. If attributes of a node or the metadata disagree, those of the earlier hypergraph are kept.
+    Ids of hyperedges are kept if all hypergraphs have them. Node weights come from the first hypergraph that has
+    some. If attributes of a node or the metadata disagree, the earlier hypergraph counts.
 
     Args:
         hypergraphs: at least one.
@@ -125,7 +125,7 @@ def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
 def stack(*hypergraphs: Hypergraph) -> Hypergraph:
     """Make the disjoint union, a block-diagonal H: the numbers of each hypergraph follow those of the one before it.
 
-    Ids are kept if all hypergraphs have them. If the metadata disagree, those of the earlier hypergraph are kept.
+    Ids are kept if all hypergraphs have them. If the metadata disagree, the earlier hypergraph counts.
 
     Raises:
         ValueError: no hypergraph.

@@ -1,6 +1,6 @@
 """Pictures of hypergraphs: every function draws on `ax`, or on new axes, returns them and shows nothing.
 
-Matplotlib is imported when a picture is made. Colours are those of Okabe and Ito, and the map is cividis: colour-blind
+Matplotlib is imported when a picture is made. The colours are from Okabe and Ito, the map is cividis: colour-blind
 readers can distinguish them.
 """
 

@@ -193,7 +193,7 @@ class Hypergraph(Incidence):
     def to_networkx(self) -> networkx.Graph:
         """Return a bipartite networkx graph: nodes have `bipartite` 0, hyperedges 1, and an edge is an incidence.
 
-        Weights and values become attributes `weight`. Attributes and metadata become those of the graph. If a hyperedge
+        Weights and values become attributes `weight`. Attributes and metadata are copied to the graph. If a hyperedge
         and a node would have the same name, every hyperedge is called ("hyperedge", name).
 
         >>> list(Hypergraph.from_pairs([0, 1], [0, 0], node_ids=["ann", "bob"]).to_networkx().edges)

@@ -50,9 +50,7 @@ class Incidence:
     """What the caller knows beyond weights, as a file or another package brought it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "_cache", {}
-        )  # a cache of what is computed once; no field, so a copy starts without it
+        object.__setattr__(self, "_cache", {})  # computed once and kept; no field, so a copy starts with an empty one
 
     @classmethod
     def from_pairs(
@@ -201,7 +199,7 @@ class Incidence:
 
     @property
     def isolated(self) -> Tensor:
-        """True for a node whose degree is zero, [num_nodes]: it is in no hyperedge, or in ones of weight zero.
+        """True for a node whose degree is zero, [num_nodes]: it is in no hyperedge, or only in ones of weight zero.
 
         >>> Hypergraph.from_pairs([0, 1], [0, 0], num_nodes=3).isolated
         tensor([False, False,  True])

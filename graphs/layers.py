@@ -127,8 +127,8 @@ class HypergraphAttention(nn.Module):
     """A convolution with attention as weights of the incidences, X' = D_v^-1 H~ W D_e^-1 H~^T X Theta + b.
 
     Hypergraph Convolution and Hypergraph Attention, arXiv 1901.08150. The score of node v in hyperedge e is
-    LeakyReLU(a^T [x_v Theta ; z_e Theta]). H~ is its softmax over the hyperedges of v. Degrees and sizes are those of
-    H. Values of incidences multiply the entries of H~.
+    LeakyReLU(a^T [x_v Theta ; z_e Theta]). H~ is its softmax over the hyperedges of v. Degrees and sizes are computed
+    from H. Values of incidences multiply the entries of H~.
 
     Args:
         in_dim: width of x.

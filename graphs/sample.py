@@ -19,8 +19,8 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
     """Keep at most `size` members of each hyperedge, then at most `degree` hyperedges of each node.
 
     This is the neighbour size K of HyperCTR, arXiv 2109.02398. Members and hyperedges are drawn uniformly without
-    replacement. With `size` only, the mean over the members of a hyperedge is unbiased. Degrees and sizes are those of
-    the sampled incidences.
+    replacement. With `size` only, the mean over the members of a hyperedge is unbiased. Degrees and sizes count the
+    sampled incidences.
 
     Args:
         h: hypergraph.
@@ -72,8 +72,8 @@ def cap(h: Hypergraph, size: int = 0, degree: int = 0, seed: int | Sequence[int]
 class Block:
     """The part of a hypergraph that one layer needs to compute the rows of a few nodes, its targets; made by `blocks`.
 
-    A layer takes it like a hypergraph: `conv(x, block)` leads from [inputs, dim] to [targets, dim]. Degrees and sizes
-    are those of the whole hypergraph.
+    A layer takes it like a hypergraph: `conv(x, block)` leads from [inputs, dim] to [targets, dim]. It uses degrees and
+    sizes of the whole hypergraph.
 
     >>> inputs, (block,) = blocks(Hypergraph.from_pairs([0, 1, 2, 3], [0, 0, 1, 1]), nodes=[3], depth=1)
     >>> block.inputs, block.targets, block.hyperedges
@@ -141,13 +141,13 @@ def blocks(
     """Make one block per layer for the rows of a batch of nodes, if a hypergraph is too large to convolve as a whole.
 
     Every layer sums at most `degree` hyperedges of each node it computes, and reads at most `size` members of each of
-    these hyperedges. Both are drawn uniformly without replacement and scaled up by (all / drawn). Time and memory are
-    those of the blocks. Only degrees and sizes are computed for the whole hypergraph, once.
+    these hyperedges. Both are drawn uniformly without replacement and scaled up by (all / drawn). Time and memory
+    depend on the blocks. Only degrees and sizes are computed for the whole hypergraph, once.
 
         inputs, steps = blocks(h, batch, depth=2, size=20, degree=10, seed=(0, epoch, step))
         y = model(x[inputs], steps)                  # HGCN(dim, depth=2): [batch, dim]
 
-    Without caps the result equals that of the whole hypergraph. With caps each layer is unbiased before its activation,
+    Without caps the result is exact. With caps each layer is unbiased before its activation,
     given its input. A stack of layers has nonlinear activations between them, so it is an estimate as in GraphSAGE,
     arXiv 1706.02216.
 

@@ -20,7 +20,7 @@ Time slices and modalities are attributes of hyperedges and are kept as they are
     {"slice": 3, "presence": [[start, end]], "modality": "visual", "kind": "user-interest"}
 
 on a hyperedge, where `presence` has half-open spans in seconds since 1970 (the word is from HIF-standard issue 44).
-Write {"type": "user"} or {"type": "item"} on a node, and what is true of the whole hypergraph in the metadata.
+Write {"type": "user"} or {"type": "item"} on a node, and facts about the whole hypergraph in the metadata.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def write(h: Incidence, path: str | os.PathLike | None = None) -> dict:
         The document.
 
     Raises:
-        ValueError: weights or attributes that are not JSON (NaN, a tuple), attributes of what is not in h, a .zst path.
+        ValueError: weights or attributes that are not JSON (NaN, a tuple), attributes of a number that h lacks, a .zst path.
     """
     if path is not None and Path(path).suffix == ".zst":
         raise ValueError(f"{os.fspath(path)}: Python packs zstd from 3.14 on; a path that ends in .gz gives gzip")

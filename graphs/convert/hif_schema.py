@@ -39,7 +39,7 @@ class _Rule(NamedTuple):
     wording: str
     allows: Callable[[object], bool]
     types: frozenset[type] = frozenset()
-    """Types whose every value is allowed."""
+    """Types that are always allowed."""
 
 
 ID = _Rule("a string or an integer", is_id, frozenset({str, int}))

@@ -89,7 +89,7 @@ def _lists(attributes: Attributes) -> dict:
 
 
 def _attributes(lists: dict, h: Incidence) -> Attributes:
-    """Return the attributes of the lists of `_lists`; refuse those of what is no node, hyperedge or incidence of h."""
+    """Return the attributes in the lists of `_lists`; refuse attributes of something that is not in h."""
     indptr, indices, _ = h.numpy_members()
     metadata = lists.pop("metadata")
     nodes = {index(v): a for v, a in lists.pop("nodes")}
@@ -104,7 +104,7 @@ def _attributes(lists: dict, h: Incidence) -> Attributes:
             raise ValueError(f"attributes of numbers outside [0, {count})")
     for v, e in incidences:
         if not 0 <= e < h.num_hyperedges or v not in indices[indptr[e] : indptr[e + 1]]:
-            raise ValueError(f"attributes of node {v} in hyperedge {e}, whose member it is not")
+            raise ValueError(f"attributes of node {v} in hyperedge {e}, which does not have it as a member")
     return Attributes(metadata, nodes, hyperedges, incidences)
 
 

@@ -23,7 +23,7 @@ TAKEN = re.compile(r"_*(weight|bipartite|hypergraph_\w+)")
 
 @dataclass(frozen=True)
 class Records:
-    """A hypergraph as dicts of entries: its own, those of nodes and hyperedges by name, and those of incidences.
+    """A hypergraph as dicts of entries: of itself, of nodes and hyperedges by name, and of incidences.
 
     Names are the caller's ids. They are numbers from 0 if there are no ids, if an id occurs twice, or if an id contains
     a NUL; then the entry `hypergraph_id` is the id. The entry `weight` is w_e, the weight of a node, or h(v, e). All

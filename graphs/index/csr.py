@@ -10,7 +10,7 @@ def sort_pairs(
     """Sort pairs by one packed key; return the members of each hyperedge as (indptr, indices, value).
 
     Equal pairs become one: without values they count once, with values they are added. A key of 32 bits is used if it
-    is wide enough, which halves the time. Memory is that of the result and two keys per pair.
+    is wide enough, which halves the time. Memory: the result and two keys per pair.
     """
     bits = max(num_nodes - 1, 0).bit_length()
     width = bits + max(num_hyperedges - 1, 0).bit_length()

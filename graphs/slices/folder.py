@@ -45,7 +45,9 @@ class Stored:
             self.num_hyperedges,
             self.num_incidences,
         ):
-            raise ValueError(f"{self.path} is {h}, not what it was when its folder was opened: load the folder again")
+            raise ValueError(
+                f"{self.path} is {h}, which has changed since its folder was opened: load the folder again"
+            )
         return h
 
 

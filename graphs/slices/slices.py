@@ -79,7 +79,7 @@ class TimeSlices:
         error leaves nothing, a killed build leaves a hidden folder next to it.
 
         Args:
-            grid: where the slices lie; `TimeGrid.cut([first, last], every="1d")` needs only the first and last time.
+            grid: start and end of the slices; `TimeGrid.cut([first, last], every="1d")` takes the first and last time.
             batches: (nodes, hyperedges, times) of some rows each, in any order.
             path: the folder; old time slices in it are replaced.
 

@@ -216,7 +216,7 @@ def test_a_damaged_folder_is_said_to_be_one(tmp_path):
     (path / "slices.json").write_text(index)
     loaded = TimeSlices.load(path)
     (path / "0.npz").write_bytes((path / "1.npz").read_bytes())
-    with pytest.raises(ValueError, match="0.npz is Hypergraph.*not what it was when its folder was opened"):
+    with pytest.raises(ValueError, match="0.npz is Hypergraph.*which has changed since its folder was opened"):
         loaded[0]
     (path / "1.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="1.npz is not a hypergraph"):
