@@ -125,7 +125,7 @@ def write(h: Incidence, path: str | os.PathLike | None = None) -> dict:
         The document.
 
     Raises:
-        ValueError: weights or attributes that are not JSON (NaN, a tuple), attributes of a number that h lacks, a .zst path.
+        ValueError: weights or attributes that are not JSON (NaN, a tuple), attributes of unknown numbers, a .zst path.
     """
     if path is not None and Path(path).suffix == ".zst":
         raise ValueError(f"{os.fspath(path)}: Python packs zstd from 3.14 on; a path that ends in .gz gives gzip")
