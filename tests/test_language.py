@@ -38,7 +38,6 @@ PENDING = (
     "hyperctr/cli/",
     "hyperctr/evaluation/evaluate.py",
     "hyperctr/experiments/",
-    "hyperctr/models/",
     "hyperctr/runs/",
     "hyperctr/studies/",
     "hyperctr/training/fit.py",

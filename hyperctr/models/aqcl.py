@@ -1,24 +1,26 @@
 """AQCL: Click-Through Rate Prediction with Auto-Quantized Contrastive Learning (arXiv 2109.13921).
 
-What a CTR model wears while it trains. Its last hidden vector h of a row, projected to z, is pulled towards z+, the
-same row seen through an augmented input, and towards the K nearest of T learned interests (the codebook Q), and pushed
-from other rows' z+ and the other interests (Eq. 3). How much of the pull is the interests', alpha, falls with the
-number of the user's clicks (Eq. 6). The loss is added to the cross entropy with weight w (Eq. 8). In evaluation nothing
-of it is there: the worn model answers as the bare one, and its weights alone are what a run keeps.
+A wrapper for any CTR model. The model's last hidden vector h of a row is projected to z. A loss pulls z towards z+, the
+same row with an augmented input, and towards the K nearest of T learned interests (the codebook Q). It pushes z away
+from other rows' z+ and from the other interests (Eq. 3). The share alpha of the interests in the pull falls with the
+number of the user's clicks (Eq. 6). The loss is added to the cross entropy with weight w (Eq. 8). In evaluation the
+wrapper returns the model's output, and a run keeps the model's weights only.
 
-`ICL`, Eq. 2, is the part without interests, a row of the paper's Table 2; `QCL` has alpha = 1 for everybody, an end of
-its Figure 5.
+`ICL`, Eq. 2, is the part without interests, a row of the paper's Table 2. `QCL` has alpha = 1 for all users, one end of
+the paper's Figure 5.
 
 Where we differ from the paper, and why:
 - Eq. 4 constrains A, not Q (A^T 1 = 1/B), and multiplies normalised vectors, as every other similarity here.
-- Eq. 5 is a mean over the rows of a batch, not a sum: the step does not depend on their number.
-- The codebook learns by Eq. 5 alone (Algorithm 1); Eq. 3 reads it as it was before the step and sends no gradient.
-- Z- are the augmented views of the other rows, of the same user too; `negatives`, `same_user` change that.
-- L_j is the number of clicks before the row, those beyond the model's history too; its mean L is over training users.
-- Not given in the paper, chosen here: share of hidden clicks and of zeroed embedding bits, width of z, epsilon and
-  iterations of Eq. 4 (0.05 and 3, of the method that it cites), the codebook's own Adam.
+- Eq. 5 is a mean over the rows of a batch, not a sum: the step does not depend on the number of rows.
+- Only Eq. 5 trains the codebook (Algorithm 1). Eq. 3 reads it as it was before the step and gives it no gradient.
+- Z- are the augmented views of the other rows, of the same user too; `negatives` and `same_user` change that.
+- L_j is the number of clicks before the row, also of clicks beyond the model's history; its mean L is over training
+  users.
+- The paper does not give, and we chose: the shares of hidden clicks and of zeroed embedding entries, the width of z,
+  epsilon and iterations of Eq. 4 (0.05 and 3, from the method that it cites), and the codebook's own Adam.
 - A batch of fewer rows than interests cannot use all of them; `queue` lets earlier rows count in Eq. 4.
-- The L2 weight of the training reaches the matrices of g too; on z's length, which no similarity sees, it acts alone.
+- `train.l2` applies to the matrices of g too. It is the only term that acts on the length of z, which no similarity
+  depends on.
 - Kept, though odd: where p(z+) > 1 - alpha the loss repels a row from its own second view (at alpha = 1, always).
 """
 
@@ -45,22 +47,22 @@ from hyperctr.layers.rng import RandomStream
 
 @dataclass(frozen=True, kw_only=True)
 class ICLConfig:
-    """The two views of a row and what tells them apart; the paper's values where it gives one."""
+    """The two views of a row and the rows that they are compared with; the paper's values where it gives one."""
 
     w: float = 0.05
-    """Weight of the loss beside the cross entropy, Eq. 8; the paper has 0.01, 0.05 and 0.1. 0 is the bare model."""
+    """Weight of the loss, Eq. 8; the cross entropy has weight 1. The paper has 0.01, 0.05 and 0.1; 0 leaves it out."""
     tau1: float = 0.1
     """Temperature between rows."""
     dim: int = 64
     """Width of z; the paper finds at least 32 needed."""
     mask: float = 0.3
-    """Share of the history's clicks that the augmented view hides; one of them always stays."""
+    """Share of the history's clicks that the augmented view hides; one click always stays."""
     bits: float = 0.1
-    """Share of all embedding entries that the augmented view zeroes, to a 256th; the others are scaled up."""
+    """Share of all embedding entries that the augmented view sets to zero, to a 256th; it scales up the rest."""
     negatives: Literal["augmented", "both"] = "augmented"
-    """What a row is told from: the augmented views of the other rows, or their plain views as well."""
+    """The negatives of a row: the augmented views of the other rows, or their plain views as well."""
     same_user: Literal["negative", "ignored"] = "negative"
-    """Whether other rows of the user are among them."""
+    """Whether other rows of the same user are negatives."""
 
     def __post_init__(self):
         check_weights(self, "w")
@@ -74,11 +76,11 @@ class Config(ICLConfig):
     """AQCL; the paper's values where it gives one."""
 
     w1: float = 0.7
-    """alpha = exp(-w1 (L_j / L)^w2), Eq. 6: how low it is at mean activity. `hyperctr.tune` searches both."""
+    """alpha = exp(-w1 (L_j / L)^w2), Eq. 6: how low it is at mean activity. `hyperctr search` tunes w1 and w2."""
     w2: float = 1.0
     """How steeply alpha falls around there."""
     alpha: float | None = None
-    """One alpha for everybody instead; the paper tries 0, 0.3, 0.6 and 1. Left out: Eq. 6."""
+    """One alpha for all users; the paper tries 0, 0.3, 0.6 and 1. Left out: Eq. 6."""
     codes: int = 128
     """Interests in the codebook, T."""
     positives: int = 5
@@ -94,7 +96,7 @@ class Config(ICLConfig):
     lr: float = 1e-3
     """Step size of the codebook's own Adam."""
     queue: int = 0
-    """Rows of earlier batches that count in Eq. 4; take 4 T where a batch has fewer rows than T."""
+    """Rows of earlier batches that count in Eq. 4; take 4 T if a batch has fewer rows than T."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,10 +113,10 @@ class Config(ICLConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class QCLConfig(Config):
-    """AQCL with interests alone."""
+    """AQCL with alpha = 1: the interests without the other rows."""
 
     alpha: float | None = 1.0
-    """One alpha for everybody."""
+    """One alpha for all users."""
 
 
 def _check_above_zero(config: ICLConfig, *names: str) -> None:
@@ -127,7 +129,7 @@ def _check_above_zero(config: ICLConfig, *names: str) -> None:
 
 
 def thinned(past: History, share: float) -> History:
-    """Hide a share of the clicks, at random; of a history that has any, one stays. Real clicks stand first again."""
+    """Hide a share of the clicks at random; a non-empty history keeps at least one. Real clicks come first again."""
     count = past.mask.sum(1)
     keep = past.mask & (torch.rand(past.mask.shape) >= share)
     lost = (count > 0) & ~keep.any(1)
@@ -145,9 +147,9 @@ def thinned(past: History, share: float) -> History:
 
 @contextmanager
 def dropped(base: nn.Module, share: float) -> Iterator[None]:
-    """Inside the block, zero a share of the entries of every embedding that the model looks up.
+    """Set a share of the entries of every embedding that the model looks up to zero, inside the block.
 
-    Batch normalisation keeps no statistics of what it sees there: they are those of the plain view.
+    Batch normalisation does not update its running statistics there, so that they describe the plain view.
     """
     drop = Dropout(share)
     tables = [m for m in base.modules() if isinstance(m, nn.Embedding)]
@@ -225,13 +227,13 @@ class _LogSums(torch.autograd.Function):
 def instances(
     z: Tensor, plus: Tensor, tau: float, both: bool = False, user: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What a row's similarity to other rows adds to Eq. (2) and (3), in logarithms.
+    """Compute the terms of Eq. (2) and (3) that compare a row with other rows, in logarithms.
 
     Args:
         z, plus: the two views, vectors of length one, [B, d].
         tau: temperature tau_1.
-        both: whether Z- holds the other rows' z as well as their z+.
-        user: users of the rows, [B], where rows of one user are not in each other's Z-.
+        both: whether Z- has the other rows' z as well as their z+.
+        user: users of the rows, [B]; then rows of one user are not in each other's Z-.
 
     Returns:
         log d_1(z, z+), [B], and the logarithm of the sum of d_1(z, z') over z' in {z+} u Z-, [B].
@@ -245,18 +247,18 @@ def instances(
 
 
 def icl(positive: Tensor, total: Tensor) -> Tensor:
-    """L_ICL of each row, Eq. (2), from `instances`; [B]."""
+    """Compute L_ICL of each row, Eq. (2), from `instances`: [B]."""
     return total - positive
 
 
 def aqcl(positive: Tensor, total: Tensor, clusters: Tensor, alpha: Tensor | float, positives: int) -> Tensor:
-    """L_AQCL of each row, Eq. (3).
+    """Compute L_AQCL of each row, Eq. (3).
 
     Args:
         positive, total: from `instances`, [B] each.
         clusters: log d_2 of the rows with all interests, [B, T].
         alpha: share of the interests, [B] or one for all.
-        positives: K, how many of the nearest are Q+.
+        positives: K, number of nearest interests in Q+.
 
     Returns:
         [B], above 0.
@@ -281,7 +283,7 @@ def _fast_largest(x: Tensor, k: int) -> Tensor:
 
 
 def activity(length: Tensor, mean: Tensor | float, w1: float, w2: float) -> Tensor:
-    """alpha = R(L_j) = exp(-w1 (L_j / L)^w2), Eq. (6): 1 without a click, e^-w1 at the mean length; [B] -> [B]."""
+    """Compute alpha = R(L_j) = exp(-w1 (L_j / L)^w2), Eq. (6): 1 without a click, e^-w1 at the mean length."""
     return torch.exp(-w1 * (length / mean) ** w2)
 
 
@@ -289,7 +291,7 @@ def activity(length: Tensor, mean: Tensor | float, w1: float, w2: float) -> Tens
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Solve Eq. (4): the assignment A that maximises <A, scores> + epsilon H(A), all codes and all rows alike.
+    """Solve Eq. (4): the assignment A that maximises <A, scores> + epsilon H(A), with equal sums per code and per row.
 
     Args:
         scores: similarity of T codes and n rows, [T, n].
@@ -307,10 +309,10 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
 
 class Codebook(nn.Module):
-    """T interests: unit vectors that learn from the rows' z by Eq. (5) and Adam, apart from the model's own training.
+    """T interests: unit vectors that learn from the rows' z by Eq. (5), with their own Adam.
 
-    Nothing here is a parameter: no gradient, weight decay or clipping of the model's training meets it. All of it is
-    state, so that a resumed training goes on as an unbroken one.
+    Nothing here is a parameter: gradients, weight decay and clipping of the model's training do not apply. All of it is
+    in the state dict, so that a resumed training continues like an unbroken one.
     """
 
     def __init__(self, config: Config):
@@ -328,9 +330,9 @@ class Codebook(nn.Module):
         """Take one step towards the z of a batch, vectors of length one, [B, dim].
 
         Returns:
-            what to log: codebook_loss, Eq. (5); codes_used and code_perplexity, how many interests the rows (the
-            queue's too) are assigned to, counted and as so many equally frequent ones; top_code, the share of the most
-            frequent; code_error, by how much a row of A misses its sum 1/T at most, as a share of it.
+            numbers to log: codebook_loss, Eq. (5); codes_used, the number of interests that rows (of the queue too) are
+            assigned to; code_perplexity, the number of equally frequent interests with the same entropy; top_code, the
+            share of the most frequent one; code_error, the largest relative error of a row sum of A, which is 1/T.
         """
         c, z = self.config, z.detach()
         seen = torch.cat([z, self.queue[: int(self.queued)]])
@@ -356,7 +358,7 @@ class Codebook(nn.Module):
         }
 
     def _step(self, gradient: Tensor, beta: float = 0.9, beta2: float = 0.999) -> None:
-        """Adam (arXiv 1412.6980), and back to length one; what Eq. (3) holds for its gradient is not written over."""
+        """Take a step of Adam (arXiv 1412.6980), at length one; Eq. (3) keeps the old tensor for its gradient."""
         self.steps += 1
         self.mean.lerp_(gradient, 1 - beta)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
@@ -366,11 +368,11 @@ class Codebook(nn.Module):
         self.code = F.normalize(code, dim=1)
 
 
-# --- what a model wears ----------------------------------------------------------------------------------------------
+# --- wrappers --------------------------------------------------------------------------------------------------------
 
 
 class ICL(nn.Module):
-    """A model that wears instance-level contrastive learning, Eq. (2), while it trains.
+    """A wrapper for instance-level contrastive learning, Eq. (2).
 
     Args:
         base: any model whose `Output` has `hidden`, and that looks ids up in `nn.Embedding` modules.
@@ -388,7 +390,7 @@ class ICL(nn.Module):
     def __init__(self, base: nn.Module, config: ICLConfig, tables: Tables):
         super().__init__()
         if not isinstance(base, HasHidden):
-            raise ValueError(f"{type(base).__name__} has no hidden layer to contrast; wear this on a deep model")
+            raise ValueError(f"{type(base).__name__} has no hidden layer to contrast; take a deep model")
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
         with self.draws.stream():
@@ -398,7 +400,7 @@ class ICL(nn.Module):
         self.project = Projector(self.base.hidden_dim, self.config.dim)  # g
 
     def forward(self, batch: Batch) -> Output:
-        """Answer as the base does; in training with w L added to its penalty, Eq. (8)."""
+        """Return the base's output; in training add w L to its penalty, Eq. (8)."""
         out, c = self.base(batch), self.config
         if not (self.training and c.w):
             return out
@@ -414,13 +416,13 @@ class ICL(nn.Module):
         return replace(out, penalty=out.penalty + c.w * loss, logs={**out.logs, **logs})
 
     def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Mean of Eq. (2) over the rows, from `instances`, and what to log."""
+        """Average Eq. (2) over the rows, from `instances`; return it with numbers to log."""
         loss = icl(*pair).mean()  # (2)
         return loss, {"icl_loss": loss.item()}
 
 
 class AQCL(ICL):
-    """A model that wears auto-quantized contrastive learning, Algorithm 1, while it trains."""
+    """A wrapper for auto-quantized contrastive learning, Algorithm 1."""
 
     Config = Config
 
@@ -430,20 +432,20 @@ class AQCL(ICL):
         self.register_buffer("mean_length", torch.tensor(float(tables.clicks_per_user)))  # L
 
     def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Mean of Eq. (3) over the rows, and what to log; then the codebook takes its step."""
+        """Average Eq. (3) over the rows, let the codebook take its step, and return numbers to log too."""
         alpha = self.alpha(batch)
         clusters = z @ self.codebook.code.T / self.config.tau2
         loss = aqcl(*pair, clusters, alpha, self.config.positives).mean()  # (3)
         return loss, {"aqcl_loss": loss.item(), "alpha": alpha.mean().item(), **self.codebook.learn(z)}
 
     def alpha(self, batch: Batch) -> Tensor:
-        """Share of the interests for each row, [B]."""
+        """Compute the share of the interests for each row, [B]."""
         c, past = self.config, batch.histories
         length = (past.mask.sum(1) if past.length is None else past.length)[batch.query].float()
         return activity(length, self.mean_length, c.w1, c.w2) if c.alpha is None else torch.full_like(length, c.alpha)
 
 
 class QCL(AQCL):
-    """AQCL with alpha = 1: interests alone, for everybody."""
+    """AQCL with alpha = 1 for all users."""
 
     Config = QCLConfig

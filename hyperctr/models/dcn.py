@@ -1,9 +1,9 @@
 """Deep & Cross Network: version 1 (ADKDD 2017, arXiv 1708.05123) and version 2 (WWW 2021, arXiv 2008.13535).
 
-Each cross layer multiplies by the fields' vectors once more, so that L layers form their products of up to L + 1
-factors; a network stands beside them.
+Each cross layer multiplies by the fields' vectors once more, so that L layers form products of up to L + 1 factors. A
+network runs in parallel to them.
 
-Where we differ from the papers, and why: version 2 stands beside the network as version 1 does (the paper also stacks
+Where we differ from the papers, and why: version 2 is parallel to the network as version 1 is (the paper also stacks
 them), with full matrices; the history counts as one field, the mean of its clicks' vectors.
 """
 
@@ -32,7 +32,7 @@ class Config:
     depth: int = 3
     """Cross layers L."""
     hidden: tuple[int, ...] = (200, 80)
-    """Widths of the network beside them."""
+    """Widths of the parallel network."""
     dropout: float = 0.2
     """Share of activations dropped in the network."""
 
@@ -54,7 +54,7 @@ class Cross(nn.Module):
             nn.init.xavier_normal_(linear.weight)
 
     def forward(self, first: Tensor) -> Tensor:
-        """[B, dim] -> [B, dim]."""
+        """Apply the cross layers: [B, dim] -> [B, dim]."""
         x = first
         for weight, bias in zip(self.weight, self.bias, strict=True):
             x = first * weight(x) + bias + x if self.version == 1 else first * (weight(x) + bias) + x

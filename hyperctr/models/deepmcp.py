@@ -1,12 +1,12 @@
 """DeepMCP: Representation Learning-Assisted Click-Through Rate Prediction (IJCAI 2019, arXiv 1906.04365).
 
-Two tasks beside the prediction share its vectors: the matching subnet says from a user's and an item's vector alone
-whether there is a click, the correlation subnet tells items that were clicked one soon after the other from drawn ones.
-As a base model wears it in AQCL's Table 2.
+Two more tasks share the vectors of the prediction. The matching subnet predicts a click from a user's and an item's
+vector only. The correlation subnet separates items that were clicked soon after each other from drawn items. Here it is
+a wrapper for any base model, as in AQCL's Table 2.
 
 Where we differ from the paper, and why:
-- Both subnets read the vectors of ids alone, so that they fit any base model.
-- Negatives are drawn once a history, not once a pair, uniformly from the items with training rows.
+- Both subnets read the vectors of ids only, so that they fit any base model.
+- Negatives are drawn once per history, not once per pair, uniformly from the items with training rows.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Config:
     """The two subnets."""
 
     match: float = 0.1
-    """Weight alpha of the matching subnet's loss beside the cross entropy."""
+    """Weight alpha of the matching subnet's loss; the cross entropy has weight 1."""
     correlation: float = 0.01
-    """Weight beta of the correlation subnet's loss; with both 0 it is the bare model."""
+    """Weight beta of the correlation subnet's loss; with both weights 0 the base model trains as without a wrapper."""
     window: int = 2
     """Clicks on either side of a click that are its context, C."""
     negatives: int = 4
-    """Items drawn for a history, Q."""
+    """Items drawn per history, Q."""
     hidden: tuple[int, ...] = (64, 32)
-    """Widths of the matching subnet's layers, the last that of the vectors compared; also of the correlation's."""
+    """Widths of the layers of both subnets; the last one is the width of the compared vectors."""
 
     def __post_init__(self):
         check_weights(self, "match", "correlation")
@@ -44,7 +44,7 @@ class Config:
 
 
 class DeepMCP(nn.Module):
-    """A model that wears DeepMCP's matching and correlation subnets while it trains.
+    """A wrapper that trains a model with DeepMCP's matching and correlation subnets.
 
     Args:
         base: any model with tables named user and item.
@@ -63,7 +63,7 @@ class DeepMCP(nn.Module):
         super().__init__()
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
-        # in a tuple: they are the base's, not a part of this
+        # in a tuple, so that they are registered in the base only
         self.tables = id_table(base, "user", tables.num_users), id_table(base, "item", tables.num_items)
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
         user, item = (table.embedding_dim for table in self.tables)
@@ -72,7 +72,7 @@ class DeepMCP(nn.Module):
             self.correlate = _subnet(item, config.hidden)
 
     def forward(self, batch: Batch) -> Output:
-        """Answer as the base does; in training with both losses in the penalty, alpha L_m + beta L_c."""
+        """Return the base's output; in training add alpha L_m + beta L_c to its penalty."""
         out, c = self.base(batch), self.config
         if not (self.training and (c.match or c.correlation)):
             return out
@@ -85,20 +85,20 @@ class DeepMCP(nn.Module):
         return replace(out, penalty=penalty, logs={**out.logs, **logs})
 
     def match(self, user: Tensor, item: Tensor) -> Tensor:
-        """Logit of a click from the two vectors, <v_u, v_a>: [B] and [B] -> [B]."""
+        """Compute the logit of a click from the two vectors, <v_u, v_a>: [B] and [B] -> [B]."""
         users, items = self.tables
         return (self.match_user(users(user)) * self.match_item(items(item))).sum(1)
 
     def correlation(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
-        """L_c, the skip-gram loss with negative sampling.
+        """Compute L_c, the skip-gram loss with negative sampling.
 
         Args:
             item, mask: histories, real clicks first, [Q, T].
-            drawn: negatives of each, [Q, K]; one that is the click itself does not count.
+            drawn: negatives of each, [Q, K]; a negative that equals the click does not count.
 
         Returns:
-            the mean over pairs (click, context) within the window: (1 + K) log 2 where the vectors know nothing, 0
-            where there is no pair.
+            the mean over pairs (click, context) within the window: (1 + K) log 2 where the vectors say nothing, 0 where
+            there is no pair.
         """
         vector, other = self.correlate(self.tables[1](item)), self.correlate(self.tables[1](drawn))
         negative = F.softplus(vector @ other.mT) * (item[:, :, None] != drawn[:, None])  # [Q, T, K]
@@ -106,7 +106,7 @@ class DeepMCP(nn.Module):
         total, pairs = vector.sum() * 0, 0
         for apart in range(1, min(self.config.window, item.shape[1] - 1) + 1):
             left, right = slice(None, -apart), slice(apart, None)
-            real = mask[:, right]  # real clicks stand first: then the left one is real too
+            real = mask[:, right]  # real clicks come first: if the right one is real, so is the left one
             positive = F.softplus(-(vector[:, left] * vector[:, right]).sum(2))
             # each is the other's context
             total = total + ((2 * positive + negative[:, left] + negative[:, right]) * real).sum()
@@ -115,7 +115,7 @@ class DeepMCP(nn.Module):
 
 
 def _subnet(dim: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """ReLU between the layers and tanh behind the last, as in the paper: [..., dim] -> [..., widths[-1]]."""
+    """Build layers with ReLU between them and tanh after the last, as in the paper: [..., dim] -> [..., widths[-1]]."""
     layers: list[nn.Module] = []
     for before, width in zip((dim, *widths), widths, strict=False):
         layers += [nn.Linear(before, width), nn.ReLU()]

@@ -1,14 +1,14 @@
-"""Deep Interest Evolution Network (AAAI 2019, arXiv 1809.03672): interests as they follow each other.
+"""Deep Interest Evolution Network (AAAI 2019, arXiv 1809.03672): how interests follow each other.
 
-A GRU reads the history; an auxiliary loss asks each of its states for the next click. A second GRU, whose update gate
-is scaled by the attention of the candidate (AUGRU), follows the interests that matter for it.
+A GRU reads the history; with an auxiliary loss each of its states predicts the next click. A second GRU follows the
+interests that matter for the candidate: the attention of the candidate scales its update gate (AUGRU).
 
 Where we differ from the paper, and why:
-- The item that a next click is told from is drawn uniformly from the items with training rows, once a click and step;
-  where it is the click itself, the pair does not count.
-- The auxiliary loss is the mean over all pairs of a batch, each query's once, however many rows it has.
-- ReLU in the network on top, as in the other base models.
-- A click is its id, fields and modalities added up to one vector (the paper puts them side by side).
+- The negative of a next click is drawn uniformly from the items with training rows, once per click and step. If it
+  equals the click, the pair does not count.
+- The auxiliary loss is the mean over all pairs of a batch; the pairs of a query count once, for any number of its rows.
+- The network on top has ReLU, as in the other base models.
+- A click is one vector, the sum of its id, fields and modalities (the paper puts them side by side).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Config:
     dim: int = 16
     """Width of every field's vector and of both GRUs' states."""
     auxiliary: float = 1.0
-    """Share of the auxiliary loss in the training loss, alpha of Eq. (7); 0 leaves it out."""
+    """Weight of the auxiliary loss in the training loss, alpha of Eq. (7); 0 leaves it out."""
     hidden: tuple[int, ...] = (200, 80)
     """Widths of the network on top."""
     dropout: float = 0.2
@@ -52,7 +52,7 @@ class Config:
 class Evolution(nn.Module):
     """The interests that lead to the candidate: attention, Eq. (8), and AUGRU, Eq. (11)-(12).
 
-    Gates stand in the order reset, update, new state; the reset gate acts on U h, as in the paper.
+    The gates are in the order reset, update, new state; the reset gate acts on U h, as in the paper.
     """
 
     def __init__(self, dim: int):
@@ -62,7 +62,7 @@ class Evolution(nn.Module):
         self.state = nn.Linear(dim, 3 * dim, bias=False)  # U_r, U_u, U_h
 
     def forward(self, item: Tensor, interests: Tensor, mask: Tensor, query: Tensor) -> Tensor:
-        """Evolve the interests [Q, T, d] (mask [Q, T]) for the candidates [B, d] of the queries [B]: last state [B, d].
+        """Evolve the interests [Q, T, d], mask [Q, T], for the candidates [B, d] of the queries [B]; return [B, d].
 
         An empty history gives zero.
         """
@@ -127,10 +127,10 @@ class DIEN(nn.Module):
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)
 
     def auxiliary(self, batch: Batch, interests: Tensor, history: Tensor) -> Tensor:
-        """Eq. (6): each state [Q, T, d] must tell the next click of the history [Q, T, d] from a drawn item.
+        """Compute Eq. (6): each state [Q, T, d] separates the next click of the history [Q, T, d] from a drawn item.
 
         Returns:
-            a number: 2 log 2 where the states know nothing; 0 where no history has two clicks.
+            a number: 2 log 2 where the states say nothing; 0 where no history has two clicks.
         """
         later = history[:, 1:]
         drawn = self.known[torch.randint(len(self.known), later.shape[:2])]

@@ -1,11 +1,11 @@
-"""Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks that matter for this candidate, summed.
+"""Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks of a user, weighted by the candidate and summed.
 
 Where we differ from the paper, and why:
-- The activation unit reads the difference and the product of click and candidate beside the two, as the authors' code
-  does; the paper's text has an outer product.
-- The network also reads the product of the pooled history and the candidate: it would have to be learned otherwise.
-- PReLU by default; Dice, which the paper prefers, is an option that costs most of a training step on a CPU.
-- A click is its id, fields and modalities added up to one vector (the paper puts them side by side).
+- The activation unit reads click, candidate, their difference and their product, as the authors' code does; the paper's
+  text has an outer product.
+- The network also reads the product of the pooled history and the candidate, which it would otherwise have to learn.
+- The default is PReLU. Dice, which the paper prefers, is an option: it takes most of a training step on a CPU.
+- A click is one vector, the sum of its id, fields and modalities (the paper puts them side by side).
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Config:
     attention: tuple[int, ...] = (80, 40)
     """Widths of the activation unit's layers."""
     softmax: bool = False
-    """Whether the weights of a history add up to 1; the paper leaves them as they are, to keep the strength of an
-    interest."""
+    """Whether the weights of a history add up to 1; in the paper they do not, to keep the strength of an interest."""
     activation: Literal["prelu", "dice"] = "prelu"
     """Activation of all layers."""
     hidden: tuple[int, ...] = (200, 80)
@@ -62,7 +61,7 @@ class Activation(nn.Module):
     def forward(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
         """Weigh the clicks [B, T, d] for the candidates [B, d]: [B, T], zero where the mask is False."""
         x = choose(self._plain_first_layer, self._fast_first_layer)(item, clicks)
-        if isinstance(self.act, Dice):  # its statistics are those of real clicks
+        if isinstance(self.act, Dice):  # its statistics count real clicks only
             real = self.rest(self.act(x[mask])).squeeze(1)
             return real.new_zeros(mask.shape).masked_scatter(mask, real)
         return self.rest(self.act(x)).squeeze(2) * mask
@@ -118,7 +117,7 @@ class DIN(nn.Module):
         return top
 
     def pool(self, item: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
-        """Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
+        """Compute Eq. (3): [B, d], [B, T, d] and [B, T] -> [B, d]; an empty history gives zero."""
         weight = self.activation(item, clicks, mask)
         if self.softmax:
             weight = masked_softmax(weight, mask, 1)

@@ -1,11 +1,11 @@
 """DMF, Dense Multimodal Fusion (ICASSP 2019, arXiv 1810.03414): modalities are joined at every depth, not at the end.
 
-Each modality climbs layers of its own; at each of them a shared layer reads all modalities of that depth and the shared
-layer below. The last shared layer is the item.
+Each modality passes through its own layers. At each depth a shared layer reads all modalities of that depth and the
+shared layer below. The last shared layer is the item's vector.
 
 Where we differ from the paper, and why:
-- The paper joins two modalities of one example; here there are as many as an item has, an absent one adding nothing.
-- MARN, whose Table 2 this is for, does not say who reads the clicks: the GRU of its BaseModel does.
+- The paper joins two modalities of one example. Here there are as many as an item has; an absent one adds nothing.
+- MARN, whose Table 2 this is for, does not say what reads the clicks: here the GRU of its BaseModel does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Config:
     """Sizes of DMF."""
 
     modalities: tuple[str, ...] = ()
-    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to fuse: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 64
     """Width of every layer, of an item's vector and of the GRU's state."""
     depth: int = 3
@@ -36,7 +36,7 @@ class Config:
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top."""
     dropout: float = 0.0
-    """Share of activations dropped there."""
+    """Share of activations dropped in the network on top."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "depth", "hidden")
@@ -53,7 +53,7 @@ class DenseFusion(nn.Module):
         self.below = nn.ModuleList(Linear(dim, dim, bias=False) for _ in range(depth - 1))
 
     def forward(self, h: Tensor, present: Tensor) -> Tensor:
-        """[M, U, d] and [M, U] -> [U, d]."""
+        """Fuse the modalities: [M, U, d] and [M, U] -> [U, d]."""
         shared = None
         for level, (alone, joined) in enumerate(zip(self.alone, self.joined, strict=True)):
             h = alone(h).relu()

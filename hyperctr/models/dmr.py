@@ -1,9 +1,10 @@
-"""DMR: Deep Match to Rank Model (AAAI 2020): its auxiliary matching loss, as a base model wears it in AQCL's Table 2.
+"""DMR: Deep Match to Rank Model (AAAI 2020): its auxiliary matching loss, as a wrapper in AQCL's Table 2.
 
-A vector of the user, read from all clicks but the last, has to tell that last click from items drawn at random.
+A vector of the user is computed from all clicks but the last. It has to separate the last click from items drawn at
+random.
 
-Where we differ from the paper, and why: the loss alone is worn, the prediction does not read the user's vector, and
-attention knows no positions: AQCL's section 5.2.1 leaves a method's changes of architecture out.
+Where we differ from the paper, and why: only the loss is used. The prediction does not read the user's vector, and
+attention knows no positions: AQCL's section 5.2.1 leaves out a method's changes of architecture.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Config:
     """The auxiliary loss."""
 
     w: float = 0.1
-    """Its weight beside the cross entropy; the paper has 0.1. 0 is the bare model."""
+    """Weight of the loss; the cross entropy has weight 1. The paper has 0.1. 0 leaves it out."""
     negatives: int = 20
-    """Items drawn beside a last click."""
+    """Items drawn per last click."""
 
     def __post_init__(self):
         check_weights(self, "w")
@@ -36,7 +37,7 @@ class Config:
 
 
 class DMR(nn.Module):
-    """A model that wears DMR's auxiliary match network while it trains.
+    """A wrapper that trains a model with DMR's auxiliary match network.
 
     Args:
         base: any model with a table named item.
@@ -55,7 +56,7 @@ class DMR(nn.Module):
         super().__init__()
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
-        self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: it is the base's, not a part of this
+        self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: registered in the base only
         self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
         dim = self.table[0].embedding_dim
         with self.draws.stream():
@@ -66,7 +67,7 @@ class DMR(nn.Module):
             nn.init.normal_(self.target.weight, std=0.01)
 
     def forward(self, batch: Batch) -> Output:
-        """Answer as the base does; in training with the auxiliary loss in the penalty."""
+        """Return the base's output; in training add the auxiliary loss to its penalty."""
         out = self.base(batch)
         if not (self.training and self.config.w):
             return out
@@ -77,14 +78,15 @@ class DMR(nn.Module):
         return replace(out, penalty=out.penalty + self.config.w * loss, logs=logs)
 
     def loss(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
-        """L_NS of the last clicks.
+        """Compute L_NS of the last clicks.
 
         Args:
             item, mask: histories, real clicks first, [Q, T].
-            drawn: negatives of each, [Q, K]; one that is the last click does not count.
+            drawn: negatives of each, [Q, K]; a negative that equals the last click does not count.
 
         Returns:
-            the mean over histories of two clicks or more: (1 + K) log 2 where the vectors know nothing; 0 without one.
+            the mean over histories of two clicks or more: (1 + K) log 2 where the vectors say nothing; 0 if there is
+            no such history.
         """
         length = mask.sum(1)
         item, mask, drawn, length = (x[length > 1] for x in (item, mask, drawn, length))

@@ -1,13 +1,12 @@
-"""DropoutNet: Addressing Cold Start in Recommender Systems (NeurIPS 2017), as a base model wears it in AQCL's Table 2.
+"""DropoutNet: Addressing Cold Start in Recommender Systems (NeurIPS 2017), as a wrapper in AQCL's Table 2.
 
-Ids are hidden at random in training, so that the model learns to do without them.
+Ids are hidden at random in training, so that the model learns to predict without them.
 
 Where we differ from the paper, and why:
-- What is hidden is an id in a step, wherever it occurs in the batch, not the id of a single row: rows of one user are
-  computed together.
-- A hidden id becomes one without a training row: what the model does with such ids is what the paper trains it for. Its
-  fields and modalities stay.
-- The paper's inputs are vectors learned before, and its target is their product; here the model learns its own vectors
+- An id is hidden in all rows of a step, not in a single row: rows of one user are computed together.
+- A hidden id is treated as an id without a training row, which is what the paper trains the model for. Its fields and
+  modalities stay.
+- The paper's inputs are vectors learned before, and its target is their product. Here the model learns its own vectors
   with the cross entropy.
 """
 
@@ -25,10 +24,10 @@ from hyperctr.layers.rng import RandomStream
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How much is hidden."""
+    """How many ids are hidden."""
 
     share: float = 0.5
-    """Chance that an id is hidden in a step: half of it for a user, half of it for an item. 0 is the bare model."""
+    """Probability that an id is hidden in a step: half of it for a user, half of it for an item. 0 hides none."""
 
     def __post_init__(self):
         if not 0 <= self.share <= 1:
@@ -36,11 +35,11 @@ class Config:
 
 
 class DropoutNet(nn.Module):
-    """A model some of whose users and items are strangers to it in every training step.
+    """A wrapper that hides some ids of users and items in every training step.
 
     Args:
         base: any model with tables named user and item and masks `seen_user` and `seen_item`.
-        config: how much is hidden.
+        config: how many ids are hidden.
         tables: what the base was made from.
 
     Raises:
@@ -59,7 +58,7 @@ class DropoutNet(nn.Module):
         self.draws = RandomStream()
 
     def forward(self, batch: Batch) -> Output:
-        """Answer as the base does; in training without some ids."""
+        """Return the base's output; in training without some ids."""
         if not (self.training and self.config.share):
             return self.base(batch)
         with self.draws.stream():
@@ -68,6 +67,6 @@ class DropoutNet(nn.Module):
             return self.base(batch)
 
     def _drawn(self, ids: Tensor) -> Tensor:
-        """Some of the distinct ids."""
+        """Draw some of the distinct ids."""
         ids = ids.unique()
         return ids[torch.rand(len(ids)) < self.config.share / 2]

@@ -1,9 +1,9 @@
 """DUPN, Deep User Perception Network (KDD 2018, arXiv 1805.10727): an LSTM whose gates read each click's property.
 
 Where we differ from the paper, and why:
-- There is no search query in a click log: the candidate stands in its place, in the attention.
-- One task, the click; the other four of the paper have no labels here.
-- Modalities are put side by side, as MARN's Table 2 has it; an absent one is zero.
+- A click log has no search query: in the attention, the candidate takes its place.
+- There is one task, the click; the paper's other four tasks have no labels here.
+- Modalities are put side by side, as in MARN's Table 2; an absent one is zero.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.attention import Relevance
+from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.embedding import Profile, Property
 from hyperctr.layers.fusion import FIELD, Modalities
@@ -26,7 +27,7 @@ class Config:
     """Sizes of DUPN."""
 
     modalities: tuple[str, ...] = ()
-    """Those to read: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to read: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 16
     """Width of each modality's vector."""
     state: int = 64
@@ -34,7 +35,7 @@ class Config:
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top."""
     dropout: float = 0.0
-    """Share of activations dropped there."""
+    """Share of activations dropped in the network on top."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "state", "hidden")
@@ -44,7 +45,7 @@ class Config:
 class PropertyLSTM(nn.Module):
     """An LSTM whose input, forget and output gates read a click's property too; the new content does not.
 
-    Blocks stand in torch's order: input, forget, new content, output.
+    Blocks are in torch's order: input, forget, new content, output.
     """
 
     def __init__(self, dim: int, state: int, property: int):
@@ -53,7 +54,22 @@ class PropertyLSTM(nn.Module):
         self.property = nn.Linear(property, 3 * state, bias=False)
 
     def forward(self, clicks: Tensor, property: Tensor) -> Tensor:
-        """The states behind each click, [Q, T, d] and [Q, T, p] -> [Q, T, state]."""
+        """Return the state after each click: [Q, T, d] and [Q, T, p] -> [Q, T, state]."""
+        return choose(self._plain_forward, self._fast_forward)(clicks, property)
+
+    def _plain_forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        h = c = clicks.new_zeros(len(clicks), self.state.in_features)
+        states = []
+        for x, p in zip(clicks.unbind(1), property.unbind(1), strict=True):
+            enter, forget, content, leave = (self.item(x) + self.state(h)).chunk(4, 1)
+            of_enter, of_forget, of_leave = self.property(p).chunk(3, 1)
+            c = (forget + of_forget).sigmoid() * c + (enter + of_enter).sigmoid() * content.tanh()
+            h = (leave + of_leave).sigmoid() * c.tanh()
+            states.append(h)
+        return torch.stack(states, 1)
+
+    def _fast_forward(self, clicks: Tensor, property: Tensor) -> Tensor:
+        """Call torch's LSTM on [x; p]; the columns of the new content that read p are zero."""
         width = self.state.in_features
         gates = self.property.weight
         of_property = torch.cat([gates[: 2 * width], torch.zeros_like(gates[:width]), gates[2 * width :]])

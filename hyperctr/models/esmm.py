@@ -3,9 +3,9 @@
 Two towers on shared embeddings, trained on all impressions: pCTR on the click, and pCTCVR = pCTR pCVR on click and
 conversion, Eq. (1) and (3). pCVR has no loss of its own.
 
-Where we differ from the paper, and why: the towers read the products of the fields too, as all models of two tasks
-here; a conversion may be a share in [0, 1], for which the second loss is a squared error; clicks whose conversion is
-unknown are left out of it.
+Where we differ from the paper, and why: the towers read the products of the fields too, as all models of two tasks do
+here. A conversion may be a share in [0, 1]; then the second loss is a squared error. Clicks whose conversion is unknown
+are left out of the second loss.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ESMM(nn.Module):
         return Output(click, conversion=conversion, loss=clicks + self.config.b * both, logs=logs)
 
     def both_loss(self, click: Tensor, conversion: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of pCTCVR against y z over the impressions whose y z is known; 0 without one."""
+        """Compute the mean loss of pCTCVR against y z, over the impressions whose y z is known; 0 if there are none."""
         rows = (observed(batch) | (batch.label == 0)).nonzero()[:, 0]
         y = batch.label[rows]
         z = y if batch.conversion is None else torch.where(y == 1, batch.conversion[rows], 0.0)  # y z

@@ -1,4 +1,4 @@
-"""Factorisation machines (Rendle, ICDM 2010): every pair of fields weighs in, through vectors instead of a weight each.
+"""Factorisation machines (Rendle, ICDM 2010): every pair of fields has a weight, the product of the fields' vectors.
 
 Where we differ from the paper: the history counts as one field, the mean of its clicks' vectors; features of modalities
 are fields too, through a linear map.

@@ -1,10 +1,10 @@
 """GRU4Rec (ICLR 2016, arXiv 1511.06939): a recurrent network reads the clicks in order; its state scores the candidate.
 
 Where we differ from the paper, and why:
-- The paper ranks all items by the state of a session; here a row has one candidate, so state, candidate and their
-  product (the paper's score is their inner product) go into a network with the other fields, and the loss is the cross
-  entropy of the click.
-- A session is the history of the row: there are no session-parallel batches, and no state lives from batch to batch.
+- The paper ranks all items by the state of a session, and its score is the inner product of state and item. Here a row
+  has one candidate: state, candidate and their product go into a network with the other fields, and the loss is the
+  cross entropy of the click.
+- A session is the history of the row: there are no session-parallel batches, and no state is kept between batches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Config:
 
 
 class GRU4Rec(nn.Module):
-    """logit = w^T MLP[fields; h; h * q] + b, with h the state of the GRU behind the last click and q the candidate."""
+    """logit = w^T MLP[fields; h; h * q] + b, with h the state of the GRU after the last click and q the candidate."""
 
     Config = Config
     reads = frozenset()
@@ -64,7 +64,7 @@ class GRU4Rec(nn.Module):
         return Output(self.out(hidden).squeeze(1), hidden=hidden)
 
     def read(self, history: Tensor, mask: Tensor) -> Tensor:
-        """The state behind the last real click, [Q, T, d] and [Q, T] -> [Q, d]; zero for an empty history."""
+        """Return the state after the last real click: [Q, T, d] and [Q, T] -> [Q, d]; zero for an empty history."""
         states, _ = self.gru(history)
         length = mask.sum(1)
         last = states[torch.arange(len(states)), (length - 1).clamp(min=0)]

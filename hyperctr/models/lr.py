@@ -1,4 +1,4 @@
-"""Logistic regression on the one-hot fields of a row: what each of them says alone."""
+"""Logistic regression on the one-hot fields of a row: one weight per value of a field."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from hyperctr.layers.embedding import Embed
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Nothing to choose."""
+    """LR has no settings."""
 
 
 class LR(nn.Module):
     """logit = b + sum_f w_f(x_f), where the history counts as one field: the mean weight of its clicks.
 
-    The user's own weight cannot reorder items for the user; it serves the rows of all users together.
+    A user's own weight does not change the order of items for this user. It matters where rows of several users are
+    compared.
     """
 
     Config = Config

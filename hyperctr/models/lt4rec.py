@@ -112,7 +112,7 @@ class Config(Sharing):
     hidden: tuple[int, ...] = (512, 256, 128)
     """Widths of the fully connected layers."""
     extra: int = 0
-    """Width of a second vector of every field, for conversions alone (multiview; the paper has 8); 0: none."""
+    """Width of a second vector of every field, for conversions only (multiview; the paper has 8); 0: none."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -131,7 +131,7 @@ class Layer(nn.Module):
     """y = (W * m_k) x + b for task k.
 
     Weights are grouped by their owners, the set of tasks whose masks keep them. Each group is one Parameter: `weight_1`
-    (clicks alone), `weight_2` (conversions alone), `weight_3` (both). Weights that no task keeps are in the buffer
+    (clicks only), `weight_2` (conversions only), `weight_3` (both). Weights that no task keeps are in the buffer
     `rest`. A step for one task therefore leaves the other tasks' weights and Adam state untouched: they get no
     gradient, and an optimiser skips a Parameter without one. With a gradient of zero Adam would still apply momentum.
 
@@ -389,7 +389,7 @@ class SparseSharing(nn.Module):
 
         Returns:
             for each: layer (a number, or "all"), weights; shared, click, conversion and dead: shares of the weights
-            that both tasks keep, one alone, none; jaccard, the part of all kept weights that is shared; ratio, shared
+            that both tasks keep, one task, none; jaccard, the part of all kept weights that is shared; ratio, shared
             to what independent masks of the same densities would share.
         """
         owners = [layer.owners.flatten() for layer in self.tower.layers]
@@ -418,7 +418,7 @@ class SNet(nn.Module):
         return Features(self.crossed(batch))
 
     def take_tower(self) -> nn.Sequential:
-        """Hand over the fully connected layers."""
+        """Return the fully connected layers, which this model has no more afterwards."""
         top, self.top = self.top, None
         return top
 

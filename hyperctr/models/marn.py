@@ -1,13 +1,13 @@
-"""MARN, Multimodal Adversarial Representation Network (WWW 2020, arXiv 2003.07162): what each modality says alone.
+"""MARN, Multimodal Adversarial Representation Network (WWW 2020, arXiv 2003.07162): specific and invariant parts.
 
-Every modality of an item is split into what it alone says (specific) and what all say (invariant). Specific parts are
-weighed by an attention that only they decide and added up; invariant parts are learned against a discriminator that
-must not tell their modality, and joined by their maximum. Two discriminators: D0 says how much a modality's invariant
-part still shows its modality, and its weight falls with it; D1 is the one to be confused, and tells specific parts
-apart. The clicks are read by a GRU whose update gate knows each one's kind and age (APGRU), and by an attention of the
-candidate.
+Every modality of an item is split into a specific part, which only this modality says, and an invariant part, which
+all modalities say. Specific parts are added up, weighted by an attention that depends on them only. Invariant parts are
+trained against a discriminator that must not recognise their modality, and joined by their maximum. There are two
+discriminators. D0 measures how well a modality can be recognised by its invariant part: the better, the lower the
+weight of that part. D1 is confused by the invariant parts, and recognises the specific ones. The clicks are read by a
+GRU whose update gate reads each click's behaviour type and age (APGRU), and by an attention of the candidate.
 
-Four objectives (Eq. 10) have one backward pass; what each of them trains is decided by where the graph is cut:
+Four objectives (Eq. 10) have one backward pass. Cuts in the graph decide which weights each of them trains:
 
 | objective       | trains                                         | is kept from                     |
 |-----------------|------------------------------------------------|----------------------------------|
@@ -17,17 +17,19 @@ Four objectives (Eq. 10) have one backward pass; what each of them trains is dec
 | lambda * L_ADV  | D1, and I with the gradient reversed           | E, D0                            |
 
 Where we differ from the paper, and why:
-- Eq. (7) and (9) write log D1 without a class: it is that of the modality. Sums over modalities are means over the
-  present (item, modality) pairs, an item counting as often as it stands in the batch.
-- The degrees w multiply the likelihood, as Eq. (7) and its optimum (8) have it, not the features before D1, as the
-  sentence above it says; where the maximum is taken they multiply the features.
-- D_s, whose matrix the paper shares with D1, is D1. A discriminator is one linear map, S_m and I are one and a ReLU.
-- "CONC" adds the projected modalities up, as the paper says of it, whatever its name (`fusion="sum"`).
-- An absent modality takes no part in the sum, the maximum and the losses. Title vectors are learned: no data set here
-  brings pretrained words. Statistics are those at the start of the row's time slice, so an item's vector depends on the
-  item and the slice alone.
+- Eq. (7) and (9) write log D1 without a class: here the class is the modality. Sums over modalities are means over the
+  present (item, modality) pairs; an item counts as often as it occurs in the batch.
+- The degrees w multiply the likelihood, as in Eq. (7) and its optimum (8), not the features before D1, as the sentence
+  above Eq. (7) says. In the maximum they multiply the features.
+- D_s, whose matrix the paper shares with D1, is D1. A discriminator is a linear map; S_m and I are a linear map and a
+  ReLU.
+- "CONC" adds the projected modalities up (`fusion="sum"`), as the paper's text says, in spite of its name.
+- An absent modality takes no part in the sum, the maximum and the losses. Title vectors are learned, because no data
+  set here has pretrained words. Statistics are taken at the start of the row's time slice, so an item's vector depends
+  on the item and the slice only.
 - The network on top reads the user's id and fields and the context too, as the other models here do.
-- Adam, as all models here; the paper has AdaGrad with step size 0.1. Set `train.l2` to 0 for the paper's.
+- The optimiser is Adam, as for all models here; the paper has AdaGrad with step size 0.1. Set `train.l2` to 0 as in the
+  paper.
 """
 
 from __future__ import annotations
@@ -56,21 +58,21 @@ class Config:
     """Sizes of MARN, and the switches of its Table 3."""
 
     modalities: tuple[str, ...] = ()
-    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to fuse: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 64
     """Width of e, s, c, of an item's vector and of the GRU's state; the paper has 256."""
     fusion: Literal["sum", "maf"] = "maf"
-    """Modalities added up (CONC), or their specific parts weighed by attention (MAF), Eq. (2)-(3)."""
+    """Modalities added up (CONC), or their specific parts weighted by attention (MAF), Eq. (2)-(3)."""
     adversary: Literal["none", "single", "double"] = "double"
-    """No invariant part; one learned against D1 alone (ADV); or with D0's degrees (DDMA). Needs MAF."""
+    """No invariant part; one learned against D1 only (ADV); or with D0's degrees (DDMA). Needs MAF."""
     behaviour: Literal["gru", "apgru"] = "apgru"
     """The last state of a GRU (BaseModel), or a GRU that reads each click's property, and attention (APGRU)."""
     weight: float = 0.05
-    """lambda_0, which lambda rises to; the paper's best of 0.01 to 1.8."""
+    """lambda_0, the final value of lambda; the paper's best of 0.01 to 1.8."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top; the paper's for Amazon, (512, 256) for Taobao."""
     dropout: float = 0.0
-    """Share of activations dropped there; the paper mentions none."""
+    """Share of activations dropped in the network on top; the paper mentions none."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "hidden")
@@ -91,20 +93,20 @@ def reversed_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
 
 
 def ramp(progress: float) -> float:
-    """lambda / lambda_0 = 2 / (1 + e^(-10 p)) - 1, from 0 at p = 0 to 1 at p = 1: section 4.1."""
+    """Compute lambda / lambda_0 = 2 / (1 + e^(-10 p)) - 1, from 0 at p = 0 to 1 at p = 1: section 4.1."""
     return 2 / (1 + math.exp(-10 * min(progress, 1.0))) - 1
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What items are made of; M modalities, U items. None where the ablation has no such part.
+    """The parts of U items with M modalities; None where an ablation has no such part.
 
     Attributes:
         present: whether the item has the modality, [M, U].
         embedded: e^m, [M, U, d].
         specific: s^m, [M, U, d]. attention: Eq. (3), in (-1, 1), [M, U, d].
         invariant: c^m, [M, U, d]. degree: w^m, in [0, 1], [M, U].
-        own: s, the weighed sum, [U, d]. common: c, the maximum, [U, d].
+        own: s, the weighted sum, [U, d]. common: c, the maximum, [U, d].
         vector: rep, [U, d].
     """
 
@@ -120,7 +122,7 @@ class Parts:
 
 
 class APGRU(nn.Module):
-    """A GRU whose update gate alone reads a click's property, section 3.4.1.
+    """A GRU with an update gate that also reads a click's property, section 3.4.1.
 
     h_t = (1 - u) h_(t-1) + u n with u = sigma(W^u rep + P^u p + U^u h + b^u). torch's gate z is 1 - u, which changes
     the signs of W^u, P^u, U^u and b^u. Blocks are in torch's order: reset, z, new state.
@@ -205,7 +207,7 @@ class MARN(nn.Module):
     # --- an item -----------------------------------------------------------------------------------------------------
 
     def vectors(self, item: Tensor, snapshot: Tensor) -> Tensor:
-        """rep of items [U] as of snapshots [U] of the statistics: [U, d]."""
+        """Compute rep of items [U] for snapshots [U] of the statistics: [U, d]."""
 
         def encode(item: Tensor, snapshot: Tensor) -> Tensor:
             return self.encode(item, snapshot).vector
@@ -213,7 +215,7 @@ class MARN(nn.Module):
         return blockwise(encode, 8 * len(self.modalities) * self.config.dim, item, snapshot)
 
     def encode(self, item: Tensor, snapshot: Tensor) -> Parts:
-        """Everything between the modalities of items [U] and their vectors."""
+        """Compute all parts of items [U], from their modalities to their vectors."""
         e, present = self.modalities(item, snapshot)
         there = present[:, :, None]
         if self.config.fusion == "sum":
@@ -226,11 +228,11 @@ class MARN(nn.Module):
             return Parts(present, e, s, attention, None, None, own, None, own)
         c = self.invariant(e).relu()
         degree = self._degree(c)
-        common = (degree[:, :, None] * c * there).amax(0)  # none of it is below 0: what is absent never wins
+        common = (degree[:, :, None] * c * there).amax(0)  # none is below 0: an absent one is never the maximum
         return Parts(present, e, s, attention, c, degree, own, common, own + common)
 
     def _degree(self, c: Tensor) -> Tensor:
-        """w^m = 1 - D0^m(c^m), a constant to all who read it: [M, U, d] -> [M, U]."""
+        """Compute w^m = 1 - D0^m(c^m), without gradients: [M, U, d] -> [M, U]."""
         if self.config.adversary == "single":
             return c.new_ones(c.shape[:2])
         return 1 - _of_own(self.first(c.detach()).softmax(2)).detach()
@@ -238,26 +240,27 @@ class MARN(nn.Module):
     # --- the objectives ----------------------------------------------------------------------------------------------
 
     def objectives(self, parts: Parts, count: Tensor) -> dict[str, Tensor]:
-        """L_Ds, L_D0 and -L_ADV of Eq. (10) without lambda, means over present modalities of items that count so often.
+        """Compute L_Ds, L_D0 and -L_ADV of Eq. (10), without lambda: means over present modalities of items.
 
         Args:
             parts: of U items.
-            count: how often each stands in the batch, [U].
+            count: how often each item occurs in the batch, which is its weight, [U].
         """
         weight = parts.present * count
         weight = weight / weight.sum().clamp(min=1)
         e, found = parts.embedded.detach(), {}
-        found["specific"] = _told(self.second(self.specific(e).relu()), weight)
+        found["specific"] = _recognition(self.second(self.specific(e).relu()), weight)
         if self.config.adversary == "double":
-            found["first"] = _told(self.first(parts.invariant.detach()), weight)
-        found["adversarial"] = _told(self.second(reversed_gradient(self.invariant(e).relu())), weight * parts.degree)
+            found["first"] = _recognition(self.first(parts.invariant.detach()), weight)
+        invariant = reversed_gradient(self.invariant(e).relu())
+        found["adversarial"] = _recognition(self.second(invariant), weight * parts.degree)
         return found
 
     def _learns(self, batch: Batch) -> bool:
         return self.training and self.config.adversary != "none" and not batch.is_augmented
 
     def _penalty(self, parts: Parts, items: BatchItems) -> tuple[Tensor, dict[str, float]]:
-        """lambda L_Ds + L_D0 - lambda L_ADV, and what is logged of them; a step forward for lambda."""
+        """Compute lambda L_Ds + L_D0 - lambda L_ADV and numbers to log; advance lambda by one step."""
         share = self.config.weight * ramp(int(self.step) / max(self.steps, 1))
         self.step += 1
         found = self.objectives(parts, items.count)
@@ -267,12 +270,12 @@ class MARN(nn.Module):
     # --- a user and a candidate --------------------------------------------------------------------------------------
 
     def read(self, batch: Batch, item: Tensor, clicks: Tensor) -> Tensor:
-        """The last hidden vector for the vectors of candidates [B, d] and of clicks [Q, T, d], whoever made them."""
+        """Return the last hidden vector for given vectors of candidates [B, d] and of clicks [Q, T, d]."""
         user = self.user(batch, item, clicks)
         return self.top(torch.cat([user, item, self.profile(batch)], 1))
 
     def user(self, batch: Batch, item: Tensor, clicks: Tensor) -> Tensor:
-        """The user's vector for each candidate, section 3.4.1: [B, d]; zero without a click."""
+        """Compute the user's vector for each candidate, section 3.4.1: [B, d]; zero without a click."""
         if self.config.behaviour == "gru":
             return batch.expand_to_rows(self.gru(clicks, batch.histories.mask))
         states = self.gru(clicks, self.property(batch))
@@ -287,10 +290,10 @@ def _xavier(dim: int, width: int) -> nn.Linear:
 
 
 def _of_own(x: Tensor) -> Tensor:
-    """What is said of each modality about itself: [M, U, M] -> [M, U]."""
+    """Take each modality's number for its own class: [M, U, M] -> [M, U]."""
     return x.diagonal(dim1=0, dim2=2).T
 
 
-def _told(score: Tensor, weight: Tensor) -> Tensor:
-    """Cross entropy of telling each modality by its scores [M, U, M], weighed by [M, U] and added up."""
+def _recognition(score: Tensor, weight: Tensor) -> Tensor:
+    """Sum the cross entropy of recognising each modality by its scores [M, U, M], weighted by [M, U]."""
     return -(_of_own(score.log_softmax(2)) * weight).sum()

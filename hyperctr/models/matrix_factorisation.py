@@ -1,4 +1,4 @@
-"""Static matrix factorisation: who likes what, regardless of when. The second row that every model must beat."""
+"""Static matrix factorisation, without any order in time: the second row that every model must beat."""
 
 from __future__ import annotations
 

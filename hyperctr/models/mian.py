@@ -1,27 +1,27 @@
 """MIAN, Multi-Interactive Attention Network (WSDM 2021, arXiv 2012.06968): the candidate meets each group of fields.
 
 Four groups are embedded: the candidate, the clicks before it, the user and the context. A Transformer block reads the
-clicks; one rule of attention lets the candidate weigh clicks, user fields and context fields in turn; a last attention
-weighs the three results and the four groups as they were; a small network reads their sum.
+clicks. One rule of attention weighs clicks, user fields and context fields by the candidate, one group after the other.
+A last attention weighs the three results and the four groups as they were. A small network reads their sum.
 
 Where we differ from the paper, and why:
 - The block has residual connections and a second normalisation, over each click's own entries: Eq. (3)-(5) print
-  neither, but the works on Pre-LN Transformers that the paper follows mean both.
-- W_t, W_u^j and W_c^k, called matrices, are vectors, one an index: a softmax needs one number a key. The index of a
-  click counts from the latest, so that a short history is weighed by the same vectors as the end of a long one; nothing
-  else tells the model the order of clicks. With one vector for all (`weights="shared"`) tanh keeps the order of the
-  keys whoever the candidate is.
-- Eq. (15) adds seven parts that Eq. (14) leaves at seven widths: each has a linear map to one width first. e_b is the
-  mean of the clicks; P, the pooling of what is one vector already, changes nothing.
+  neither, but the works on Pre-LN Transformers that the paper follows have both.
+- W_t, W_u^j and W_c^k, called matrices, are vectors, one per index: a softmax needs one number per key. The index of a
+  click counts from the latest, so that a short history has the same vectors as the end of a long one. The model knows
+  the order of clicks by this index only. With one vector for all (`weights="shared"`), tanh keeps the order of the keys
+  for every candidate.
+- Eq. (15) adds seven parts that Eq. (14) leaves at seven widths: a linear map per part brings them to one width. e_b is
+  the mean of the clicks. P, the pooling of a single vector, changes nothing.
 - The softmax over two classes of Eq. (17) is the sigmoid of the difference of its two numbers: one number here.
-- Without clicks R_ibim is [e_i; 0]; a data set without context has no parts of it. A click on an unknown item is a
+- Without clicks R_ibim is [e_i; 0]. A data set without context has no context parts. A click on an unknown item is a
   click whose vector is zero, and so is an unknown field.
-- "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows: on whole tables it would wipe
-  out rare ids, and on matrices (`l2_dense`) it keeps small data from being learned. `train.l2` comes on top.
-- The last bias starts at the log-odds of a click, and those of the layers on top at 0.1, not at zero: the first steps
-  find no signal yet, their biases wander, and would switch off some or all of the few units for good.
-- Heads must divide an item's width; where they do not, one map, shared by candidate and clicks, widens both.
-- Numbers (Eq. 2) are read in classes, as all fields here. A modality is one more part of an item's vector.
+- "L2 of 0.001" is read as a penalty on the vectors that a row looks up, a mean over rows. On whole tables it would
+  shrink rare ids to zero. On matrices (`l2_dense`) it prevents learning from small data. `train.l2` is added to it.
+- The last bias starts at the log-odds of a click, and the biases of the layers on top at 0.1, not at zero. The first
+  steps have no signal yet and move the biases at random, which could switch off some or all of the few units for good.
+- Heads must divide an item's width; if they do not, one linear map, shared by candidate and clicks, widens both.
+- Numbers (Eq. 2) are read as categories, as all fields here. A modality is one more part of an item's vector.
 """
 
 from __future__ import annotations
@@ -42,49 +42,49 @@ from hyperctr.layers.embedding import Embed, Table
 from hyperctr.layers.mlp import mlp
 
 PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
-"""What Eq. (14) puts together, in its order: candidate, context, behaviours and user as they are, then each
-interaction of the candidate."""
+"""The parts of Eq. (14), in its order: candidate, context, behaviours and user as they are, then each interaction of
+the candidate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes of MIAN, and what its ablations leave out."""
+    """Sizes of MIAN, and the switches of its ablations."""
 
     dim: int = 16
-    """Width of a field's vector; the paper does not say. An item is as many times wider as it has parts."""
+    """Width of a field's vector; the paper does not say. An item is wider by its number of parts."""
     history: int = 30
-    """Last clicks that are read, of those that the batch holds; each has its own attention vector."""
+    """Number of latest clicks that are read; each has its own attention vector."""
     encoder: Literal["pre_ln", "post_ln", "none"] = "pre_ln"
-    """The block that reads the clicks, Table 4: normalised before each part, after it, or no block."""
+    """The block that reads the clicks, Table 4: with normalisation before each part, after it, or no block."""
     heads: int = 8
     """Subspaces of the self-attention."""
     weights: Literal["per_index", "shared"] = "per_index"
-    """An attention vector for each index, as the subscripts say, or one for all."""
+    """One attention vector per index, as the paper's subscripts say, or one for all."""
     global_dim: int = 64
-    """Width to which the parts of the global attention are brought; the paper does not say."""
+    """Width of the parts in the global attention; the paper does not say."""
     hidden: tuple[int, ...] = (32, 8)
     """Widths of the network on top."""
     std: float = 0.1
-    """Of every weight at the start, a normal cut at two of it. The paper's 0.02 lets so little through so many layers
-    that on KuaiRand-Pure the biases wander, all units on top are off within 150 steps and nothing is learned; an epoch
-    of ML-1M ends at a validation AUC of .869 with it and at .887 with 0.1."""
+    """Standard deviation of the first weights, a normal distribution cut at two deviations. With the paper's 0.02 too
+    little signal passes the layers: on KuaiRand-Pure all units on top are off within 150 steps and nothing is learned;
+    an epoch of ML-1M ends at a validation AUC of .869, and of .887 with 0.1."""
     dropout: float = 0.2
-    """Share of activations dropped behind self-attention, feed-forward network and each layer on top."""
+    """Share of activations dropped after self-attention, feed-forward network and each layer on top."""
     l2_embedding: float = 1e-3
     """Penalty on half the squares of the table rows that a row of the batch looks up, a mean over rows."""
     l2_dense: float = 0.0
     """Penalty on half the squares of all matrices but the tables. With the paper's 0.001 small data are not learned:
-    the layers are many and their weights small, so that all shrink to zero before any of them sees a signal."""
+    the weights of the many layers shrink to zero before they get a signal."""
     ibim: bool = True
-    """Whether the candidate interacts with the clicks, Table 3; the block goes with it."""
+    """Whether the candidate interacts with the clicks, Table 3; without it there is no block."""
     iuim: bool = True
     """Whether the candidate interacts with the user's fields."""
     icim: bool = True
     """Whether the candidate interacts with the context."""
     gim: bool = True
-    """Whether the parts are weighed and added; if not, they stand side by side in front of the network."""
+    """Whether the parts are weighted and added; if not, the network reads them side by side."""
     keep_raw: bool = True
-    """Whether a group whose interaction is left out stays as it is; the paper says both."""
+    """Whether a group without its interaction is still read as it is; the paper says both."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "history", "heads", "global_dim", "hidden")
@@ -103,7 +103,7 @@ class Groups:
 
     Attributes:
         item: the candidates' parts side by side, [B, P f].
-        clicks: the same of the clicks, latest first, zero where the mask is False, [Q, T, P f]. mask: [Q, T].
+        clicks: the clicks' parts, latest first, zero where the mask is False, [Q, T, P f]. mask: [Q, T].
         query: of each row, [B].
         user: id and fields, [B, J, f].
         context: [B, K, f].
@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         dim: width of a click, a multiple of `heads`.
         heads: subspaces.
         pre: whether each part reads normalised clicks (Pre-LN), or its sum with what it read is normalised (post-LN).
-        dropout: share dropped behind self-attention and feed-forward network.
+        dropout: share dropped after self-attention and feed-forward network.
     """
 
     def __init__(self, dim: int, heads: int, pre: bool, dropout: float):
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[Q, T, d] and [Q, T] -> [Q, T, d]; what stands where the mask is False means nothing."""
+        """Read the clicks: [Q, T, d] and [Q, T] -> [Q, T, d]; numbers of padding mean nothing."""
         first, second = self.norms  # (3)
         if self.pre:
             x = x + self.drop(self.attend(first(x), mask))
@@ -146,21 +146,21 @@ class Encoder(nn.Module):
         return second(x + self.drop(self.feed(x)))
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Eq. (4): every click reads the real ones."""
+        """Compute Eq. (4): every click attends to the real ones."""
         return self.joined(attend(self.project(x), mask, self.heads))
 
     def feed(self, x: Tensor) -> Tensor:
-        """Eq. (5)."""
+        """Compute Eq. (5)."""
         return self.narrow(self.wide(x).relu_())
 
 
 class FieldAttention(nn.Module):
     """R = sum_k a_k V_k with a = softmax_k tanh(V_k w_k + b_k) and V_k = [e_i; z_k]: Eq. (6)-(9), (10)-(11), (12)-(13).
 
-    No V is ever built: V_k w_k = e_i w_k^item + z_k w_k^key, and as the weights add up to 1, R = [e_i; sum_k a_k z_k].
+    No V is built: V_k w_k = e_i w_k^item + z_k w_k^key, and since the weights add up to 1, R = [e_i; sum_k a_k z_k].
 
     Args:
-        count: keys there are at most, each with a vector of its own; None: one vector for all.
+        count: largest number of keys, each with its own vector; None: one vector for all.
         item_dim, dim: widths of the candidate and of a key.
     """
 
@@ -171,15 +171,15 @@ class FieldAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(count or 1))
 
     def weigh(self, item: Tensor, own: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Eq. (7), (8): candidates [B, d] and what `of_keys` gives for them [B, n] -> [B, n].
+        """Compute Eq. (7), (8) from candidates [B, d] and the scores that `of_keys` gives for them [B, n]: [B, n].
 
-        Zero where the mask [B, n] is False, so a row without any key has no weight at all.
+        A weight is zero where the mask [B, n] is False.
         """
         score = torch.tanh(item @ self.of_item[: own.shape[1]].T + own)
         return score.softmax(1) if mask is None else masked_softmax(score, mask, 1)
 
     def of_keys(self, keys: Tensor) -> Tensor:
-        """What a key itself adds to its score: [n, k, f] -> [n, k]."""
+        """Compute the part of a key's score that depends on the key only: [n, k, f] -> [n, k]."""
         n = keys.shape[1]
         return (keys * self.of_key[:n]).sum(2) + self.bias[:n]
 
@@ -190,9 +190,9 @@ class FieldAttention(nn.Module):
 
         Args:
             item: [B, d].
-            keys: [B, n, f]; or [Q, n, f], and the row of it that each candidate weighs.
-            mask: True for real keys, as many as there are; None: all are.
-            query: [B].
+            keys: [B, n, f]; or [Q, n, f] if `query` is given.
+            mask: True for real keys; None: all are real.
+            query: number of the query whose keys each candidate weighs, [B].
 
         Returns:
             R [B, d + f] and the weights [B, n]. Without a real key R = [e_i; 0].
@@ -211,9 +211,9 @@ class FieldAttention(nn.Module):
 
 
 class GIM(nn.Module):
-    """R_g = sum_l a_l q_l with a = softmax_l tanh(q_l w_l + b_l), q_l the part r_l brought to one width: Eq. (14)-(15).
+    """R_g = sum_l a_l q_l with a = softmax_l tanh(q_l w_l + b_l), q_l the part r_l at one width: Eq. (14)-(15).
 
-    As tanh lies in (-1, 1), no weight leaves `bounds`.
+    Since tanh is in (-1, 1), all weights are within `bounds`.
 
     Args:
         widths: of the parts.
@@ -226,19 +226,19 @@ class GIM(nn.Module):
         self.vector, self.bias = nn.Parameter(torch.empty(len(widths), dim)), nn.Parameter(torch.zeros(len(widths)))
 
     def forward(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """L tensors [B, width] -> R_g [B, dim] and the weights [B, L]."""
+        """Join L tensors [B, width]: return R_g [B, dim] and the weights [B, L]."""
         q, score = self.score(parts)
         weight = score.softmax(1)
         return torch.bmm(weight[:, None], q).squeeze(1), weight
 
     def score(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The parts at one width [B, L, dim] and their scores in front of the softmax [B, L]."""
+        """Return the parts at one width [B, L, dim] and their scores before the softmax [B, L]."""
         q = torch.stack([linear(r) for linear, r in zip(self.maps, parts, strict=True)], 1)
         return q, torch.tanh((q * self.vector).sum(2) + self.bias)
 
 
 class MIAN(nn.Module):
-    """logit = w^T MLP(R_g) + b, Eq. (14)-(17); `PARTS` says what R_g is made of, `parts` what is left of it."""
+    """logit = w^T MLP(R_g) + b, Eq. (14)-(17); `PARTS` names the parts of R_g, `parts` those that this config has."""
 
     Config = Config
     reads = frozenset()
@@ -301,30 +301,33 @@ class MIAN(nn.Module):
         return Output(self.out(hidden).squeeze(1), penalty, hidden=hidden)  # (17)
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """What each row attends to, a share of 1 of each: of "clicks" [B, T], latest first, all zero without a click;
-        of "user" fields [B, J]; of "context" [B, K]; of "parts" [B, L]. Without what the configuration leaves out."""
+        """Return the attention weights of each row, which add up to 1 per group.
+
+        Groups: "clicks" [B, T], latest first, all zero without a click; "user" fields [B, J]; "context" [B, K]; "parts"
+        [B, L]. A group that the config leaves out is missing.
+        """
         parts, weights = self.interact(self.groups(batch))
         _, weight = self.join(parts)
         return weights if weight is None else weights | {"parts": weight}
 
     def groups(self, batch: Batch) -> Groups:
-        """Eq. (1)-(2): candidate, clicks, user and context of a batch."""
+        """Embed candidate, clicks, user and context of a batch: Eq. (1)-(2)."""
         past = latest(batch.histories, self.config.history)
         item, clicks, user, moments = self.embed.groups(replace(batch, histories=past))
         user, context = torch.cat([user, moments[:, self.user_at]], 1), moments[:, self.context_at]
         return Groups(item, clicks, past.mask, batch.query, user, context)
 
     def read(self, groups: Groups) -> tuple[Tensor, Tensor]:
-        """Eq. (3)-(5): the clicks behind the block [Q, T, d], and their mean in front of it [Q, d], zero of none."""
+        """Compute Eq. (3)-(5): the clicks after the block [Q, T, d], and their mean before it [Q, d], zero if empty."""
         clicks = self.widen(groups.clicks)
         mean = clicks.sum(1) / groups.mask.sum(1, keepdim=True).clamp(min=1)
         return clicks if self.encoder is None else self.encoder(clicks, groups.mask), mean
 
     def interact(self, groups: Groups) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Eq. (3)-(14).
+        """Compute Eq. (3)-(14).
 
         Returns:
-            what `parts` names, [B, width] each; and the weights of the clicks, the user's fields and the context.
+            the tensors that `parts` names, [B, width] each; and the weights of clicks, user fields and context.
         """
         item = self.widen(groups.item)
         states, mean = self.read(groups)  # (3)-(5)
@@ -339,20 +342,20 @@ class MIAN(nn.Module):
         return [parts[part] for part in self.parts], weights  # (14)
 
     def join(self, parts: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Eq. (15), (16): the last hidden vector [B, hidden[-1]], and the weights of the parts, None without GIM."""
+        """Compute Eq. (15), (16): the last hidden vector [B, hidden[-1]], and the parts' weights, None without GIM."""
         if self.gim is None:
             return self.top(torch.cat(parts, 1)), None
         joined, weight = self.gim(parts)
         return self.top(joined), weight
 
     def penalty(self, groups: Groups) -> Tensor | float:
-        """Half the squares of what training keeps small: matrices, and the rows looked up; see `Config`."""
+        """Compute the L2 penalty on matrices and on the rows looked up: half of the squares, see `Config`."""
         dense = rows = 0.0
         if self.config.l2_dense:
             tables = {id(m.weight) for m in self.modules() if isinstance(m, Table)}
             dense = sum(p.square().sum() for p in self.parameters() if p.ndim == 2 and id(p) not in tables)
         if self.config.l2_embedding:
-            own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # of the others there are none
+            own = (self.embed.item_parts - len(self.embed.modalities)) * self.config.dim  # modalities have no rows
             item, clicks = (x[..., :own] if self.embed.modalities else x for x in (groups.item, groups.clicks))
             of_click = expand_to_rows((clicks * clicks).sum((1, 2)), groups.query)
             rows = (sum((x * x).sum() for x in (item, groups.user, groups.context)) + of_click.sum()) / len(item)
@@ -360,12 +363,12 @@ class MIAN(nn.Module):
 
 
 def bounds(count: int) -> tuple[float, float]:
-    """Least and largest weight that tanh allows a part of Eq. (15), of so many: 0.022 and 0.552 of seven."""
+    """Return the least and largest weight of a part of Eq. (15), among `count` parts: 0.022 and 0.552 of seven."""
     return 1 / (1 + (count - 1) * math.e**2), math.e**2 / (math.e**2 + count - 1)
 
 
 def latest(past: History, most: int) -> History:
-    """The last clicks of each query, `most` of them at most, the latest first."""
+    """Return the last clicks of each query, at most `most`, the latest first."""
     place = past.mask.sum(1, keepdim=True) - 1 - torch.arange(min(past.mask.shape[1], most), device=past.mask.device)
 
     def column(x: Tensor) -> Tensor:
@@ -375,7 +378,7 @@ def latest(past: History, most: int) -> History:
 
 
 def _truncated(model: nn.Module, std: float) -> None:
-    """Start as the paper does: matrices normal, cut at two deviations, other biases zero, unknown rows zero."""
+    """Draw first weights as the paper does: a normal cut at two deviations; biases and unknown rows are zero."""
     for p in model.parameters():
         if p.ndim == 2:
             nn.init.trunc_normal_(p, std=std, a=-2 * std, b=2 * std)

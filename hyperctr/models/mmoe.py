@@ -1,7 +1,7 @@
-"""Multi-gate Mixture-of-Experts (KDD 2018): experts that all tasks share, and a gate for each task that mixes them.
+"""Multi-gate Mixture-of-Experts (KDD 2018): experts that all tasks share, and one gate per task that mixes them.
 
 Where we differ from the paper: experts, gates and towers read the products of the fields too, as all models of two
-tasks here; what follows a click is learned from the clicked rows alone.
+tasks do here; conversions are learned from the clicked rows only.
 """
 
 from __future__ import annotations
@@ -62,6 +62,6 @@ class MMoE(nn.Module):
         return together(click, conversion, batch, self.config, self.training)
 
     def mix(self, x: Tensor, found: Tensor, task: str) -> Tensor:
-        """Sum of the experts' answers [B, E, n], weighted by the task's gate: [B, n]."""
+        """Add up the experts' outputs [B, E, n], weighted by the task's gate: [B, n]."""
         gate = self.gates[task](x).softmax(1)  # (8)
         return torch.bmm(gate[:, None], found).squeeze(1)  # (6), (7)

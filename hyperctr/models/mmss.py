@@ -1,13 +1,14 @@
-"""MMSS, modality attention and image filters (IJCAI 2018): pictures count as far as the words say they do.
+"""MMSS, modality attention and image filters (IJCAI 2018): the text decides how much a picture counts.
 
-The paper summarises sentences that have a picture. A filter read off text and picture scales the picture's vector; an
-attention over the modalities then weighs all of them. Of it an item's vector is made here, for MARN's Table 2.
+The paper summarises sentences that have a picture. A filter, computed from text and picture, scales the picture's
+vector. Then an attention weighs all modalities. Here these two steps make an item's vector, for MARN's Table 2.
 
 Where we differ from the paper, and why:
-- Filtered are the data's features but for those of text: an item may have a sound besides a picture. The text is the
-  title, else a modality named textual or text, else the ids.
-- The filter reads one vector of each, not the states of an encoder and the last of a decoder: nothing is generated.
-- MARN does not say who reads the clicks: the GRU of its BaseModel does.
+- The filter scales all of the data's features that are not text: an item may have a sound besides a picture. The text
+  is the title, else a modality named textual or text, else the ids.
+- The filter reads one vector per modality, not the states of an encoder and the last state of a decoder: no text is
+  generated.
+- MARN does not say what reads the clicks: here the GRU of its BaseModel does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hyperctr.layers.mlp import Linear, mlp
 from hyperctr.layers.recurrent import LastState
 
 TEXT = ("title", "textual", "text", "ids")
-"""What may be the text, the first that there is."""
+"""Modalities that can be the text; the first one that the data has is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,13 @@ class Config:
     """Sizes of MMSS."""
 
     modalities: tuple[str, ...] = ()
-    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to fuse: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 64
     """Width of a modality's vector, of an item's and of the GRU's state."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top."""
     dropout: float = 0.0
-    """Share of activations dropped there."""
+    """Share of activations dropped in the network on top."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "hidden")
@@ -63,7 +64,7 @@ class FilteredAttention(nn.Module):
         self.view, self.score = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """[M, U, d] and [M, U] -> [U, d]; zero where no modality is present."""
+        """Fuse the modalities: [M, U, d] and [M, U] -> [U, d]; zero where no modality is present."""
         vectors = list(x)
         for m, gate in zip(self.images, self.filters, strict=True):
             vectors[m] = x[m] * gate(torch.cat([x[self.text], x[m]], 1)).sigmoid()

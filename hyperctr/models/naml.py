@@ -27,13 +27,13 @@ class Config:
     """Sizes of NAML."""
 
     modalities: tuple[str, ...] = ()
-    """Those to fuse: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to fuse: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 64
     """Width of a view's vector, of an item's and of a user's."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top."""
     dropout: float = 0.0
-    """Share of activations dropped there."""
+    """Share of activations dropped in the network on top."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "hidden")
@@ -48,7 +48,7 @@ class Additive(nn.Module):
         self.view, self.query = nn.Linear(dim, dim), nn.Linear(dim, 1, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[n, K, d] and [n, K] -> [n, d]; zero where nothing is there."""
+        """Add up the vectors: [n, K, d] and [n, K] -> [n, d]; zero where the whole mask is False."""
         weight = masked_softmax(self.query(self.view(x).tanh()).squeeze(2), mask, 1)
         return torch.bmm(weight[:, None], x).squeeze(1)
 

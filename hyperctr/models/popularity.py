@@ -1,4 +1,4 @@
-"""Popularity: how often an item was clicked before. A model below this row has not learned."""
+"""Popularity: how often an item was clicked before. A model below this row has learned nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Config:
     """Smoothing of the click rate."""
 
     prior: float = 10.0
-    """Rows that every item is given in advance, clicked at the average rate; only where non-clicks were logged."""
+    """Rows added to every item, clicked at the average rate; only where non-clicks were logged."""
 
     def __post_init__(self):
         if not self.prior > 0:
@@ -23,10 +23,10 @@ class Config:
 
 
 class Popularity(nn.Module):
-    """Logit of the past of the item: its click count, or its smoothed click rate where non-clicks were logged.
+    """The logit of an item's past: its click count, or its smoothed click rate where non-clicks were logged.
 
-    Both count events strictly before the row. The order of scores depends on the data alone; two scalars fit its scale,
-    so that the logloss means something.
+    Both count events strictly before the row. The order of scores depends on the data only. Two trained scalars fit
+    their scale, so that the logloss is meaningful.
     """
 
     Config = Config

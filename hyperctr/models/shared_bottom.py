@@ -1,7 +1,7 @@
-"""Hard sharing (Caruana 1997), as LT4REC's Fig. 2 draws it, and the single-task models that it is compared with.
+"""Hard sharing (Caruana 1997), as in LT4REC's Fig. 2, and the single-task models that LT4REC compares it with.
 
-Both tasks read the same embeddings and their products; above them the first `shared` layers are common too, the others
-are each task's own. With one task there is nothing to share: LT4REC's base_ctr and base_cvr.
+Both tasks read the same embeddings and their products. The first `shared` layers above them are common too; each task
+has its own layers above those. With one task there is nothing to share: LT4REC's base_ctr and base_cvr.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from hyperctr.layers.multitask import TASKS, Weighing, click_loss, conversion_lo
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Weighing):
-    """Sizes of the network, and what is shared."""
+    """Sizes of the network, and how much is shared."""
 
     tasks: Literal["both", "click", "conversion"] = "both"
-    """What is learned; a model of conversions alone sees the clicked rows alone, and answers 0 for clicks."""
+    """What is learned. A model of conversions is trained on the clicked rows, and its click logit is 0."""
     dim: int = 16
     """Width of every field's vector."""
     hidden: tuple[int, ...] = (512, 256, 128)
     """Widths of the fully connected layers."""
     shared: int = 0
-    """How many of them both tasks share, from below."""
+    """Number of layers that both tasks share, from below."""
 
     def __post_init__(self):
         super().__post_init__()
         check_sizes(self, "dim", "hidden")
         check_choices(self, "tasks")
         if not 0 <= self.shared <= len(self.hidden):
-            raise ValueError(f"model.shared must lie in [0, {len(self.hidden)}], one a layer, got {self.shared}")
+            raise ValueError(f"model.shared must lie in [0, {len(self.hidden)}], one per layer, got {self.shared}")
 
 
 class SharedBottom(nn.Module):

@@ -1,12 +1,12 @@
 """Wide & Deep Learning for Recommender Systems (DLRS 2016, arXiv 1606.07792).
 
-A wide part memorises: a weight for each value of each field and for crosses of two. A deep part generalises: a network
-on the fields' vectors. They are trained together, Eq. (3).
+A wide part memorises: it has one weight per value of a field and per cross of two values. A deep part generalises: it
+is a network on the fields' vectors. They are trained together, Eq. (3).
 
 Where we differ from the paper, and why:
-- One optimiser trains both parts (the paper takes FTRL for the wide one): there is one training loop for all models.
-- The one cross is of the user and the item, or an item's field, hashed into 2^18 weights; a cross of ids that were not
-  both seen in training adds nothing.
+- One optimiser trains both parts (the paper takes FTRL for the wide part): there is one training loop for all models.
+- The one cross is of the user and the item, or of the user and a field of the item, hashed into 2^18 weights. A cross
+  of ids that were not both seen in training adds nothing.
 - The history counts as one field, the mean of its clicks' vectors and of their weights.
 """
 
@@ -80,7 +80,7 @@ class WideDeep(nn.Module):
         return Output(wide + self.out(hidden).squeeze(1), hidden=hidden)
 
     def bucket(self, batch: Batch) -> Tensor:
-        """Where each row's cross has its weight, [B], in [0, 2^18); 2^18 where user or item is unknown."""
+        """Number the weight of each row's cross, [B], in [0, 2^18); 2^18 where user or item is unknown."""
         user, category = batch.user, self.category[batch.item]
         of_item = self.embed.seen_item[batch.item] if self.categories is None else category < self.categories
         mixed = (user * len(self.category) + category) * GOLDEN  # wraps around

@@ -1,4 +1,4 @@
-"""xDeepFM (KDD 2018, arXiv 1803.05170): products of many fields column by column, beside weights and a network.
+"""xDeepFM (KDD 2018, arXiv 1803.05170): products of many fields column by column, plus weights and a network.
 
 Where we differ from the paper: the history counts as one field, the mean of its clicks' vectors.
 """
@@ -46,7 +46,7 @@ class CIN(nn.Module):
         )
 
     def forward(self, first: Tensor) -> Tensor:
-        """[B, F, d] -> [B, sum of maps]: every X^k summed over its d columns, Eq. (7)."""
+        """Sum every X^k over its d columns, Eq. (7): [B, F, d] -> [B, sum of maps]."""
         first = first.transpose(1, 2)  # [B, d, F]
         x, found = first, []
         for weight in self.weight:
@@ -68,7 +68,7 @@ class XDeepFM(nn.Module):
         self.embed = Embed(tables, config.dim + 1)  # the last column is the weight w_i
         fields = self.embed.num_fields + 1
         self.cin = CIN(fields, config.maps)
-        self.held = fields * max(fields, *config.maps) * config.dim  # numbers a row in a layer of the CIN
+        self.numbers = fields * max(fields, *config.maps) * config.dim  # per row in a layer of the CIN
         self.deep = mlp(fields * config.dim, config.hidden, config.dropout)
         self.out = Linear(sum(config.maps) + config.hidden[-1], 1)
 
@@ -80,5 +80,5 @@ class XDeepFM(nn.Module):
     def forward(self, batch: Batch) -> Output:
         x = self.embed.fields(batch)
         v = x[..., :-1]
-        hidden = torch.cat([blockwise(self.cin, self.held, v), self.deep(v.flatten(1))], 1)
+        hidden = torch.cat([blockwise(self.cin, self.numbers, v), self.deep(v.flatten(1))], 1)
         return Output(x[..., -1].sum(1) + self.out(hidden).squeeze(1), hidden=hidden)

@@ -1,7 +1,8 @@
 """YoutubeNet (RecSys 2016, "Deep neural networks for YouTube recommendations"): a user is the mean of the clicks.
 
-As MARN's Table 2 has it, to rank: the paper's own softmax over all videos retrieves, while here a row has one candidate
-and the loss is the cross entropy of the click. Modalities are put side by side; an absent one is zero.
+Where we differ from the paper, and why: it is used to rank, as in MARN's Table 2. The paper retrieves by a softmax over
+all videos; here a row has one candidate, and the loss is the cross entropy of the click. Modalities are put side by
+side; an absent one is zero.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ class Config:
     """Sizes of YoutubeNet."""
 
     modalities: tuple[str, ...] = ()
-    """Those to read: ids, title, statistic and the data's own by name; empty takes all that there are."""
+    """Modalities to read: ids, title, statistic and the data's own by name; empty takes all that the data has."""
     dim: int = 16
     """Width of each modality's vector."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths of the network on top."""
     dropout: float = 0.0
-    """Share of activations dropped there."""
+    """Share of activations dropped in the network on top."""
 
     def __post_init__(self):
         check_sizes(self, "dim", "hidden")

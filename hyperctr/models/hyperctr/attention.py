@@ -11,7 +11,7 @@ from hyperctr.models.hyperctr.config import Config
 
 
 class Attention(nn.Module):
-    """One block of self-attention, Eq. (1)-(4), a layer norm before and a residual around each of its two parts."""
+    """One block of self-attention, Eq. (1)-(4): each part has a layer norm before and a residual around it."""
 
     def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()
@@ -23,11 +23,11 @@ class Attention(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, start: Tensor, size: Tensor, causal: bool = False) -> Tensor:
-        """Attend within each group of tokens; only the attention itself is padded.
+        """Attend within each group of tokens; tokens are padded for the attention only.
 
         Args:
             x: tokens, group after group, [N, d]. start, size: first token and number of tokens of each group, [G] each.
-            causal: attend to the places not after one's own.
+            causal: whether a token attends to itself and earlier tokens only.
 
         Returns:
             [N, d].
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         padded = torch.where(real, start[:, None] + at, 0)
         qkv = F.embedding(padded, self.qkv(self.norm1(x)))
         q, k, v = qkv.view(*padded.shape, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        # padding stands behind the real tokens, where a causal query does not look
+        # padding comes after the real tokens: causal attention does not reach it
         mask = None if causal else real[:, None, None]
         head = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # (2), (3)
         head = F.embedding(real.view(-1).nonzero()[:, 0], head.transpose(1, 2).reshape(-1, d))
@@ -47,7 +47,7 @@ class Attention(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """What the user's own clicks say: attention within each slice, then across slices, Eq. (1)-(4), section 2.2.1."""
+    """A vector of the user's clicks: attention within each slice, then across slices, Eq. (1)-(4), section 2.2.1."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -71,7 +71,7 @@ class TemporalAttention(nn.Module):
             now: the slice of each row, [R]; clicks in it form the open slice.
 
         Returns:
-            E_t [R, d], over the slices; a row without clicks gives its user vector plus a learned constant.
+            E_t [R, d]; for a row without clicks, its user vector plus a learned constant.
         """
         c, rows = self.config, len(user)
         if not len(row):
@@ -105,7 +105,7 @@ class TemporalAttention(nn.Module):
         return torch.where(known[:, None], F.embedding(at, summary), user + self.cold)
 
     def _across(self, x: Tensor, begin: Tensor, count: Tensor) -> Tensor:
-        """One vector of the slices of each row: x [slices of all rows, d], rows in order -> [rows, d]."""
+        """Turn the slices of each row into one vector: [slices of all rows, d], rows in order -> [rows, d]."""
         if self.gru is not None:
             at = torch.arange(int(count.max()))
             y, _ = self.gru(F.embedding((begin[:, None] + at).clamp(max=len(x) - 1), x))

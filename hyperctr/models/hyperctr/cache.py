@@ -102,7 +102,7 @@ class StateCache:
 
         Args:
             row: [n].
-            static: stands in for the state of a node without one, [n, graphs * dim].
+            static: read for a node without a state, [n, graphs * dim].
             live: fresh states, read in place of all cached ones of their slices.
         """
         at = torch.where(row >= 0, self.place[row.clamp(min=0)], -1) if len(self.place) else row

@@ -10,7 +10,7 @@ from hyperctr.layers.checks import check_choices, check_shares
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes of HyperCTR; defaults are the paper's where it gives one."""
+    """Sizes and switches of HyperCTR; defaults are the paper's where it gives one."""
 
     dim: int = 64
     """Width d of every vector; the paper reports 64."""
@@ -19,37 +19,37 @@ class Config:
     conv: Literal["hgcn", "gcn"] = "hgcn"
     """Eq. 5 on hyperedges, or the paper's ablation: a GCN on the pairs of nodes that share a hyperedge."""
     within: Literal["attention", "mean"] = "attention"
-    """What happens to the clicks of one slice, Eq. 1-4 or nothing, before their mean is taken."""
+    """What is applied to the clicks of one slice before their mean is taken: Eq. 1-4, or nothing."""
     across: Literal["attention", "mean", "last", "gru"] = "attention"
-    """What makes one vector of the slices: Eq. 1-4, the mean, the latest slice, or a GRU."""
+    """What turns the slices into one vector: Eq. 1-4, the mean, the latest slice, or a GRU."""
     fusion: Literal["outer", "lowrank", "concat", "sum", "gate"] = "outer"
-    """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a plainer one."""
+    """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a simpler one."""
     rank: int = 16
     """Factors of the low-rank fusion."""
     carry: Literal["last", "none", "gate"] = "last"
     """State of a node that was not active in the slice before: its last one, none, or a learned mix with its vector."""
     read: Literal["linear", "mean", "attention"] = "linear"
-    """What makes one vector E_g of the states in the group's and the modalities' hypergraphs."""
+    """What turns the states in the group's and the modalities' hypergraphs into one vector E_g."""
     propagation: Literal["full", "slice", "sampled"] = "slice"
-    """Gradients through every slice before the row, through the latest, or through neighbours drawn for the batch."""
+    """Gradients flow through every slice before the row, the latest one, or neighbours drawn for the batch."""
     batches_per_graph: int = 4
-    """Batches of one slice that share a propagation of its hypergraphs; "sampled" shares none."""
+    """Batches of one slice that share a propagation of its hypergraphs; with "sampled" none do."""
     refresh: int = 0
-    """Steps after which the cached states of older slices are renewed; 0 renews them once an epoch."""
+    """Steps after which the cached states of older slices are renewed; 0 renews them once per epoch."""
     heads: int = 2
     """Attention heads h; must divide dim."""
     slices: int = 8
-    """Closed slices attended to, the latest ones."""
+    """Number of latest closed slices that attention reads."""
     clicks: int = 20
-    """Clicks kept of each of these slices, the latest ones."""
+    """Number of latest clicks that attention reads per slice."""
     neighbors: int = 20
-    """Members kept of a hyperedge and hyperedges kept of a node in training; 0 = all. The paper finds 15 to 25 best."""
+    """Members kept per hyperedge, and hyperedges per node, in training; 0 = all. The paper finds 15 to 25 best."""
     hidden: tuple[int, ...] = (128, 64)
     """Widths D1 and D2 of the prediction network."""
     dropout: float = 0.2
     """Share of activations dropped in attention, convolution and prediction."""
     id_dropout: float = 0.2
-    """Share of user and item ids hidden in a training step, which trains the vector of unknown ones."""
+    """Share of user and item ids hidden per training step, which trains the vector of unknown ids."""
 
     def __post_init__(self):
         for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0),

@@ -1,35 +1,35 @@
 """HyperCTR: Click-Through Rate Prediction with Multi-Modal Hypergraphs (CIKM 2021, arXiv 2109.02398).
 
-A user is described twice: by attention over the own clicks, within and across time slices (Eq. 1-4), and by a
-convolution over the user-interest hypergraphs of the slice before (Eq. 5). The outer product of the two (Eq. 6) meets
-the item, described by the item-homogeneous hypergraphs, in a three-layer network (Eq. 7); the loss is the cross entropy
-(Eq. 8).
+A user has two vectors. One comes from attention over the own clicks, within and across time slices (Eq. 1-4). The other
+comes from a convolution over the user-interest hypergraphs of the slice before (Eq. 5). A three-layer network (Eq. 7)
+reads their outer product (Eq. 6) and the item's vector, which comes from the item-homogeneous hypergraphs. The loss is
+the cross entropy (Eq. 8).
 
 Where we differ from the paper, and why:
 - Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the
   mean of the item's modality vectors.
-- Attention normalises before each part, not after, and E_t is the mean over slices: normalised afterwards, the id
-  vectors drown in the modality vectors, and the planted world is learned half as well.
-- Eq. 7 also sees the product T_U * e_i, in the network and beside it: a network on the two side by side needs far more
-  data to find it. Biases b_u + b_i are added to its logit: where non-clicks are logged, who clicks much and what is
-  clicked much say more than all else, and vectors learn that only by learning too much. b_i starts at the log odds of
-  the item's training rows, which Adam would need tens of epochs to reach.
-- E_g is read from the user's own vector too, as e_i is from the item's.
-- What Eq. 5 gives is added to its input X^(0) before it is read: a node that no hyperedge holds, for which Eq. 5 gives
-  zero, is its input, as everything is at depth 0.
-- A row at time t in slice n reads the hypergraphs of slices before n only; the own clicks of slice n strictly before t
-  form a last, open slice of the attention. The paper includes all of slice n, the label among it.
+- Attention normalises before each part, not after, and E_t is the mean over slices. With normalisation afterwards, the
+  modality vectors dominate the id vectors, and the planted world is learned half as well.
+- Eq. 7 also reads the product T_U * e_i, in the network and as a direct term: a network on the two vectors side by side
+  needs far more data to learn it. Biases b_u + b_i are added to the logit: where non-clicks are logged, the activity of
+  users and the popularity of items explain most, and vectors learn them only by overfitting. b_i starts at the log odds
+  of the item's training rows, which Adam would need tens of epochs to reach.
+- E_g reads the user's own vector too, as e_i reads the item's.
+- The output of Eq. 5 is added to its input X^(0) before it is read. A node in no hyperedge, for which Eq. 5 gives zero,
+  is read as its input, as every node is at depth 0.
+- A row at time t in slice n reads the hypergraphs of slices before n only. The own clicks of slice n strictly before t
+  form a last, open slice of the attention. The paper includes all of slice n, and so the label.
 - A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
-  gradients; states of older slices come from a cache, renewed whenever training or evaluation begins.
-- Attention sees the last `slices` closed slices and `clicks` clicks of each among the history that the batch carries.
-- Under the papers' random split alone a row also reads the hypergraphs of its own slice, without its own click.
+  gradients; states of older slices come from a cache, which is renewed when training or evaluation begins.
+- Attention reads the last `slices` closed slices, and `clicks` clicks of each, of the history in the batch.
+- Only under the papers' random split a row also reads the hypergraphs of its own slice, without its own click.
 - Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
 - Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
-- The target embedding handed to Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
-- Users and items without a training row have no id vector of their own but a shared one, trained by hiding a share of
-  the ids (`id_dropout`); the paper's random split never meets one.
-- Eq. 9 and 10 as printed have no consistent shapes; our reading stands at `Interest`. Which clicks make hyperedges of
-  a modality is decided before the training (`hyperctr.training.interests`), or renewed with the cache in joint mode.
+- The target embedding in Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
+- Users and items without a training row share one id vector, which is trained by hiding a share of the ids
+  (`id_dropout`). The paper's random split has no such users and items.
+- Eq. 9 and 10 as printed have no consistent shapes; our reading is at `Interest`. Which clicks make hyperedges of a
+  modality is decided before the training (`hyperctr.training.interests`), or renewed with the cache in joint mode.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class HyperCTR(nn.Module):
         tables: numbers of users and items, modality features, and the sliced hypergraphs.
 
     Raises:
-        ValueError: the tables hold no hypergraphs, or ones that the propagation cannot keep from leaking.
+        ValueError: the tables have no hypergraphs, or hypergraphs that leak with this propagation.
     """
 
     Config = Config
@@ -88,19 +88,19 @@ class HyperCTR(nn.Module):
         self.item_bias = nn.Embedding(tables.num_items + 1, 1, sparse=tables.num_items > LARGE)
         self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in tables.modalities.items()})  # P_m
         self.temporal = TemporalAttention(config)
-        # Theta of users' and of items' hypergraphs, a stack of layers each, shared by all slices
+        # Theta of users' and of items' hypergraphs: one stack of layers per hypergraph, shared by all slices
         convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
         self.states = Propagation(config, slices, convs, pairs if config.conv == "gcn" else None)
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.predict = Prediction(d, config.hidden, config.dropout)
-        for m, x in tables.modalities.items():  # features, perhaps memory-mapped; the unknown item has none
+        for m, x in tables.modalities.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
         self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        grid, count = slices.grid, len(slices) + 1  # the open slice, which behind the last quantile is none
+        grid, count = slices.grid, len(slices) + 1  # and the open slice; after the last quantile there is none
         starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
         self._interests = tables.interests
@@ -114,7 +114,7 @@ class HyperCTR(nn.Module):
             self.load_state_dict(tables.interests.weights, strict=False)
 
     def _stack(self) -> nn.ModuleList:
-        """Theta^(0) to Theta^(depth - 1)."""
+        """Build Theta^(0) to Theta^(depth - 1)."""
         c = self.config
         gcn = c.conv == "gcn"
         return nn.ModuleList(
@@ -122,7 +122,7 @@ class HyperCTR(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        """Embeddings N(0, 0.1^2), weights Kaiming-normal, biases 0; attention starts as the identity."""
+        """Draw embeddings from N(0, 0.1^2), weights Kaiming-normal; biases are 0, attention starts as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
@@ -149,18 +149,18 @@ class HyperCTR(nn.Module):
 
         Args:
             states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
-                ones. `hyperctr explain` alone gives them.
+                ones. Only `hyperctr explain` gives them.
         """
-        fused, e_i, of_row, beside, penalty, logs = self._sides(batch, states)
+        fused, e_i, of_row, bias, penalty, logs = self._sides(batch, states)
         logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
-        return Output(logit + beside, penalty, logs, hidden)
+        return Output(logit + bias, penalty, logs, hidden)
 
     def features(self, batch: Batch) -> Features:
         """Return [T_U; e_i; T_U * e_i] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1]."""
-        fused, e_i, of_row, beside, penalty, logs = self._sides(batch)
+        fused, e_i, of_row, bias, penalty, logs = self._sides(batch)
         user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
-        beside = beside + (user * item) @ self.direct
-        return Features(torch.cat([user, item, user * item, beside[:, None]], 1), penalty, logs)
+        direct = bias + (user * item) @ self.direct
+        return Features(torch.cat([user, item, user * item, direct[:, None]], 1), penalty, logs)
 
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
@@ -175,12 +175,12 @@ class HyperCTR(nn.Module):
     def _sides(
         self, batch: Batch, states: tuple[Tensor | None, ...] | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
-        """T_U [Q, d]; e_i [pairs, d] and which of them a row has [B]; both biases [B]; penalty; logs."""
+        """Compute T_U [Q, d]; e_i [pairs, d], and each row's number among them [B]; both biases [B]; penalty; logs."""
         logs = {} if states is not None or (batch.is_augmented and self.states.step) else self.refresh()
         first = batch.query_row  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
 
-        # a candidate in a slice looks the same to everyone: each distinct (item, slice) is computed once
+        # a candidate's vector depends on the slice only: each distinct (item, slice) is computed once
         pair, of_row = (batch.item * every + now).unique(return_inverse=True)
         item, when = pair // every, pair % every
         row, column = batch.histories.mask.nonzero(as_tuple=True)
@@ -209,26 +209,26 @@ class HyperCTR(nn.Module):
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
         b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
-        beside = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        bias = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        return fused, e_i, of_row, beside, penalty, {**logs, **moved}
+        return fused, e_i, of_row, bias, penalty, {**logs, **moved}
 
     def slice_of(self, time: Tensor) -> Tensor:
-        """Slice of each time; everything behind the last closed slice is the open one."""
+        """Find the slice of each time; all times after the last closed slice are in the open one."""
         return (torch.bucketize(time, self.starts, right=True) - 1).clamp(min=0)
 
     def user_vector(self, user: Tensor) -> Tensor:
-        """E_U[u], [n] -> [n, d]."""
+        """Look up E_U[u], [n] -> [n, d]."""
         return self.user(self._known(user, self.seen_user))
 
     def user_inputs(self, user: Tensor) -> Tensor:
-        """X^(0) = E_U of each hypergraph, side by side, [n] -> [n, graphs * d]."""
+        """Repeat X^(0) = E_U for each hypergraph, side by side: [n] -> [n, graphs * d]."""
         return self.user_vector(user).repeat(1, len(self.states.slices.names))
 
     def item_inputs(self, item: Tensor) -> Tensor:
-        """X^(0) of each hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
+        """Compute X^(0) per hypergraph, side by side: M_I plus the mean of the item's modalities, then M_I plus each.
 
         [n] -> [n, graphs * d]; the first d columns are the item's vector everywhere else.
         """
@@ -249,7 +249,7 @@ class HyperCTR(nn.Module):
         return self.item_inputs(node) if kind else self.user_inputs(node)
 
     def refresh(self) -> dict[str, float]:
-        """Renew the cached states where that is due, in joint mode on hypergraphs of the interests now.
+        """Renew the cached states where that is due, in joint mode on hypergraphs of the current interests.
 
         Returns:
             how far they moved since the last time, if there was one.
@@ -259,7 +259,7 @@ class HyperCTR(nn.Module):
         return self.states.refresh(self._inputs)
 
     def _known(self, index: Tensor, seen: Tensor) -> Tensor:
-        """Numbers with a trained vector; others, and a random share while training, become the unknown one."""
+        """Replace numbers without a trained vector, and a random share in training, by the unknown one."""
         known = seen[index]
         if self.training and self.config.id_dropout:
             known = known & (torch.rand(len(index)) >= self.config.id_dropout)

@@ -16,9 +16,9 @@ from hyperctr.layers.bodies import choose
 class Interest(nn.Module):
     """User Interest Prediction, section 2.3.1: how much user u cares about one modality of item i.
 
-    Eq. (10) multiplies a scalar by a vector; we read it as the trilinear score s = sum_c M_I[i]_c (W a)_c E_U[u]_c and
-    f = sigmoid(s). Eq. (9) leaves the positive out of its denominator and calls a bound to be raised a loss; we read it
-    as the usual InfoNCE.
+    Eq. (10) multiplies a scalar by a vector. We read it as the trilinear score s = sum_c M_I[i]_c (W a)_c E_U[u]_c and
+    f = sigmoid(s). Eq. (9) leaves the positive out of its denominator, and calls a bound that should rise a loss. We
+    read it as the usual InfoNCE.
     """
 
     def __init__(self, dim: int):
@@ -26,18 +26,18 @@ class Interest(nn.Module):
         self.linear = nn.Linear(dim, dim, bias=False)  # W_UIP
 
     def forward(self, user: Tensor, item: Tensor, attribute: Tensor) -> Tensor:
-        """Eq. (10) before its sigmoid: user [n, d], item [n, d], attribute [n, ..., d] -> [n, ...]."""
-        both = (user * item) @ self.linear.weight  # W^T (u * i): W is applied once a click, not once an attribute
+        """Compute Eq. (10) before its sigmoid: user [n, d], item [n, d], attribute [n, ..., d] -> [n, ...]."""
+        both = (user * item) @ self.linear.weight  # W^T (u * i): W is applied once per click, not once per attribute
         return (both.view(len(user), *[1] * (attribute.dim() - 2), -1) * attribute).sum(-1)
 
     def loss(self, user: Tensor, item: Tensor, attribute: Tensor, others: Tensor) -> Tensor:
-        """Eq. (9): the item's own attribute against those of other items.
+        """Compute Eq. (9): the item's own attribute against attributes of other items.
 
         Args:
             user, item, attribute: [n, d] each. others: attributes of the same modality, of other items, [n, N, d].
 
         Returns:
-            a number >= 0: log(1 + N) where all scores are equal; 0 for n = 0.
+            a number >= 0: log(1 + N) if all scores are equal; 0 for n = 0.
         """
         if not len(user):
             return user.new_zeros(())
@@ -46,7 +46,7 @@ class Interest(nn.Module):
 
 
 class Fusion(nn.Module):
-    """T_U of E_t and E_g: W^T vec([E_t; 1] outer [E_g; 1]), Eq. (6), or a plainer way to combine them.
+    """T_U of E_t and E_g: W^T vec([E_t; 1] outer [E_g; 1]), Eq. (6), or a simpler way to combine them.
 
     `lowrank` is `outer` with W a sum of `rank` products, W_ijk = sum_r U_rik V_rjk.
     """
@@ -62,7 +62,7 @@ class Fusion(nn.Module):
             self.linear = nn.Linear(2 * dim, dim)
 
     def reset_parameters(self) -> None:
-        """Start from E_t + E_g (the entries beside the 1) and small products."""
+        """Start from E_t + E_g (the entries that multiply the 1) and small products."""
         d = self.dim
         if self.kind == "outer":
             weight = self.linear.weight.data.view(d, d + 1, d + 1).normal_(std=1 / d)
@@ -88,7 +88,7 @@ class Fusion(nn.Module):
 
 
 class Readout(nn.Module):
-    """One vector of a node's own and its states in the group's and the modalities' hypergraphs, section 2.3.3.
+    """One vector from a node's own and its states in the group's and the modalities' hypergraphs, section 2.3.3.
 
     `linear` is E_g = Linear[E_U; Z_group; Z_1; ..; Z_Q], and for items e_i = Linear[M_I + A; Z_group; Z_1; ..; Z_Q].
     """
@@ -102,14 +102,14 @@ class Readout(nn.Module):
             self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
 
     def reset_parameters(self) -> None:
-        """Start from the node's own vector and a little of its states: what they say has to be learned first."""
+        """Start from the node's own vector and a small part of its states, which say nothing before training."""
         if self.kind == "linear":
             d = self.linear.out_features
             self.linear.weight.data[:, d:] *= 0.3
             nn.init.eye_(self.linear.weight.data[:, :d])
 
     def forward(self, own: Tensor, states: Tensor) -> Tensor:
-        """[n, d] and [n, graphs * d] -> [n, d]."""
+        """Combine the vectors: [n, d] and [n, graphs * d] -> [n, d]."""
         z = torch.cat([own, states], 1)
         if self.kind == "linear":
             return self.linear(z)
@@ -131,7 +131,7 @@ class Prediction(nn.Module):
         )
 
     def forward(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> Tensor:
-        """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]; gives [B]."""
+        """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]: [B]."""
         return self.score(user, item, user_row, item_row)[0]
 
     def score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,15 +157,15 @@ class Prediction(nn.Module):
             for row, b, w, v in zip(rows, bias, weight, direct, strict=True)
         ]
         place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
-        hidden, beside = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
-        return last(hidden).squeeze(1) + beside, hidden
+        hidden, direct = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
+        return last(hidden).squeeze(1) + direct, hidden
 
 
 class GCN(nn.Module):
     """One layer of the paper's ablation, X' = ReLU(D^-1/2 (C + I) D^-1/2 X Theta); C counts shared hyperedges.
 
-    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`); as from Eq. (5), a node
-    that meets no other gets zero.
+    Kipf & Welling, arXiv 1609.02907, on the clique expansion of the same hyperedges (`pairs`). As in Eq. (5), a node
+    that shares no hyperedge gets zero.
     """
 
     def __init__(self, dim: int, dropout: float):
@@ -174,14 +174,14 @@ class GCN(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Hypergraph) -> Tensor:
-        """[n, d] -> [n, d]; `graph` from `pairs`."""
+        """Convolve nodes on a graph from `pairs`: [n, d] -> [n, d]."""
         y = self.drop(torch.relu(graph @ self.theta(x)))
-        alone = graph.by_node.indptr.diff() == 1  # with itself
-        return y.masked_fill(alone[:, None], 0.0)
+        isolated = graph.by_node.indptr.diff() == 1  # one entry: the node itself
+        return y.masked_fill(isolated[:, None], 0.0)
 
 
 def pairs(h: Hypergraph) -> Hypergraph:
-    """The normalised graph D^-1/2 (C + I) D^-1/2 of the nodes that share hyperedges, as a square matrix of values."""
+    """Build the normalised graph D^-1/2 (C + I) D^-1/2 of the nodes that share hyperedges, as a square matrix."""
     c = clique(h).tocoo()
     n = h.num_nodes
     row, column = (np.concatenate([c.coords[k], np.arange(n)]) for k in (0, 1))

@@ -40,7 +40,7 @@ def surrogate(state: Tensor, gradient: Tensor) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from this seed inside the block, and restore torch's random state behind it."""
+    """Draw from this seed inside the block, and restore torch's random state afterwards."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -56,12 +56,12 @@ def compact(graphs: Sequence[Hypergraph]) -> tuple[Tensor, Tensor, list[Hypergra
         the numbers of the nodes kept, ascending, [kept]; the place of every node among them, -1 for those left out,
         [n]; and the hypergraphs on the nodes kept.
     """
-    held = torch.zeros(graphs[0].num_nodes, dtype=torch.bool)
+    member = torch.zeros(graphs[0].num_nodes, dtype=torch.bool)
     for h in graphs:
-        held[h.by_hyperedge.indices.long()] = True
-    kept = held.nonzero()[:, 0]
-    place = torch.where(held, held.cumsum(0) - 1, -1)
-    if len(kept) == len(held):
+        member[h.by_hyperedge.indices.long()] = True
+    kept = member.nonzero()[:, 0]
+    place = torch.where(member, member.cumsum(0) - 1, -1)
+    if len(kept) == len(member):
         return kept, place, list(graphs)
     return kept, place, [_on(h, place.numpy(), len(kept)) for h in graphs]
 
@@ -122,11 +122,11 @@ class Propagation(nn.Module):
 
     These change from step to step. `train` and `eval` reset all of them but the cache, which the next `refresh` renews:
 
-        step        calls of `refresh` in this round of training or evaluation
-        _rounds     the `SliceGraphs` of (node type, slice), capped once per round
-        _held       the `FreshStates` that the batches of a group share; None between two groups
-        _noise      seed of the dropout in `_held`, for the propagation that closes the group
-        kinds[k].carried    the `StateCache`
+        step              calls of `refresh` in this round of training or evaluation
+        _graphs           the hypergraphs of (node type, slice), capped once per round
+        _shared_states    the `FreshStates` that the batches of a group share; None between two groups
+        _dropout_seed     seed of the dropout in `_shared_states`, for the propagation that closes the group
+        kinds[k].carried  the `StateCache` of a node type
     """
 
     def __init__(
@@ -156,11 +156,11 @@ class Propagation(nn.Module):
 
     def _begin(self) -> None:
         """Reset what belongs to one round of training or evaluation."""
-        self.step, self._rounds, self._held, self._noise = 0, {}, None, 0
+        self.step, self._graphs, self._shared_states, self._dropout_seed = 0, {}, None, 0
 
     def use(self, slices) -> None:
         """Replace the hypergraphs by others on the same nodes."""
-        self.slices, self._rounds = slices, {}
+        self.slices, self._graphs = slices, {}
         self.kinds = [replace(kind, sides=(slices.users, slices.items)[kind.number]) for kind in self.kinds]
 
     # --- the cache -------------------------------------------------------------------------------------------------
@@ -178,22 +178,22 @@ class Propagation(nn.Module):
         moved = {}
         with torch.no_grad():
             for kind in self.kinds:
-                rounds, hidden = [side and self._round(kind, n) for n, side in enumerate(kind.sides)], []
-                distance = kind.carried.keep([r and r.place for r in rounds], self._all(kind, rounds, inputs, hidden))
+                slices, hidden = [side and self._slice_graphs(kind, n) for n, side in enumerate(kind.sides)], []
+                distance = kind.carried.keep([s and s.place for s in slices], self._all(kind, slices, inputs, hidden))
                 kind.carried.hidden = [torch.cat(x) for x in zip(*hidden, strict=True)]
                 if self.step > 1:
                     moved[f"drift_{kind.name}"] = distance
                 if not self.training:
-                    self._rounds = {}  # evaluation reads them here alone
+                    self._graphs = {}  # evaluation reads them only here
         return moved
 
     def _all(
-        self, kind: NodeType, rounds: list[SliceGraphs | None], inputs: Inputs, hidden: list
+        self, kind: NodeType, slices: list[SliceGraphs | None], inputs: Inputs, hidden: list
     ) -> Iterator[Tensor | None]:
-        """Yield the states of one slice after the other; append those of earlier layers to `hidden`, where needed."""
-        for r in rounds:
-            layers = self.convolve(kind, r, inputs) if r else [None]
-            if r and self.training and self.config.propagation == "sampled":
+        """Yield the states of one slice after the other; append the outputs of earlier layers to `hidden` if needed."""
+        for graphs in slices:
+            layers = self.convolve(kind, graphs, inputs) if graphs else [None]
+            if graphs and self.training and self.config.propagation == "sampled":
                 hidden.append(layers[:-1])
             yield layers[-1]
 
@@ -250,44 +250,46 @@ class Propagation(nn.Module):
         slices = before if self.config.propagation == "full" else before[-1:]
         if self._reach and self.slices.target_edge == "exclude":  # each batch leaves out its own clicks: none is shared
             return self._fresh(slices, inputs, batch.is_augmented, (batch, now))
-        if batch.is_augmented and (self._held is None or batch.closes_group):
-            return self._fresh(slices, inputs, view=True)
+        if batch.is_augmented and (self._shared_states is None or batch.closes_group):
+            return self._fresh(slices, inputs, augmented=True)
         if not batch.closes_group:
             return self._shared(slices, inputs)
-        return self._fresh(slices, inputs) if self._held is None else self._settle(slices, inputs)
+        return self._fresh(slices, inputs) if self._shared_states is None else self._settle(slices, inputs)
 
     def _fresh(
-        self, slices: list[int], inputs: Inputs, view: bool = False, own: tuple[Batch, Tensor] | None = None
+        self, slices: list[int], inputs: Inputs, augmented: bool = False, own: tuple[Batch, Tensor] | None = None
     ) -> Live:
-        """Propagate with gradients for this batch alone."""
-        return [self._propagate(kind, slices, inputs, own, view) for kind in self.kinds], 0.0, {}
+        """Propagate with gradients, for this batch only."""
+        return [self._propagate(kind, slices, inputs, own, augmented) for kind in self.kinds], 0.0, {}
 
     def _shared(self, slices: list[int], inputs: Inputs) -> Live:
         """Read the states of the group's first batch; their gradients add up in `.grad` until the group closes."""
-        if self._held is None:
-            self._noise = int(torch.randint(2**62, ()))
-            with torch.no_grad(), _seeded(self._noise):
-                self._held = [self._propagate(kind, slices, inputs) for kind in self.kinds]
-            for states in chain(*self._held):
+        if self._shared_states is None:
+            self._dropout_seed = int(torch.randint(2**62, ()))
+            with torch.no_grad(), _seeded(self._dropout_seed):
+                self._shared_states = [self._propagate(kind, slices, inputs) for kind in self.kinds]
+            for states in chain(*self._shared_states):
                 states.state.requires_grad_()
-        return self._held, 0.0, {}
+        return self._shared_states, 0.0, {}
 
     def _settle(self, slices: list[int], inputs: Inputs) -> Live:
         """Close a group: propagate again with the same dropout, and attach the gradients that have added up."""
-        held, self._held = self._held, None
-        with _seeded(self._noise):
+        before, self._shared_states = self._shared_states, None
+        with _seeded(self._dropout_seed):
             fresh = [self._propagate(kind, slices, inputs) for kind in self.kinds]
         penalty, moved, length = 0.0, 0.0, 0.0
-        for new, old in zip(chain(*fresh), chain(*held), strict=True):
+        for new, old in zip(chain(*fresh), chain(*before), strict=True):
             if old.state.grad is not None:
                 penalty = penalty + surrogate(new.state, old.state.grad)
             moved += float((new.state.detach() - old.state.detach()).square().sum())
             length += float(new.state.detach().square().sum())
         return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
 
-    def _sampled(self, n: int, asked: list[tuple[Tensor, Tensor]], inputs: Inputs, view: bool) -> Live:
-        """Propagate to the batch's own nodes alone, from neighbours drawn in slice n."""
-        found = [self._around(kind, n, *nodes, inputs, view) for kind, nodes in zip(self.kinds, asked, strict=True)]
+    def _sampled(self, n: int, asked: list[tuple[Tensor, Tensor]], inputs: Inputs, augmented: bool) -> Live:
+        """Propagate to the batch's own nodes only, from neighbours drawn in slice n."""
+        found = [
+            self._around(kind, n, *nodes, inputs, augmented) for kind, nodes in zip(self.kinds, asked, strict=True)
+        ]
         return [states for states, _ in found], 0.0, {"staleness": max(distance for _, distance in found)}
 
     def _propagate(
@@ -296,28 +298,28 @@ class Propagation(nn.Module):
         slices: list[int],
         inputs: Inputs,
         own: tuple[Batch, Tensor] | None = None,
-        view: bool = False,
+        augmented: bool = False,
     ) -> list[FreshStates]:
-        """Compute Eq. (5) on the hypergraphs of some slices, and write it to the cache unless the batch is a view."""
+        """Compute Eq. (5) on the hypergraphs of some slices; write it to the cache unless the batch is augmented."""
         found = []
         for n in slices:
             if kind.sides[n] is not None:
-                r = self._round(kind, n, own)
-                found.append(FreshStates(n, r.place, self.convolve(kind, r, inputs)[-1]))
-                if not (self._reach or view):
+                graphs = self._slice_graphs(kind, n, own)
+                found.append(FreshStates(n, graphs.place, self.convolve(kind, graphs, inputs)[-1]))
+                if not (self._reach or augmented):
                     kind.carried.renew(found[-1])
         return found
 
-    def convolve(self, kind: NodeType, r: SliceGraphs, inputs: Inputs) -> list[Tensor]:
-        """Compute Eq. (5) and return the output of every layer: [n, graphs * d] each."""
-        layers = [inputs(kind.number, r.nodes).split(self.config.dim, 1)]
+    def convolve(self, kind: NodeType, on: SliceGraphs, inputs: Inputs) -> list[Tensor]:
+        """Compute Eq. (5) on some hypergraphs and return the output of every layer: [n, graphs * d] each."""
+        layers = [inputs(kind.number, on.nodes).split(self.config.dim, 1)]
         for j in range(self.config.depth):
-            stacks = zip(self.convs[kind.number], layers[-1], r.graphs, strict=True)
+            stacks = zip(self.convs[kind.number], layers[-1], on.graphs, strict=True)
             layers.append([stack[j](x, h) for stack, x, h in stacks])
         return [torch.cat(parts, 1) for parts in layers[1:]]
 
     def _around(
-        self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, view: bool
+        self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, augmented: bool
     ) -> tuple[list[FreshStates], float]:
         """Compute Eq. (5) for the batch's own nodes in slice n, from drawn neighbours and their cached outputs.
 
@@ -326,52 +328,49 @@ class Propagation(nn.Module):
         """
         if kind.sides[n] is None:
             return [], 0.0
-        r, d, k = self._round(kind, n), self.config.dim, self.config.neighbors
-        first, end = kind.carried.offset[n], kind.carried.offset[n + 1]
-        row = kind.carried.find(node, now + self._reach)
-        target = r.place[row[(row >= first) & (row < end)] - first].unique()
+        on, cache, d, k = self._slice_graphs(kind, n), kind.carried, self.config.dim, self.config.neighbors
+        first, end = cache.offset[n], cache.offset[n + 1]
+        row = cache.find(node, now + self._reach)
+        target = on.place[row[(row >= first) & (row < end)] - first].unique()  # the batch's nodes with a state in n
         target = target[target >= 0]
-        place = torch.full_like(r.place, -1)
         if not len(target):
             return [], 0.0
-        place[torch.isin(r.place, target)] = torch.arange(len(target))
-        drawn = []
-        for g, h in enumerate(r.graphs):
+        drawn = []  # of each hypergraph: the targets and their neighbours, and the block between them
+        for g, h in enumerate(on.graphs):
             seed = (int(self.rounds), self.step, n, kind.number, g)
             drawn.append(blocks(h, target, 1, size=k, degree=k, seed=seed))
-        layer = []
+        layers = []
         for j in range(self.config.depth):
             parts = []
             for g, (nodes, block) in enumerate(drawn):
-                at = slice(g * d, (g + 1) * d)
+                columns = slice(g * d, (g + 1) * d)
                 if j == 0:
-                    x = inputs(kind.number, r.nodes[nodes])[:, at]
+                    x = inputs(kind.number, on.nodes[nodes])[:, columns]
                 else:
-                    x = kind.carried.hidden[j - 1][kind.carried.begin[n] + nodes, at]
-                    x = x.index_put((block[0].targets,), layer[-1][:, at])
+                    x = cache.hidden[j - 1][cache.begin[n] + nodes, columns]
+                    x = x.index_put((block[0].targets,), layers[-1][:, columns])
                 parts.append(self.convs[kind.number][g][j](x, block))
-            layer.append(torch.cat(parts, 1))
-        new = FreshStates(n, place, layer[-1])
-        at = kind.carried.begin[n] + target
-        moved = (new.state.detach() - kind.carried.state[at]).norm() / new.state.detach().norm().clamp(min=1e-12)
-        if view:
-            return [new], float(moved)
-        kind.carried.state[at] = new.state.detach()
-        for kept, x in zip(kind.carried.hidden, layer, strict=False):
-            kept[at] = x.detach()
+            layers.append(torch.cat(parts, 1))
+        place = torch.full_like(on.place, -1)
+        place[torch.isin(on.place, target)] = torch.arange(len(target))
+        new, cached = FreshStates(n, place, layers[-1]), cache.begin[n] + target
+        moved = (new.state.detach() - cache.state[cached]).norm() / new.state.detach().norm().clamp(min=1e-12)
+        if not augmented:
+            for old, x in zip([*cache.hidden, cache.state], layers, strict=True):
+                old[cached] = x.detach()
         return [new], float(moved)
 
-    def _round(self, kind: NodeType, n: int, own: tuple[Batch, Tensor] | None = None) -> SliceGraphs:
+    def _slice_graphs(self, kind: NodeType, n: int, own: tuple[Batch, Tensor] | None = None) -> SliceGraphs:
         """Return the hypergraphs of slice n: capped once per round in training; without the batch's clicks if `own`."""
         side, sampled = kind.sides[n], self.config.propagation == "sampled"
         key = kind.number, n
-        if key not in self._rounds:
+        if key not in self._graphs:
             graphs, most = side.graphs, 0 if sampled or not self.training else self.config.neighbors
             if most:
                 draw = (int(self.rounds), n, kind.number)
                 graphs = [cap(h, size=most, degree=most, seed=(*draw, g)) for g, h in enumerate(graphs)]
-            self._rounds[key] = graphs if self._reach else self.compacted(side, graphs)
-        found = self._rounds[key]
+            self._graphs[key] = graphs if self._reach else self.compacted(side, graphs)
+        found = self._graphs[key]
         if not self._reach:
             return found
         if own:

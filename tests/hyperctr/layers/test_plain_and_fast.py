@@ -18,7 +18,7 @@ import hyperctr.training
 from hyperctr.batch import History
 from hyperctr.layers import attention, bodies, chunked, embedding, mlp
 from hyperctr.layers.multitask import TASKS
-from hyperctr.models import aqcl, dien, din, lt4rec, marn
+from hyperctr.models import aqcl, dien, din, dupn, lt4rec, marn
 from hyperctr.models.hyperctr import parts
 from hyperctr.training import optim
 
@@ -113,6 +113,10 @@ def apgru():
     yield marn.APGRU(3, 2).double(), (drawn(4, 5, 3), drawn(4, 5, 2))
 
 
+def lstm():
+    yield dupn.PropertyLSTM(3, 4, 2).double(), (drawn(4, 5, 3), drawn(4, 5, 2))
+
+
 def score():
     rows = torch.randint(3, (40,)), torch.randint(6, (40,))
     yield parts.Prediction(4, (5, 3), 0.0).double(), (drawn(3, 4), drawn(6, 4), *rows)
@@ -155,6 +159,7 @@ CASES = {
     "hyperctr.models.dien.Evolution.steps": steps,
     "hyperctr.models.marn.APGRU.forward": apgru,
     "hyperctr.models.lt4rec.Layer.weight": masked_weight,
+    "hyperctr.models.dupn.PropertyLSTM.forward": lstm,
     "hyperctr.models.hyperctr.parts.Prediction.score": score,
     "hyperctr.training.optim.step_rows": step_rows,
     "hyperctr.training.optim.coalesced": coalesced,

@@ -64,7 +64,7 @@ def test_the_weight_of_conversions_is_b(build, batch):
 
 
 def test_depths_that_do_not_exist_are_refused(build):
-    with pytest.raises(ValueError, match=r"model.shared must lie in \[0, 3\], one a layer, got 4"):
+    with pytest.raises(ValueError, match=r"model.shared must lie in \[0, 3\], one per layer, got 4"):
         build(shared=4)
     with pytest.raises(ValueError, match="model.tasks must be both, click or conversion"):
         build(tasks="like")
