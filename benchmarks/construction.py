@@ -244,7 +244,7 @@ def child(what: str, rows: int, argument: object, threads: int) -> dict:
             order = np.random.default_rng(1).permutation(rows)
             given = tuple(column[order] for column in given)
             del order
-    Path("/proc/self/clear_refs").write_text("5")  # start the high-water mark anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
     before, start = kilobytes("VmRSS"), time.perf_counter()
     if what == "cut":
         slices = cut(*given)

@@ -259,7 +259,7 @@ def child(path: str, name: str, dim: int) -> int:
         methods(power_law(50, 40, 300))[name][0], torch.randn(50, 4).to(dtype), torch.randn(50, 4).to(dtype)
     )
     status = Path("/proc/self/status")
-    Path("/proc/self/clear_refs").write_text("5")  # start the high-water mark anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
     before = kilobytes(status, "VmRSS")
     forward_backward(step, x, gradient)
     return 1024 * (kilobytes(status, "VmHWM") - before) - 2 * x.nbytes
@@ -275,7 +275,7 @@ def ratios(seconds: dict[str, list[float]], name: str, other: str) -> float:
 
 
 def table(results: list[dict], bars: dict) -> tuple[str, bool]:
-    """Markdown: one row a comparison, one column a hypergraph; and whether every bar was reached."""
+    """Write Markdown with one row per comparison and one column per hypergraph; and whether every bar was reached."""
     lines = ["| times faster, forward + backward | " + " | ".join(r["graph"] for r in results) + " |"]
     lines.append("|---" * (len(results) + 1) + "|")
     reached = True

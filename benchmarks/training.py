@@ -6,13 +6,13 @@
     python benchmarks/training.py --only large --envs envs   the same with 1.7 million items
 
 60 thousand users and items, batch 1,024, history 30, vectors of 16, attention 64, network 256-128, no dropout, no
-weight decay, no clipping, Adam at 1e-3. What is timed is an epoch of `hyperctr.fit` on batches of
-`hyperctr.data.loader`: histories are looked up in the log, shuffled anew, as in any run. The other libraries are handed
-finished histories and use their own loop, loader and, unless told otherwise, activations. Everything is interleaved
-(A B C A B C ...), and ratios are medians over repeats. Where a bar is missed it ends with 1.
+weight decay, no clipping, Adam at 1e-3. An epoch of `hyperctr.training.fit` on batches of `hyperctr.data.loader` is
+timed: rows are shuffled and histories are looked up in the log, as in any run. The other libraries get finished
+histories and use their own loop, loader and, by default, activations. Everything is interleaved (A B C A B C ...), and
+ratios are medians over repeats. The exit code is 1 where a bar is missed.
 
-"Frozen" tables need no gradient; "not updated" ones get theirs, which is thrown away: the difference between these two
-is what backpropagation to the vectors costs, which no way to store or update a table can save.
+"Frozen" tables need no gradient. "Not updated" tables get a gradient that is thrown away. The difference between the
+two is the cost of backpropagation to the vectors, which no way to store or update a table can save.
 """
 
 import json
@@ -244,7 +244,7 @@ def sizes(worlds: dict[str, World], models: list[str], repeats: int, say: Verdic
 
 
 def aqcl(short: World, long: World, models: list[str], repeats: int, say: Verdict) -> list[str]:
-    """What a step costs while the model wears AQCL, in steps without; `long` histories are those of AQCL's tables."""
+    """Time a step inside AQCL, in steps without it; `long` has the history length of AQCL's tables."""
     runs, work = {}, {}
     for name in models:
         default = vars(MODELS[name].Config())

@@ -6,7 +6,8 @@ The convention, for `graphs` and `hyperctr`:
   25 words. A class or a property may be a noun phrase: "A batch of rows to score."
 * Every public function, method and class has a docstring, except `forward` of a layer that its class explains.
 * Rates have "per": "one vector per hypergraph", never "one vector a hypergraph".
-* The words of `BANNED` appear in no docstring, no comment and no text (a string literal of two or more words).
+* The words of `BANNED` appear in no docstring, no comment and no text (a string literal of two or more words), and not
+  in README.md, docs/ and the notebooks.
 
 A public name has no leading underscore. The "first line" is the first paragraph up to its first full stop or colon.
 To see what a room of `PENDING` still needs, take it out and run this file.
@@ -14,6 +15,7 @@ To see what a room of `PENDING` still needs, take it out and run this file.
 
 import ast
 import io
+import json
 import re
 import tokenize
 from collections.abc import Iterator
@@ -188,11 +190,21 @@ def test_plain_english(check):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
+def paragraphs() -> Iterator[tuple[str, str]]:
+    """The paragraphs of the README, of docs/ and of the notebooks' texts, each with its file."""
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        yield from ((file.name, x) for x in re.split(r"\n\s*\n|\n- |\n\|", file.read_text(encoding="utf-8")))
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                yield from ((file.name, x) for x in "".join(cell["source"]).split("\n\n"))
+
+
 def test_documents_are_in_plain_english():
     wrong = []
-    for file in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]:
-        for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            wrong += [f"{file.name}:{line}: {match[0]!r}" for match in _matches(_without_allowed(text))]
+    for name, text in paragraphs():
+        text = _without_allowed(" ".join(text.split()))
+        wrong += [f"{name}: {match[0]!r} in {text[:60]!r}" for match in _matches(text)]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
