@@ -21,12 +21,12 @@ class Dataset:
 
     @cached_property
     def user_ids(self) -> Ids:
-        """The users' own ids, for looking up their numbers."""
+        """The original ids of the users, for looking up their numbers."""
         return Ids("user", self.users.ids)
 
     @cached_property
     def item_ids(self) -> Ids:
-        """The items' own ids, for looking up their numbers."""
+        """The original ids of the items, for looking up their numbers."""
         return Ids("item", self.items.ids)
 
     def __repr__(self) -> str:

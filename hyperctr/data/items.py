@@ -95,22 +95,22 @@ class Users:
 
 
 class Ids:
-    """The own ids of a data set's users or items, from which their numbers are looked up; an id may be given as text.
+    """The original ids of users or items, for looking up their numbers; an id may be given as text.
 
     >>> Ids("item", np.array([30, 10])).numbers(["10", "99"]).tolist()
     [1, 2]
 
     Args:
-        kind: what has the ids, "user" or "item", for an error.
+        kind: "user" or "item", for an error.
         ids: the ids by number, [n].
     """
 
     def __init__(self, kind: str, ids: np.ndarray):
         self.kind, self.ids = kind, np.asarray(ids)
-        self._sorted: dict[bool, tuple[np.ndarray, np.ndarray]] = {}  # by whether they are compared as text
+        self._sorted: dict[bool, tuple[np.ndarray, np.ndarray]] = {}  # key: whether ids are compared as text
 
     def numbers(self, wanted: ArrayLike) -> np.ndarray:
-        """Return the number of each id, int64 [k]; that of an unknown one is n, the first that nobody has."""
+        """Return the number of each id, int64 [k]; an unknown id gets n, the first unused number."""
         wanted = np.asarray(wanted)
         as_text = "text" in {_kind(wanted), _kind(self.ids)}
         if as_text not in self._sorted:
@@ -126,7 +126,7 @@ class Ids:
         """Return the number of one id.
 
         Raises:
-            ValueError: nobody has the id.
+            ValueError: the id is unknown.
         """
         found = int(self.numbers([wanted])[0])
         if found == len(self.ids):

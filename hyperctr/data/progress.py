@@ -1,13 +1,13 @@
-"""How long work says how far it is: a function that wraps what it goes through."""
+"""The type of a progress bar: a function that wraps an iterable of work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 Bar = Callable[[Iterable, str, int], Iterable]
-"""Called with what the work goes through, a word for it, and how many there are; gives them back one by one."""
+"""(iterable, a word for it, number of entries) -> the same entries, one by one."""
 
 
 def no_progress(work: Iterable, what: str, total: int) -> Iterable:
-    """Return what the work goes through as it is: nothing is shown."""
+    """Return the iterable as it is, without a progress bar."""
     return work

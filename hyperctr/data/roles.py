@@ -145,12 +145,12 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
 
 
 def _as_list(key: str, value: Any) -> Any:
-    """Return columns as a list, a single one too where there may be several."""
+    """Return columns as a list, also a single column of a role that may have several."""
     return list(value) if isinstance(value, tuple) else [value] if key in ("user", "item", "id") else value
 
 
 def _check_interactions(log: Mapping[str, Any]) -> None:
-    """Refuse roles that miss the user or the item, or that exclude each other."""
+    """Refuse roles without a user or an item, and roles that exclude each other."""
     for role in ("user", "item"):
         if not log.get(role):
             raise ValueError(f'[interactions] must name the column of the {role}, e.g. {role} = "{role}_id"')
@@ -171,7 +171,7 @@ def _modality(name: str, made: Any) -> Any:
         if set(made) == {"file"}:
             return _modality(name, made["file"])
         if "file" in made or not made.get("columns") or made.get("dim", 1) < 1:
-            raise ValueError(f"modality {name!r} needs columns and a dim of 1 or more, or a file alone")
+            raise ValueError(f"modality {name!r} needs columns and a dim of 1 or more, or only a file")
         return made | {"columns": list(made["columns"])}
     if not isinstance(made, str) or Path(made).is_absolute() or ".." in Path(made).parts:
         raise ValueError(

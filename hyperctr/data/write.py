@@ -180,7 +180,7 @@ def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path
 
 
 def _is_ours(name: str) -> bool:
-    """Say whether a data folder may have a file of this name beside its dataset.toml."""
+    """Return whether a data folder may have a file of this name, besides its dataset.toml."""
     return name in {f"{table}.parquet" for table in TABLES} or name.endswith(".npy")
 
 

@@ -166,5 +166,5 @@ def test_modalities_keep_their_order():
     roles = parse({"interactions": LOG, "modalities": made}, "x")
     again = parse(tomllib.loads(to_toml(roles)), "x")
     assert again == roles and list(again["modalities"]) == ["tags", "visual", "text"]
-    with pytest.raises(ValueError, match="or a file alone"):
+    with pytest.raises(ValueError, match="or only a file"):
         parse({"interactions": LOG, "modalities": {"v": {"file": "v.npy", "columns": ["a"]}}}, "x")
