@@ -41,7 +41,6 @@ PENDING = (
     "hyperctr/evaluation/evaluate.py",
     "hyperctr/experiments/",
     "hyperctr/runs/",
-    "hyperctr/studies/",
     "hyperctr/training/fit.py",
 )
 

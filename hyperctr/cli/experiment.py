@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from hyperctr.cli.console import (
     num_jobs,
@@ -111,112 +113,120 @@ def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) 
         return sweeps.sweep(base, widths, depths, seeds, out, num_jobs(jobs), watch, print_note)
 
 
+class BenchCommand(TyperCommand):
+    """The command `bench`, whose help lists the studies there are."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with a line for each study."""
+        from hyperctr.studies import STUDIES
+
+        width = max(map(len, STUDIES))
+        lines = "\n".join(f"{study.name:{width}}  {study.title}" for study in STUDIES.values())
+        self.help = (self.help or "").replace("STUDIES", lines)
+        super().format_help(ctx, formatter)
+
+
 def bench(
-    name: Annotated[str, typer.Argument(help="One of the studies below.")],
+    name: Annotated[str, typer.Argument(help="One of the studies below, or FILE.py:NAME, a Study of your own.")],
     data: Annotated[str | None, typer.Option(help="Data set or folder.")] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="temporal, or paper: HyperCTR's random one, LT4REC's by time, the others' last click (or day) of each "
-            "user; the random and the last ones are leaky. Default: the run's."
+            help="temporal, or paper: the split of the study's paper, which is leaky where it is random or tests the "
+            "last click of each user. Default: the run's."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs a row; a verdict needs three. Of threads: repeats.", min=1)] = 3,
-    out: Annotated[Path | None, typer.Option(help="The bench's folder; default: bench/NAME.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs per row, or repeats of what is timed; a verdict needs three. Default: the study's.", min=1
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The study's folder; default: bench/NAME.")] = None,
     values: Annotated[str | None, typer.Option(help="Grid instead of the paper's, e.g. 1d,7d or 16,32.")] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Run these rows alone, e.g. DIN,AQCL; a later call can run the others.")
+        str | None, typer.Option(help="Run only these rows, e.g. DIN,AQCL; a later call can run other rows.")
     ] = None,
     paper: Annotated[
         str | None,
         typer.Option(
-            help="Its data set beside ours: movielens, kuaishou, mv1.7m, all; AQCL's: beauty, tafeng, oncold, all; "
-            "MIAN's: books, electronics, commercial, all; MARN's: electro, clothe, taobao, all; LT4REC's: tencent. "
-            "Default: by name."
+            help="The paper's data set beside ours, e.g. movielens, or all. Default: by the name of the data."
         ),
     ] = None,
     base: Annotated[
-        Path | None,
-        typer.Option(help="A run's TOML file that all rows share; default: of the paper's model, for AQCL of DIN."),
+        Path | None, typer.Option(help="A run's TOML file that all rows share; default: of the paper's model.")
     ] = None,
     wear: Annotated[
         list[Path] | None,
-        typer.Option(help="AQCL: a run's TOML file whose table wear a row takes, as a search's best.toml; repeatable."),
+        typer.Option(
+            help=r"AQCL: a run's TOML file whose table \[wrapper] a row takes, as best.toml of a search; repeatable."
+        ),
     ] = None,
     masks: Masks = None,
-    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
+    scale: Annotated[float, typer.Option(help="Planted studies: factor of the users of every world.", min=0.01)] = 1.0,
+    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Run one table or figure of a paper's experiments: ours beside the paper's, never merged, with a verdict.
 
     \b
-    table3       HyperCTR, other models, popularity, static MF
-    table4       modalities, a GCN instead of hypergraphs, no graph
-    layers       Figure 4: HGCN layers 0 to 5
-    granularity  Figure 5: slices of 1 to 18 months
-    dim          Figure 6: width 8 to 256
-    neighbors    Figure 6: 5 to 40 sampled neighbours
-    threads      Figure 7: speed-up of one epoch
-    curve        Figure 8: validation AUC while it learns
-    aqcl-table2  AQCL's Table 2: what a model wears: DropoutNet, DeepMCP, DMR, ICL, QCL, AQCL
-    aqcl-table3  AQCL's Table 3: AQCL on Wide & Deep, DeepFM, DIN, HyperCTR
-    aqcl-alpha   AQCL's Figure 5: alpha by activity, or 0, .3, .6, 1 for all
-    aqcl-dz      AQCL's Figure 7: width of z 8 to 128
-    aqcl-w       AQCL's Figure 7: weight of the loss .01 to .5
-    aqcl-k       AQCL's Figure 7: 1 to 20 positive interests
-    aqcl-tsne    AQCL's Figure 6: hidden vectors of test clicks; one seed
-    mian-table2  MIAN's Table 2: LR, W&D, DCN, DeepFM, xDeepFM, DIN, DIEN, MIAN
-    mian-table3  MIAN's Table 3: without each of its modules, and DIEN
-    mian-table4  MIAN's Table 4: Pre-LN Transformer, Transformer, neither
-    mian-efficiency  MIAN's section 4.5: seconds of an epoch of DIN, MIAN, DIEN
-    mian-fig6    MIAN's Figure 6: weights of the global attention
-    marn-table2  MARN's Table 2: LR, FM, YoutubeNet, xDeepFM, DUPN, DIEN, DMF, MMSS, NAML, MARN
-    marn-table3  MARN's Table 3: from ids alone to MARN
-    marn-table4  MARN's Table 4: AUC by the popularity of items
-    marn-table5  MARN's Table 5: recall of unseen items
-    marn-fig4    MARN's Figure 4: attention to each modality by category
-    marn-fig5    MARN's Figure 5: t-SNE of specific and invariant features, with probes
-    marn-fig6    MARN's Figure 6: losses, and lambda_0 .01 to 1.8
-    lt4rec-table2  LT4REC's Table 2: clicks and conversions on one network, and other models of both
-    lt4rec-fig4  LT4REC's Figure 4: masks by round of pruning, against random ones
-    lt4rec-replay  LT4REC's Table 3, in replay of the log: what is ranked first
-    lt4rec-speed  LT4REC's section 2.2: time and size of a pruned network; needs no data
+    STUDIES
 
     Leaves results.csv, table.csv, report.md, bench.json and NAME.png. Stopped and called again, it does only what is
-    missing. A verdict is drawn from the 95 % interval of the paired difference over seeds.
+    missing. A verdict is drawn from the 95 % interval of the paired difference over seeds. A planted study makes its
+    own data, one world per seed, whose answer is known.
 
         hyperctr bench table4 --data ml-1m --seeds 5
         hyperctr bench granularity --data ml-100k --values 1d,7d,30d
         hyperctr bench layers --data ml-100k --split paper --out leaky
         hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
         hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
+        hyperctr bench hyperctr-planted --rows "hypergraph in group,GCN in group"
+        hyperctr bench mine.py:STUDY --data ml-1m
     """
     from hyperctr.studies import bench as benches
+    from hyperctr.studies import find
 
-    benches.find(name)
-    out = out or Path("bench") / name
-    column = None if paper is None else benches.column_of(paper, name)
-    grid = split_list(values, "--values") if values is not None else []
-    if name in benches.UNTRAINED:
-        if data or base or sets or split or rows:
-            raise ValueError(f"{name} needs no data and no run to train: --masks names a finished one to time")
-        found = benches.UNTRAINED[name].run(grid, seeds, out, masks, print_note)
-        return print_json(found) if as_json else print_report(out)
-    described = benches.on_split(run_from_options(base, data, sets, benches.model_of(name)), name, split)
-    described = with_masks(described, masks)
-    given = {}
-    for path in wear or ():
-        run = run_from_options(path, None, None)
-        if not run.wrapper_name:
-            raise ValueError(f"--wear takes a run that wears something; {path} has no [wrapper]")
-        given[run.wrapper_name] = run.wrapper
-    only = split_list(rows, "--rows") if rows is not None else []
-    with watch_cells(name) as watch:
-        found = benches.run(name, described, grid, seeds, out, num_jobs(jobs), column, watch, print_note, given, only)
+    study = find(name)
+    out = out or Path("bench") / study.name
+    paper_set = None if paper is None else benches.data_set(study, paper)
+    if (study.untrained or study.worlds) and (data or base or split):
+        raise ValueError(f"{study.name} makes its own data: it takes no --data, --base and no --split")
+    if study.untrained and (sets or rows):
+        raise ValueError(f"{study.name} trains nothing, it takes no --set and no --rows: --masks names a run to time")
+    described = None
+    if study.worlds:
+        described = benches.planted_run(study, sets or ())
+    elif not study.untrained:
+        described = benches.on_split(study, run_from_options(base, data, sets, default=study.base), split)
+        described = with_masks(described, masks)
+    options = benches.Options(
+        values=split_list(values, "--values") if values is not None else (),
+        seeds=seeds or 0,
+        paper_set=paper_set,
+        wrappers=_wrappers(wear or ()),
+        rows=split_list(rows, "--rows") if rows is not None else (),
+        scale=scale,
+        masks=masks,
+        jobs=num_jobs(jobs),
+    )
+    with watch_cells(study.name) as watch:
+        found = benches.run(study, described, out, options, watch, print_note)
     print_json(found) if as_json else print_report(out)
     if found["failed"]:
         raise typer.Exit(1)
+
+
+def _wrappers(paths: Iterable[Path]) -> dict[str, Any]:
+    """Return the settings of the wrappers of run files, by name."""
+    found = {}
+    for path in paths:
+        run = run_from_options(path, None, None)
+        if not run.wrapper_name:
+            raise ValueError(f"--wear takes a run with a wrapper; {path} has no [wrapper]")
+        found[run.wrapper_name] = run.wrapper
+    return found
 
 
 def report(

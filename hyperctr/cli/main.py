@@ -37,11 +37,11 @@ for command in (
     analyse.audit,
     analyse.explain,
     experiment.sweep,
-    experiment.bench,
     experiment.report,
     experiment.demo,
 ):
     app.command()(command)
+app.command(cls=experiment.BenchCommand)(experiment.bench)
 
 
 def main() -> None:

@@ -34,11 +34,15 @@ def with_masks(run: Any, masks: Path | None) -> Any:
     raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
 
 
-def run_from_options(path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr") -> Any:
-    """A run from a file, or of a model from nothing but its data set."""
-    if path is None and data is None:
+def run_from_options(
+    path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr", default: Any = None
+) -> Any:
+    """Read a run from a file; without a file, take a model on a data set, or the tables `default`."""
+    import copy
+
+    tables: dict[str, Any] = copy.deepcopy(dict(default or {"model": {"name": model}}))
+    if path is None and data is None and "path" not in tables.get("data", {}):
         raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
-    tables: dict[str, Any] = {"model": {"name": model}}
     if path is not None:
         tables = read_toml(path, "run file")
     content = tables.setdefault("data", {})  # anything but a table is refused below

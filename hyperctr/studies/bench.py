@@ -1,40 +1,38 @@
-"""The papers' studies as commands: each is data, a few rows of settings, and one runner does them all.
+"""Run the papers' studies: each is a `Study`, a few rows of settings, and one runner trains and judges them all.
 
 DIR/
     base.toml      the run that all rows share
     bench.json     what is compared, on which data (by hash), and, when it is done, the scores and verdicts
-    results.csv    a line a run, as each ends
-    runs/          a folder a run; called again, only what is missing runs, and a killed run goes on
+    results.csv    one line per run, written as the run ends
+    runs/          one folder per run; called again, only what is missing runs, and a killed run continues
+    worlds/        planted worlds, where the study makes its own data
     table.csv, report.md, NAME.png
-    curve.csv, tsne.json, measures.json, masks.csv, rounds.csv, replay.csv
-                   what is drawn or told, where that is more than scores
+    curve.csv, tsne.json, measures.json, masks.csv, rounds.csv, replay.csv, worlds.json
+                   what a study's measurements found beyond scores
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
 import re
-import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hyperctr import config, files
 from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
-from hyperctr.runs.digest import digest
-from hyperctr.strict import did_you_mean
-from hyperctr.studies import aqcl, hyperctr, lt4rec, marn, mian, study
-from hyperctr.studies.lt4rec import speed
-from hyperctr.studies.study import Bench, Row
+from hyperctr.studies import files as reports
+from hyperctr.studies import find, tables, worlds
+from hyperctr.studies.facts import facts_of, short_digest
+from hyperctr.studies.study import Cell, Cells, Findings, Row, Scores, Setup, Study
+
+if TYPE_CHECKING:
+    from hyperctr.data.dataset import Dataset
 
 COLUMNS: dict[str, type] = {
     "data": str, "split": str, "leaky": bool, "row": str, "model": str, "seed": int, "auc": float, "auc_low": float,
@@ -42,208 +40,289 @@ COLUMNS: dict[str, type] = {
     "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str, "status": str,
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
+Watch = Callable[[dict[str, str], int, int], None]
+"""Is called about once per second with what each running cell does, cells done, cells in all."""
+Say = Callable[[str], None]
+"""Prints one line."""
 
 
-class Paper(NamedTuple):
-    """A paper's studies: which rows they compare, the published numbers, and what is written of them."""
+@dataclass(frozen=True)
+class Options:
+    """What a call may choose beyond the run that all rows share."""
 
-    rows: ModuleType
-    published: ModuleType
-    verdicts: ModuleType
-
-
-PAPERS = {
-    package.__name__.rpartition(".")[2]: Paper(package.rows, package.published, package.verdicts)
-    for package in (hyperctr, aqcl, mian, marn, lt4rec)
-}
-"""By the first word of a bench's name; HyperCTR's own have one word."""
-UNTRAINED = {speed.BENCH.name: speed}
-"""Benches that need no data and train nothing, with a `run` and a `redraw` of their own."""
-BENCHES: dict[str, Bench] = {name: bench for paper in PAPERS.values() for name, bench in paper.rows.BENCHES.items()}
-BENCHES |= {name: module.BENCH for name, module in UNTRAINED.items()}
-
-
-def paper_of(name: str) -> Paper:
-    """The paper of a bench."""
-    return PAPERS.get(name.partition("-")[0], PAPERS["hyperctr"])
+    values: Sequence[str] = ()
+    """Values instead of the paper's."""
+    seeds: int = 0
+    """Runs per row, or repeats of what is timed; 0 for the study's own number."""
+    paper_set: str | None = None
+    """The paper's data set to show next to ours, as `data_set` gives it; None for the one with the name of the data."""
+    wrappers: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of wrappers by name, where the study compares wrappers."""
+    rows: Sequence[str] = ()
+    """Names of the rows to run, while other rows wait for another call; () for all."""
+    scale: float = 1.0
+    """Factor of the users of every planted world."""
+    masks: Path | None = None
+    """A finished run to time, for a study that trains nothing."""
+    jobs: int = 1
+    """Processes at a time; epochs are timed one after another."""
 
 
-def model_of(name: str) -> str:
-    """The model of a bench's run that names none."""
-    return paper_of(name).rows.MODEL
+def _ignore(*given: Any) -> None:
+    pass
 
 
-def find(name: str) -> Bench:
-    """The bench of this name.
+def run(
+    study: Study,
+    base: config.Run | None,
+    out: Path,
+    options: Options = Options(),
+    watch: Watch = _ignore,
+    say: Say = _ignore,
+) -> dict:
+    """Run what is missing of a study, then write its table, report and figures.
+
+    Args:
+        study: what is compared.
+        base: what all rows share; None where the study trains nothing.
+        out: the study's folder.
+        options: what else this call chooses.
+        watch: shows how far the runs are.
+        say: prints one line.
+
+    Returns:
+        the content of bench.json.
 
     Raises:
-        ValueError: there is none; names the nearest.
+        ValueError: a value or row that cannot be; a folder that has something else or cannot be written; data, or
+            settings of a row, that have changed since the study began.
     """
-    if name not in BENCHES:
-        raise ValueError(f"unknown bench {name!r}, {did_you_mean(name, BENCHES) or 'known: ' + ', '.join(BENCHES)}")
-    return BENCHES[name]
+    if study.untrained:
+        return study.untrained.run(options, out, say)
+    setup = _setup(study, base, options)
+    dataset = _read(study, base)
+    plan = study.rows(setup, dataset)
+    numbers = [base.train.seed + k for k in range(1 if study.one_seed else options.seeds or study.seeds)]
+    cells = _cells(setup, _chosen(plan, options.rows), numbers, out, options.scale)
+    with parallel.claim(out, base, f"the bench {study.name}"):
+        facts = facts_of(setup, base, plan, dataset, numbers, options.paper_set)
+        missing = _missing(cells, study, out)
+        _remember(out, facts, bool(missing))
+        if len(missing) < len(cells):
+            say(f"{len(cells) - len(missing)} of {len(cells)} runs are done already, {len(missing)} to go")
+        worlds.make(missing, {world: users * options.scale for world, users in study.worlds.items()})
+        _train(study, missing, len(cells), out, options.jobs, watch, say)
+        for measurement in study.measurements.values():
+            measurement.gather(cells, out, bool(missing))
+        return redraw(out, study)
 
 
-def column_of(text: str, name: str) -> str:
-    """The paper's data set that `--paper` names."""
-    published = paper_of(name).published
-    known = published.COLUMNS | {"all": published.ALL}
+def redraw(out: Path, study: Study | None = None) -> dict:
+    """Write table, report and figures again from bench.json and results.csv; return the content of bench.json.
+
+    Args:
+        out: the study's folder.
+        study: None for the one that the folder names.
+
+    Raises:
+        ValueError: the folder does not have a study.
+    """
+    facts = _read_facts(out)
+    if facts is None:
+        raise ValueError(f"{out} has no study: there is no bench.json")
+    study = study or find(facts.get("source") or facts["bench"])
+    if study.untrained:
+        return study.untrained.redraw(out)
+    wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
+    last = {_cell(line["row"], line["seed"]): line for line in _results(out, study)}
+    lines = [line for name, line in last.items() if name in wanted]
+    measured = {name: measurement.read(out, facts) for name, measurement in study.measurements.items()}
+    return write(Scores(study, facts, reports.finished(facts, lines), measured), reports.failed(lines), out)
+
+
+def write(scores: Scores, failed: list[str], out: Path) -> dict:
+    """Judge scores, and write table, report and figures; return the content of bench.json.
+
+    Args:
+        scores: of all runs.
+        failed: a line for each run that failed.
+        out: the study's folder.
+    """
+    study = scores.study
+    rows = (study.entries or tables.entries)(scores)
+    warnings = [*scores.facts["notes"], *(study.caveats or tables.unlearned)(scores)]
+    found = Findings(scores, rows, study.judge(scores), study.more(scores), warnings, failed)
+    drawn = (study.figures or tables.figures)(found)
+    return reports.write(found, (study.table or tables.table)(found), drawn, out)
+
+
+# --- what a call asks for ------------------------------------------------------------------------------------------
+
+
+def data_set(study: Study, text: str) -> str:
+    """Return the paper's data set that `--paper` names; several are separated by commas.
+
+    Raises:
+        ValueError: it has none of this name.
+    """
+    known = dict(study.paper.sets) | {"all": ", ".join(study.paper.sets.values())}
     if text.lower() not in known:
         raise ValueError(f"--paper takes one of {', '.join(known)}, got {text!r}")
     return known[text.lower()]
 
 
-def on_split(base: config.Run, name: str, text: str | None) -> config.Run:
-    """The run on the split that `--split` names: temporal, or the one of the bench's paper."""
-    own = paper_of(name).rows.split_of(Path(base.data.path).name)
+def on_split(study: Study, base: config.Run, text: str | None) -> config.Run:
+    """Return the run on the split that `--split` names: temporal, or the one of the study's paper.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    own = study.paper.split(Path(base.data.path).name)
     known = {None: base.split.kind, "temporal": "temporal", "paper": own}
     if text not in known:
         raise ValueError(f"--split takes temporal or paper, got {text!r}")
     return replace(base, split=replace(base.split, kind=known[text]))
 
 
-def run_of(base: config.Run, row: Row, seed: int, models: Mapping, out: Path | None = None) -> config.Run:
-    """The run of a row under a seed, in the bench's folder `out`.
+def planted_run(study: Study, sets: Sequence[str] = ()) -> config.Run:
+    """Return what the rows of a planted study share, with `--set` words; each row gets a world of its seed.
 
     Raises:
-        ValueError: a value does not parse or lies outside its range.
+        ValueError: a word does not parse, or is outside its range.
     """
-    found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed)
-    if row.wrapper_name:
-        found = replace(found, wrapper_name=row.wrapper_name, wrapper=row.wrapper)
-    tickets = (f"model.masks={json.dumps(str(out / 'runs' / _cell(row.tickets, seed)))}",) if row.tickets else ()
-    return config.read_run(config.to_tables(found), set=(*tickets, *row.sets))
+    data = {"path": "planted"} | dict(study.base.get("data", {}))
+    return config.read_run(dict(study.base) | {"data": data}, sets)
 
 
-def run(
-    name: str,
-    base: config.Run,
-    values: list[str],
-    seeds: int,
-    out: Path,
-    jobs: int,
-    column: str | None,
-    watch: Callable[[dict[str, str], int, int], None],
-    say: Callable[[str], None],
-    given: Mapping[str, Any] | None = None,
-    only: Sequence[str] = (),
-) -> dict:
-    """Run what is missing of a bench, then write its table, report and figure.
+def _setup(study: Study, base: config.Run, options: Options) -> Setup:
+    values = study.values(options.values)
+    if not study.accepts_wrapper:
+        if options.wrappers:
+            raise ValueError(f"--wear is for studies that compare wrappers, not for {study.name}")
+        return Setup(study, base, values)
+    given = {base.wrapper_name: base.wrapper} if base.wrapper else {}
+    return Setup(study, replace(base, wrapper_name="", wrapper=None), values, given | dict(options.wrappers))
+
+
+def _read(study: Study, base: config.Run) -> Dataset | None:
+    from hyperctr.data import catalog, read
+
+    if study.worlds:
+        return None
+    return read.read(catalog.find(base.data.path), modalities=base.data.modalities or None)
+
+
+def _chosen(plan: list[Row], names: Sequence[str]) -> list[Row]:
+    """Return the rows of these names, in any case, and the rows that must run before them; all if there are no names.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    known = {row.name.lower(): row for row in plan}
+    if unknown := [name for name in names if name.lower() not in known]:
+        raise ValueError(f"there is no row {unknown[0]!r}; the rows are {', '.join(row.name for row in plan)}")
+    wanted = {known[name.lower()].name for name in names} or {row.name for row in plan}
+    wanted |= {before for row in plan if row.name in wanted for before in row.after.values()}
+    return [row for row in plan if row.name in wanted]
+
+
+def _cells(setup: Setup, plan: list[Row], seeds: list[int], out: Path, scale: float) -> Cells:
+    """Return the run of every row and seed, by the name of its folder."""
+    found = {}
+    for seed in seeds:
+        for row in plan:
+            if row.model:
+                users = scale * setup.study.worlds.get(row.world, 1.0)
+                found[_cell(row.name, seed)] = Cell(row, seed, run_of(setup.base, row, seed, out, users))
+    return found
+
+
+def run_of(base: config.Run, row: Row, seed: int, out: Path = Path(), users: float = 1.0) -> config.Run:
+    """Return the run of a row under a seed.
 
     Args:
-        name: one of BENCHES.
         base: what all rows share.
-        values: grid instead of the paper's; [] for the paper's.
-        seeds: runs a row; of what is timed, repeats; a study of a single seed takes the first.
-        out: the bench's folder.
-        jobs: processes at a time; `threads` times one after another.
-        column: which of the paper's data sets stands beside ours; "" all, None the one that the data are named after.
-        watch: shown about once a second: what each running cell does, cells done, cells in all.
-        say: prints one line.
-        given: settings of what AQCL's rows wear, by name, beside what the base run wears.
-        only: names of the rows to run, others being left for another call; () for all.
-
-    Returns:
-        what bench.json holds.
+        row: what this one changes.
+        seed: of weights, draws and, where it has one, the planted world.
+        out: the study's folder.
+        users: thousands of users of the planted world.
 
     Raises:
-        ValueError: an unknown bench; a value or row that cannot be; a folder that holds something else or cannot be
-            written; data, or settings of a row, that have changed since the bench began.
+        ValueError: a value does not parse, or is outside its range.
     """
-    from hyperctr.data import catalog, read
-    from hyperctr.models import MODELS
+    from hyperctr.models import find_model
 
-    bench, paper = find(name), paper_of(name)
-    where = catalog.find(base.data.path)
-    dataset = read.read(where, modalities=base.data.modalities or None)
-    if given and paper is not PAPERS["aqcl"]:
-        raise ValueError(f"--wear is for AQCL's studies ({', '.join(aqcl.rows.BENCHES)}), not for {bench.name}")
-    bare, grid, plan, notes = paper.rows.planned(bench, base, values, dataset, given or {})
-    notes = [*notes, *(study.noisy() if bench.timed else ())]
-    numbers = [base.train.seed + k for k in range(1 if bench.single else seeds)]
-    chosen = _chosen(plan, only)
-    cells = {
-        _cell(row.name, seed): (row, seed, run_of(bare, row, seed, MODELS, out))
-        for seed in numbers
-        for row in chosen
-        if row.model in MODELS
-    }
-    with parallel.claim(out, base, f"the bench {name}"):
-        pass  # for now: the claim should last until the end of the bench
-    facts = {
-        "bench": name, "title": bench.title, "data": dataset.name, "files": digest_of(where),
-        "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": numbers, "values": grid,
-        "rows": [[row.name, row.model if row.model in MODELS else ""] for row in plan],
-        "axis": bench.axis, "log": bench.log,
-        "paper": paper.published.column(dataset.name) if column is None else column,
-        "notes": notes, "config": digest(_anywhere(base)), "commit": _commit(), "cores": os.cpu_count(),
-        "versions": {"hyperctr": _version(), "python": platform.python_version(), **_versions("torch", "numpy")},
-    }  # fmt: skip
-    facts |= paper.rows.facts(bench, base, plan, dataset)
-    done = {_cell(row["row"], row["seed"]): row["run"] for row in _results(out, name) if row["status"] == "ok"}
-    if other := [
-        x for x, (_, _, what) in cells.items() if done.get(x, digest(_anywhere(what))) != digest(_anywhere(what))
-    ]:
-        raise ValueError(f"{out} holds {other[0]} of other settings; choose another --out")
-    good, results = set(done) & set(cells), out / "results.csv"
-    missing = {cell: what for cell, what in cells.items() if cell not in good}
-    _remember(out, facts, bool(missing))
-    if good:
-        say(f"{len(good)} of {len(cells)} runs are done already, {len(missing)} to go")
+    sets = [f"{key}={json.dumps(str(out / 'runs' / _cell(before, seed)))}" for key, before in row.after.items()]
+    if row.world:  # every row trains as the base does, and evaluation draws the same in all worlds
+        found = replace(base, train=replace(base.train, seed=seed))
+        if row.model != base.model_name:
+            found = replace(found, model_name=row.model, model=find_model(row.model).Config())
+        found = replace(found, data=replace(base.data, path=str(worlds.place(out, row.world, seed, users))))
+    else:
+        found = seeded(base, seed) if row.model == base.model_name else baseline(base, row.model, seed)
+    if row.wrapper_name:
+        found = replace(found, wrapper_name=row.wrapper_name, wrapper=row.wrapper)
+    return config.read_run(config.to_tables(found), (*sets, *row.sets))
 
-    def ended(cell: str, got: dict | BaseException) -> None:
-        row, seed, what = missing[cell]
-        line = result(base, got) | {"row": row.name, "model": row.model, "seed": seed, "run": digest(_anywhere(what))}
-        columns, scores = _columns(name), {}
-        if not isinstance(got, BaseException):
-            scores = got["test"] | {f"valid_{column}": score for column, score in got["valid"].items()}
-        line |= {column: scores.get(column, float("nan")) for column in columns if column not in line}
-        append_result(results, line, columns)
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def _missing(cells: Cells, study: Study, out: Path) -> Cells:
+    """Return the runs that are not in results.csv yet.
+
+    Raises:
+        ValueError: a run is there with other settings.
+    """
+    done = {_cell(line["row"], line["seed"]): line["run"] for line in _results(out, study) if line["status"] == "ok"}
+    if other := [name for name, cell in cells.items() if done.get(name, _digest(cell)) != _digest(cell)]:
+        raise ValueError(f"{out} has {other[0]} of other settings; choose another --out")
+    return {name: cell for name, cell in cells.items() if name not in done}
+
+
+def _train(study: Study, missing: Cells, total: int, out: Path, jobs: int, watch: Watch, say: Say) -> None:
+    """Train what is missing, and write each run into results.csv as it ends."""
+    columns = _columns(study)
+
+    def ended(name: str, got: dict | BaseException) -> None:
+        line = _line(missing[name], got, columns)
+        append_result(out / "results.csv", line, columns)
         done = f"test AUC {line['auc']:.4f}, {line['seconds']:.0f} s"
-        if bench.timed:
-            done = f"{line['seconds']:.2f} s an epoch"
-        say(f"{cell}: {done if line['status'] == 'ok' else line['status']}")
+        if study.timed:
+            done = f"{line['seconds']:.2f} s per epoch"
+        say(f"{name}: {done if line['status'] == 'ok' else line['status']}")
 
-    alone = {"work": time_epoch, "fresh": True} if bench.timed else {}
+    how = {"work": time_epoch, "fresh": True} if study.timed else {}
+    over = total - len(missing)
     try:
-        over = len(good)
-        for later in (False, True):  # those that train the tickets of another row come behind all others
-            wave = {cell: what for cell, (row, _, what) in missing.items() if bool(row.tickets) == later}
+        for later in (False, True):  # rows that read the folder of another row come after all other rows
+            wave = {name: cell for name, cell in missing.items() if bool(cell.row.after) == later}
             if later and not wave:
                 break
             parallel.run_all(
-                {cell: (what, out / "runs" / cell) for cell, what in wave.items()},
-                1 if alone else jobs,
-                lambda doing, new, over=over: watch(doing, over + new, len(cells)),
+                {name: (cell.run, out / "runs" / name) for name, cell in wave.items()},
+                1 if study.timed else jobs,
+                lambda doing, new, over=over: watch(doing, over + new, total),
                 ended,
-                **alone,
+                **how,
             )
             over += len(wave)
     except KeyboardInterrupt:
         say("stopped; the same command continues")
         raise
-    paper.rows.keep(bench, {cell: (row, seed) for cell, (row, seed, _) in cells.items()}, out, bool(missing))
-    return redraw(out)
 
 
-def redraw(out: Path) -> dict:
-    """Write table, report and figure of a bench again from bench.json and results.csv; gives what bench.json holds.
-
-    Raises:
-        ValueError: the folder does not hold a bench.
-    """
-    facts = _facts(out)
-    if facts is None:
-        raise ValueError(f"{out} does not hold a bench: there is no bench.json")
-    if facts["bench"] in UNTRAINED:
-        return UNTRAINED[facts["bench"]].redraw(out)
-    wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
-    last = {_cell(row["row"], row["seed"]): row for row in _results(out, facts["bench"])}
-    return paper_of(facts["bench"]).verdicts.write(facts, [row for cell, row in last.items() if cell in wanted], out)
+def _line(cell: Cell, got: dict | BaseException, columns: Mapping[str, type]) -> dict:
+    """Return the line of results.csv of a run that has ended."""
+    which = {"row": cell.row.name, "model": cell.row.model, "seed": cell.seed, "run": _digest(cell)}
+    line, scores = result(cell.run, got) | which, {}
+    if not isinstance(got, BaseException):
+        scores = got["test"] | {f"valid_{name}": score for name, score in got["valid"].items()}
+    return line | {name: scores.get(name, float("nan")) for name in columns if name not in line}
 
 
 def time_epoch(run_toml: str, folder: str) -> dict:
-    """Train one epoch and give the run's report, its seconds those of the epoch alone; leaves no folder."""
+    """Train one epoch and return the run's report, its seconds those of the epoch alone; leaves no folder."""
     from hyperctr.runs import train
 
     seconds = []
@@ -258,37 +337,23 @@ def time_epoch(run_toml: str, folder: str) -> dict:
     return got | {"seconds": seconds[0]}
 
 
-def digest_of(path: Path) -> str:
-    """16 hexadecimal digits of the names and contents of a data set's files."""
-    found = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        found.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                found.update(block)
-    return found.hexdigest()[:16]
+# --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _chosen(plan: list[Row], names: Sequence[str]) -> list[Row]:
-    """The rows of these names, whatever their case, and those whose tickets they train; all if there are no names.
+def _remember(out: Path, facts: dict, missing: bool) -> None:
+    """Write the facts before anything runs; refuse data that have changed since the first runs here.
 
-    Raises:
-        ValueError: there is no such row.
+    Notes on earlier runs stay; a note of this call counts only if a run is missing.
     """
-    known = {row.name.lower(): row for row in plan}
-    if unknown := [name for name in names if name.lower() not in known]:
-        raise ValueError(f"there is no row {unknown[0]!r}; the rows are {', '.join(row.name for row in plan)}")
-    wanted = {known[name.lower()].name for name in names} or {row.name for row in plan}
-    wanted |= {row.tickets for row in plan if row.name in wanted}
-    return [row for row in plan if row.name in wanted]
+    before = _read_facts(out)
+    if before and before["files"] != facts["files"]:
+        raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
+    if before:
+        facts["notes"] = list(dict.fromkeys([*before["notes"], *(facts["notes"] if missing else ())]))
+    files.write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
 
 
-def _cell(row: str, seed: int) -> str:
-    """Name of a run and of its folder."""
-    return f"{re.sub('[^A-Za-z0-9 .,=_-]', '-', row)} seed={seed}"
-
-
-def _facts(out: Path) -> dict | None:
+def _read_facts(out: Path) -> dict | None:
     path = out / "bench.json"
     if not path.exists():
         return None
@@ -298,59 +363,23 @@ def _facts(out: Path) -> dict | None:
         raise ValueError(f"{path} is not what a bench writes") from None
 
 
-def _remember(out: Path, facts: dict, missing: bool) -> None:
-    """Write the facts before anything runs; refuse data other than those the runs here were made of.
-
-    What had to be said of earlier runs stays; what is said now counts only if a run is missing.
-    """
-    held = _facts(out)
-    if held and held["files"] != facts["files"]:
-        raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
-    if held:
-        facts["notes"] = list(dict.fromkeys([*held["notes"], *(facts["notes"] if missing else ())]))
-    files.write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+def _cell(row: str, seed: int) -> str:
+    """Return the name of a run and of its folder."""
+    return f"{re.sub('[^A-Za-z0-9 .,=_-]', '-', row)} seed={seed}"
 
 
-def _columns(name: str) -> dict[str, type]:
-    return COLUMNS | paper_of(name).rows.COLUMNS
+def _columns(study: Study) -> dict[str, type]:
+    return COLUMNS | dict.fromkeys(study.extra_scores, float)
 
 
-def _results(out: Path, name: str) -> list[dict]:
+def _results(out: Path, study: Study) -> list[dict]:
     path = out / "results.csv"
-    return read_results(path, _columns(name)) if path.exists() else []
+    return read_results(path, _columns(study)) if path.exists() else []
 
 
-def _anywhere(run: config.Run) -> config.Run:
-    """The run on however many threads, wherever the bench's folder is: what its digest is taken of."""
-    from hyperctr.models.lt4rec import Sharing
-
-    if isinstance(run.model, Sharing) and run.model.masks:
-        run = replace(run, model=replace(run.model, masks=Path(run.model.masks).name))
-    return replace(run, train=replace(run.train, threads=0))
-
-
-def _commit() -> str | None:
-    """The commit of this code, with + where files differ from it; None outside a repository that holds it."""
-    here = Path(__file__)
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", here.parent, *words], capture_output=True, text=True, timeout=20, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _version() -> str:
-    return _versions("hyperctr")["hyperctr"]
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {package: version(package) for package in packages}
+def _digest(cell: Cell) -> str:
+    """Return the digest of a run, equal wherever the study's folder is."""
+    found = cell.run
+    if cell.row.world:
+        found = replace(found, data=replace(found.data, path=Path(found.data.path).name))
+    return short_digest(found)

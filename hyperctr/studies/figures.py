@@ -1,4 +1,4 @@
-"""Kinds of figure that the studies of several papers draw."""
+"""Draw the kinds of figure that studies of several papers have."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def draw_table(
     ours: str,
     what: str = "AUC",
 ) -> tuple[Figure, Axes]:
-    """A score of each row with its interval, and in a panel of its own, with an axis of its own, the paper's.
+    """Draw a score of each row with its interval, and the paper's numbers in a panel with an axis of their own.
 
     Args:
         rows: name, our score or None, and what to write where there is none.
-        paper: the paper's by column ("MovieLens") and row; empty: one panel.
+        paper: the paper's numbers by data set and row; {} for one panel.
         ours: the row to bring out.
         what: the score.
 
@@ -82,7 +82,7 @@ def draw_line(
     chosen: str | None,
     claims: Sequence[str],
 ) -> tuple[Figure, Axes]:
-    """AUC against one setting with a band over seeds and the baselines across; below it what the paper says in words.
+    """Draw AUC against one setting with a band over seeds, baselines across it, and the paper's claims below.
 
     Args:
         ours: what the line is.
@@ -121,7 +121,7 @@ def draw_series(
     what: str,
     log: bool = False,
 ) -> tuple[Figure, Axes]:
-    """A score against a number, a line a row with its band; the paper's in panels of their own.
+    """Draw a score against a number, one line and band per row; the paper's numbers in panels of their own.
 
     Args:
         here: x and score by row.

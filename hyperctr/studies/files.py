@@ -1,4 +1,4 @@
-"""A bench's files: the runs in results.csv that count, and what was found as table.csv, report.md and bench.json."""
+"""Read and write a study's files: results.csv, and what was found as table.csv, report.md, bench.json and figures."""
 
 from __future__ import annotations
 
@@ -6,98 +6,105 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hyperctr import files
 from hyperctr.reporting import figures, markdown
-from hyperctr.studies.claims import Runs
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from hyperctr.studies.claims import Runs, Verdict
+from hyperctr.studies.study import Findings
 
 
 def finished(facts: Mapping, rows: list[dict]) -> Runs:
-    """The runs of each row that are ok."""
+    """Return the lines of results.csv that are ok, by row."""
     return {name: [r for r in rows if r["row"] == name and r["status"] == "ok"] for name, _ in facts["rows"]}
 
 
 def failed(rows: list[dict]) -> list[str]:
-    """What is said of runs that failed, a line each."""
+    """Return a line for each run that failed."""
     return [f"{r['row']}, seed {r['seed']}: {r['status']}" for r in rows if r["status"] != "ok"]
 
 
-def keep(found: dict, table: str, figure: Figure | None, out: Path) -> dict:
-    """Write what was found as table.csv, report.md and bench.json, and the figure; gives what bench.json holds.
+def write(found: Findings, table: str, drawn: Mapping[str, Any], out: Path) -> dict:
+    """Write table.csv, report.md, bench.json and the figures; return the content of bench.json.
 
     Args:
-        found: facts, rows, claims, warnings, failed.
-        table: the rows as Markdown.
-        figure: None where there is nothing to draw.
-        out: the bench's folder.
+        found: what the study found.
+        table: its table as Markdown.
+        drawn: its figures, "" the main one, others by the end of their file names.
+        out: the study's folder.
     """
-    common = {name: found["facts"][name] for name in ("data", "split", "leaky")}
-    files.write_csv(out / "table.csv", [common | row for row in found["rows"]])
-    if figure:
-        figures.save(figure, out / f"{found['facts']['bench']}.png")
-    files.write_text(out / "report.md", _markdown(found, table, figure is not None))
-    found = without_nan(found)
-    files.write_text(out / "bench.json", json.dumps(found, indent=1))
-    return found
+    facts = found.facts
+    common = {name: facts[name] for name in ("data", "split", "leaky") if name in facts}
+    files.write_csv(out / "table.csv", [common | row for row in found.rows])
+    names = {f"{facts['bench']}{f'-{end}' if end else ''}.png": figure for end, figure in drawn.items()}
+    for name, figure in names.items():
+        figures.save(figure, out / name)
+    files.write_text(out / "report.md", _markdown(found, table, list(names)))
+    kept = {"facts": dict(facts), "rows": found.rows, "claims": [vars(verdict) for verdict in found.verdicts]}
+    kept = without_nan(kept | dict(found.more) | {"warnings": list(found.warnings), "failed": list(found.failed)})
+    files.write_text(out / "bench.json", json.dumps(kept, indent=1))
+    return kept
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON cannot hold."""
+    """Return the same with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(x) for key, x in value.items()}
     if isinstance(value, list):
         return [without_nan(x) for x in value]
-    return None if _is_nan(value) else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def about(facts: Mapping) -> list[str]:
+    """Say on what the rows were trained, and what the intervals are."""
+    seeds = f"seed {facts['seeds'][0]}" if len(facts["seeds"]) == 1 else f"{len(facts['seeds'])} seeds"
+    leaky = "leaky" if facts["leaky"] else "not leaky"
+    column = f"numbers of the paper are those on {facts['paper']}" if facts["paper"] else "no data set of the paper's"
+    return [
+        f"{facts['split']} split ({leaky}); {seeds}; {column}.",
+        "± is the 95 % t interval over n seeds, differences are paired by seed; with one seed it is the interval from "
+        "the scored rows (DeLong), and no verdict is drawn.",
+    ]
 
 
-def _markdown(found: Mapping, table: str, drawn: bool) -> str:
-    facts = found["facts"]
-    parts = [f"# {facts['title']}, on {facts['data']}", _protocol(facts)]
-    if facts["leaky"]:
+def about_times(facts: Mapping) -> list[str]:
+    """Say how epochs were timed."""
+    return [f"One epoch per process, one process at a time, {len(facts['seeds'])} repeats, median."]
+
+
+def _markdown(found: Findings, table: str, pictures: list[str]) -> str:
+    facts, study = found.facts, found.scores.study
+    lines = (study.about or (about_times if study.timed else about))(facts)
+    parts = [f"# {facts['title']}" + (f", on {facts['data']}" if "data" in facts else "")]
+    parts.append("\n".join([*lines, _made_by(facts)]))
+    if facts.get("leaky"):
         parts.append(
             f"**LEAKY: the {facts['split']} split lets training see clicks later than test rows. "
             "These scores are not comparable with those of a temporal split.**"
         )
-    parts += ["## Verdicts", _verdicts(found)]
+    parts += ["## Verdicts", _verdicts(found.verdicts)]
+    if found.verdicts and study.words_only:
+        parts.append("The paper's figure carries no numbers in its source, so only its claim is compared.")
     parts += ["## Table", table]
-    if drawn:
-        parts += ["## Figure", f"![{facts['title']}]({facts['bench']}.png)"]
-    for title, lines in (("Before comparing with the paper", found["warnings"]), ("Runs that failed", found["failed"])):
-        parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
+    if pictures:
+        parts += ["## Figure", *(f"![{facts['title']}]({name})" for name in pictures)]
+    for title, some in (("Before comparing with the paper", found.warnings), ("Runs that failed", found.failed)):
+        parts += [f"## {title}", "\n".join(f"- {line}" for line in some)] if some else []
     return "\n\n".join(parts) + "\n"
 
 
-def _protocol(facts: Mapping) -> str:
-    seeds = f"seed {facts['seeds'][0]}" if len(facts["seeds"]) == 1 else f"{len(facts['seeds'])} seeds"
-    leaky = "leaky" if facts["leaky"] else "not leaky"
-    column = f"the paper's {facts['paper']}" if facts["paper"] else "no data set of the paper's in particular"
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    lines = [
-        f"{facts['split']} split ({leaky}); {seeds}; beside it {column}.",
-        "± is the 95 % t interval over n seeds, differences are paired by seed; with one seed it is the interval from "
-        "the scored rows (DeLong), and no verdict is drawn.",
-        f"config {facts['config']}, data files {facts['files']}, commit {facts['commit'] or 'unknown'}, "
-        f"{facts['cores']} cores, {versions}.",
+def _made_by(facts: Mapping) -> str:
+    """Say by which code, on which machine and of which files the report was made."""
+    texts = [
+        f"{what} {facts[name] or 'unknown'}"
+        for name, what in (("config", "config"), ("files", "data files"), ("commit", "commit"), ("cores", "cores"))
+        if name in facts
     ]
-    if facts["bench"] in ("threads", "mian-efficiency"):
-        lines[:2] = [f"One epoch a process, one process at a time, {len(facts['seeds'])} repeats, median."]
-    return "\n".join(lines)
+    return ", ".join([*texts, *(f"{name} {number}" for name, number in facts.get("versions", {}).items())]) + "."
 
 
-def _verdicts(found: Mapping) -> str:
-    lines = [["the paper", "here", "verdict"]]
-    lines += [[claim["claim"], claim["here"], f"**{claim['verdict']}**"] for claim in found["claims"]]
-    if len(lines) == 1:
+def _verdicts(verdicts: list[Verdict]) -> str:
+    if not verdicts:
         return "None: these rows test nothing that the paper claims."
-    quoted = "" if "Figure" not in found["facts"]["title"] else (
-        "\n\nThe paper's figure carries no numbers in its source, so only its claim is compared."
-    )  # fmt: skip
-    return markdown.table(lines) + quoted
+    lines = [["claim", "here", "verdict"]]
+    return markdown.table([*lines, *([v.claim, v.here, f"**{v.verdict}**"] for v in verdicts)])

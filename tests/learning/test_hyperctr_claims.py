@@ -1,59 +1,66 @@
-"""The benchmark on planted worlds: its grid lies around what is planted, and its verdicts follow from its rows."""
-
-import importlib.util
-import sys
-from pathlib import Path
+"""HyperCTR on planted worlds: its grid is around what is planted, and its verdicts follow from its rows."""
 
 import pytest
 
 from hyperctr.data import planted as synthetic
+from hyperctr.studies import bench, find
+from hyperctr.studies.hyperctr import planted
+from hyperctr.studies.study import Scores, Setup
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def planted():
-    spec = importlib.util.spec_from_file_location("planted", ROOT / "benchmarks" / "planted.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["planted"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["planted"]
+STUDY = find("hyperctr-planted")
 
 
-def row(preset, name, seed, auc, way=0.5):
-    return {"preset": preset, "row": name, "seed": seed, "auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01,
-            "valid_auc": auc, "way": way}  # fmt: skip
+def rows_of(*aucs, valid=0.0):
+    return [{"seed": seed, "auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.01, "valid_auc": auc + valid}
+            for seed, auc in enumerate(aucs)]  # fmt: skip
 
 
-def test_the_grid_of_widths_reaches_beyond_a_factor_four_on_both_sides(planted):
+def verdicts(runs, learnable=0.8):
+    """Verdicts by the first words of their claims, where popularity of drift is .6."""
+    plan = STUDY.rows(Setup(STUDY, bench.planted_run(STUDY)), None)
+    found = {row.name: [] for row in plan} | {"popularity in drift": rows_of(0.6, 0.6, 0.6)} | runs
+    facts = {"rows": [[row.name, row.model] for row in plan], "over": {row.name: row.over for row in plan if row.over}}
+    known = {"drift": {seed: {"learnable": learnable, "ceiling": 0.9} for seed in range(3)}}
+    return {one.claim[:12]: one for one in STUDY.judge(Scores(STUDY, facts, found, {"worlds": known}))}
+
+
+def test_the_grid_of_widths_reaches_beyond_a_factor_four_on_both_sides():
     assert synthetic.planted("fashion", scale=0.03).turnover == planted.TURNOVER
-    assert (planted.NEAR, planted.FAR) == (("3d", "8d", "24d"), ("1d", "64d"))
+    assert planted.NEAR == ("3d in fashion", "8d in fashion", "24d in fashion")
+    assert planted.FAR == ("1d in fashion", "64d in fashion")
+    assert synthetic.MODALITIES == planted.MODALITIES
 
 
 @pytest.mark.parametrize(
     ("ways", "verdict"),
     [([0.90, 0.91, 0.92], "reproduced"), ([0.84, 0.91, 0.86], "inconclusive"), ([0.8, 0.81, 0.82], "contradicted")],
 )
-def test_the_share_of_the_way_is_judged_by_its_interval(planted, ways, verdict):
-    rows = [row("drift", "all modalities", seed, 0.8, way) for seed, way in enumerate(ways)]
-    assert planted.judge(planted.STUDIES["ceiling"], rows)[2] == verdict
+def test_the_share_of_the_way_is_judged_by_its_interval(ways, verdict):
+    aucs = [0.6 + 0.2 * way for way in ways]
+    assert verdicts({planted.ALL: rows_of(*aucs)})["at least 85%"].verdict == verdict
+    assert verdicts({})["at least 85%"].verdict == "not tested"
+    assert verdicts({planted.ALL: rows_of(*aucs)}, learnable=0.5)["at least 85%"].verdict == "not tested"
 
 
-def test_a_best_width_at_the_edge_of_the_grid_decides_nothing(planted):
+def test_a_best_width_at_the_edge_of_the_grid_decides_nothing():
     auc = {"1d": 0.6, "3d": 0.7, "8d": 0.75, "24d": 0.7, "64d": 0.6}
-    rows = [row("fashion", width, seed, x + seed / 1000) for seed in range(3) for width, x in auc.items()]
-    assert planted.judge(planted.STUDIES["width"], rows)[2] == "reproduced"
-    for one in rows:
-        one["valid_auc"] += 0.3 * (one["row"] == "1d")
-    assert planted.judge(planted.STUDIES["width"], rows)[2] == "inconclusive"
+    runs = {f"{width} in fashion": rows_of(*(x + seed / 1000 for seed in range(3))) for width, x in auc.items()}
+    assert verdicts(runs)["the best sli"].verdict == "reproduced"
+    runs["1d in fashion"] = rows_of(0.6, 0.601, 0.602, valid=0.3)
+    assert verdicts(runs)["the best sli"].verdict == "inconclusive"
 
 
-def test_what_is_run_is_the_studies_rows_and_popularity_once_a_world(planted, tmp_path):
-    both = [planted.STUDIES["ceiling"], planted.STUDIES["modalities"]]
-    cells = planted.plan(both, 2, 0.03, tmp_path)
-    singles = {f"{m} alone" for m in synthetic.MODALITIES}
-    assert {key[1] for key in cells} == {"popularity", "all modalities"} | singles and len(cells) == 10
-    assert [run.train.seed for key, (run, _) in cells.items() if key[1] == "visual alone"] == [0, 1]
-    assert cells["drift", "visual alone", 0][0].data.modalities == ("visual",)
-    assert len(list((tmp_path / "worlds").iterdir())) == 2
+def test_every_row_must_be_above_the_popularity_of_its_own_world():
+    runs = {planted.ALL: rows_of(0.7, 0.7, 0.7), "1d in fashion": rows_of(0.55, 0.55, 0.55)}
+    assert verdicts(runs)["every row is"].verdict == "reproduced"  # popularity of fashion was not run
+    found = verdicts(runs | {"popularity in fashion": rows_of(0.56, 0.56, 0.56)})["every row is"]
+    assert found.verdict == "contradicted" and found.here.startswith("least: 1d in fashion -0.0100")
+
+
+def test_a_seed_is_a_world_and_a_training_of_its_own(tmp_path):
+    base = bench.planted_run(STUDY)
+    row = next(row for row in STUDY.rows(Setup(STUDY, base), None) if row.name == "visual alone in drift")
+    runs = [bench.run_of(base, row, seed, tmp_path, 0.06) for seed in (0, 1)]
+    assert [run.train.seed for run in runs] == [0, 1] and {run.data.modalities for run in runs} == {("visual",)}
+    assert [run.data.path for run in runs] == [str(tmp_path / "worlds" / f"drift-0.06-{seed}") for seed in (0, 1)]
+    assert {run.evaluate for run in runs} == {base.evaluate}

@@ -1,4 +1,4 @@
-"""AQCL's pictures: gains by group of users, a score along a grid, and hidden vectors in two dimensions."""
+"""Draw AQCL's pictures: gains by group of users, and hidden vectors in two dimensions."""
 
 from __future__ import annotations
 
@@ -6,72 +6,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hyperctr.evaluation import significance
-from hyperctr.evaluation.significance import Score
-from hyperctr.experiments import sweep_report
-from hyperctr.reporting import figures
 from hyperctr.reporting.figures import BLUE, EDGE, FAINT, GREY, ORANGE, Value, canvas, legend
-from hyperctr.studies import tables
-from hyperctr.studies.aqcl import published
-from hyperctr.studies.aqcl.published import GROUPS
-from hyperctr.studies.aqcl.rows import frequent
-from hyperctr.studies.claims import Runs, best
-from hyperctr.studies.figures import draw_line, line_rows
+from hyperctr.studies.figures import line_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def draw(found: Mapping, runs: Runs, points: Mapping | None) -> Figure | None:
-    """The figure of a bench, None where there is nothing to draw."""
-    facts, rows = found["facts"], found["rows"]
-    base, claims = facts["base"], [claim["claim"] for claim in found["claims"]]
-    over_seeds = len(facts["seeds"]) > 1
-    about = f"{facts['data']}, {facts['split']} split; "
-    if facts["bench"] != "aqcl-table3":
-        about = f"{base} on {about}"
-    if facts["bench"] == "aqcl-tsne":
-        if not points:
-            return None
-        places = {
-            row["row"]: (vectors["x"], vectors["y"]) for row, vectors in zip(rows, points["vectors"], strict=True)
-        }
-        notes = {name: f"silhouette of the interests {tables.number(vectors['silhouette']['by_interest'], '.3f')}"
-                 for name, vectors in zip(places, points["vectors"], strict=True)}  # fmt: skip
-        figure, axes = draw_points(places, notes, points["code"], frequent(points["code"]))
-        about += f"seed {facts['seeds'][0]}; {points['clicks']:,} test clicks, t-SNE"
-    elif facts["axis"]:
-        scores = {name: significance.score(some) if some else None for name, some in runs.items()}
-        names = [name for name in scores if name not in ("popularity", base)]
-        if not any(scores[name] for name in names):
-            return None
-        place = {name: (float(name), scores[name]) for name in names}
-        each = {name: [run["auc"] for run in runs[name]] for name in names}
-        across = [(base, scores[base])] if scores[base] else []
-        top = best(runs, tuple(names))
-        figure, axes = draw_line("AQCL", place, each, across, facts["axis"], facts["log"], top, claims)
-        about += "bands: 95 % over seeds" if over_seeds else "one seed; bands: 95 % from the scored rows"
-    else:
-        shown = [row for row in rows if row["over"] and row["row"] != "popularity"]
-        if not any(row["n"] for row in shown):
-            return None
-        panels = {
-            group: {
-                row["row"]: Score(row[f"{group} RelaImpr"], row[f"{group} RelaImpr half"], row["n"]) for row in shown
-            }
-            for group in GROUPS
-        }
-        theirs = {
-            column: {group: {row["row"]: row[f"paper {column} {group} RelaImpr"] for row in shown}
-                     for group in published.printed(facts)}
-            for column in published.columns(facts)
-        }  # fmt: skip
-        over = base if facts["bench"] != "aqcl-table3" else "the bare model"
-        figure, axes = draw_gains(panels, theirs, over, {"AQCL", "adaptive", "adaptive, searched"})
-        about += "bars: 95 % over seeds" if over_seeds else "one seed: no intervals"
-    figures.titles(axes, facts["title"], about, sweep_report.leaky_line(facts["split"]) if facts["leaky"] else "")
-    return figure
 
 
 def draw_gains(
@@ -80,7 +20,7 @@ def draw_gains(
     over: str,
     ours: Collection[str],
 ) -> tuple[Figure, Axes]:
-    """RelaImpr of each row with its interval, a panel a group of users; the paper's as hollow marks below ours.
+    """Draw RelaImpr of each row with its interval, one panel per group of users; the paper's as hollow marks below.
 
     Args:
         panels: RelaImpr, a share, by group and row; NaN where it is unknown.
@@ -131,7 +71,7 @@ def draw_points(
     code: Sequence[int],
     shown: Sequence[int],
 ) -> tuple[Figure, Axes]:
-    """Points in two dimensions, a panel a row, in the colours of the most frequent codes; the others are grey.
+    """Draw points in two dimensions, one panel per row, in the colours of the most frequent codes; the rest is grey.
 
     Args:
         places: x and y of every point by row. notes: what stands below each panel.

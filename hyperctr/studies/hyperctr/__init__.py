@@ -1,5 +1,8 @@
-"""HyperCTR's studies (CIKM 2021, arXiv 2109.02398, section 3): rows, the paper's numbers, verdicts."""
+"""HyperCTR's studies (CIKM 2021, arXiv 2109.02398, section 3): one file per table or figure."""
 
-from hyperctr.studies.hyperctr import published, rows, verdicts
+from hyperctr.studies.hyperctr import curve, grids, planted, table3, table4, threads
 
-__all__ = ["published", "rows", "verdicts"]
+STUDIES = (
+    table3.STUDY, table4.STUDY, grids.LAYERS, grids.GRANULARITY, grids.DIM, grids.NEIGHBORS, threads.STUDY, curve.STUDY,
+    planted.STUDY,
+)  # fmt: skip

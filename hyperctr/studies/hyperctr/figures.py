@@ -1,4 +1,4 @@
-"""HyperCTR's pictures: the speed-up with threads, and the learning curve."""
+"""Draw HyperCTR's pictures: the speed-up with threads, and the learning curve."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def draw_threads(times: Mapping[int, Sequence[float]], claims: Sequence[str]) -> tuple[Figure, Axes]:
-    """Speed-up of one epoch over one thread: every repeat, the median of them, and the line of perfect scaling.
+    """Draw the speed-up of an epoch over one thread: every repeat, their median, and the line of perfect scaling.
 
     Args:
-        times: seconds of an epoch by number of threads, a value a repeat; repeats are compared in this order.
+        times: seconds of an epoch by number of threads, one value per repeat; repeats are compared in this order.
         claims: the paper's claims.
     """
     import numpy as np
@@ -49,7 +49,7 @@ def draw_threads(times: Mapping[int, Sequence[float]], claims: Sequence[str]) ->
 def draw_curve(
     curves: Mapping[int, Sequence[tuple[float, float, float]]], claims: Sequence[str]
 ) -> tuple[Figure, Axes]:
-    """Validation AUC, and below it the training loss, against passes over the training rows; a line a seed.
+    """Draw validation AUC and training loss against passes over the training rows, one line per seed.
 
     Args:
         curves: (passes, loss, validation AUC) by seed.

@@ -1,5 +1,5 @@
-"""LT4REC's studies (arXiv 2008.09872, section 3): rows, the paper's numbers, verdicts."""
+"""LT4REC's studies (arXiv 2008.09872, sections 2.2 and 3): one file per table or figure."""
 
-from hyperctr.studies.lt4rec import published, rows, verdicts
+from hyperctr.studies.lt4rec import fig4, planted, replay, speed, table2
 
-__all__ = ["published", "rows", "verdicts"]
+STUDIES = (table2.STUDY, fig4.STUDY, replay.STUDY, speed.STUDY, planted.STUDY)

@@ -1,7 +1,7 @@
-"""LT4REC's pictures: two tasks beside each other, tickets by round, who wears which weights, what a replay ranks first.
+"""Draw LT4REC's pictures: gains in two tasks, tickets by round, which task keeps which weights, replays, speed.
 
-Clicks are yellow, conversions purple and what both share green, as in the paper's Figure 3. Numbers come as entries of
-`verdicts`: means over seeds under a column's name and half-widths of 95 % intervals under NAME_half.
+Clicks are yellow, conversions purple and what both share green, as in the paper's Figure 3. Numbers are entries of a
+table: means over seeds under a column's name and half-widths of 95 % intervals under NAME_half.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENTRIES = Sequence[Mapping[str, Any]]
 
 
 def draw_tasks(rows: ENTRIES, single: Sequence[str]) -> tuple[Figure, Axes]:
-    """Each row's gain in both tasks over the models of one task, with its interval; the paper's as hollow marks below.
+    """Draw each row's gain in both tasks over the models of one task; the paper's gains are hollow marks below.
 
     Args:
         rows: auc_gain, and cvr_mse_gain as a share, each also with "paper " before its name.
@@ -66,9 +66,9 @@ def draw_tasks(rows: ENTRIES, single: Sequence[str]) -> tuple[Figure, Axes]:
 
 
 def draw_rounds(rounds: ENTRIES, claims: Mapping[str, str]) -> tuple[Figure, Axes]:
-    """The score of every round's mask against the weights that are left, a panel a task, as in Figure 4.
+    """Draw the score of every round's mask against the weights that are left, one panel per task, as in Figure 4.
 
-    The unpruned network is the line across, a ring says in how many seeds a mask was chosen.
+    The unpruned network is the line across. A ring marks a mask that was chosen, with the number of seeds.
 
     Args:
         rounds: row, task, round, density, score (an error is negative), chosen, of tickets and of random masks.
@@ -104,7 +104,7 @@ def draw_rounds(rounds: ENTRIES, claims: Mapping[str, str]) -> tuple[Figure, Axe
         ticks = sorted({round(100 * r["density"], 2) for r in rounds})
         axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axes.invert_xaxis()
-        axes.set_xlabel("weights left, %; ringed: chosen by so many seeds")
+        axes.set_xlabel("weights left, %; ringed: chosen, with the number of seeds")
         axes.set_ylabel(f"{label}, validation rows")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         axes.margins(y=0.12)
@@ -114,7 +114,7 @@ def draw_rounds(rounds: ENTRIES, claims: Mapping[str, str]) -> tuple[Figure, Axe
 
 
 def draw_masks(layers: ENTRIES) -> tuple[Figure, Axes]:
-    """Stacked bars: the share of each layer's weights that both tasks wear, one alone, nobody, as in Figure 3."""
+    """Draw the share of each layer's weights that both tasks keep, one task alone, or no task, as in Figure 3."""
     figure, axes = canvas(8.2, 1.9 + 0.5 * len(layers))
     for number, entry in enumerate(reversed(layers)):
         left = 0.0
@@ -133,7 +133,7 @@ def draw_masks(layers: ENTRIES) -> tuple[Figure, Axes]:
              for entry in reversed(layers)]  # fmt: skip
     axes.set_yticks(range(len(layers)), names)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("weights, %; at the right: what both wear, over what chance would have both wear")
+    axes.set_xlabel("weights, %; at the right: what both tasks keep, over what chance would have both keep")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     place = {"loc": "outside lower center", "ncols": len(NAMES), "frameon": False, "labelcolor": INK, "fontsize": 9}
@@ -142,7 +142,7 @@ def draw_masks(layers: ENTRIES) -> tuple[Figure, Axes]:
 
 
 def draw_replay(rows: ENTRIES, tops: Sequence[int]) -> tuple[Figure, Axes]:
-    """Time watched of what each ranking puts first, a panel a depth.
+    """Draw the time watched of what each ranking puts first, one panel per depth.
 
     Args:
         rows: "top 1", ... for each of `tops`.
@@ -166,10 +166,11 @@ def draw_replay(rows: ENTRIES, tops: Sequence[int]) -> tuple[Figure, Axes]:
 
 
 def draw_speed(rows: ENTRIES, asked: float) -> tuple[Figure, Axes]:
-    """Speed-up over the dense network against the weights left, a panel for each kind of masks, a line a batch size.
+    """Draw the speed-up over the dense network against the weights left, one panel per kind of masks.
 
     Args:
-        rows: masks, density, batch, form, speed; of the forms that are not dense the faster one is drawn.
+        rows: masks, density, batch, form, speed; of the sparse forms the faster is drawn, one line
+            per batch size.
         asked: a speed-up, drawn across.
     """
     from matplotlib import colormaps

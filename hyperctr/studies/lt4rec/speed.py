@@ -1,11 +1,12 @@
-"""How fast LT4REC's pruned networks answer: every exact form of them against the dense one, on one CPU thread.
+"""Section 2.2 of LT4REC: how fast its pruned networks answer on one CPU thread, against the dense network.
 
-    DIR/results.csv   a line for each repeat, mask, density, batch and form; called again, only what is missing is timed
+    DIR/results.csv   one line per repeat, mask, density, batch and form; called again, only what is missing is timed
     DIR/bench.json, table.csv, report.md, lt4rec-speed.png
 
-The network is that of the paper's sizes (20 fields of width 32) with weights and masks made here: what it answers means
-nothing. Or it is a finished run's own. Time is that of the core, which stands while other processes have it; the forms
-are called in turn, again and again. A form's time is that of its fastest call, and a speed-up the dense one's over it.
+The network has the paper's sizes (20 fields of width 32) with weights and masks made here: what it answers means
+nothing. Or it is the network of a finished run. Time is the time of the core, which stops while other processes have
+it; the forms are called in turn, again and again. A form's time is that of its fastest call, and a speed-up is the
+dense form's time over it.
 """
 
 from __future__ import annotations
@@ -16,33 +17,33 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.experiments import results
-from hyperctr.files import write_csv, write_text
-from hyperctr.layers.multitask import TASKS
-from hyperctr.models.lt4rec import prune, prune_units
-from hyperctr.reporting import figures, markdown
-from hyperctr.serving.sparse import MODES, Network, Step, clock, compact, export
+from hyperctr.files import write_text
+from hyperctr.reporting import markdown
 from hyperctr.studies import files, tables
+from hyperctr.studies.claims import Verdict
+from hyperctr.studies.lt4rec import paper_numbers, setting
 from hyperctr.studies.lt4rec.figures import draw_speed
-from hyperctr.studies.study import Bench, grid, noisy
+from hyperctr.studies.study import Findings, Grid, Scores, Study, Untrained, noise
 
-BENCH = Bench("lt4rec-speed", "LT4REC, section 2.2: how long a pruned network takes", "density",
-              ("1", "0.67", "0.45", "0.3", "0.2", "0.1", "0.05"), "weights left")  # fmt: skip
+if TYPE_CHECKING:
+    from hyperctr.serving.sparse import Network
+
 WIDTHS = (1040, 512, 256, 128)  # 20 fields of 32, their 400 products, and the authors' layers
 BATCHES = (1, 16, 64, 256, 1024)
 ASKED, AT, FILE = (1, 64, 1024), 0.2, 0.4  # batches and density of which a speed-up of TWICE is asked; share of bytes
 TWICE = 2.0
 SECONDS = 1.0  # for each mask, density and batch of a repeat
+FORMS = ("dense", "compact", "csr")
 COLUMNS: dict[str, type] = {
     "repeat": int, "masks": str, "density": float, "batch": int, "form": str, "fastest": float, "p50": float,
     "p95": float, "multiply_adds": int, "bytes": int, "apart": float,
@@ -50,33 +51,31 @@ COLUMNS: dict[str, type] = {
 """Columns of results.csv; times in milliseconds, apart: largest difference to the dense answer, of its size."""
 
 
-def run(
-    values: list[str], repeats: int, out: Path, masks: Path | None = None, say: Callable[[str], None] = print
-) -> dict:
-    """Time what is missing, then write table, report and figure; gives what bench.json holds.
+def run(options: Any, out: Path, say: Callable[[str], None]) -> dict:
+    """Time what is missing, then write table, report and figure; return the content of bench.json.
 
     Args:
-        values: densities instead of BENCH's; [] for these.
-        repeats: how often everything is timed.
-        out: the bench's folder.
-        masks: a finished run of LT4REC whose networks are timed as they are.
+        options: of the call: densities, repeats, and a finished run whose networks are timed as they are.
+        out: the study's folder.
         say: prints one line.
 
     Raises:
-        ValueError: a value that cannot be, or a folder that holds something else.
+        ValueError: a value that cannot be, or a folder that has something else.
     """
-    if masks and values:
+    import torch
+
+    masks, repeats = options.masks, options.seeds or STUDY.seeds
+    if masks and options.values:
         raise ValueError("a run's networks have the densities that they have: give --masks or --values")
-    shares = grid(BENCH, values, "shares in (0, 1]", right=lambda share: 0 < share <= 1)
-    densities = sorted({float(share) for share in shares}, reverse=True)  # the dense network first
+    densities = sorted({float(share) for share in STUDY.values(options.values)}, reverse=True)  # the dense one first
     facts = {
-        "bench": BENCH.name, "title": BENCH.title, "masks": str(masks) if masks else "", "densities": densities,
-        "repeats": repeats, "notes": noisy(), "cores": os.cpu_count(), "torch": torch.__version__,
+        "bench": STUDY.name, "title": STUDY.title, "masks": str(masks) if masks else "", "densities": densities,
+        "repeats": repeats, "notes": noise(), "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    held = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
-    if (held.get("bench"), held.get("masks")) != (BENCH.name, facts["masks"]):
-        raise ValueError(f"{out} holds another bench, or one of other masks; choose another --out")
+    before = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
+    if (before.get("bench"), before.get("masks")) != (STUDY.name, facts["masks"]):
+        raise ValueError(f"{out} has another study, or one of other masks; choose another --out")
     write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
     made = _of_run(masks) if masks else networks(densities)
     threads = torch.get_num_threads()
@@ -97,13 +96,17 @@ def run(
 
 
 def timed(network: Network, batch: int, seconds: float) -> list[dict[str, Any]]:
-    """A line for each form of a network: how long it takes, how large it is, how near its answers are to the dense's.
+    """Return one line per form of a network: how long it takes, how large it is, how near its answers are to the dense.
 
     Args:
         network: as `export` gives it, dense.
-        batch: rows at a time.
+        batch: rows per call.
         seconds: how long all forms together are timed.
     """
+    import torch
+
+    from hyperctr.serving.sparse import clock, compact
+
     small = compact(network)
     forms = {"dense": network, "compact": small, "csr": replace(small, mode="csr")}
     x = torch.randn(batch, network.steps[0].weight.shape[1], generator=torch.Generator().manual_seed(0))
@@ -114,19 +117,24 @@ def timed(network: Network, batch: int, seconds: float) -> list[dict[str, Any]]:
         fastest, p50, p95 = np.quantile(times[name], [0, 0.5, 0.95])
         with tempfile.TemporaryDirectory() as folder:
             form.save(Path(folder) / "network")
-            held = (Path(folder) / "network").stat().st_size
+            size = (Path(folder) / "network").stat().st_size
         if name == "dense":
-            held = sum(4 * (step.weight.numel() + len(step.bias)) for step in form.steps)  # as anyone would keep it
+            size = sum(4 * (step.weight.numel() + len(step.bias)) for step in form.steps)  # as its numbers alone
         found.append({
             "form": name, "fastest": float(fastest), "p50": float(p50), "p95": float(p95),
-            "multiply_adds": form.describe()["multiply_adds"], "bytes": held,
+            "multiply_adds": form.describe()["multiply_adds"], "bytes": size,
             "apart": float((answers[name] - answers["dense"]).abs().max()) / size,
         })  # fmt: skip
     return found
 
 
 def networks(densities: Sequence[float]) -> list[tuple[str, float, Network]]:
-    """Networks of WIDTHS with pruned weights and with pruned units, at every density (that of units: of weights)."""
+    """Return networks of WIDTHS with pruned weights and with pruned units, at every density of weights."""
+    import torch
+
+    from hyperctr.models.lt4rec import prune
+    from hyperctr.serving.sparse import Network, Step
+
     torch.manual_seed(0)
     shapes = [*zip(WIDTHS[1:], WIDTHS, strict=False)]
     weights = [torch.nn.init.xavier_normal_(torch.empty(shape)) for shape in shapes]
@@ -147,7 +155,9 @@ def networks(densities: Sequence[float]) -> list[tuple[str, float, Network]]:
 
 
 def _units(weights: list, first: list, density: float) -> list:
-    """Masks of units that leave at most this share of the weights."""
+    """Return masks of units that leave at most this share of the weights."""
+    from hyperctr.models.lt4rec import prune_units
+
     total = sum(mask.numel() for mask in first)
     for share in np.linspace(1, 0, 101)[1:]:
         masks = prune_units(weights, first, first, float(share))
@@ -157,11 +167,14 @@ def _units(weights: list, first: list, density: float) -> list:
 
 
 def _of_run(path: Path) -> list[tuple[str, float, Network]]:
-    """Both tasks' networks of a finished run."""
+    """Return both tasks' networks of a finished run."""
+    import torch
+
     from hyperctr.runs.open import open_run
+    from hyperctr.serving.sparse import export
 
     model, found = open_run(path).model, []
-    for task in TASKS:
+    for task in setting.TASKS:
         network = export(model, task, "dense")
         layers = network.steps[:-1]
         left, total = (sum(f(step.weight) for step in layers) for f in (torch.count_nonzero, torch.numel))
@@ -178,29 +191,20 @@ def _results(out: Path) -> list[dict]:
 
 
 def redraw(out: Path) -> dict:
-    """Write table, report and figure again from bench.json and results.csv; gives what bench.json holds."""
-    facts, lines = json.loads((out / "bench.json").read_text())["facts"], _results(out)
-    rows = summed(lines)
-    found = {"facts": facts, "rows": rows, "claims": _claims(rows), "warnings": facts["notes"], "failed": []}
-    write_csv(out / "table.csv", rows)
-    figure, axes = draw_speed(rows, TWICE)
-    about = f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
-    figures.titles(axes, facts["title"], about)
-    figures.save(figure, out / f"{BENCH.name}.png")
-    claims = [["claim", "here", "verdict"], *([c["claim"], c["here"], f"**{c['verdict']}**"] for c in found["claims"])]
-    parts = [f"# {facts['title']}", about, "## Verdicts", markdown.table(claims), "## Table", _table(rows),
-             "Times are milliseconds of a core in the fastest call; a speed-up is the dense network's over it, "
-             "± its 95 % t interval over repeats. Bytes are those of the file. Apart: largest difference to the dense "
-             "answer, as a share of the largest one.",
-             f"![{facts['title']}]({BENCH.name}.png)"]  # fmt: skip
-    parts += ["## Before comparing", "\n".join(f"- {line}" for line in found["warnings"])] if found["warnings"] else []
-    write_text(out / "report.md", "\n\n".join(parts) + "\n")
-    write_text(out / "bench.json", json.dumps(files.without_nan(found), indent=1))
-    return found
+    """Write table, report and figure again from bench.json and results.csv; return the content of bench.json."""
+    facts = json.loads((out / "bench.json").read_text())["facts"]
+    rows = summed(_results(out))
+    found = Findings(Scores(STUDY, facts, {}), rows, judge_speed(rows), warnings=facts["notes"])
+    figure = tables.titled(draw_speed(rows, TWICE), found, _timed_what(facts))
+    return files.write(found, _table(rows), {"": figure}, out)
+
+
+def _timed_what(facts: Mapping) -> str:
+    return f"{facts['masks'] or 'x'.join(map(str, WIDTHS))}, one thread, {facts['repeats']} repeats"
 
 
 def summed(lines: list[dict]) -> list[dict]:
-    """One entry for each mask, density, batch and form: medians over repeats, speed-up and its interval."""
+    """Return one entry for each mask, density, batch and form: medians over repeats, speed-up and its interval."""
     groups: dict[tuple, list[dict]] = {}
     for line in lines:
         groups.setdefault((line["masks"], line["density"], line["batch"], line["form"]), []).append(line)
@@ -208,16 +212,18 @@ def summed(lines: list[dict]) -> list[dict]:
     for (masks, density, batch, form), some in groups.items():
         dense = {line["repeat"]: line["fastest"] for line in groups[masks, density, batch, "dense"]}
         speed = mean_interval([dense[line["repeat"]] / line["fastest"] for line in some])
-        held = groups[masks, density, batch, "dense"][0]["bytes"]
+        dense_bytes = groups[masks, density, batch, "dense"][0]["bytes"]
         entry = {"masks": masks, "density": density, "batch": batch, "form": form, "n": len(some)}
         entry |= {name: statistics.median(line[name] for line in some) for name in ("fastest", "p50", "p95")}
         entry |= {"speed": speed[0], "speed_half": speed[1], "multiply_adds": some[0]["multiply_adds"]}
-        found.append(entry | {"bytes": some[0]["bytes"], "share": some[0]["bytes"] / held, "apart": some[0]["apart"]})
+        found.append(
+            entry | {"bytes": some[0]["bytes"], "share": some[0]["bytes"] / dense_bytes, "apart": some[0]["apart"]}
+        )
     return found
 
 
-def _claims(rows: list[dict]) -> list[dict]:
-    """Twice as fast at AT of the weights and each of ASKED, for every kind of masks; and small enough a file."""
+def judge_speed(rows: list[dict]) -> list[Verdict]:
+    """Judge whether a network is twice as fast at AT of the weights, for every kind of masks; and its file small."""
     found = []
     for masks in dict.fromkeys(row["masks"] for row in rows):
         known = sorted({row["density"] for row in rows if row["masks"] == masks}, key=lambda x: abs(x - AT))
@@ -231,25 +237,40 @@ def _claims(rows: list[dict]) -> list[dict]:
             half = "" if math.isnan(best["speed_half"]) else f" ± {best['speed_half']:.2f}"
             text = f"{what}, batch {batch}: at least {TWICE:g} times as fast as dense"
             here = f"{best['form']}: {best['speed']:.2f}{half} times, n={best['n']}"
-            found.append(tables.claim(text, (here, significance.judge_gains([value]))))
+            found.append(Verdict(text, here, significance.judge_gains([value])))
         share = min((r["share"] for r in some), default=math.nan)
         verdict = "reproduced" if share <= FILE else "contradicted"
         text = f"{what}: a file of at most {FILE:.0%} of the dense one's"
-        found.append(tables.claim(text, (f"{share:.1%}", verdict)))
+        found.append(Verdict(text, f"{share:.1%}", verdict))
     return found
 
 
 def _table(rows: list[dict]) -> str:
-    lines = [["masks", "weights left", "batch", *(f"{form}, ms" for form in MODES), "compact: speed-up",
+    lines = [["masks", "weights left", "batch", *(f"{form}, ms" for form in FORMS), "compact: speed-up",
               "csr: speed-up", "multiply-adds: compact, csr", "file: compact, csr", "apart"]]  # fmt: skip
     for masks, density, batch in dict.fromkeys((r["masks"], r["density"], r["batch"]) for r in rows):
         forms = {r["form"]: r for r in rows if (r["masks"], r["density"], r["batch"]) == (masks, density, batch)}
-        sparse = [forms[form] for form in MODES[1:]]
+        sparse = [forms[form] for form in FORMS[1:]]
         speeds = [f"{r['speed']:.2f}" + ("" if math.isnan(r["speed_half"]) else f" ± {r['speed_half']:.2f}")
                   for r in sparse]  # fmt: skip
         lines.append([
-            masks, f"{density:.3g}", str(batch), *(f"{forms[form]['fastest']:.3f}" for form in MODES), *speeds,
+            masks, f"{density:.3g}", str(batch), *(f"{forms[form]['fastest']:.3f}" for form in FORMS), *speeds,
             ", ".join(f"{r['multiply_adds']:,}" for r in sparse), ", ".join(f"{r['share']:.0%}" for r in sparse),
             f"{max(r['apart'] for r in sparse):.0e}",
         ])  # fmt: skip
-    return markdown.table(lines)
+    return markdown.table(lines) + (
+        "\n\nTimes are milliseconds of a core in the fastest call; a speed-up is the dense network's over it, ± its "
+        "95 % t interval over repeats. Bytes are those of the file. Apart: largest difference to the dense answer, "
+        "as a share of the largest one."
+    )
+
+
+STUDY = Study(
+    name="lt4rec-speed",
+    title="LT4REC, section 2.2: how long a pruned network takes",
+    paper=paper_numbers.PAPER,
+    grid=Grid("density", ("1", "0.67", "0.45", "0.3", "0.2", "0.1", "0.05"), "weights left", what="shares in (0, 1]",
+              allowed=lambda share: 0 < share <= 1),
+    about=lambda facts: [_timed_what(facts)],
+    untrained=Untrained(run, redraw),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""MARN's picture of the adversary."""
+"""Draw MARN's picture of the adversary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def draw_adversary(
     axis: str,
     chosen: str,
 ) -> tuple[Figure, Axes]:
-    """Total and adversarial loss while training goes on, a line a seed; and AUC against the weight of the adversary.
+    """Draw total and adversarial loss during training, one line per seed, and AUC against the adversary's weight.
 
     Args:
         curves: passes over the rows, total and adversarial loss by seed, under one weight.

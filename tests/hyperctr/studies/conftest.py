@@ -1,9 +1,9 @@
-"""What stands in for a bench's processes."""
+"""Stand in for the processes of a study."""
 
 import pytest
 
 from hyperctr.runs import parallel
-from hyperctr.studies import bench
+from hyperctr.studies import facts
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def stand_in(monkeypatch):
                 ended(name, work(run, folder))
 
         monkeypatch.setattr(parallel, "run_all", run_all)
-        monkeypatch.setattr(bench, "_commit", lambda: None)
+        monkeypatch.setattr(facts, "commit", lambda: None)
         return done
 
     return put

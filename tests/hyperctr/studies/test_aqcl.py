@@ -12,10 +12,15 @@ from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, relaimpr
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import WRAPPERS
 from hyperctr.runs import parallel
-from hyperctr.studies import aqcl, bench, study
+from hyperctr.studies import STUDIES, bench, find
+from hyperctr.studies import facts as about
+from hyperctr.studies.aqcl import fig6, gains, paper_numbers, table2
 from hyperctr.studies.aqcl.figures import draw_gains
+from hyperctr.studies.bench import Options
+from hyperctr.studies.claims import gain
+from hyperctr.studies.study import Scores, Setup
 
 SMALL = {"name": "din", "dim": 4, "hidden": [8, 6], "attention": [6]}
 GROUPS = ("auc", "non_active_auc", "slightly_active_auc", "highly_active_auc")
@@ -58,7 +63,7 @@ class Trainer:
 def trainer(monkeypatch):
     found = Trainer(lambda run, folder: reported(run))
     monkeypatch.setattr(parallel, "run_all", found.run_all)
-    monkeypatch.setattr(bench, "_commit", lambda: None)
+    monkeypatch.setattr(about, "commit", lambda: None)
     return found
 
 
@@ -68,22 +73,20 @@ def world(tmp_path_factory):
 
 
 def run(name, where, out, values=(), seeds=3, column=None, given=None, **tables):
-    said = []
-    found = bench.run(name, base(where, **tables), list(values), seeds, out, 1, column, lambda *doing: None,
-                      said.append, given)  # fmt: skip
-    return found, said
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column, wrappers=given or {})
+    return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 
 def rows(name, values=(), given=None, **tables):
-    kind = bench.BENCHES[name]
-    return aqcl.rows.rows(kind, base(**tables), study.grid(kind, list(values)), given or {})
+    return find(name).rows(Setup(find(name), base(**tables), find(name).values(values), given or {}), None)
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
 
 
 def test_rows_of_the_studies():
-    names = {name: [row.name for row in rows(name)] for name in aqcl.rows.BENCHES}
+    ours = [name for name, each in STUDIES.items() if name.startswith("aqcl-") and not each.worlds]
+    names = {name: [row.name for row in rows(name)] for name in ours}
     assert names == {
         "aqcl-table2": ["popularity", "DIN", "DropoutNet", "DeepMCP", "DMR", "ICL", "QCL", "AQCL"],
         "aqcl-table3": ["popularity", "W&D", "AQCL on W&D", "DeepFM", "AQCL on DeepFM", "DIN", "AQCL on DIN",
@@ -98,7 +101,7 @@ def test_rows_of_the_studies():
 
 def test_rows_differ_in_what_is_worn_alone():
     start = base()
-    runs = {row.name: bench.run_of(start, row, 3, MODELS) for row in rows("aqcl-table2")}
+    runs = {row.name: bench.run_of(start, row, 3) for row in rows("aqcl-table2")}
     worn = {name: found.wrapper_name for name, found in runs.items()}
     assert worn == {"popularity": "", "DIN": "", "DropoutNet": "dropoutnet", "DeepMCP": "deepmcp", "DMR": "dmr",
                     "ICL": "icl", "QCL": "qcl", "AQCL": "aqcl"}  # fmt: skip
@@ -140,7 +143,7 @@ def test_icl_and_qcl_share_aqcls_settings_unless_they_are_given_their_own():
 
 def test_table_3_shares_what_the_base_run_changes_and_pairs_each_model_with_itself():
     found = rows("aqcl-table3", model={"name": "din", "dim": 8, "dropout": 0.1, "attention": [6]})
-    runs = {row.name: bench.run_of(base(model={"name": "din", "dim": 8}), row, 0, MODELS) for row in found}
+    runs = {row.name: bench.run_of(base(model={"name": "din", "dim": 8}), row, 0) for row in found}
     assert {runs[name].model.dim for name in ("W&D", "AQCL on W&D", "AQCL on HyperCTR")} == {8}
     assert runs["DeepFM"].model.dropout == 0.1 and runs["HyperCTR"].model.hidden == (128, 64)
     assert runs["AQCL on DeepFM"].model == runs["DeepFM"].model
@@ -178,8 +181,8 @@ def test_values_that_cannot_be_stop_before_anything_is_written(world, tmp_path, 
      ("ta-feng", "layers", "random")],
 )  # fmt: skip
 def test_the_papers_split_is_that_of_the_benchs_paper(data, name, kind):
-    assert bench.on_split(base(data), name, "paper").split.kind == kind
-    assert bench.on_split(base(data, split={"kind": "random"}), name, None).split.kind == "random"
+    assert bench.on_split(find(name), base(data), "paper").split.kind == kind
+    assert bench.on_split(find(name), base(data, split={"kind": "random"}), None).split.kind == "random"
 
 
 # --- gains by hand -------------------------------------------------------------------------------------------------
@@ -196,22 +199,22 @@ def scored(*aucs, **columns):
 
 def test_gain_is_paired_by_seed_and_its_p_is_students():
     runs = {"a": scored(0.71, 0.73, 0.75, 0.9), "b": scored(0.70, 0.71, 0.72)}
-    value = aqcl.verdicts.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
+    value = gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
     assert (value.mean, value.num) == (pytest.approx(0.02), 3)
     assert value.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
     # t = .02 / (.01 / sqrt 3) = 3.4641; with two degrees of freedom p = 1 - t / sqrt(t^2 + 2) = .0742
     assert significance.p_value(value) == pytest.approx(1 - 3.4641016 / math.sqrt(14), rel=1e-6)
-    assert aqcl.verdicts.gain(runs, "a", "none") is None
+    assert gain(runs, "a", "none").num == 0
     assert significance.p_value(Score(0.1, 0.0, 3)) == 0 and significance.p_value(Score(0.0, 0.0, 3)) == 1
 
 
 def test_relaimpr_is_that_of_the_mean_aucs_of_shared_seeds():
     runs = {"a": scored(0.70, 0.72, 0.71, 0.99), "b": scored(0.6, 0.6, 0.6)}
-    value = aqcl.verdicts.relaimpr(runs, "a", "b")
+    value = gains.relaimpr(runs, "a", "b")
     assert (value.mean, value.num) == (pytest.approx(0.21 / 0.1 - 1), 3)
-    assert aqcl.verdicts.relaimpr(runs, "b", "b").mean == 0
+    assert gains.relaimpr(runs, "b", "b").mean == 0
     runs = {"a": scored(0.7, 0.7, x=(0.8, math.nan)), "b": scored(0.6, 0.6, x=(0.6, 0.7))}
-    assert aqcl.verdicts.relaimpr(runs, "a", "b", "x").mean == pytest.approx(2.0)  # the seed that has both
+    assert gains.relaimpr(runs, "a", "b", "x").mean == pytest.approx(2.0)  # the seed that has both
 
 
 @pytest.mark.parametrize(
@@ -229,20 +232,20 @@ def test_relaimpr_is_that_of_the_mean_aucs_of_shared_seeds():
     ],
 )
 def test_verdicts_by_the_rules(rule, value, verdict):
-    assert getattr(aqcl.verdicts, rule)(value) == verdict
+    assert getattr(gains, rule)(value) == verdict
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
 
 
 def facts(name, *names, **changes):
-    found = {"bench": name, "base": "DIN", "data": "amazon-beauty-5core", "split": "leave-last-out", "draw": "uniform",
+    found = {"base": "DIN", "data": "amazon-beauty-5core", "split": "leave-last-out", "draw": "uniform",
              "paper": "Amazon Beauty", "rows": [[row, "din"] for row in names], "over": {}, "notes": []}  # fmt: skip
     return found | changes
 
 
 def claims(name, runs, **changes):
-    return aqcl.verdicts._claims(facts(name, *runs, **changes), runs, None)
+    return find(name).judge(Scores(find(name), facts(name, *runs, **changes), runs))
 
 
 def test_table_2_is_judged_by_the_rules_fixed_before():
@@ -252,11 +255,11 @@ def test_table_2_is_judged_by_the_rules_fixed_before():
         "AQCL": scored(0.712, 0.7130, 0.7142),
     }
     check, above, size, icl = claims("aqcl-table2", runs)
-    assert check["verdict"] == "passed" and "DIN's AUC lies in 0.66 to 0.74" in check["claim"]
-    assert above["verdict"] == "reproduced" and "AQCL is above DIN (+0.0122 on Amazon Beauty)" in above["claim"]
-    assert size["verdict"] == "the same size" and size["here"].startswith("+6.00 ± ")
-    assert "+6.24 % on Amazon Beauty" in size["claim"]
-    assert icl["verdict"] == "reproduced" and "(+0.0062 on Amazon Beauty)" in icl["claim"] and ", p=0.00" in icl["here"]
+    assert check.verdict == "passed" and "DIN's AUC is in 0.66 to 0.74" in check.claim
+    assert above.verdict == "reproduced" and "AQCL is above DIN (+0.0122 on Amazon Beauty)" in above.claim
+    assert size.verdict == "the same size" and size.here.startswith("+6.00 ± ")
+    assert "+6.24 % on Amazon Beauty" in size.claim
+    assert icl.verdict == "reproduced" and "(+0.0062 on Amazon Beauty)" in icl.claim and ", p=0.00" in icl.here
 
 
 @pytest.mark.parametrize(
@@ -273,7 +276,7 @@ def test_table_2_is_judged_by_the_rules_fixed_before():
 )
 def test_a_gain_is_of_the_papers_size_from_1_5_to_10_percent(scores, verdict):
     runs = {"DIN": scored(0.70, 0.70, 0.70), "ICL": [], "AQCL": scored(*scores)}
-    assert claims("aqcl-table2", runs)[2]["verdict"] == verdict
+    assert claims("aqcl-table2", runs)[2].verdict == verdict
 
 
 def test_the_protocol_is_checked_on_beauty_with_the_papers_split_alone():
@@ -281,11 +284,11 @@ def test_the_protocol_is_checked_on_beauty_with_the_papers_split_alone():
         runs = {"DIN": scored(auc, auc), "ICL": [], "AQCL": []}
         return claims("aqcl-table2", runs, **changes)[0]
 
-    assert check(0.75)["verdict"] == "failed: find out why before comparing"
-    assert check(0.65)["verdict"] == "failed: find out why before comparing"
-    assert check(0.70, split="temporal")["verdict"] == "not tested"
-    assert check(0.70, draw="popularity")["verdict"] == "not tested"
-    assert "protocol check" not in check(0.75, data="ta-feng")["claim"]
+    assert check(0.75).verdict == "failed: find out why before comparing"
+    assert check(0.65).verdict == "failed: find out why before comparing"
+    assert check(0.70, split="temporal").verdict == "not tested"
+    assert check(0.70, draw="popularity").verdict == "not tested"
+    assert "protocol check" not in check(0.75, data="ta-feng").claim
 
 
 def test_table_3_asks_for_the_sign_and_on_din_for_the_gain():
@@ -294,22 +297,22 @@ def test_table_3_asks_for_the_sign_and_on_din_for_the_gain():
             "DIN": scored(0.70, 0.701, 0.702), "AQCL on DIN": scored(0.7013, 0.7022, 0.7032),
             "HyperCTR": [], "AQCL on HyperCTR": []}  # fmt: skip
     wide, din, ours = claims("aqcl-table3", runs, over=over)
-    assert (wide["verdict"], din["verdict"], ours["verdict"]) == ("reproduced", "inconclusive", "not tested")
-    assert "+0.0038 on Amazon Beauty" in wide["claim"] and "no number in the paper" in ours["claim"]
+    assert (wide.verdict, din.verdict, ours.verdict) == ("reproduced", "inconclusive", "not tested")
+    assert "+0.0038 on Amazon Beauty" in wide.claim and "no number in the paper" in ours.claim
 
 
 def test_claims_on_the_figures():
     low, high = scored(0.70, 0.70, 0.70), scored(0.71, 0.711, 0.712)
     alpha = {"DIN": low, "ICL": low, "alpha 0": low, "alpha 1": low, "adaptive": high}
-    assert claims("aqcl-alpha", alpha)[0]["verdict"] == "reproduced"  # ICL is no constant alpha, and asked nothing
-    assert claims("aqcl-alpha", alpha | {"alpha 1": high})[0]["verdict"] == "inconclusive"
-    assert claims("aqcl-dz", {"8": low, "64": high})[0]["verdict"] == "reproduced"
-    assert claims("aqcl-k", {"1": high, "5": low})[0]["verdict"] == "contradicted"
-    assert claims("aqcl-k", {"1": low, "10": high})[0]["verdict"] == "not tested"
+    assert claims("aqcl-alpha", alpha)[0].verdict == "reproduced"  # ICL is no constant alpha, and asked nothing
+    assert claims("aqcl-alpha", alpha | {"alpha 1": high})[0].verdict == "inconclusive"
+    assert claims("aqcl-dz", {"8": low, "64": high})[0].verdict == "reproduced"
+    assert claims("aqcl-k", {"1": high, "5": low})[0].verdict == "contradicted"
+    assert claims("aqcl-k", {"1": low, "10": high})[0].verdict == "not tested"
     weights = {"0.01": low, "0.05": high, "0.5": low}
-    assert claims("aqcl-w", weights)[0]["verdict"] == "reproduced"
+    assert claims("aqcl-w", weights)[0].verdict == "reproduced"
     edge = claims("aqcl-w", weights | {"0.5": scored(0.8, 0.8, 0.8)})[0]
-    assert edge["verdict"] == "inconclusive" and "at the edge of the grid" in edge["here"]
+    assert edge.verdict == "inconclusive" and "at the edge of the grid" in edge.here
 
 
 # --- the paper's numbers -------------------------------------------------------------------------------------------
@@ -329,24 +332,28 @@ def test_the_papers_relaimpr_follows_from_its_aucs():
     }
     for (name, row, column), percents in printed.items():
         bare = "DIN" if name == "aqcl-table2" else row.removeprefix("AQCL on ")
-        pairs = zip(*(aqcl.published.numbers(name, x, column) for x in (row, bare)), strict=True)
+        pairs = zip(*(find(name).columns.of(x, column) for x in (row, bare)), strict=True)
         assert [round(100 * relaimpr(*pair), 2) for pair in pairs] == pytest.approx(percents, abs=0.011)
-    assert aqcl.published.numbers("aqcl-table2", "QCL", "Ta Feng") is None
-    assert aqcl.published.numbers("aqcl-w", "DIN", "Ta Feng") is None
+    assert find("aqcl-table2").columns.of("QCL", "Ta Feng") is None
+    assert find("aqcl-w").columns.of("DIN", "Ta Feng") is None
+
+
+def shown_of(**changes):
+    return table2._paper_sets(Scores(find("aqcl-table2"), facts("aqcl-table2", **changes), {}))
 
 
 def test_column_beside_ours_goes_by_name_and_the_private_set_is_shown_only_when_asked_for():
-    assert [aqcl.published.column(x) for x in ("amazon-beauty-5core", "ta-feng", "shop")] == [
+    assert [paper_numbers.like(x) for x in ("amazon-beauty-5core", "ta-feng", "shop")] == [
         "Amazon Beauty",
         "Ta Feng",
         "",
     ]
-    shown = {text: aqcl.published.columns(facts("aqcl-table2", paper=text)) for text in
-             ("", "Ta Feng", bench.column_of("oncold", "aqcl-w"), bench.column_of("ALL", "aqcl-w"))}  # fmt: skip
+    one, every = (bench.data_set(find("aqcl-w"), text) for text in ("oncold", "ALL"))
+    shown = {text: shown_of(paper=text) for text in ("", "Ta Feng", one, every)}
     assert list(map(list, shown.values())) == [
         ["Amazon Beauty", "Ta Feng"], ["Ta Feng"], ["Oncold"], ["Amazon Beauty", "Ta Feng", "Oncold"],
     ]  # fmt: skip
-    assert aqcl.published.columns(facts("aqcl-table2", base="GRU4Rec")) == ()  # the paper's Table 2 is DIN's
+    assert shown_of(base="GRU4Rec") == ()  # the paper's Table 2 is DIN's
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -361,7 +368,7 @@ def test_table_has_auc_and_relaimpr_with_intervals_overall_and_by_group(world, t
     assert float(line["non-active RelaImpr"]) == pytest.approx((ours - 0.52) / (base_auc - 0.52) - 1)
     assert float(line["highly active difference"]) == pytest.approx(ours - base_auc)
     assert all(
-        float(line[f"{group} {what} half"]) >= 0 for group in aqcl.published.GROUPS for what in ("AUC", "RelaImpr")
+        float(line[f"{group} {what} half"]) >= 0 for group in paper_numbers.GROUPS for what in ("AUC", "RelaImpr")
     )
     assert (line["paper Amazon Beauty overall AUC"], lines["QCL"]["paper Amazon Beauty overall AUC"]) == ("0.7078", "")
     assert float(line["paper Amazon Beauty highly active RelaImpr"]) == pytest.approx(0.0357, abs=5e-5)
@@ -413,12 +420,12 @@ def test_a_row_that_failed_is_said_and_run_again(world, tmp_path, trainer):
 
 def test_other_settings_of_what_is_worn_need_another_folder(world, tmp_path, trainer):
     run("aqcl-table2", world, tmp_path, seeds=1)
-    with pytest.raises(ValueError, match="holds ICL seed=0 of other settings; choose another --out"):
+    with pytest.raises(ValueError, match="has ICL seed=0 of other settings; choose another --out"):
         run("aqcl-table2", world, tmp_path, seeds=1, given={"icl": WRAPPERS["icl"].Config(w=0.1)})
     run("aqcl-alpha", world, tmp_path / "alpha", seeds=1)
     run("aqcl-alpha", world, tmp_path / "alpha", seeds=1, given={"aqcl": WRAPPERS["aqcl"].Config(w1=1.3)})
     assert trainer.done == ["adaptive, searched seed=0"]  # what a search found is a row more
-    with pytest.raises(ValueError, match="--wear is for AQCL's studies"):
+    with pytest.raises(ValueError, match="--wear is for studies that compare wrappers, not for layers"):
         run("layers", world, tmp_path / "layers", model={"name": "hyperctr"}, given={"icl": WRAPPERS["icl"].Config()})
 
 
@@ -442,17 +449,17 @@ def test_silhouette_is_of_the_vectors_and_high_where_interests_are_apart():
     rng = np.random.default_rng(0)
     code = np.arange(60) % 3
     apart = 10 * np.eye(3)[code] + 0.01 * rng.standard_normal((60, 3))
-    found = aqcl.rows.flattened(apart, code, 0)
+    found = fig6.flattened(apart, code, 0)
     assert min(found["silhouette"].values()) > 0.99 and len(found["x"]) == len(found["y"]) == 60
-    mixed = aqcl.rows.flattened(apart, rng.permutation(code), 0)["silhouette"]
+    mixed = fig6.flattened(apart, rng.permutation(code), 0)["silhouette"]
     assert mixed["by_interest"] < 0.1 and mixed["by_kmeans"] > 0.99
-    assert aqcl.rows.flattened(apart, np.zeros(60), 0)["silhouette"] == {"by_interest": None, "by_kmeans": None}
+    assert fig6.flattened(apart, np.zeros(60), 0)["silhouette"] == {"by_interest": None, "by_kmeans": None}
 
 
 def test_most_frequent_interests_and_agreement_with_categories():
     code = np.array([7, 7, 7, 2, 2, 5, *range(10, 20)])
-    assert aqcl.rows.frequent(code)[:3] == [7, 2, 5] and len(aqcl.rows.frequent(code)) == aqcl.rows.INTERESTS
-    found = aqcl.rows.agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3]), np.array([0, 1, 0, 1]))
+    assert fig6.frequent(code)[:3] == [7, 2, 5] and len(fig6.frequent(code)) == fig6.INTERESTS
+    found = fig6.agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 3, 3]), np.array([0, 1, 0, 1]))
     assert found == pytest.approx({"clicked": 1.0, "favourite": 0.0})
 
 
@@ -472,7 +479,7 @@ TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}, "wrapper": {"na
 def test_a_real_table_2_and_what_is_added_to_it(world, tmp_path, real):
     found, _ = run("aqcl-table2", world, tmp_path, seeds=1, **TINY)
     assert found["failed"] == [] and [row["n"] for row in found["rows"]] == [1] * 8
-    results = bench._results(tmp_path, "aqcl-table2")
+    results = bench._results(tmp_path, find("aqcl-table2"))
     kept = json.loads((tmp_path / "runs" / "AQCL seed=0" / "report.json").read_text())["test"]
     assert [results[-1][column] for column in GROUPS] == [kept[column] for column in GROUPS]
     assert len({(row["rows"], row["non_active_rows"]) for row in results}) == 1  # all are scored on the same rows
@@ -503,7 +510,7 @@ def test_the_category_that_a_user_clicked_most_is_that_of_training(world):
 
     ready = prepare(base(world))
     log, category = ready.dataset.interactions, np.arange(ready.dataset.items.num_items) % 5
-    found = aqcl.rows._favourite(ready, category)
+    found = fig6.favourites(ready, category)
     for user in range(log.num_users):
         rows = [row for row in ready.split.train if log.user[row] == user and log.label[row] == 1]
         count = np.bincount(category[log.item[rows]], minlength=5)
@@ -523,7 +530,7 @@ def test_the_command_wears_din_and_takes_settings_from_files(world, tmp_path, tr
     bare = tmp_path / "bare.toml"
     bare.write_text(config.to_toml(base(world)))
     code, out, err = hyperctr("bench", "aqcl-table2", *words, "--wear", bare)
-    assert (code, out) == (2, "") and "--wear takes a run that wears something" in err
+    assert (code, out) == (2, "") and "--wear takes a run with a wrapper" in err
     code, out, err = hyperctr("bench", "aqcl-tabel2", "--data", world)
     assert (code, out) == (2, "") and "did you mean aqcl-table2?" in err
     assert Path(tmp_path / "out" / "aqcl-table2.png").exists()

@@ -1,4 +1,4 @@
-"""The paper's studies: which runs they are, what is made of them, and when a claim counts as reproduced."""
+"""HyperCTR's studies and the runner of all: which runs they are, what is made of them, when a claim is reproduced."""
 
 import csv
 import json
@@ -16,10 +16,12 @@ from hyperctr.models import MODELS
 from hyperctr.reporting import figures
 from hyperctr.runs import parallel
 from hyperctr.runs.digest import digest
-from hyperctr.studies import bench, study
-from hyperctr.studies.claims import Claim, judge
+from hyperctr.studies import STUDIES, bench, facts, find, study
+from hyperctr.studies.bench import Options
+from hyperctr.studies.claims import Claim, compare
 from hyperctr.studies.figures import draw_table
-from hyperctr.studies.hyperctr import published, rows, verdicts
+from hyperctr.studies.hyperctr import grids, paper_numbers, table3, table4, threads
+from hyperctr.studies.study import Row, Scores, Setup
 
 AUC = {"popularity": 0.60, "mf": 0.65}
 
@@ -76,9 +78,13 @@ def world(tmp_path_factory):
 
 def run(name, where, out, values=(), seeds=3, column=None, only=(), **changes):
     said = []
-    start, watch = base(where, **changes), lambda doing, done, total: None
-    found = bench.run(name, start, list(values), seeds, out, 2, column, watch, said.append, only=only)
-    return found, said
+    options = Options(values=values, seeds=seeds, paper_set=column, rows=only, jobs=2)
+    return bench.run(find(name), base(where, **changes), out, options, say=said.append), said
+
+
+def setup(name, *values, **changes):
+    """A call of a study that trains nothing."""
+    return Setup(find(name), base(**changes), find(name).values(values))
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ def run(name, where, out, values=(), seeds=3, column=None, only=(), **changes):
 
 def test_table_3_keeps_the_papers_rows_that_have_no_model_and_adds_ours():
     models = {"hyperctr": 0, "mf": 0, "popularity": 0, "mian": 0, "dstn": 0}
-    found = rows.rows(bench.BENCHES["table3"], base(), [], [], models)
+    found = table3.rows_among(models)
     assert [row.name for row in found] == [
         "popularity", "static MF", "GRU4Rec", "THACIL", "DSTN", "MIMN", "ALPINE", "AutoFIS", "UBR4CTR", "mian",
         "HyperCTR",
@@ -95,8 +101,7 @@ def test_table_3_keeps_the_papers_rows_that_have_no_model_and_adds_ours():
 
 
 def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
-    found = rows.rows(bench.BENCHES["table4"], base(), [], ["image", "audio", "genres"], MODELS)
-    runs = {row.name: bench.run_of(base(), row, 3, MODELS) for row in found}
+    runs = {row.name: bench.run_of(base(), row, 3) for row in table4.rows_of(["image", "audio", "genres"])}
     assert list(runs) == [
         "popularity", "static MF", "all modalities", "visual", "acoustic", "genres", "GCN, no hypergraph", "no graph",
     ]  # fmt: skip
@@ -111,7 +116,7 @@ def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
 
 def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_their_names():
     def names(*modalities):
-        return [row.name for row in rows.rows(bench.BENCHES["table4"], base(), [], modalities, MODELS)]
+        return [row.name for row in table4.rows_of(modalities)]
 
     assert names("visual") == ["popularity", "static MF", "all modalities", "GCN, no hypergraph", "no graph"]
     assert names("image", "video")[3:5] == ["image", "video"]
@@ -129,23 +134,22 @@ def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_th
 )
 def test_a_value_changes_its_key_alone(name, value, change):
     start = base(slices={"graphs": "frozen"}, split={"kind": "random"})
-    row = rows.rows(bench.BENCHES[name], start, [value], [], MODELS)[-1]
-    assert bench.run_of(start, row, 0, MODELS) == change(start)
+    row = find(name).rows(setup(name, value), None)[-1]
+    assert bench.run_of(start, row, 0) == change(start)
 
 
 def test_learning_curve_waits_as_long_as_the_run_does():
-    (*_, row) = rows.rows(bench.BENCHES["curve"], base(train={"patience": 2}), ["0.05"], [], MODELS)
-    train = bench.run_of(base(train={"patience": 2}), row, 0, MODELS).train
+    (*_, row) = find("curve").rows(setup("curve", train={"patience": 2}), None)
+    train = bench.run_of(base(train={"patience": 2}), row, 0).train
     assert (train.eval_every, train.patience) == (0.05, 40)
 
 
 def test_threads_are_capped_at_the_cores_and_begin_with_one(monkeypatch):
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(bench.os, "getloadavg", lambda: (3.0, 0, 0))
-    grid, notes = rows._grid(bench.BENCHES["threads"], ["16", "4", "2"])
-    notes += study.noisy()
-    assert grid == ["1", "2", "4"]
-    assert notes == [
+    monkeypatch.setattr(study.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(study.os, "getloadavg", lambda: (3.0, 0, 0))
+    asked = setup("threads", "16", "4", "2")
+    assert [row.name for row in find("threads").rows(asked, None)] == ["1", "2", "4"]
+    assert find("threads").notes(asked, None) + study.noise() == [
         "this machine has 6 cores: 16 threads were left out",
         "noisy: other work was running when this began (load 3.0 on 6 cores)",
     ]
@@ -156,8 +160,9 @@ def test_threads_are_capped_at_the_cores_and_begin_with_one(monkeypatch):
     [
         ("layers", ["x"], "--values of layers are whole numbers separated by commas, got 'x'"),
         ("table3", ["1"], "the rows of table3 are fixed, it takes no --values"),
-        ("granularity", ["7x"], "a granularity is like 6h, 7d, 2w, 3mo, 1y, or q8"),
-        ("curve", ["0"], "curve takes one share of an epoch"),
+        ("granularity", ["7x"], "--values of granularity are widths such as 7d or 3mo separated by commas, got '7x'"),
+        ("curve", ["0"], "--values of curve are shares of an epoch separated by commas, got '0'"),
+        ("curve", ["0.1", "0.2"], "curve takes one share of an epoch"),
         ("dim", ["7"], "model.heads must divide model.dim = 7"),
     ],
 )
@@ -189,17 +194,17 @@ def rows_of(*aucs, valid=None):
     ],
 )
 def test_verdict_by_hand(three, one, verdict, says):
-    here, found = judge(Claim("", ("3",), ("1",)), {"3": rows_of(*three), "1": rows_of(*one)})
-    assert found == verdict
-    assert says in here
+    found = compare(Claim("more", ("3",), ("1",)), {"3": rows_of(*three), "1": rows_of(*one)})
+    assert (found.claim, found.verdict) == ("more", verdict)
+    assert says in found.here
 
 
 def test_claim_over_several_rows_needs_them_all():
     runs = {"a": rows_of(0.8, 0.8, 0.8), "b": rows_of(0.7, 0.7, 0.7), "c": rows_of(0.9, 0.9, 0.9), "gone": []}
-    assert judge(Claim("", ("a",), ("b",)), runs)[1] == "reproduced"
-    assert judge(Claim("", ("a",), ("b", "c")), runs)[1] == "contradicted"
-    here, verdict = judge(Claim("", ("a",), ("b", "gone")), runs)
-    assert verdict == "inconclusive" and here.endswith("not run: gone")
+    assert compare(Claim("", ("a",), ("b",)), runs).verdict == "reproduced"
+    assert compare(Claim("", ("a",), ("b", "c")), runs).verdict == "contradicted"
+    found = compare(Claim("", ("a",), ("b", "gone")), runs)
+    assert found.verdict == "inconclusive" and found.here.endswith("not run: gone")
 
 
 def test_best_of_several_is_chosen_by_validation_and_never_by_test():
@@ -208,31 +213,34 @@ def test_best_of_several_is_chosen_by_validation_and_never_by_test():
         "128": rows_of(0.8, 0.8, 0.8, valid=0.5),
         "8": rows_of(0.75, 0.75, 0.75),
     }
-    here, verdict = judge(Claim("", ("64", "128"), ("8",)), runs)
-    assert here.startswith("64, chosen by validation: -0.0500") and verdict == "contradicted"
+    found = compare(Claim("", ("64", "128"), ("8",)), runs)
+    assert found.here.startswith("64, chosen by validation: -0.0500") and found.verdict == "contradicted"
 
 
 def test_margin_lets_a_claim_of_no_gain_hold():
     runs = {"64": rows_of(0.70, 0.70, 0.70), "256": rows_of(0.705, 0.705, 0.705)}
-    assert judge(Claim("", ("64",), ("256",)), runs)[1] == "contradicted"
-    assert judge(Claim("", ("64",), ("256",), margin=0.01), runs)[1] == "reproduced"
+    assert compare(Claim("", ("64",), ("256",)), runs).verdict == "contradicted"
+    assert compare(Claim("", ("64",), ("256",), margin=0.01), runs).verdict == "reproduced"
 
 
 def test_optimum_at_the_edge_of_the_grid_decides_nothing():
-    (claim,) = published.claims("granularity", ["1d", "7d", "30d"], "")
+    def judged(runs):
+        given = {"rows": [[name, "hyperctr"] for name in runs], "paper": ""}
+        return find("granularity").judge(Scores(find("granularity"), given, runs))
+
     runs = {"1d": rows_of(0.7, 0.7, 0.7), "7d": rows_of(0.8, 0.8, 0.8), "30d": rows_of(0.7, 0.7, 0.7)}
-    assert judge(claim, runs)[1] == "reproduced"
-    here, verdict = judge(claim, runs | {"30d": rows_of(0.9, 0.9, 0.9)})
-    assert verdict == "inconclusive" and "30d, chosen by validation, lies at the edge" in here
-    assert published.claims("granularity", ["1d", "7d"], "") == []
+    assert judged(runs)[0].verdict == "reproduced"
+    (edge,) = judged(runs | {"30d": rows_of(0.9, 0.9, 0.9)})
+    assert edge.verdict == "inconclusive" and "30d, chosen by validation, is at the edge" in edge.here
+    assert judged({"1d": [], "7d": []}) == []
 
 
 def test_claims_are_those_of_the_papers_data_set():
     rows = ["0", "1", "2", "3", "4", "5"]
-    assert [c.ours for c in published.claims("layers", rows, "")] == [("3",)]
-    assert published.claims("layers", rows, "MovieLens")[1].ours == ("4", "5")
-    assert published.claims("layers", rows, "Kuaishou")[1].margin == 0.01
-    (claim,) = published.claims("neighbors", ["5", "10", "20", "40"], "")
+    assert [c.ours for c in grids.layers(rows, "")] == [("3",)]
+    assert grids.layers(rows, "MovieLens")[1].ours == ("4", "5")
+    assert grids.layers(rows, "Kuaishou")[1].margin == 0.01
+    (claim,) = grids.neighbors(["5", "10", "20", "40"], "")
     assert (claim.ours, claim.others) == (("20",), ("5", "10", "40"))
 
 
@@ -241,30 +249,30 @@ def test_near_linear_speed_up_needs_three_repeats_and_holds_only_as_far_as_it_wa
         return [{"seed": k, "seconds": s} for k, s in enumerate(seconds)]
 
     def verdict(most, one, many, *notes):
-        facts = {"bench": "threads", "notes": notes}
-        return verdicts._speed_claim(facts, {"1": timed(*one), str(most): timed(*many)})[0]
+        runs = {"1": timed(*one), str(most): timed(*many)}
+        return threads.STUDY.judge(Scores(threads.STUDY, {"notes": notes}, runs))[0]
 
-    assert verdict(24, (24, 24.1, 24.2), (1.1, 1.1, 1.1))["verdict"] == "reproduced"
-    assert verdict(24, (24, 24.1), (1.1, 1.1))["verdict"] == "inconclusive"
-    assert verdict(24, (24, 24.1, 24.2), (2, 2, 2))["verdict"] == "contradicted"
+    assert verdict(24, (24, 24.1, 24.2), (1.1, 1.1, 1.1)).verdict == "reproduced"
+    assert verdict(24, (24, 24.1), (1.1, 1.1)).verdict == "inconclusive"
+    assert verdict(24, (24, 24.1, 24.2), (2, 2, 2)).verdict == "contradicted"
     found = verdict(2, (2.0, 2.0, 2.0), (1.0, 1.0, 1.0))
-    assert found["verdict"] == "inconclusive" and "holds up to 2 threads" in found["here"]
+    assert found.verdict == "inconclusive" and "it is so up to 2 threads" in found.here
     for noisy in (verdict(24, (24, 24.1, 29.2), (2, 2, 2)), verdict(24, (24, 24, 24), (2, 2, 2), "noisy: other work")):
-        assert noisy["verdict"] == "inconclusive" and noisy["here"].endswith("the machine was noisy, so no verdict")
-    assert verdicts._speed_claim({}, {"1": timed(1, 1)})[0]["verdict"] == "not tested"
+        assert noisy.verdict == "inconclusive" and noisy.here.endswith("the machine was noisy, so no verdict")
+    assert verdict(1, (1, 1), (1, 1)).verdict == "not tested"
 
 
 # --- the paper's numbers -------------------------------------------------------------------------------------------
 
 
 def test_papers_numbers_are_those_of_its_tables():
-    assert published.numbers("table3", "HyperCTR", "MV1.7M") == (0.8670, 0.5160)
-    assert published.numbers("table3", "THACIL", "Kuaishou") == (0.6640, 0.5793)
-    assert published.numbers("table4", "acoustic", "Kuaishou") is None
-    assert published.numbers("table4", "textual", "MovieLens") == (0.8123, 0.5364)
-    columns = published.COLUMNS.values()
-    best = [max(published.numbers("table3", name, c)[0] for name in published.models()[:-1]) for c in columns]
-    ours = [published.numbers("table3", "HyperCTR", c)[0] for c in columns]
+    three, four = paper_numbers.TABLE3, paper_numbers.TABLE4
+    assert three.of("HyperCTR", "MV1.7M") == (0.8670, 0.5160)
+    assert three.of("THACIL", "Kuaishou") == (0.6640, 0.5793)
+    assert four.of("acoustic", "Kuaishou") is None and four.of("static MF", "Kuaishou") is None
+    assert four.of("textual", "MovieLens") == (0.8123, 0.5364)
+    best = [max(three.of(name, x)[0] for name in three.rows if name != "HyperCTR") for x in three.sets]
+    ours = [three.of("HyperCTR", x)[0] for x in three.sets]
     gains = [round(100 * (a / b - 1), 2) for a, b in zip(ours, best, strict=True)]
     assert gains == [3.18, 7.43, 3.85]  # the paper's last row
 
@@ -274,7 +282,7 @@ def test_papers_numbers_are_those_of_its_tables():
     [("ml-1m", "MovieLens"), ("kuairand-pure", "Kuaishou"), ("microvideo1.7m_x1", "MV1.7M"), ("shop", "")],
 )
 def test_column_beside_ours_goes_by_the_name_of_the_data(data, column):
-    assert published.column(data) == column
+    assert paper_numbers.like(data) == column
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -302,7 +310,7 @@ def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(w
 def test_without_a_like_named_data_set_all_of_the_papers_stand_beside(world, tmp_path, trainer):
     run("table4", world, tmp_path)
     header = (tmp_path / "table.csv").read_text().splitlines()[0]
-    assert all(f"paper {column} AUC" in header for column in published.COLUMNS.values())
+    assert all(f"paper {column} AUC" in header for column in paper_numbers.SETS.values())
 
 
 def test_table_4_is_judged(world, tmp_path, trainer):
@@ -337,12 +345,12 @@ def test_figure_says_leaky_in_words(world, tmp_path, trainer, monkeypatch, leaky
 def test_json_says_on_what_and_holds_no_nan(world, tmp_path, trainer):
     run("table3", world, tmp_path)
     found = json.loads((tmp_path / "bench.json").read_text(), parse_constant=pytest.fail)
-    facts = found["facts"]
-    assert (facts["data"], facts["seeds"], facts["split"]) == ("planted-drift", [0, 1, 2], "temporal")
-    assert facts["files"] == bench.digest_of(world)
-    assert facts["config"] == digest(base(world))
-    assert {"hyperctr", "torch", "python"} <= facts["versions"].keys()
-    assert facts["commit"] is None or len(facts["commit"].rstrip("+")) == 40
+    said = found["facts"]
+    assert (said["data"], said["seeds"], said["split"]) == ("planted-drift", [0, 1, 2], "temporal")
+    assert said["files"] == facts.digest_of(world)
+    assert said["config"] == digest(base(world))
+    assert {"hyperctr", "torch", "python"} <= said["versions"].keys()
+    assert said["commit"] is None or len(said["commit"].rstrip("+")) == 40
 
 
 def test_stopped_bench_goes_on_where_it_was(world, tmp_path, trainer):
@@ -375,9 +383,9 @@ def test_chosen_rows_run_alone_and_the_others_later(world, tmp_path, trainer):
         run("layers", world, tmp_path, ["1", "3"], only=["2"])
 
 
-def test_row_brings_the_row_whose_tickets_it_trains():
-    plan = [study.Row("alone"), study.Row("masks"), study.Row("anew", tickets="masks")]
-    assert [row.name for row in bench._chosen(plan, ["ANEW"])] == ["masks", "anew"]
+def test_row_brings_the_row_that_must_run_before_it():
+    plan = [Row("alone"), Row("masks"), Row("again", after={"model.masks": "masks"})]
+    assert [row.name for row in bench._chosen(plan, ["AGAIN"])] == ["masks", "again"]
     assert bench._chosen(plan, []) == plan
 
 
@@ -414,7 +422,7 @@ def test_row_below_popularity_has_not_learned(world, tmp_path, trainer, monkeypa
 
 
 def test_threads_are_timed_one_at_a_time_in_fresh_processes(world, tmp_path, trainer, monkeypatch):
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 4)
     found, _ = run("threads", world, tmp_path)
     assert trainer.options == {"jobs": 1, "work": bench.time_epoch, "fresh": True}
     assert [(row["row"], row["speed-up"], row["share of linear"]) for row in found["rows"]] == [
@@ -460,7 +468,7 @@ def test_report_draws_again_without_training(world, tmp_path, trainer, hyperctr)
     trainer.done = None
     code, out, err = hyperctr("report", tmp_path / "curve")
     assert code == 0, err
-    assert "# Figure 8" in out and trainer.done is None
+    assert "# HyperCTR, Figure 8" in out and trainer.done is None
     assert {path.name: path.read_bytes() for path in (tmp_path / "curve").glob("*.*")} == before
 
 
@@ -496,8 +504,12 @@ def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["layer"], "unknown bench 'layer', did you mean layers?"),
-        (["zzz"], "unknown bench 'zzz', known: table3, table4, layers"),
+        (["layer"], "unknown study 'layer', did you mean layers?"),
+        (["zzz"], "unknown study 'zzz', known: table3, table4, layers"),
+        (["gone.py:STUDY"], "there is no file gone.py; a study from outside is FILE.py:NAME"),
+        (["hyperctr.studies.hyperctr.table3:TABLE"], "has no study TABLE; it has STUDY"),
+        (["mian-planted", "--data", "x"], "mian-planted makes its own data: it takes no --data, --base and no --split"),
+        (["lt4rec-speed", "--rows", "x"], "lt4rec-speed trains nothing, it takes no --set and no --rows"),
         (["layers", "--data", ".", "--split", "random"], "--split takes temporal or paper, got 'random'"),
         (["layers", "--data", "x", "--paper", "ml"], "--paper takes one of kuaishou, mv1.7m, movielens, all, got 'ml'"),
         (["layers"], "name a run's TOML file or --data"),
@@ -512,7 +524,9 @@ def test_bad_words_are_one_line(hyperctr, words, says):
 def test_help_names_every_bench_and_shows_an_example(hyperctr):
     code, out, _ = hyperctr("bench", "--help")
     assert code == 0
-    assert all(any(line.split()[:1] == [name] for line in out.splitlines()) for name in bench.BENCHES)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for name, listed in STUDIES.items():
+        assert any(line.startswith(f"{name} {listed.title[:40]}".strip()) for line in lines), name
     assert any(line.strip().startswith("hyperctr bench") for line in out.splitlines())
     assert "hyperctr report" in hyperctr("report", "--help")[1]
 

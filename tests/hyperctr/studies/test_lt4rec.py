@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from hyperctr.data import planted
 from hyperctr.data.read import read
 from hyperctr.evaluation.metrics import rank_score
 from hyperctr.evaluation.significance import Score
-from hyperctr.models import MODELS
 from hyperctr.reporting import figures
 from hyperctr.runs import parallel
-from hyperctr.studies import bench, lt4rec, study
+from hyperctr.studies import bench, find
+from hyperctr.studies import facts as about
+from hyperctr.studies.bench import Options
+from hyperctr.studies.lt4rec import paper_numbers, replay, setting, table2
+from hyperctr.studies.study import Scores, Setup
 
 SMALL = {"name": "lt4rec", "dim": 4, "hidden": [8, 6], "rounds": 2, "least": 0.0}
 ERROR = {"shared_bottom": 0.20, "esmm": 0.21, "mmoe": 0.20, "lt4rec": 0.19}
@@ -28,8 +32,8 @@ def base(path=".", model=SMALL, **tables):
 
 
 def rows(name, values=(), **tables):
-    kind = bench.BENCHES[name]
-    return lt4rec.rows.rows(kind, base(**tables), study.grid(kind, [*values]))
+    data = SimpleNamespace(interactions=SimpleNamespace(conversion=1, length=1, logged_non_clicks=True))
+    return find(name).rows(Setup(find(name), base(**tables), find(name).values(values)), data)
 
 
 def reported(run):
@@ -86,7 +90,7 @@ class Trainer:
 def trainer(monkeypatch):
     found = Trainer()
     monkeypatch.setattr(parallel, "run_all", found.run_all)
-    monkeypatch.setattr(bench, "_commit", lambda: None)
+    monkeypatch.setattr(about, "commit", lambda: None)
     monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(b"png"))
     return found
 
@@ -97,9 +101,8 @@ def world(tmp_path_factory):
 
 
 def run(name, where, out, values=(), seeds=3, only=(), **tables):
-    said, quiet = [], lambda *doing: None
-    found = bench.run(name, base(where, **tables), [*values], seeds, out, 1, None, quiet, said.append, only=only)
-    return found, said
+    said, options = [], Options(values=values, seeds=seeds, rows=only)
+    return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
@@ -113,7 +116,7 @@ def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
         "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-multiview", "s-weight-biggernet",
         "s-weight-tuning with b = 3",
     ]  # fmt: skip
-    assert {name for name in lt4rec.published._TABLE2} <= {name.partition(" with b")[0] for name in names}
+    assert {name for name in paper_numbers.TABLE2.rows} <= {name.partition(" with b")[0] for name in names}
     assert not [name for name in names if "," in name]  # --rows separates them by commas
     assert [row.name for row in rows("lt4rec-fig4")] == ["s-weight", "random masks"]
     assert [row.name for row in rows("lt4rec-replay")] == ["base_ctr", "base_cvr", "hard_sharing", "s-weight"]
@@ -126,8 +129,8 @@ def test_the_rows_are_those_of_the_papers_tables_and_their_controls():
 
 def test_what_each_row_changes_in_the_run(tmp_path):
     start = base(model=SMALL | {"keep": 0.3, "b": 2.0})
-    made = {row.name: bench.run_of(start, row, 4, MODELS, tmp_path) for row in
-            lt4rec.rows.rows(bench.BENCHES["lt4rec-table2"], start, ["3"])}  # fmt: skip
+    found = rows("lt4rec-table2", ["3"], model=SMALL | {"keep": 0.3, "b": 2.0})
+    made = {row.name: bench.run_of(start, row, 4, tmp_path) for row in found}
     c = {name: run.model for name, run in made.items()}
     assert all(run.train.seed == 4 for run in made.values())
     assert (c["base_ctr"].tasks, c["base_cvr"].tasks, c["hard_sharing"].tasks) == ("click", "conversion", "both")
@@ -151,13 +154,13 @@ def test_what_each_row_changes_in_the_run(tmp_path):
 
 def test_masks_that_are_given_go_to_all_rows_that_can_wear_them():
     found = rows("lt4rec-table2", model=SMALL | {"masks": "yesterday"})
-    runs = {row.name: bench.run_of(base(model=SMALL | {"masks": "yesterday"}), row, 0, MODELS) for row in found}
+    runs = {row.name: bench.run_of(base(model=SMALL | {"masks": "yesterday"}), row, 0) for row in found}
     given = {name for name, run in runs.items() if getattr(run.model, "masks", "") == "yesterday"}
     assert given == {
         "s-weight", "s-weight at 20 %", "random masks at 20 %", "fresh weights at 20 %", "s-weight with joint steps",
         "s-weight-taskbalance with b = 3", "s-weight-gradientconflict", "s-weight-tuning with b = 3",
     }  # fmt: skip
-    assert not any(row.tickets for row in found)
+    assert not any(row.after for row in found)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +198,11 @@ def scored(column, *values):
 
 def test_gains_by_hand():
     runs = {"a": scored("auc", 0.71, 0.72, 0.73, math.nan), "b": scored("auc", 0.70, 0.70, 0.70, 0.7)}
-    value = lt4rec.verdicts.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
+    value = setting.gain(runs, "a", "b")  # .01 .02 .03: mean .02, sd .01
     assert (value.mean, value.half, value.num) == (pytest.approx(0.02), pytest.approx(0.0248414, rel=1e-5), 3)
     runs = {"a": scored("cvr_mse", 0.11, 0.12), "b": scored("cvr_mse", 0.10, 0.10)}
-    assert lt4rec.verdicts.gain(runs, "a", "b", "cvr_mse").mean == pytest.approx(0.15)  # a share of the error
-    assert lt4rec.verdicts.gain(runs, "a", "none", "cvr_mse").num == 0
+    assert setting.gain(runs, "a", "b", "cvr_mse").mean == pytest.approx(0.15)  # a share of the error
+    assert setting.gain(runs, "a", "none", "cvr_mse").num == 0
 
 
 @pytest.mark.parametrize(
@@ -217,15 +220,15 @@ def test_gains_by_hand():
     ],
 )
 def test_verdicts_by_the_rules(rule, value, amount, verdict):
-    assert getattr(lt4rec.verdicts, rule)(value, amount) == verdict
+    assert getattr(setting, rule)(amount)(value) == verdict
 
 
 def test_the_paper_s_numbers_stand_beside_its_own_rows_alone():
-    assert lt4rec.published.numbers("s-weight") == (0.78874, 0.13226)
-    assert lt4rec.published.numbers("s-weight-taskbalance with b = 1.5") == (0.78740, 0.13193)
-    assert lt4rec.published.numbers("s-weight at 20 %") == lt4rec.published.numbers("ESMM") == (None, None)
-    error = {row: lt4rec.published.numbers(row)[1] for row in ("base_cvr", "s-weight", "s-neuron")}
-    assert error["s-weight"] / error["base_cvr"] - 1 == pytest.approx(-lt4rec.verdicts.ERROR_GAIN, abs=1e-4)
+    assert paper_numbers.of("s-weight") == (0.78874, 0.13226)
+    assert paper_numbers.of("s-weight-taskbalance with b = 1.5") == (0.78740, 0.13193)
+    assert paper_numbers.of("s-weight at 20 %") == paper_numbers.of("ESMM") == (None, None)
+    error = {row: paper_numbers.of(row)[1] for row in ("base_cvr", "s-weight", "s-neuron")}
+    assert error["s-weight"] / error["base_cvr"] - 1 == pytest.approx(-table2.ERROR_GAIN, abs=1e-4)
     assert error["s-neuron"] / error["s-weight"] - 1 == pytest.approx(0.0231, abs=1e-4)
 
 
@@ -308,11 +311,11 @@ def test_a_replay_ranks_the_impressions_of_each_user_and_day(world):
     test, rng = np.arange(len(log))[-120:], np.random.default_rng(0)
     logits = {name: {"logit": rng.normal(size=120), "conversion_logit": rng.normal(size=120)}
               for name in ("base_ctr", "base_cvr", "hard_sharing", "s-weight")}  # fmt: skip
-    found = lt4rec.rows.ranks(log, test, logits)
+    found = replay.ranks(log, test, logits)
     groups = {}
     for k, row in enumerate(test):
         groups.setdefault((log.user[row], log.time[row] // 86_400), []).append((k, row))
-    for name, (click, conversion) in lt4rec.rows.RANKED.items():
+    for name, (click, conversion) in replay.RANKED.items():
         for top in (1, 3, 5):
             seen = []
             for some in groups.values():
@@ -336,25 +339,29 @@ def test_impressions_whose_watching_is_not_known_are_left_out(world):
     test, flat = np.arange(len(log)), {"logit": np.zeros(len(log)), "conversion_logit": np.zeros(len(log))}
     logits = dict.fromkeys(("base_ctr", "base_cvr", "hard_sharing", "s-weight"), flat)
     unknown = np.where(np.arange(len(log)) % 3 == 0, np.nan, log.conversion)
-    without = lt4rec.rows.ranks(replace(log, conversion=unknown), test, logits)
+    without = replay.ranks(replace(log, conversion=unknown), test, logits)
     kept = test[~(np.isnan(unknown) & (log.label == 1))]
     fewer = {name: {key: x[kept] for key, x in each.items()} for name, each in logits.items()}
-    assert without == lt4rec.rows.ranks(log, kept, fewer)
+    assert without == replay.ranks(log, kept, fewer)
+
+
+def scores_of(lines):
+    return Scores(replay.STUDY, {"rows": []}, {}, {"replay": lines})
 
 
 def test_the_replay_is_judged_by_its_sign_and_says_that_it_is_biased(tmp_path):
     lines = [{"row": name, "seed": seed, "top 1": value + seed, "top 3": 1.0, "top 5": math.nan}
-             for name, value in zip(lt4rec.rows.RANKED, (100.0, 97.0, 100.1, 103.0), strict=True)
+             for name, value in zip(replay.RANKED, (100.0, 97.0, 100.1, 103.0), strict=True)
              for seed in range(3)]  # fmt: skip
-    hard, weight, both = lt4rec.verdicts._replay_claims(lines)
-    assert (hard["verdict"], weight["verdict"], both["verdict"]) == ("reproduced", "reproduced", "reproduced")
-    assert "-1.97% against base_ctr * base_cvr * length" in hard["claim"] and "biased by the policy" in hard["claim"]
-    assert hard["here"].startswith("-2.9")
+    hard, weight, both = replay.judge_order(scores_of(lines))
+    assert (hard.verdict, weight.verdict, both.verdict) == ("reproduced", "reproduced", "reproduced")
+    assert "-1.97% against base_ctr * base_cvr * length" in hard.claim and "biased by the policy" in hard.claim
+    assert hard.here.startswith("-2.9")
     third = "base_ctr * s_weight_cvr * length"
     worse = [line | {"top 1": line["top 1"] - 5 * (line["row"] == third)} for line in lines]
-    assert lt4rec.verdicts._replay_claims(worse)[1]["verdict"] == "contradicted"
-    assert lt4rec.verdicts._replay_claims([])[0]["verdict"] == "not tested"
-    empty = lt4rec.verdicts._replayed([])
+    assert replay.judge_order(scores_of(worse))[1].verdict == "contradicted"
+    assert replay.judge_order(scores_of([]))[0].verdict == "not tested"
+    empty = replay.entries(scores_of([]))
     assert [row["n"] for row in empty] == [0] * 6 and empty[0]["paper"] == 491.312
 
 
@@ -365,9 +372,9 @@ def test_a_replay_runs_from_the_log_to_its_report(monkeypatch, world, tmp_path):
         return train.train(run, folder)
 
     monkeypatch.setattr(parallel, "run_all", Trainer(work).run_all)
-    monkeypatch.setattr(bench, "_commit", lambda: None)
+    monkeypatch.setattr(about, "commit", lambda: None)
     found, _ = run("lt4rec-replay", world, tmp_path, seeds=1, train={"epochs": 1})
-    assert [row["row"] for row in found["rows"]] == [*lt4rec.rows.RANKED, "length alone", "any order"]
+    assert [row["row"] for row in found["rows"]] == [*replay.RANKED, "length alone", "any order"]
     assert all(row["top 1"] > 0 for row in found["rows"])
     text = (tmp_path / "report.md").read_text()
     assert "biased by the policy" in text and "491.3" in text and "carries no numbers" not in text

@@ -8,6 +8,7 @@ import torch
 from hyperctr.reporting import figures
 from hyperctr.serving.sparse import Network, Step
 from hyperctr.studies import bench
+from hyperctr.studies.bench import Options
 from hyperctr.studies.lt4rec import speed
 
 
@@ -28,7 +29,7 @@ def line(form, repeat, fastest, **changes):
 
 def test_all_forms_of_all_masks_are_timed_once_and_told(quick, tmp_path):
     said = []
-    found = speed.run(["1", "0.2"], 2, tmp_path, say=said.append)
+    found = bench.run(speed.STUDY, None, tmp_path, Options(values=["1", "0.2"], seeds=2), say=said.append)
     lines = [*csv.DictReader((tmp_path / "results.csv").open())]
     keys = {(r["repeat"], r["masks"], float(r["density"]), r["batch"], r["form"]) for r in lines}
     masks = [("weights", 1.0), ("weights", 0.2), ("units", 0.2)]  # all units are all weights
@@ -44,7 +45,7 @@ def test_all_forms_of_all_masks_are_timed_once_and_told(quick, tmp_path):
     assert "at least 2 times as fast as dense" in text and (tmp_path / "lt4rec-speed.png").exists()
     assert len(found["claims"]) == 6
     before = (tmp_path / "results.csv").read_text()
-    speed.run(["1", "0.2"], 2, tmp_path, say=said.append)
+    bench.run(speed.STUDY, None, tmp_path, Options(values=["1", "0.2"], seeds=2), say=said.append)
     assert (tmp_path / "results.csv").read_text() == before  # nothing is timed again
     assert bench.redraw(tmp_path)["rows"] == found["rows"]
 
@@ -63,9 +64,9 @@ def test_a_speed_up_is_over_the_dense_time_of_its_own_repeat():
 def test_twice_as_fast_is_judged_over_repeats_by_the_best_form(speeds, verdict):
     lines = [x for k, speed in enumerate(speeds) for x in
              (line("dense", k, speed), line("csr", k, 1.0), line("compact", k, 9.0))]  # fmt: skip
-    claim, file = speed._claims(speed.summed(lines))
-    assert claim["verdict"] == verdict and claim["here"].startswith("csr: ")
-    assert (file["here"], file["verdict"]) == ("30.0%", "reproduced")
+    claim, file = speed.judge_speed(speed.summed(lines))
+    assert claim.verdict == verdict and claim.here.startswith("csr: ")
+    assert (file.here, file.verdict) == ("30.0%", "reproduced")
 
 
 def test_masks_of_units_leave_at_most_the_share_of_weights_asked_for(quick):
@@ -86,12 +87,12 @@ def test_a_dense_file_is_counted_as_its_numbers():
 @pytest.mark.parametrize("value", ["0", "1.5", "x"])
 def test_densities_that_are_none_are_refused(value, tmp_path):
     with pytest.raises(ValueError, match=rf"--values of lt4rec-speed are shares in \(0, 1\] .*, got '{value}'"):
-        speed.run([value], 1, tmp_path)
+        bench.run(speed.STUDY, None, tmp_path, Options(values=[value]))
 
 
 def test_a_folder_of_something_else_is_refused(quick, tmp_path):
     (tmp_path / "bench.json").write_text('{"facts": {"bench": "layers"}}')
-    with pytest.raises(ValueError, match="holds another bench, or one of other masks"):
-        speed.run(["1"], 1, tmp_path)
+    with pytest.raises(ValueError, match="has another study, or one of other masks"):
+        bench.run(speed.STUDY, None, tmp_path, Options(values=["1"]))
     with pytest.raises(ValueError, match="give --masks or --values"):
-        speed.run(["1"], 1, tmp_path / "new", masks=tmp_path)
+        bench.run(speed.STUDY, None, tmp_path / "new", Options(values=["1"], masks=tmp_path))

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,19 +13,21 @@ from hyperctr.analysis import marn_modalities
 from hyperctr.data import planted, read
 from hyperctr.evaluation.metrics import unseen_recall
 from hyperctr.evaluation.significance import Score
-from hyperctr.models import MODELS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
 from hyperctr.runs.train import train
 from hyperctr.serving import vectors
-from hyperctr.studies import bench, marn
+from hyperctr.studies import STUDIES, bench, find
+from hyperctr.studies.bench import Options
 from hyperctr.studies.figures import draw_series
+from hyperctr.studies.marn import fig4, fig5, fig6, paper_numbers, table3, table5
 from hyperctr.studies.marn.figures import draw_adversary
-from hyperctr.studies.marn.published import AUC
+from hyperctr.studies.marn.setting import AUC
+from hyperctr.studies.study import Scores, Setup
 
 SMALL = {"name": "marn", "dim": 4, "hidden": [8, 6]}
 TINY = {"train": {"epochs": 2, "threads": 1, "batch_size": 256}, "slices": {"every": "20d"}}
-STUDIES = ("marn-table2", "marn-table3", "marn-table4", "marn-table5", "marn-fig4", "marn-fig5", "marn-fig6")
+NAMES = ("marn-table2", "marn-table3", "marn-table4", "marn-table5", "marn-fig4", "marn-fig5", "marn-fig6")
 
 
 def base(path=".", model=SMALL, **tables):
@@ -36,23 +39,23 @@ def world(tmp_path_factory):
     return planted.write("categories", tmp_path_factory.mktemp("world") / "categories", scale=0.03)
 
 
-def rows(name, values=(), image="visual", **tables):
-    return marn.rows.rows(bench.BENCHES[name], base(**tables), list(values or bench.BENCHES[name].values), image)
+def rows(name, values=(), **tables):
+    items = SimpleNamespace(modalities={"visual": None}, titles=None, fields={"category": None})
+    setup = Setup(find(name), base(**tables), tuple(values) or find(name).values())
+    return find(name).rows(setup, SimpleNamespace(items=items))
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
-    said = []
-    found = bench.run(name, base(where, **tables), list(values), seeds, out, 1, column, lambda *doing: None,
-                      said.append)  # fmt: skip
-    return found, said
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column)
+    return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
 
 
 def test_rows_of_the_studies():
-    names = {name: [row.name for row in rows(name)] for name in STUDIES}
-    assert tuple(marn.rows.BENCHES) == STUDIES
+    names = {name: [row.name for row in rows(name)] for name in NAMES}
+    assert tuple(x for x in STUDIES if x.startswith("marn-") and not find(x).worlds) == NAMES
     assert names == {
         "marn-table2": ["popularity", "LR", "FM", "YoutubeNet", "xDeepFM", "DUPN", "DIEN", "DMF", "MMSS", "NAML",
                         "MARN"],
@@ -64,11 +67,11 @@ def test_rows_of_the_studies():
         "marn-fig5": ["popularity", "lambda_0 = 0", "MARN"],
         "marn-fig6": ["popularity", "0.01", "0.05", "0.1", "0.5", "1.0", "1.8"],
     }  # fmt: skip
-    assert "Base+IMAGE" not in [row.name for row in rows("marn-table3", image="")]
+    assert "Base+IMAGE" not in [row.name for row in table3.rows_with("")]
 
 
 def test_the_ladder_climbs_a_part_at_a_time():
-    found = {row.name: bench.run_of(base(), row, 0, MODELS).model for row in rows("marn-table3")[1:]}
+    found = {row.name: bench.run_of(base(), row, 0).model for row in rows("marn-table3")[1:]}
     switches = {name: (m.modalities, m.fusion, m.adversary, m.behaviour, m.weight) for name, m in found.items()}
     assert switches == {
         "Base+IDs": (("ids",), "sum", "none", "gru", 0.05),
@@ -84,10 +87,10 @@ def test_the_ladder_climbs_a_part_at_a_time():
 
 
 def test_a_weight_changes_lambda_alone():
-    found = [bench.run_of(base(), row, 0, MODELS).model for row in rows("marn-fig6", ["0.1", "1"])[1:]]
+    found = [bench.run_of(base(), row, 0).model for row in rows("marn-fig6", ["0.1", "1"])[1:]]
     assert found == [replace(base().model, weight=x) for x in (0.1, 1.0)]
-    (without,) = [row for row in rows("marn-fig5") if row.name == marn.verdicts.NONE]
-    assert bench.run_of(base(), without, 0, MODELS).model == replace(base().model, weight=0.0)
+    (without,) = [row for row in rows("marn-fig5") if row.name == fig5.NONE.name]
+    assert bench.run_of(base(), without, 0).model == replace(base().model, weight=0.0)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_a_weight_changes_lambda_alone():
             "marn-fig5",
             {"wrapper": {"name": "icl"}},
             [],
-            "marn-fig5 compares models that wear nothing, the run wears icl",
+            "marn-fig5 compares models without a wrapper, the run has icl",
         ),
     ],
 )
@@ -116,10 +119,11 @@ def test_what_the_data_lack_is_said(world):
 
     def planned(name, **items):
         some = replace(dataset, items=replace(dataset.items, **items))
-        return marn.rows.planned(bench.BENCHES[name], base(world), [], some, {})
+        setup = Setup(find(name), base(world))
+        return find(name).rows(setup, some), find(name).notes(setup, some)
 
     heard = {name: x for name, x in dataset.items.modalities.items() if name != "visual"}
-    *_, plan, notes = planned("marn-table3", modalities=heard, present={})
+    plan, notes = planned("marn-table3", modalities=heard, present={})
     assert notes == ["the data have no image of items: there is no row Base+IMAGE"] and len(plan) == 7
     with pytest.raises(ValueError, match="marn-table2 needs modalities or titles of items"):
         planned("marn-table2", modalities={}, present={})
@@ -131,28 +135,29 @@ def test_what_the_data_lack_is_said(world):
 
 
 def test_the_papers_gains_follow_from_its_numbers():
-    gains = [("MARN", "NAML", "marn-table2", (0.76, 0.84, 0.88)),
-             ("Base+CONC", "Base+IDs", "marn-table3", (0.32, 0.63, 0.65)),
-             ("MARN", "Base+IDs", "marn-table3", (1.37, 1.8, 1.91)),
-             ("Base+MAF", "Base+CONC", "marn-table3", (0.32, 0.35, 0.39)),
-             ("Base+MAF+DDMA", "Base+MAF+ADV", "marn-table3", (0.39, 0.51, 0.52))]  # fmt: skip
+    two, three = paper_numbers.TABLE2, paper_numbers.TABLE3
+    gains = [("MARN", "NAML", two, (0.76, 0.84, 0.88)),
+             ("Base+CONC", "Base+IDs", three, (0.32, 0.63, 0.65)),
+             ("MARN", "Base+IDs", three, (1.37, 1.8, 1.91)),
+             ("Base+MAF", "Base+CONC", three, (0.32, 0.35, 0.39)),
+             ("Base+MAF+DDMA", "Base+MAF+ADV", three, (0.39, 0.51, 0.52))]  # fmt: skip
     for row, other, table, points in gains:
-        for column, gain in zip(marn.published.COLUMNS.values(), points, strict=True):
-            ours, theirs = (marn.published.numbers(table, name, column) for name in (row, other))
+        for column, gain in zip(table.sets, points, strict=True):
+            ours, theirs = (table.of(name, column)[0] for name in (row, other))
             assert 100 * (ours - theirs) == pytest.approx(gain, abs=1e-6)
-    gaps = [round(100 * (b - a), 1) for a, b in zip(*marn.published.LEVELS.values(), strict=True)]
+    gaps = [round(100 * (b - a), 1) for a, b in zip(*paper_numbers.LEVELS.values(), strict=True)]
     assert gaps == [4.4, 2.5, 2.2, 2.1, 1.8, 1.3, 0.6, 0.2, 0.2, 0.1]
-    assert all(len(x) == len(marn.published.NEAREST) for x in marn.published.RECALL.values())
-    assert marn.published.numbers("marn-table2", "popularity", "Taobao") is None
+    assert all(len(x) == len(paper_numbers.NEAREST) for x in paper_numbers.RECALL.values())
+    assert two.of("popularity", "Taobao") is None
 
 
 def test_column_beside_ours_goes_by_name():
-    assert [marn.published.column(x) for x in ("amazon-electronics", "Clothing-5core", "kuairand")] == [
+    assert [paper_numbers.like(x) for x in ("amazon-electronics", "Clothing-5core", "kuairand")] == [
         "Amazon Electro", "Amazon Clothe", "",
     ]  # fmt: skip
-    assert marn.published.columns("marn-table3", "") == tuple(marn.published.COLUMNS.values())
-    assert marn.published.columns("marn-table3", "Taobao") == ("Taobao",)
-    assert marn.published.columns("marn-table4", "") == ()
+    assert find("marn-table3").columns.shown("") == tuple(paper_numbers.SETS.values())
+    assert find("marn-table3").columns.shown("Taobao") == ("Taobao",)
+    assert find("marn-table4").columns.shown("") == ()
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -167,23 +172,23 @@ def around(auc, **columns):
 
 
 def claims(name, found, told=None, **more):
-    facts = {"bench": name, "rows": [[row, "marn"] for row in found]} | more
-    return marn.verdicts._claims(facts, found, told or {})
+    facts = {"rows": [[row, "marn"] for row in found]} | more
+    return find(name).judge(Scores(find(name), facts, found, {"runs": told or {}}))
 
 
 def test_tables_are_judged_by_the_mean_over_users():
     found = {"popularity": around(0.5), "LR": around(0.7), "NAML": around(0.72), "MARN": around(0.719)}
-    got = {one["claim"]: one["verdict"] for one in claims("marn-table2", found)}
+    got = {one.claim: one.verdict for one in claims("marn-table2", found)}
     assert list(got.values()) == ["reproduced", "reproduced", "reproduced"]  # a little below NAML, above LR both
-    assert claims("marn-table2", found | {"MARN": around(0.717)})[0]["verdict"] == "contradicted"
-    assert claims("marn-table2", found | {"MARN": around(0.699)})[2]["verdict"] == "contradicted"
+    assert claims("marn-table2", found | {"MARN": around(0.717)})[0].verdict == "contradicted"
+    assert claims("marn-table2", found | {"MARN": around(0.699)})[2].verdict == "contradicted"
 
 
 def test_each_rung_must_not_be_below_the_one_before():
     aucs = {"Base+IDs": 0.70, "Base+IMAGE": 0.65, "Base+CONC": 0.71, "Base+MAF": 0.705, "Base+MAF+ADV": 0.72,
             "Base+MAF+DDMA": 0.719, "MARN": 0.73}  # fmt: skip
     got = claims("marn-table3", {"popularity": around(0.5)} | {row: around(x) for row, x in aucs.items()})
-    assert [one["verdict"] for one in got] == [
+    assert [one.verdict for one in got] == [
         "reproduced", "contradicted", "reproduced", "reproduced", "reproduced", "reproduced", "contradicted",
         "reproduced",
     ]  # fmt: skip
@@ -203,28 +208,28 @@ def test_gains_must_be_largest_where_items_are_unpopular():
     for one, verdict in ((low, "reproduced"), (high, "contradicted")):
         measures = told(MARN=[one] * 3) | {"Base+IDs": told(x=[ids] * 3)["x"]}
         (claim,) = claims("marn-table4", {"MARN": [], "Base+IDs": []}, measures)
-        assert claim["verdict"] == verdict
-    assert "0.050" in claims("marn-table4", {}, told(MARN=[low] * 3) | {"Base+IDs": told(x=[ids] * 3)["x"]})[0]["here"]
+        assert claim.verdict == verdict
+    assert "0.050" in claims("marn-table4", {}, told(MARN=[low] * 3) | {"Base+IDs": told(x=[ids] * 3)["x"]})[0].here
 
 
 def test_recall_is_compared_up_to_a_hundred_and_random_must_be_chance():
     ids = {"recall": [0.1] * 10 + [0.9]}
-    ours = {"recall": [0.2] * 10 + [0.3], "random": [n / 2000 for n in marn.published.NEAREST], "unseen": 2000,
+    ours = {"recall": [0.2] * 10 + [0.3], "random": [n / 2000 for n in paper_numbers.NEAREST], "unseen": 2000,
             "clicks": 500}  # fmt: skip
     more, random = claims("marn-table5", {}, told(MARN=[ours] * 3) | {"Base+IDs": told(x=[ids] * 3)["x"]})
-    assert more["verdict"] == "reproduced" and "0.100" in more["here"] and random["verdict"] == "passed"
+    assert more.verdict == "reproduced" and "0.100" in more.here and random.verdict == "passed"
     wrong = ours | {"random": [0.5] * 11}
-    assert claims("marn-table5", {}, told(MARN=[wrong]))[1]["verdict"] == "failed: find out why before comparing"
-    assert [one["verdict"] for one in claims("marn-table5", {}, {})] == ["not tested", "not tested"]
+    assert claims("marn-table5", {}, told(MARN=[wrong]))[1].verdict == "failed: find out why before comparing"
+    assert [one.verdict for one in claims("marn-table5", {}, {})] == ["not tested", "not tested"]
 
 
 def test_probes_must_tell_specific_parts_and_invariant_ones_less_than_without_the_adversary():
     def measures(specific, invariant, without):
         ours = [{"specific": specific + x, "invariant": invariant + x, "chance": 0.25} for x in NOISE]
-        return told(MARN=ours) | {marn.verdicts.NONE: told(x=[{"invariant": without}] * 3)["x"]}
+        return told(MARN=ours) | {fig5.NONE.name: told(x=[{"invariant": without}] * 3)["x"]}
 
-    assert [one["verdict"] for one in claims("marn-fig5", {}, measures(0.95, 0.3, 0.6))] == ["reproduced"] * 2
-    assert [one["verdict"] for one in claims("marn-fig5", {}, measures(0.8, 0.7, 0.6))] == ["contradicted"] * 2
+    assert [one.verdict for one in claims("marn-fig5", {}, measures(0.95, 0.3, 0.6))] == ["reproduced"] * 2
+    assert [one.verdict for one in claims("marn-fig5", {}, measures(0.8, 0.7, 0.6))] == ["contradicted"] * 2
 
 
 def test_the_adversarial_loss_must_rise_under_the_weight_nearest_to_the_papers():
@@ -232,14 +237,14 @@ def test_the_adversarial_loss_must_rise_under_the_weight_nearest_to_the_papers()
     found = {"0.01": around(0.7), "0.1": around(0.72)}
     rise, best = claims("marn-fig6", found, {"0.01": told(x=[down] * 3)["x"], "0.1": told(x=[up] * 3)["x"]},
                         values=["0.01", "0.1"])  # fmt: skip
-    assert rise["verdict"] == "reproduced" and "lambda_0 = 0.1" in rise["here"]
-    assert best["verdict"] == "not judged" and best["here"].startswith("0.1 is best")
-    assert marn.verdicts._best_known({"values": ["0.01", "0.05", "0.1"]}) == "0.05"
+    assert rise.verdict == "reproduced" and "lambda_0 = 0.1" in rise.here
+    assert best.verdict == "not judged" and best.here.startswith("0.1 is best")
+    assert fig6.nearest(["0.01", "0.05", "0.1"]) == "0.05"
 
 
 def test_the_category_that_attends_most_is_named():
     ours = [{"categories": ["3", "7"], "modalities": ["ids", "visual"], "strength": [[1.0, None], [3.0, 2.0]]}]
-    assert marn.verdicts._favourites(ours) == "highest: ids in 7 (1.50 of its mean), visual in 7 (1.00 of its mean)"
+    assert fig4.highest(ours) == "highest: ids in 7 (1.50 of its mean), visual in 7 (1.00 of its mean)"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -259,7 +264,7 @@ def reported(run, folder_):
             "best_epoch": 1, "seconds": 2.0, "test": scores, "valid": {"auc": auc}}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STUDIES[:2])
+@pytest.mark.parametrize("name", NAMES[:2])
 def test_a_table_leaves_its_files(world, tmp_path, stand_in, name):
     stand_in(reported)
     found, _ = run(name, world, tmp_path, column="Taobao")
@@ -279,9 +284,9 @@ def test_a_table_leaves_its_files(world, tmp_path, stand_in, name):
 
 
 def test_the_pair_of_figure_5_is_the_image_and_the_title():
-    assert marn.rows.pair_of(("ids", "visual", "acoustic", "title", "statistic")) == ("visual", "title")
-    assert marn.rows.pair_of(("ids", "audio", "textual", "statistic")) == ("textual", "audio")
-    assert marn.rows.pair_of(("ids", "statistic")) == ("statistic", "ids")
+    assert fig5.pair_of(("ids", "visual", "acoustic", "title", "statistic")) == ("visual", "title")
+    assert fig5.pair_of(("ids", "audio", "textual", "statistic")) == ("textual", "audio")
+    assert fig5.pair_of(("ids", "statistic")) == ("statistic", "ids")
 
 
 def trained(run, folder_):
@@ -296,9 +301,9 @@ def opened(world, tmp_path_factory):
 
 
 def test_recall_is_asked_of_fewer_items_than_are_unseen(opened):
-    found = marn.rows.of_unseen(*opened)
+    found = table5.of_unseen(*opened)
     user, clicked, pool_ = vectors.unseen(opened[0], vectors.item_vectors(opened[0]))
-    at = [n for n in marn.published.NEAREST if n < len(pool_)]
+    at = [n for n in paper_numbers.NEAREST if n < len(pool_)]
     assert (found["unseen"], found["clicks"]) == (len(pool_), len(clicked)) and 0 < len(at) < 11
     assert found["recall"] == unseen_recall(user, clicked, pool_, at) and len(found["random"]) == len(at)
     chance = np.array(at) / len(pool_)
@@ -307,19 +312,19 @@ def test_recall_is_asked_of_fewer_items_than_are_unseen(opened):
 
 def test_attention_is_of_the_largest_categories(opened, monkeypatch):
     run_, where = opened
-    every = marn.rows.by_category(run_, where)
+    every = fig4.by_category(run_, where)
     assert every["categories"] == ("1", "2", "3", "4", "5", "6")  # 0 would be "missing"
     category = run_.prepared.dataset.items.fields["category"]
     own = marn_modalities.attention(run_.model, category)
     np.testing.assert_allclose(np.array(every["strength"], float), own.strength)
-    monkeypatch.setattr(marn.rows, "CATEGORIES", 2)
+    monkeypatch.setattr(fig4, "CATEGORIES", 2)
     count = np.bincount(category)
     largest = sorted(np.argsort(-count, kind="stable")[:2].tolist())
-    assert marn.rows.by_category(run_, where)["categories"] == tuple(map(str, largest))
+    assert fig4.by_category(run_, where)["categories"] == tuple(map(str, largest))
 
 
 def test_losses_are_those_of_the_history(opened):
-    found = marn.rows.losses(*opened)
+    found = fig6.losses(*opened)
     assert found["epoch"] == [1.0, 2.0] and all(map(math.isfinite, found["loss"] + found["adversarial"]))
 
 
@@ -339,7 +344,7 @@ def test_real_levels_recall_and_heat_are_drawn(world, tmp_path, stand_in, hyperc
 
 def test_real_features_and_losses_are_drawn(world, tmp_path, stand_in, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(marn.rows, "POINTS", 20)
+    monkeypatch.setattr(fig5, "POINTS", 20)
     found, _ = run("marn-fig5", world, tmp_path / "5", seeds=1, **TINY)
     told_ = json.loads((tmp_path / "5" / "measures.json").read_text())
     assert list(told_) == ["lambda_0 = 0", "MARN"] and len(found["claims"]) == 2

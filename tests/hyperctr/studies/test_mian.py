@@ -2,22 +2,26 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hyperctr import config
 from hyperctr.analysis import mian_attention
 from hyperctr.data import planted
 from hyperctr.data import read as folder
-from hyperctr.models import MODELS
 from hyperctr.runs import parallel
 from hyperctr.runs.open import open_run
-from hyperctr.studies import bench, mian, study
-from hyperctr.studies import tables as compared
+from hyperctr.studies import STUDIES, bench, find
+from hyperctr.studies import facts as about
+from hyperctr.studies.bench import Options
+from hyperctr.studies.mian import fig6, paper_numbers
+from hyperctr.studies.study import Scores, Setup
 
 SMALL = {"name": "mian", "dim": 4, "hidden": [8, 6], "heads": 4}
 TINY = {"train": {"epochs": 1, "threads": 1, "batch_size": 256}}
-STUDIES = ("mian-table2", "mian-table3", "mian-table4", "mian-efficiency", "mian-fig6")
+NAMES = ("mian-table2", "mian-table3", "mian-table4", "mian-efficiency", "mian-fig6")
 
 
 def base(path=".", model=SMALL, **tables):
@@ -30,22 +34,22 @@ def world(tmp_path_factory):
 
 
 def rows(name, **tables):
-    return mian.rows.rows(bench.BENCHES[name], base(**tables), 3)
+    fields = {"group": np.zeros(4, int), "brand": np.zeros(4, int)}
+    items = SimpleNamespace(fields=fields, modalities={})
+    return find(name).rows(Setup(find(name), base(**tables)), SimpleNamespace(items=items))
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
-    said = []
-    found = bench.run(name, base(where, **tables), list(values), seeds, out, 1, column, lambda *doing: None,
-                      said.append)  # fmt: skip
-    return found, said
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column)
+    return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
 
 
 def test_rows_of_the_studies():
-    names = {name: [row.name for row in rows(name)] for name in STUDIES}
-    assert tuple(mian.rows.BENCHES) == STUDIES
+    names = {name: [row.name for row in rows(name)] for name in NAMES}
+    assert tuple(x for x in STUDIES if x.startswith("mian-") and not find(x).worlds) == NAMES
     assert names == {
         "mian-table2": ["popularity", "LR", "W&D", "DCN", "DeepFM", "xDeepFM", "DIN", "DIEN", "MIAN"],
         "mian-table3": ["popularity", "MIAN", "w/o IUIM", "w/o ICIM", "w/o IBIM", "w/o GIM", "w/o IUIM&ICIM", "DIEN"],
@@ -57,7 +61,7 @@ def test_rows_of_the_studies():
 
 def test_a_row_changes_its_module_alone():
     start = base(train={"lr": 3e-3})
-    found = {row.name: bench.run_of(start, row, 2, MODELS) for name in ("mian-table3", "mian-table4")
+    found = {row.name: bench.run_of(start, row, 2) for name in ("mian-table3", "mian-table4")
              for row in rows(name, train={"lr": 3e-3})}  # fmt: skip
     changed = {
         name: {key: x for key, x in vars(run.model).items() if x != getattr(start.model, key)}
@@ -72,13 +76,13 @@ def test_a_row_changes_its_module_alone():
 
 
 def test_other_models_take_the_sizes_that_they_share():
-    runs_ = {row.name: bench.run_of(base(), row, 0, MODELS) for row in rows("mian-table2")}
+    runs_ = {row.name: bench.run_of(base(), row, 0) for row in rows("mian-table2")}
     assert runs_["DIN"].model.dim == runs_["DIEN"].model.dim == runs_["DeepFM"].model.dim == 4
     assert runs_["DeepFM"].model.hidden == (8, 6) and runs_["popularity"].model_name == "popularity"
 
 
 def test_time_is_compared_at_vectors_of_one_width():
-    runs_ = {row.name: bench.run_of(base(), row, 0, MODELS) for row in rows("mian-efficiency")}
+    runs_ = {row.name: bench.run_of(base(), row, 0) for row in rows("mian-efficiency")}
     assert {name: run.model.dim for name, run in runs_.items()} == {"MIAN": 4, "DIN": 12, "DIEN": 12}
     assert {(run.train.epochs, run.train.batch_size) for run in runs_.values()} == {(1, base().train.batch_size)}
 
@@ -97,7 +101,7 @@ def test_time_is_compared_at_vectors_of_one_width():
             "mian-table2",
             {"wrapper": {"name": "aqcl"}},
             [],
-            "mian-table2 compares models that wear nothing, the run wears",
+            "mian-table2 compares models without a wrapper, the run has aqcl",
         ),
         ("mian-fig6", {"model": SMALL | {"gim": False}}, [], "mian-fig6 shows the global attention"),
     ],
@@ -110,10 +114,10 @@ def test_what_cannot_be_compared_stops_before_anything_is_written(world, tmp_pat
 
 def test_what_the_data_lack_is_noted(tmp_path):
     where = planted.write("noise", tmp_path / "noise", scale=0.03)
-    dataset, one = folder.read(where), bench.BENCHES["mian-table3"]
-    notes = mian.rows.planned(one, base(where), [], dataset, {})[3]
+    dataset, one = folder.read(where), find("mian-table3")
+    notes = one.notes(Setup(one, base(where)), dataset)
     assert len(notes) == 2 and "no fields of users" in notes[0] and "there is no ICIM" in notes[1]
-    notes = mian.rows.planned(one, base(where, data={"path": str(where), "derive": ["hour"]}), [], dataset, {})[3]
+    notes = one.notes(Setup(one, base(where, data={"path": str(where), "derive": ["hour"]})), dataset)
     assert len(notes) == 1
 
 
@@ -122,30 +126,33 @@ def test_what_the_data_lack_is_noted(tmp_path):
 
 def test_the_papers_gains_follow_from_its_numbers():
     """Table 2's last line: over DIEN, DIEN and DCN."""
+    two, three, four = paper_numbers.TABLE2, paper_numbers.TABLE3, paper_numbers.TABLE4
     printed = {"Amazon Books": ("DIEN", 0.61), "Amazon Electronics": ("DIEN", 0.87), "commercial": ("DCN", 0.37)}
     for column, (best, percent) in printed.items():
-        ours, theirs = (mian.published.numbers("mian-table2", row, column)[0] for row in ("MIAN", best))
+        ours, theirs = (two.of(row, column)[0] for row in ("MIAN", best))
         assert 100 * (ours / theirs - 1) == pytest.approx(percent, abs=0.016)
-        every = [mian.published.numbers("mian-table2", row, column)[0] for row in mian.published._TABLE2]
+        every = [two.of(row, column)[0] for row in two.rows]
         assert sorted(every)[-2:] == [theirs, ours]
-    assert mian.published.numbers("mian-table3", "w/o IBIM", "Amazon Electronics") == (0.8843, 0.1214)
-    assert mian.published.numbers("mian-table3", "w/o IBIM", "commercial") is None
-    assert mian.published.numbers("mian-table4", "w/o both", "commercial") == mian.published.numbers(
-        "mian-table2", "DIN", "commercial"
-    )
-    assert mian.published.numbers("mian-table2", "popularity", "commercial") is None
+    assert three.of("w/o IBIM", "Amazon Electronics") == (0.8843, 0.1214)
+    assert three.of("w/o IBIM", "commercial") is None
+    assert four.of("w/o both", "commercial") == two.of("DIN", "commercial")
+    assert two.of("popularity", "commercial") is None
 
 
 def test_column_beside_ours_goes_by_name():
-    assert [mian.published.column(x) for x in ("amazon-books", "Electronics-5core", "ml-1m")] == [
+    assert [paper_numbers.like(x) for x in ("amazon-books", "Electronics-5core", "ml-1m")] == [
         "Amazon Books", "Amazon Electronics", "",
     ]  # fmt: skip
-    both, every = ("Amazon Books", "Amazon Electronics"), bench.column_of("all", "mian-table2")
-    assert mian.published.columns("mian-table2", "") == mian.published.columns("mian-table3", every) == both
-    assert mian.published.columns("mian-table2", every) == (*both, "commercial")
-    assert mian.published.columns("mian-table2", "Amazon Books") == ("Amazon Books",)
-    assert mian.published.columns("mian-table4", "Amazon Books") == ("commercial",)
-    assert mian.published.columns("mian-fig6", "") == ()
+    both, every = ("Amazon Books", "Amazon Electronics"), bench.data_set(find("mian-table2"), "all")
+
+    def shown(name, asked):
+        return find(name).columns.shown(asked)
+
+    assert shown("mian-table2", "") == shown("mian-table3", every) == both
+    assert shown("mian-table2", every) == (*both, "commercial")
+    assert shown("mian-table2", "Amazon Books") == ("Amazon Books",)
+    assert shown("mian-table4", "Amazon Books") == ("commercial",)
+    assert shown("mian-fig6", "") == ()
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -160,9 +167,13 @@ def scored(*aucs, **columns):
     ]
 
 
+def judged(name, found, read=(), notes=()):
+    facts = {"rows": [[row, "mian"] for row in found], "notes": list(notes)}
+    return find(name).judge(Scores(find(name), facts, found, {"weights": {"MIAN": list(read)}}))
+
+
 def claims(name, found, read=()):
-    facts = {"bench": name, "rows": [[row, "mian"] for row in found], "notes": []}
-    return {one["claim"]: one["verdict"] for one in mian.verdicts._claims(facts, found, list(read))}
+    return {one.claim: one.verdict for one in judged(name, found, read)}
 
 
 NOISE = (0.0, 0.0001, -0.0001)
@@ -200,8 +211,7 @@ def test_pre_ln_is_compared_with_none_and_with_the_other_by_its_epochs():
         found[name] = [run | {"best_epoch": 3.0 if name == "Pre-LN" else 5.0} for run in found[name]]
     one, two = claims("mian-table4", found).values()
     assert (one, two) == ("reproduced", "not judged")
-    facts = {"bench": "mian-table4", "rows": [[row, "mian"] for row in found]}
-    assert mian.verdicts._claims(facts, found, [])[1]["here"].endswith("Pre-LN 3.0, Transformer 5.0")
+    assert judged("mian-table4", found)[1].here.endswith("Pre-LN 3.0, Transformer 5.0")
 
 
 @pytest.mark.parametrize(("times", "verdict"), [((1.2, 1.25, 1.3), "reproduced"), ((0.8, 0.81, 0.8), "contradicted"),
@@ -210,9 +220,8 @@ def test_an_epoch_must_take_less_time_than_diens_repeat_by_repeat(times, verdict
     found = {"MIAN": scored(*[0.7] * len(times), seconds=[10.0] * len(times)),
              "DIEN": scored(*[0.7] * len(times), seconds=[10 * x for x in times])}  # fmt: skip
     assert list(claims("mian-efficiency", found).values()) == [verdict]
-    facts = {"bench": "mian-efficiency", "rows": [], "notes": ["noisy: other work was running"]}
-    (one,) = mian.verdicts._claims(facts, found, [])
-    assert one["verdict"] == "inconclusive" and one["here"].endswith("the machine was noisy, so no verdict")
+    (one,) = judged("mian-efficiency", found, notes=["noisy: other work was running"])
+    assert one.verdict == "inconclusive" and one.here.endswith("the machine was noisy, so no verdict")
 
 
 def test_interactions_must_weigh_more_than_their_share_of_the_parts():
@@ -224,7 +233,7 @@ def test_interactions_must_weigh_more_than_their_share_of_the_parts():
                             ((0.43, 0.6, 0.3), "inconclusive"), ((0.6,), "inconclusive")):  # fmt: skip
         assert list(claims("mian-fig6", {"MIAN": []}, read(*shares)).values()) == [verdict]
     few = [{"parts": ["e_i", "R_ibim"], "mean": [0.5, 0.5], "seed": s} for s in range(3)]
-    assert mian.verdicts._interactions(few)["here"].startswith("0.500 of the weight, 0.500 of the parts")
+    assert judged("mian-fig6", {}, few)[0].here.startswith("0.500 of the weight, 0.500 of the parts")
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -245,10 +254,10 @@ def reported(run, folder_):
             "seconds": seconds, "test": scores, "valid": {"auc": auc}}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STUDIES[:4])
+@pytest.mark.parametrize("name", NAMES[:4])
 def test_every_study_leaves_its_files(world, tmp_path, stand_in, name, monkeypatch):
     stand_in(reported)
-    monkeypatch.setattr(study, "noisy", lambda: [])
+    monkeypatch.setattr(about, "noise", lambda: [])
     found, _ = run(name, world, tmp_path)
     assert {"base.toml", "bench.json", "results.csv", "table.csv", "report.md", f"{name}.png"} <= {
         path.name for path in tmp_path.iterdir()
@@ -278,7 +287,7 @@ def test_time_is_told_against_din(world, tmp_path, stand_in):
     assert [lines[name]["over DIN"] for name in ("DIN", "MIAN", "DIEN")] == pytest.approx([1.0, 4 / 3, 5 / 3])
     assert lines["MIAN"]["the paper: over DIN"] == pytest.approx(1.177, abs=1e-3)
     text = (tmp_path / "report.md").read_text()
-    assert "1.67 (1.67 to 1.67)" in text and "One epoch a process, one process at a time, 2 repeats, median." in text
+    assert "1.67 (1.67 to 1.67)" in text and "One epoch per process, one process at a time, 2 repeats, median." in text
 
 
 # --- real runs -----------------------------------------------------------------------------------------------------
@@ -290,13 +299,13 @@ def trained(run, folder_):
 
 def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, stand_in, hyperctr, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(mian.rows, "READ", 40)
+    monkeypatch.setattr(fig6, "READ", 40)
     found, _ = run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     (told,) = json.loads((tmp_path / "measures.json").read_text())["MIAN"]
     opened = open_run(tmp_path / "runs" / "MIAN seed=0")
     reading = mian_attention.read(opened, mian_attention.cases(opened))
     assert told["heat"] == reading.heat().tolist() and len(told["heat"][0]) == 14 == len(told["probability"])
-    many = mian_attention.read(opened, mian_attention.cases(opened, mian.rows.READ))
+    many = mian_attention.read(opened, mian_attention.cases(opened, fig6.READ))
     assert told["mean"] == many.heat().mean(1).tolist() and set(told["faithful"]) == set(mian_attention.GROUPS)
     text = (tmp_path / "report.md").read_text()
     assert "Weights of the first seed" in text and "rank correlation" in text
@@ -309,12 +318,12 @@ def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, s
 
 def test_a_run_is_measured_once(world, tmp_path, stand_in, monkeypatch):
     stand_in(trained)
-    monkeypatch.setattr(mian.rows, "READ", 20)
+    monkeypatch.setattr(fig6, "READ", 20)
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
-    monkeypatch.setattr(mian.rows, "weights", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr(mian_attention, "read", lambda *given: pytest.fail("measured again"))
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     facts = {"rows": [["MIAN", "mian"]], "seeds": [5]}
-    assert compared.measured(facts, tmp_path) == {"MIAN": []}  # of another seed
+    assert find("mian-fig6").measurements["weights"].read(tmp_path, facts) == {"MIAN": []}  # of another seed
     before = (tmp_path / "measures.json").read_text()
     shutil.rmtree(tmp_path / "runs")
     run("mian-fig6", world, tmp_path, seeds=1, **TINY)
