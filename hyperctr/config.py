@@ -163,6 +163,9 @@ class Train:
     """Seed of weights, shuffling and negatives."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to torch."""
+    score: str = "auc"
+    """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
+    conversions, for a model of both), or a function such as "mine.py:metric", as in `evaluate.metrics`."""
 
     def __post_init__(self):
         check(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
@@ -175,6 +178,7 @@ class Train:
         check(0 <= self.clip < math.inf, "train.clip", self.clip, "above 0, or 0 not to clip")
         _check_seed("train.seed", self.seed)
         check(self.threads >= 0, "train.threads", self.threads, "at least 1, or 0 to leave it to torch")
+        check(self.score == "auc" or ":" in self.score, "train.score", self.score, 'auc, or like "mine.py:metric"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +197,9 @@ class Evaluate:
     """As `max_positives`, for the validation rows."""
     seed: int = 0
     """Seed of the negatives and of the positives kept."""
+    metrics: tuple[str, ...] = ()
+    """Further metrics of the report, such as "mine.py:metric": functions of labels, click probabilities and users, [n]
+    each, that return a number."""
 
     def __post_init__(self):
         check(self.negatives >= 1, "evaluate.negatives", self.negatives, "at least 1")
@@ -201,6 +208,9 @@ class Evaluate:
         check(self.valid_positives >= 0, "evaluate.valid_positives", self.valid_positives, "at least 1, or 0 for all")
         check(self.max_positives >= 0, "evaluate.max_positives", self.max_positives, "at least 1, or 0 for all")
         _check_seed("evaluate.seed", self.seed)
+        works = 'distinct functions like "mine.py:metric"'
+        distinct = len({name.rpartition(":")[2] for name in self.metrics}) == len(self.metrics)
+        check(distinct and all(":" in name for name in self.metrics), "evaluate.metrics", self.metrics, works)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +262,15 @@ def read_run(source: str | Path | Mapping, set: Iterable[str] = ()) -> Run:
 
     Raises:
         ValueError: the file is missing or is not TOML; a table or key is unknown or missing; a value has the wrong
-            type or lies outside its range. The message names table, key, what was found and what would work.
+            type or is outside its range. The message names table, key, what was found and what would work.
+
+    >>> import hyperctr
+    >>> run = hyperctr.read_run({"data": {"path": "ml-100k"}, "model": {"name": "din"}}, set=["train.lr=3e-4"])
+    >>> run.model_name, run.model.dim, run.train.lr
+    ('din', 16, 0.0003)
+    >>> hyperctr.read_run({"data": {"path": "ml-100k"}, "model": {"name": "din", "dims": 8}})
+    Traceback (most recent call last):
+    ValueError: unknown key model.dims, did you mean model.dim?
     """
     tables = _load(source)
     for override in set:

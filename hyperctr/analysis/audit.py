@@ -23,7 +23,7 @@ from torch import nn
 
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.progress import Bar, no_progress
-from hyperctr.models import MODELS
+from hyperctr.models import find_model
 from hyperctr.runs.open import Opened
 from hyperctr.runs.prepare import Prepared, prepare
 
@@ -359,6 +359,6 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
 def _on(opened: Opened, ready: Prepared) -> nn.Module:
     """Make the run's model, with its weights, on another log."""
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and then replaced
-        model = MODELS[ready.run.model_name](ready.run.model, ready.tables)
+        model = find_model(ready.run.model_name)(ready.run.model, ready.tables)
     model.load_state_dict(opened.model.state_dict())
     return model.eval()

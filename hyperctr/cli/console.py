@@ -115,6 +115,9 @@ def print_scores(report: dict) -> None:
     title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
     losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
     print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+    if names := report.get("metrics", []):
+        rows = [[part, *(f"{report[part][name]:.4f}" for name in names)] for part in ("valid", "test")]
+        print_table("own metrics", ["", *names], rows)
     names = ("cvr_mse", "cvr_variance", "cvr_auc", "ctcvr_auc")
     rows = [[part, *(f"{report[part][name]:.4f}" for name in names), f"{report[part]['cvr_rows']:,}"]
             for part in ("valid", "test") if report[part].get("cvr_rows")]  # fmt: skip
@@ -127,11 +130,12 @@ PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": 
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*head, title=title, title_justify="left", box=None, show_header=any(head), pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 

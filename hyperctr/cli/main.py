@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from hyperctr import __version__
 from hyperctr.cli import analyse, data, experiment, graph, run
 from hyperctr.cli.console import err, print_note
 
@@ -27,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(graph.app, name="graph")
+app.add_typer(run.models, name="models")
 for command in (
     run.train,
     experiment.search,
@@ -34,6 +37,7 @@ for command in (
     run.predict,
     run.plan,
     run.export,
+    run.config,
     analyse.audit,
     analyse.explain,
     experiment.sweep,
@@ -44,8 +48,25 @@ for command in (
 app.command(cls=experiment.BenchCommand)(experiment.bench)
 
 
+def print_version(asked: bool) -> None:
+    """Print the version and end, where the option asks for it."""
+    if asked:
+        print(f"hyperctr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2 (HYPERCTR_TRACEBACK=1 shows where it arose)."""
+    sys.path.append(os.getcwd())  # classes that a run file names by "package.module:Class"
     warnings.showwarning = lambda message, *where, **more: print_note(f"warning: {message}")
     try:
         app()

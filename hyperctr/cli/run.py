@@ -1,4 +1,4 @@
-"""Commands about one run: train, evaluate, predict, plan, export."""
+"""Commands about one run: train, evaluate, predict, plan, export; and what there is to run: models, config."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ def train(
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
     from hyperctr.runs import train as training
+    from hyperctr.training import malloc
     from hyperctr.training.profiler import StepTimer
 
+    malloc.keep_freed_memory()
     clock = StepTimer() if profile else None
     dataset = prepare.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
@@ -160,3 +162,64 @@ def predict(
     )
     write.write_pairs(table, probability, output)
     print(f"{output}: {len(probability)} rows")
+
+
+models = typer.Typer(
+    rich_markup_mode="rich", invoke_without_command=True, help="List the models and wrappers, or check one of your own."
+)
+
+
+@models.callback()
+def list_models(context: typer.Context, as_json: Json = False) -> None:
+    """List the models and wrappers: paper, one line, what they read.
+
+    hyperctr models
+    hyperctr models check mine.py:Mine
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from hyperctr.models import MODELS, WRAPPERS
+    from hyperctr.runs import reference
+
+    found = {"models": reference.list_models(MODELS), "wrappers": reference.list_models(WRAPPERS)}
+    if as_json:
+        return print_json(found)
+    for what, listed in found.items():
+        rows = [[x["name"], x["paper"], x["what"], ", ".join(x["reads"])] for x in listed]
+        print_table(what, ["name", "paper", "what it is", "reads"], rows)
+    print('A model of your own: model.name = "mine.py:Mine"; docs/add-a-model.md shows one.')
+
+
+@models.command("check")
+def check_model(
+    name: Annotated[str, typer.Argument(help='A class as a run file names it: "mine.py:Mine", or "din".')],
+) -> None:
+    """Check that a model keeps the contract: shapes, empty histories, unknown ids, no reading of labels, gradients.
+
+    Exits with 1 if a check fails.
+
+        hyperctr models check mine.py:Mine
+    """
+    from hyperctr.experiments import contract
+
+    found = contract.check_model(name)
+    for what, wrong in found:
+        print(f"{'FAILS' if wrong else 'ok   '}  {what}" + (f"  [{wrong}]" if wrong else ""))
+    if failed := sum(bool(wrong) for _, wrong in found):
+        print(f"{name}: {failed} of {len(found)} checks fail")
+        raise typer.Exit(1)
+    print(f"{name} keeps the contract of a model")
+
+
+def config(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help='"din", "mine.py:Mine", ...')] = "hyperctr",
+    wrapper: Annotated[str, typer.Option(help="A wrapper whose keys to print too, such as aqcl.")] = "",
+) -> None:
+    """Print a complete run file of a model: every key, with its default and meaning.
+
+    hyperctr config din > run.toml
+    hyperctr config din --wrapper aqcl
+    """
+    from hyperctr.runs import reference
+
+    print(reference.run_file(model, wrapper), end="")

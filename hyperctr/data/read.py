@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
-from hyperctr.data.catalog import builtin_roles
+from hyperctr.data.catalog import builtin_roles, find
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.columns import encode_categories, tfidf_vectors
 from hyperctr.data.interactions import Interactions
@@ -30,6 +30,26 @@ from hyperctr.data.roles import Roles
 from hyperctr.strict import did_you_mean
 
 TABLES = ("interactions", "items", "users")
+
+
+def load_dataset(name_or_path: str | Path, modalities: Sequence[str] | None = None) -> Dataset:
+    """Read a public data set by its name, or a folder of your own.
+
+    Args:
+        name_or_path: a name that `hyperctr data list` prints, or what `read` takes.
+        modalities: names of the modalities to load; all when left out.
+
+    Raises:
+        ValueError: in one line, what was asked, what was found and what would work.
+
+    >>> import hyperctr
+    >>> from hyperctr.data import planted
+    >>> _ = planted.write("drift", "world", scale=0.02)
+    >>> dataset = hyperctr.load_dataset("world")
+    >>> dataset.name, dataset.interactions.num_users, list(dataset.items.modalities)
+    ('planted-drift', 20, ['visual', 'acoustic', 'textual'])
+    """
+    return read(find(name_or_path), modalities)
 
 
 def read(path: str | Path, modalities: Sequence[str] | None = None, roles: Roles | None = None) -> Dataset:

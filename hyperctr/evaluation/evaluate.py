@@ -6,7 +6,7 @@ At 1000 negatives a click a test set has millions of rows, so a row keeps little
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import nn
 
 from hyperctr.batch import Batch
 from hyperctr.evaluation import metrics
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+"""A metric of your own: labels, click probabilities and users of the rows, [n] each -> a number."""
 
 ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by training clicks, metrics.activity_groups
 
@@ -154,3 +157,26 @@ def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",)) 
     """
     clicks = metrics.auc(scored["label"], scored["logit"]) if "click" in tasks else 0.0
     return clicks - (conversions(scored)["cvr_mse"] if "conversion" in tasks else 0.0)
+
+
+def measure(scored: dict[str, np.ndarray], metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return further metrics of scored rows by name, such as those of `evaluate.metrics` in a run file.
+
+    Args:
+        scored: as from `score`.
+        metrics: functions of labels, click probabilities and users, [n] each, by name.
+
+    Raises:
+        ValueError: a metric fails, or returns something else than a number.
+
+    >>> scored = {"label": np.array([1.0, 0.0]), "logit": np.array([2.0, -2.0]), "user": np.array([0, 0])}
+    >>> measure(scored, {"clicks": lambda labels, scores, users: labels.sum()})
+    {'clicks': 1.0}
+    """
+    found, probability = {}, expit(scored["logit"])
+    for name, metric in metrics.items():
+        try:
+            found[name] = float(metric(scored["label"], probability, scored["user"]))
+        except Exception as error:
+            raise ValueError(f"the metric {name} failed: {type(error).__name__}: {error}") from error
+    return found

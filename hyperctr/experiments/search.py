@@ -28,7 +28,7 @@ from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
 from hyperctr.files import write_csv, write_text
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import find_model, find_wrapper
 from hyperctr.runs import parallel
 from hyperctr.runs.prepare import Prepared, prepare, read_dataset
 from hyperctr.training.fit import fit
@@ -84,7 +84,7 @@ def search(
             rows.
         ImportError: Optuna is not installed.
     """
-    if run.wrapper and WRAPPERS[run.wrapper_name].stays:
+    if run.wrapper and find_wrapper(run.wrapper_name).stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges what a model has learned of clicks alone")
     space = SPACE if space is None else space
     known = vars(run.wrapper) if run.wrapper else {}
@@ -223,8 +223,8 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
     """Train one trial; its loss is the lowest after any epoch."""
     run = ready.run
     torch.manual_seed(run.train.seed)
-    base = MODELS[run.model_name](run.model, ready.tables)
-    model = WRAPPERS[run.wrapper_name](base, replace(run.wrapper, **settings), ready.tables)
+    base = find_model(run.model_name)(run.model, ready.tables)
+    model = find_wrapper(run.wrapper_name)(base, replace(run.wrapper, **settings), ready.tables)
     drawn = not ready.dataset.interactions.logged_non_clicks
     losses = []
 

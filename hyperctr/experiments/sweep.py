@@ -35,9 +35,10 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the cell's folder."""
+        model = self.model.rpartition(":")[2]  # "mine.py:Mine" is no name for a folder
         if self.depth is None:
-            return f"{self.model} seed={self.seed}"
-        return f"{self.model} every={self.every} depth={self.depth} seed={self.seed}"
+            return f"{model} seed={self.seed}"
+        return f"{model} every={self.every} depth={self.depth} seed={self.seed}"
 
 
 def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> list[Cell]:

@@ -5,9 +5,15 @@
 wrapped model, unless `stays` is True (the masks of LT4REC).
 """
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
+from torch import nn
+
+from hyperctr.batch import READS
+from hyperctr.models import outside
 from hyperctr.models.aqcl import AQCL, ICL, QCL
 from hyperctr.models.dcn import DCN
 from hyperctr.models.deepfm import DeepFM
@@ -75,19 +81,19 @@ WRAPPERS = {
 
 
 def find_model(name: str) -> type:
-    """Find the class of a model by the name that a run file gives it.
+    """Find the class of a model by the name that a run file gives it, such as "din" or "mine.py:Mine".
 
     Raises:
-        ValueError: there is none; names the nearest.
+        ValueError: there is none, or a class from outside does not keep the contract; names what is wrong.
     """
     return _find("model", name, MODELS)
 
 
 def find_wrapper(name: str) -> type:
-    """Find the class of a wrapper by the name that a run file gives it.
+    """Find the class of a wrapper by the name that a run file gives it, such as "aqcl" or "mine.py:Mine".
 
     Raises:
-        ValueError: there is none; names the nearest.
+        ValueError: there is none, or a class from outside does not keep the contract; names what is wrong.
     """
     return _find("wrapper", name, WRAPPERS)
 
@@ -95,5 +101,33 @@ def find_wrapper(name: str) -> type:
 def _find(what: str, name: Any, known: Mapping[str, type]) -> type:
     if isinstance(name, str) and name in known:
         return known[name]
+    if isinstance(name, str) and outside.is_outside(name):
+        cls = outside.load(name, f"{what}.name")
+        _check_declared(what, name, cls)
+        return cls
     near = did_you_mean(str(name), known) or f"known: {', '.join(known) or 'none'}"
     raise ValueError(f"unknown {what} {literal(name)}, {near}")
+
+
+def _check_declared(what: str, name: str, cls: Any) -> None:
+    """Refuse a class from outside that lacks a part of the contract; see `hyperctr.batch.Model` and `Wrapper`."""
+    parts = {
+        "Config": lambda x: isinstance(x, type) and is_dataclass(x) and x.__dataclass_params__.frozen,
+        "reads": lambda x: isinstance(x, frozenset) and x <= set(READS),
+        "tasks": lambda x: x in (("click",), ("click", "conversion")),
+    }
+    works = {
+        "Config": "a frozen dataclass whose fields have defaults",
+        "reads": f"a frozenset of names among {', '.join(READS)}; frozenset() for none",
+        "tasks": '("click",) or ("click", "conversion")',
+    }
+    if what == "wrapper":  # the tasks of a wrapper may be those of its model, which only an object knows
+        del parts["tasks"]
+        parts["stays"], works["stays"] = lambda x: isinstance(x, bool), "True or False"
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError(f"{what}.name: {name} must be a class derived from torch.nn.Module")
+    for part, fits in parts.items():
+        if part not in dir(cls):
+            raise ValueError(f"{what}.name: {name} has no {part}; give the class one: {works[part]}")
+        if not fits(inspect.getattr_static(cls, part)):
+            raise ValueError(f"{what}.name: {part} of {name} must be {works[part]}")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 
-PRIOR = 10.0  # rows added to every item, clicked at the average rate, where non-clicks were logged
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Popularity has no settings."""
+    """Smoothing of the click rate."""
 
-    retired: ClassVar = {"prior": (10.0, "every item is smoothed by 10 rows of the average click rate")}
+    prior: float = 10.0
+    """Rows added to every item, clicked at the average rate; only where non-clicks were logged."""
+
+    def __post_init__(self):
+        if not self.prior > 0:
+            raise ValueError(f"model.prior must be above 0, got {self.prior}")
 
 
 class Popularity(nn.Module):
@@ -33,7 +35,7 @@ class Popularity(nn.Module):
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        self.click_rate = tables.click_rate
+        self.prior, self.click_rate = config.prior, tables.click_rate
         self.log_slope = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(()))
 
@@ -42,5 +44,5 @@ class Popularity(nn.Module):
         if shows is None:
             score = torch.log1p(clicks)
         else:
-            score = torch.logit((clicks + PRIOR * self.click_rate) / (shows + PRIOR), eps=1e-6)
+            score = torch.logit((clicks + self.prior * self.click_rate) / (shows + self.prior), eps=1e-6)
         return Output(self.log_slope.exp() * score + self.bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 from hyperctr import config
 from hyperctr.batch import Batch
 from hyperctr.runs.prepare import Prepared, build_model, prepare
+from hyperctr.runs.train import sources_of
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,15 @@ class Opened:
     report: dict[str, Any]
 
     def predict(self, user: np.ndarray, item: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Click probabilities of (user, item, time) by the data set's own ids; unknown ids count as new ones.
+        """Predict click probabilities of (user, item, time) by the data set's own ids; unknown ids count as new ones.
 
         Args:
             user, item: original ids, [n]. at: seconds, [n]; only events strictly before it are used.
+
+        Returns:
+            Probabilities, float32 [n]; no rows give none.
         """
+        user, item, at = np.asarray(user), np.asarray(item), np.asarray(at, np.int64)
         data = self.prepared.dataset
         users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
         logits = []
@@ -39,7 +45,7 @@ class Opened:
             rows = slice(start, start + 4096)
             count = len(users[rows])
             batch = self.prepared.loader.make_batch(
-                users[rows], items[rows], np.asarray(at[rows], np.int64), np.zeros(count, np.float32), np.arange(count)
+                users[rows], items[rows], at[rows], np.zeros(count, np.float32), np.arange(count)
             )
             with torch.no_grad():
                 logits.append(self.model(batch).logit)
@@ -51,6 +57,15 @@ def open_run(path: str | Path) -> Opened:
 
     Raises:
         ValueError: the folder is not a finished run, or its weights do not fit the data they are opened with.
+
+    >>> import hyperctr
+    >>> from hyperctr.data import planted
+    >>> _ = planted.write("drift", "world", scale=0.02)
+    >>> run = hyperctr.read_run({"data": {"path": "world"}, "model": {"name": "din"}, "train": {"epochs": 1}})
+    >>> _ = hyperctr.train(run, "runs/din")
+    >>> opened = hyperctr.open_run("runs/din")
+    >>> opened.predict(user=[0, 1], item=[3, 3], at=[1_800_000_000] * 2).shape
+    (2,)
     """
     path = Path(path)
     missing = [name for name in ("run.toml", "report.json", "weights.safetensors") if not (path / name).exists()]
@@ -68,7 +83,11 @@ def open_run(path: str | Path) -> Opened:
             says = f"weight {name} is {held.get(name)}, the data asks for {found.get(name)}"
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
-    return Opened(ready, model.eval(), json.loads((path / "report.json").read_text()))
+    report = json.loads((path / "report.json").read_text())
+    for name, now in sources_of(run).items():
+        if report.get("sources", {}).get(name) != now:
+            warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)
+    return Opened(ready, model.eval(), report)
 
 
 def request(

@@ -103,7 +103,9 @@ def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str
 def train(run_toml: str, folder: str) -> dict:
     """Train one cell and give its report."""
     from hyperctr.runs import train as runs
+    from hyperctr.training import malloc
 
+    malloc.keep_freed_memory()
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
         return json.loads((path / "report.json").read_text())

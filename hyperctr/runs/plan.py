@@ -22,7 +22,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.embedding import LARGE as ROWWISE
-from hyperctr.models import MODELS
+from hyperctr.models import find_model
 
 SHARE = 0.8  # of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
@@ -123,7 +123,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     ]
     facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
     work = _Work()
-    if "slices" in MODELS[run.model_name].reads:
+    if "slices" in find_model(run.model_name).reads:
         clicks = log.clicks()
         grid = time_grid(log, parts, run.slices, dataset.name)
         if parts.leaky or run.slices.graphs == "frozen":

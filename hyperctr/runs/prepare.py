@@ -27,11 +27,11 @@ from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.split import Split, split
-from hyperctr.evaluation.evaluate import evaluate, score
+from hyperctr.evaluation.evaluate import Metric, evaluate, measure, score
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.layers.multitask import TASKS
-from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models import find_model, find_wrapper, outside
 from hyperctr.models.lt4rec import Sharing
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
@@ -105,7 +105,8 @@ class Prepared:
     def plan(self) -> TrainingPlan:
         """How the run's model is trained, in its wrapper."""
         run = self.run
-        return plan_of(MODELS[run.model_name], run.model, WRAPPERS.get(run.wrapper_name), run.wrapper)
+        wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
+        return plan_of(find_model(run.model_name), run.model, wrapper, run.wrapper)
 
     @property
     def sharing(self) -> Sharing | None:
@@ -143,7 +144,20 @@ class Prepared:
         drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
         seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
         clicks = _clicks(self.dataset.interactions, self.split.train)
-        return evaluate(score(model, self.evaluation_batches(part)), seen, drawn, clicks)
+        scored = score(model, self.evaluation_batches(part))
+        report = evaluate(scored, seen, drawn, clicks)
+        own = measure(scored, self.metrics_of(self.run.evaluate.metrics))
+        if taken := sorted(own.keys() & report.keys()):
+            raise ValueError(f"evaluate.metrics: the report has a number called {taken[0]}; rename the function")
+        return report | own
+
+    def metrics_of(self, names: Iterable[str]) -> dict[str, Metric]:
+        """Load metrics such as "mine.py:metric", by the name of the function.
+
+        Raises:
+            ValueError: there is no such file, module or function.
+        """
+        return {name.rpartition(":")[2]: outside.load(name, "evaluate.metrics") for name in names}
 
     @property
     def _sliced(self) -> bool:
@@ -187,6 +201,8 @@ def prepare(
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
+    for name in (*run.evaluate.metrics, *([run.train.score] if run.train.score != "auc" else [])):
+        outside.load(name, "evaluate.metrics")  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
     if fixed is not None:
@@ -239,7 +255,7 @@ def _check_conversions(ready: Prepared) -> None:
     run, log = ready.run, ready.dataset.interactions
     if "conversions" not in ready.reads:
         return
-    name = run.model_name if "conversions" in MODELS[run.model_name].reads else run.wrapper_name
+    name = run.model_name if "conversions" in find_model(run.model_name).reads else run.wrapper_name
     if log.conversion is None:
         raise ValueError(
             f"{name} learns clicks and what follows them; {ready.dataset.name} says nothing of the latter: name its "
@@ -332,18 +348,18 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
 def build_model(ready: Prepared) -> nn.Module:
     """The run's model with its first weights, and what it wears for good."""
     run = ready.run
-    model = MODELS[run.model_name](run.model, ready.tables)
-    return WRAPPERS[run.wrapper_name](model, run.wrapper, ready.tables) if stays(run) else model
+    model = find_model(run.model_name)(run.model, ready.tables)
+    return find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables) if stays(run) else model
 
 
 def stays(run: config.Run) -> bool:
     """Return whether the run has a wrapper that is part of its finished model."""
-    return bool(run.wrapper) and WRAPPERS[run.wrapper_name].stays
+    return bool(run.wrapper) and find_wrapper(run.wrapper_name).stays
 
 
 def _reads(run: config.Run) -> frozenset[str]:
-    wrapper = WRAPPERS[run.wrapper_name].reads if run.wrapper else frozenset()
-    return MODELS[run.model_name].reads | wrapper
+    wrapper = find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset()
+    return find_model(run.model_name).reads | wrapper
 
 
 def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""Train one run in its folder: run.toml in; report.json, weights.safetensors and history.csv out.
+"""Train a run and leave its folder: run.toml in; report.json, weights.safetensors and history.csv out.
 
 runs/ml-100k/
     run.toml               exactly what ran, every default filled in
     checkpoint.safetensors while it trains: a killed run continues from here
-    history.csv            one line an epoch
-    weights.safetensors    the best epoch's weights
-    tickets.safetensors    LT4REC's masks, which another run can train anew (model.masks)
-    worn.safetensors       what the model wore while it trained, such as AQCL's codebook; no prediction reads it
+    history.csv            one line per validation
+    weights.safetensors    the weights of the best validation
+    tickets.safetensors    LT4REC's masks, which another run can train again (model.masks)
+    worn.safetensors       the wrapper's own state, such as AQCL's codebook; no prediction reads it
     interests.safetensors  the learned interests, for a model with hypergraphs
     report.json            scores on validation and test rows, seconds, versions, the leaky stamp
 """
@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,10 +30,11 @@ from hyperctr import config
 from hyperctr.batch import Batch
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.progress import Bar, no_progress
-from hyperctr.evaluation.evaluate import conversions, quality, score
+from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
 from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_text
-from hyperctr.models import WRAPPERS
+from hyperctr.models import find_model, find_wrapper
+from hyperctr.models.outside import is_outside, source_digest
 from hyperctr.runs.digest import digest
 from hyperctr.runs.prepare import Prepared, build_model, prepare, stays
 from hyperctr.training import lottery_tickets
@@ -43,123 +44,180 @@ from hyperctr.training.profiler import StepTimer
 
 def train(
     run: config.Run,
-    out: Path | None = None,
+    out: str | Path | None = None,
     dataset: Dataset | None = None,
     log: Callable[[dict], None] = lambda row: None,
     progress: Bar = no_progress,
     clock: StepTimer | None = None,
 ) -> dict[str, Any]:
-    """Train and test one run, and leave its folder; a folder with a checkpoint of the same run is continued.
+    """Train and test a run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
     Args:
-        run: what to do.
+        run: what to do, as `hyperctr.read_run` gives it.
         out: the run's folder; None leaves nothing.
-        dataset: if it has been read already.
-        log: called after each validation.
+        dataset: the data set of the run, if it has been read already.
+        log: called after each validation with a dict: epoch, loss, valid_auc, best_epoch and what the model logs.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
         clock: measures where the time of the training goes.
 
     Returns:
-        the report, as in report.json.
+        The report, as in report.json.
 
     Raises:
         ValueError: bad data or settings; `out` holds another run, or cannot be written.
+
+    >>> import hyperctr
+    >>> from hyperctr.data import planted
+    >>> _ = planted.write("drift", "world", scale=0.02)
+    >>> run = hyperctr.read_run({"data": {"path": "world"}, "model": {"name": "din"}, "train": {"epochs": 1}})
+    >>> report = hyperctr.train(run, "runs/din")
+    >>> report["model"], report["epochs"], 0 < report["test"]["auc"] < 1
+    ('din', 1, True)
     """
-    with nullcontext() if out is None else _claim(out, run):
-        return _train(run, out, dataset, log, progress, clock)
+    began, folder = time.perf_counter(), RunFolder(out)
+    with folder.claimed_for(run), _threads(run.train.threads):
+        ready = prepare(run, dataset, folder.path, progress=progress)
+        torch.manual_seed(run.train.seed)
+        trained = model = build_model(ready)
+        if run.wrapper and not stays(run):
+            trained = find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables)
+        validation = Validation(ready, model)
+        timed = clock or nullcontext
 
+        def watched(batches: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
+            return progress(batches if clock is None else clock.batches(batches), what, steps)
 
-def _train(
-    run: config.Run,
-    out: Path | None,
-    dataset: Dataset | None,
-    log: Callable,
-    progress: Callable,
-    clock: StepTimer | None,
-) -> dict[str, Any]:
-    """Train and test one run whose folder is claimed."""
-    began = time.perf_counter()
-    if run.train.threads:
-        torch.set_num_threads(run.train.threads)
-    ready = prepare(run, dataset, out, progress=progress)
-    torch.manual_seed(run.train.seed)
-    worn = model = build_model(ready)
-    if run.wrapper and not stays(run):
-        worn = WRAPPERS[run.wrapper_name](model, run.wrapper, ready.tables)
-    measured: dict[str, float] = {}
+        def batches(epoch: int) -> Iterable[Batch]:
+            steps = -(-ready.train_rows // run.train.batch_size)
+            return watched(ready.train_batches(epoch), f"epoch {epoch}", steps)
 
-    def watched(made: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
-        return progress(made if clock is None else clock.batches(made), what, steps)
+        def keep(row: dict) -> None:
+            row = row | validation.metrics
+            folder.keep(row)
+            log(row)
 
-    def batches(epoch: int) -> Iterable[Batch]:
-        steps = -(-ready.train_rows // run.train.batch_size)
-        return watched(ready.train_batches(epoch), f"epoch {epoch}", steps)
-
-    def keep(row: dict) -> None:
-        row = row | measured
-        if out is not None and "round" not in row:
-            _append(out / "history.csv", row)
-        log(row)
-
-    def valid(tasks: tuple[str, ...] = ready.plan.tasks) -> float:
-        scored = score(model, ready.evaluation_batches("valid"))
-        measured["valid_auc"] = auc(scored["label"], scored["logit"])
-        if "conversion" in scored:
-            measured["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
-        return quality(scored, tasks)
-
-    if clock is not None:
-        clock.watch(worn)
-    timed = clock or nullcontext
-    tickets = _tickets(ready, model, valid, out, keep, watched, timed) if ready.sharing is not None else None
-    if tickets is not None and not ready.sharing.rewind:
-        torch.manual_seed(run.train.seed + lottery_tickets.OTHER_WEIGHTS)
-        lottery_tickets.restart(model, build_model(ready))
-    done = fit(worn, batches, valid, run.train, ready.train_rows, out, keep, timed)
-    report = _report(ready, model, done)
-    if tickets is not None:
-        report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
-        report["searched"], report["overlap"] = ready.sharing.searches, model.overlap()
-    report["seconds"] = round(time.perf_counter() - began, 2)
-    if out is not None:
-        save_tensors(out / "weights.safetensors", model.state_dict())
-        if worn is not model:
-            own = {name: x for name, x in worn.state_dict().items() if not name.startswith("base.")}
-            save_tensors(out / "worn.safetensors", own)
-        write_text(out / "report.json", json.dumps(report, indent=1))
-        (out / "checkpoint.safetensors").unlink(missing_ok=True)
+        if clock is not None:
+            clock.watch(trained)
+        tickets = None
+        if ready.sharing is not None:
+            tickets = _find_tickets(ready, model, validation, folder, keep, watched, timed)
+            if not ready.sharing.rewind:
+                torch.manual_seed(run.train.seed + lottery_tickets.OTHER_WEIGHTS)
+                lottery_tickets.restart(model, build_model(ready))
+        done = fit(trained, batches, validation, run.train, ready.train_rows, folder.path, keep, timed)
+        report = _report(ready, model, done)
+        if tickets is not None:
+            report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
+            report["searched"], report["overlap"] = ready.sharing.searches, model.overlap()
+        report["seconds"] = round(time.perf_counter() - began, 2)
+        folder.finish(model, trained, report)
     return report
 
 
-def _tickets(
+class RunFolder:
+    """The folder of a run: which files a run leaves, and when. Without a path nothing is kept."""
+
+    def __init__(self, path: str | Path | None):
+        self.path = None if path is None else Path(path)
+
+    def claimed_for(self, run: config.Run) -> ExitStack:
+        """Claim the folder until the end of a `with` block: a new one, or one of the same run on any number of threads.
+
+        Raises:
+            ValueError: the folder is of another run, is claimed by another process, or cannot be written.
+        """
+        if self.path is None:
+            return ExitStack()
+
+        def what(run: config.Run) -> config.Run:
+            return replace(run, train=replace(run.train, threads=0))
+
+        path = self.path
+        with claim_folder(path) as claim:
+            if (path / "run.toml").exists() and what(config.read_run(path / "run.toml")) != what(run):
+                raise ValueError(f"{path} holds another run (its run.toml differs); choose another --out or remove it")
+            write_text(path / "run.toml", config.to_toml(run))
+            if not (path / "checkpoint.safetensors").exists():
+                (path / "history.csv").unlink(missing_ok=True)
+            return claim.pop_all()
+
+    def keep(self, row: dict) -> None:
+        """Add the line of a validation to history.csv, in place of lines that were written after the checkpoint."""
+        if self.path is not None and "round" not in row:
+            path = self.path / "history.csv"
+            earlier = [old for old in read_csv(path) if float(old["epoch"]) < row["epoch"]]
+            write_csv(path, [*earlier, row], nan="nan")
+
+    def finish(self, model: nn.Module, trained: nn.Module, report: dict[str, Any]) -> None:
+        """Write weights and report, and remove the checkpoint."""
+        if self.path is None:
+            return
+        save_tensors(self.path / "weights.safetensors", model.state_dict())
+        if trained is not model:
+            own = {name: x for name, x in trained.state_dict().items() if not name.startswith("base.")}
+            save_tensors(self.path / "worn.safetensors", own)
+        write_text(self.path / "report.json", json.dumps(report, indent=1))
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+class Validation:
+    """Score the validation rows with a model: calling it gives the score that decides when training stops.
+
+    Attributes:
+        metrics: of the last call, for history.csv: valid_auc, and valid_cvr_mse for a model of conversions.
+    """
+
+    def __init__(self, ready: Prepared, model: nn.Module):
+        self.ready, self.model = ready, model
+        self.metrics: dict[str, float] = {}
+
+    def __call__(self, tasks: tuple[str, ...] | None = None) -> float:
+        """Return the score of some tasks, higher is better; without tasks: `train.score` of the run."""
+        scored = score(self.model, self.ready.evaluation_batches("valid"))
+        self.metrics["valid_auc"] = auc(scored["label"], scored["logit"])
+        if "conversion" in scored:
+            self.metrics["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
+        wanted = self.ready.run.train.score
+        if tasks is None and wanted != "auc":
+            ((name, value),) = measure(scored, self.ready.metrics_of([wanted])).items()
+            self.metrics[f"valid_{name}"] = value
+            return value
+        return quality(scored, tasks or self.ready.plan.tasks)
+
+
+def _find_tickets(
     ready: Prepared,
     model: nn.Module,
-    valid: Callable[[tuple[str, ...]], float],
-    out: Path | None,
+    validation: Validation,
+    folder: RunFolder,
     keep: Callable[[dict], None],
     watched: Callable[[Iterable[Batch], str, int], Iterable[Batch]],
-    clock: Callable,
+    timed: Callable,
 ) -> dict[str, lottery_tickets.Ticket]:
-    """Let LT4REC wear its tickets: those of another run, or such as are looked for."""
-    sharing, train, given = ready.sharing, ready.run.train, None
+    """Give LT4REC its masks: those of another run, or the result of a search."""
+    sharing, train, given, path = ready.sharing, ready.run.train, None, folder.path
     if sharing.masks:
         given = lottery_tickets.use_masks(model, Path(sharing.masks), train.seed)
         if not sharing.searches:
-            if out is not None:
-                lottery_tickets.save(out / "tickets.safetensors", given, model)
+            if path is not None:
+                lottery_tickets.save(path / "tickets.safetensors", given, model)
             return given
 
     def batches(task: str, epoch: int) -> Iterable[Batch]:
         steps = -(-len(ready.rows_of(task)) // train.batch_size)
         return watched(ready.task_batches(task, epoch), f"{task} round", steps)
 
-    return lottery_tickets.find_tickets(model, batches, lambda task: valid((task,)), train, out, keep, given, clock)
+    def valid(task: str) -> float:
+        return validation((task,))
+
+    return lottery_tickets.find_tickets(model, batches, valid, train, path, keep, given, timed)
 
 
 def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]:
-    """Scores of the finished model on validation and test rows, and what they depend on."""
+    """Score the finished model on validation and test rows, and say what the scores depend on."""
     run = ready.run
     scores = {part: ready.scores(model, part) for part in ("valid", "test")}
+    sources = sources_of(run)
     return {
         "model": run.model_name,
         "data": ready.dataset.name,
@@ -175,29 +233,31 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "parameters": sum(p.numel() for p in model.parameters()),
         "run": digest(run),
         **({"wear": run.wrapper_name} if run.wrapper else {}),
+        **({"sources": sources} if sources else {}),
+        **({"metrics": list(ready.metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
-def _claim(out: Path, run: config.Run) -> ExitStack:
-    """Claim the run's folder, new or of the same run, on however many threads; refuse one of another run."""
-
-    def what(run: config.Run) -> config.Run:
-        return replace(run, train=replace(run.train, threads=0))
-
-    with claim_folder(out) as claim:
-        if (out / "run.toml").exists() and what(config.read_run(out / "run.toml")) != what(run):
-            raise ValueError(f"{out} holds another run (its run.toml differs); choose another --out or remove it")
-        write_text(out / "run.toml", config.to_toml(run))
-        if not (out / "checkpoint.safetensors").exists():
-            (out / "history.csv").unlink(missing_ok=True)
-        return claim.pop_all()
+def sources_of(run: config.Run) -> dict[str, str]:
+    """Return a digest of the source of each class from outside the package, by its name in the run file."""
+    found = {run.model_name: find_model(run.model_name)}
+    if run.wrapper:
+        found[run.wrapper_name] = find_wrapper(run.wrapper_name)
+    return {name: source_digest(cls) for name, cls in found.items() if is_outside(name)}
 
 
-def _append(path: Path, row: dict) -> None:
-    """Add an epoch's line; lines from it on, of a training that was killed before its checkpoint, go."""
-    earlier = [old for old in read_csv(path) if float(old["epoch"]) < row["epoch"]]
-    write_csv(path, [*earlier, row], nan="nan")
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set the number of torch threads inside the block; 0 changes nothing."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)
 
 
 def _version(package: str) -> str:

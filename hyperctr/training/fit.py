@@ -21,7 +21,6 @@ from torch import nn
 from hyperctr.batch import Batch
 from hyperctr.config import Train
 from hyperctr.files import save_tensors
-from hyperctr.training import malloc
 from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
 
@@ -64,7 +63,6 @@ def fit(
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
     """
-    malloc.keep_freed_memory()
     model.eval()
     adams = optimisers(model, config.lr)
     progress, best = Progress(), {}

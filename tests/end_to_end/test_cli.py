@@ -375,3 +375,40 @@ def test_module_runs_from_the_shell_and_exits_with_2():
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_the_version_is_printed(hyperctr):
+    from hyperctr import __version__
+
+    assert hyperctr("--version") == (0, f"hyperctr {__version__}\n", "")
+
+
+def test_models_are_listed_with_paper_and_what_they_read(hyperctr):
+    from hyperctr.models import MODELS, WRAPPERS
+
+    code, out, _ = hyperctr("models", "--json")
+    found = json.loads(out)
+    assert code == 0 and [x["name"] for x in found["models"]] == list(MODELS)
+    assert [x["name"] for x in found["wrappers"]] == list(WRAPPERS)
+    assert {x["name"]: x["reads"] for x in found["models"]}["hyperctr"] == ["slices"]
+    assert all(x["paper"] and x["what"] for x in found["models"] + found["wrappers"])
+    assert "[CIN(v); MLP(v)]" in hyperctr("models")[1]  # brackets are no markup
+
+
+@pytest.mark.parametrize(("model", "wrapper"), [("hyperctr", ""), ("din", "aqcl"), ("lt4rec", "")])
+def test_a_run_file_of_every_key_is_printed_and_read_back_as_all_defaults(hyperctr, model, wrapper):
+    import tomllib
+
+    from hyperctr.config import read_run, to_tables
+    from hyperctr.runs.reference import field_docs
+
+    code, out, _ = hyperctr("config", model, *(["--wrapper", wrapper] if wrapper else []))
+    tables = tomllib.loads(out.replace('path = ""', 'path = "shop"'))
+    least = {"data": {"path": "shop"}, "model": {"name": model}} | ({"wrapper": {"name": wrapper}} if wrapper else {})
+    assert code == 0 and read_run(tables) == read_run(least)
+    run = read_run(least)
+    for table, content in to_tables(run).items():
+        texts = field_docs(type(getattr(run, table)))
+        for key in content.keys() - {"name"}:
+            assert f"\n{key} =" in out or f"\n# {key} =" in out, key
+            assert texts[key].split()[0] in out, key

@@ -80,9 +80,9 @@ def test_every_value_is_written():
         '[model]\nname = "toy"\ndim = 64\nhidden = [\n    8,\n]\n'
         'dropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
         "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\neval_every = 1.0\nnegatives = 1\n"
-        "clip = 5.0\nseed = 0\nthreads = 0\n\n"
+        'clip = 5.0\nseed = 0\nthreads = 0\nscore = "auc"\n\n'
         '[evaluate]\nnegatives = 1000\ndraw = "uniform"\nmax_positives = 20000\nvalid_negatives = 100\n'
-        "valid_positives = 5000\nseed = 0\n"
+        "valid_positives = 5000\nseed = 0\nmetrics = []\n"
     )
 
 

@@ -242,7 +242,7 @@ class Propagation(nn.Module):
         Returns:
             the states of users and of items; a penalty of value zero that carries the shared gradients; the staleness.
         """
-        before = self._active[: bisect_right(self._active, int(now.min()) + self._reach - 1)]
+        before = self._active[: bisect_right(self._active, (int(now.min()) if len(now) else 0) + self._reach - 1)]
         if not (before and self.training and self.config.depth):
             return [[], []], 0.0, {}
         if self.config.propagation == "sampled":

@@ -5,7 +5,11 @@ import platform
 
 import pytest
 
-from hyperctr.training import fit, malloc
+from hyperctr import config
+from hyperctr.data import planted
+from hyperctr.runs import parallel
+from hyperctr.runs import train as training
+from hyperctr.training import malloc
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what other systems do with freed memory is not checked")
@@ -22,13 +26,17 @@ def test_elsewhere_nothing_happens(monkeypatch, error):
     assert not malloc.keep_freed_memory()
 
 
-def test_a_training_asks_for_it_before_its_first_step(monkeypatch):
-    class Asked(Exception):
-        pass
-
-    def ask():
-        raise Asked
-
-    monkeypatch.setattr(malloc, "keep_freed_memory", ask)
-    with pytest.raises(Asked):
-        fit.fit(None, None, None, None)
+def test_the_commands_and_worker_processes_ask_for_it_and_a_library_call_does_not(monkeypatch, hyperctr, tmp_path):
+    """A library must not change its caller's process; the command line owns its own."""
+    asked = []
+    monkeypatch.setattr(malloc, "keep_freed_memory", lambda: asked.append(True))
+    planted.write("drift", tmp_path / "world", scale=0.02)
+    short = ("--set", "model.name=popularity", "--set", "train.epochs=1")
+    assert hyperctr("train", "--data", tmp_path / "world", *short, "--out", tmp_path / "run")[0] == 0 and asked == [
+        True
+    ]
+    run = config.read_run(tmp_path / "run" / "run.toml")
+    parallel.train(config.to_toml(run), str(tmp_path / "cell"))
+    assert asked == [True] * 2
+    training.train(run)
+    assert asked == [True] * 2

@@ -1,0 +1,92 @@
+"""Describe the models and every key of a run file, from the code itself: what `hyperctr models` and `config` print."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from hyperctr import config
+from hyperctr.models import find_model, find_wrapper
+from hyperctr.strict import literal
+
+WIDTH = 110  # of a comment
+
+
+def list_models(classes: Mapping[str, type]) -> list[dict[str, Any]]:
+    """Describe each model or wrapper: name, paper (the first line of its file), what it is, reads.
+
+    >>> from hyperctr.models import MODELS
+    >>> list_models({"din": MODELS["din"]})[0]["paper"]
+    'Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks that matter for this candidate, summed.'
+    """
+    return [
+        {
+            "name": name,
+            "paper": _first_line(sys.modules[cls.__module__]),
+            "what": _first_line(cls),
+            "reads": sorted(cls.reads),
+        }
+        for name, cls in classes.items()
+    ]
+
+
+def run_file(model: str, wrapper: str = "") -> str:
+    """Write a complete, commented run file of a model: every key with its default and meaning.
+
+    A key whose default is "not set" is commented out. The result reads back as a run of all defaults.
+
+    Raises:
+        ValueError: there is no such model or wrapper.
+    """
+    parts = dict(config.TABLES)
+    names = {"model": model} | ({"wrapper": wrapper} if wrapper else {})
+    blocks = ["# A run file: every key, with its default and meaning. Only [data] path has no default."]
+    for table, cls in parts.items():
+        if table == "wrapper" and not wrapper:
+            continue
+        lines = [f"[{table}]"]
+        if table in names:
+            cls = {"model": find_model, "wrapper": find_wrapper}[table](names[table])
+            lines = [f"# {_first_line(cls)}", lines[0], f'name = "{names[table]}"']
+        texts = field_docs(cls.Config if table in names else cls)
+        for entry in fields(cls.Config if table in names else cls):
+            if entry.init:
+                lines += ["", *_key(entry, texts.get(entry.name, ""))]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Read the docstring below each field of a dataclass and its bases, as one line each."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__[:-1]):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0].body
+        except (OSError, TypeError):  # made at run time: there is no source
+            continue
+        for field, text in zip(body, body[1:], strict=False):
+            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _key(entry: Field, text: str) -> list[str]:
+    """The lines of one key: its meaning as comments, then its default."""
+    lines = [f"# {line}" for line in textwrap.wrap(text, WIDTH)]
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    if default is MISSING:
+        return [*lines, f'{entry.name} = ""']
+    if default is None:
+        return [*lines, f"# {entry.name} ="]
+    return [*lines, f"{entry.name} = {literal(default)}"]
+
+
+def _first_line(thing: Any) -> str:
+    """The first sentence of a docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
