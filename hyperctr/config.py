@@ -1,8 +1,9 @@
 """A run is one TOML file: read strictly into frozen dataclasses, written back with every value filled in.
 
-No defaults file, no inheritance, no environment. An unknown key stops the run and names the nearest right one. The
-table `[model]` is read into the `Config` of the model that it names. So is `[wrapper]`, a table that most runs lack: a
-training-time wrapper around the model, such as AQCL. Run files of version 0.1 call it `[wear]`, which is still read.
+There is no file of defaults, no inheritance and no environment variable. An unknown key is an error that names the
+nearest right one. The table `[model]` is read into the `Config` of the model that it names. The optional table
+`[wrapper]` names a training-time wrapper around the model, such as AQCL, and is read into the wrapper's `Config`. Run
+files of version 0.1 call this table `[wear]`; it is still read.
 """
 
 from __future__ import annotations
@@ -18,30 +19,28 @@ from typing import Any, Literal
 from hyperctr import strict
 from hyperctr.data.context import SIZES
 from hyperctr.layers.checks import check_choices
-from hyperctr.strict import check, choices, did_you_mean, literal
-
-__all__ = ["Data", "Evaluate", "Interest", "Run", "Slices", "Split", "Train", "choices", "read_run", "to_toml"]
+from hyperctr.strict import check, did_you_mean, literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data a run reads, and how much of it a row may see."""
+    """Which data a run reads, and how much of the past a row may see."""
 
     path: str
-    """Name of a public data set, or the folder of your own."""
+    """Name of a public data set, or a folder of your own."""
     history: int = 100
-    """Last clicks kept per user."""
+    """Most clicks of a user's history: the latest ones."""
     modalities: tuple[str, ...] = ()
-    """Modalities to read; empty means all that the data holds."""
+    """Modalities to read; empty means all modalities of the data."""
     reduce: int = 128
-    """Modalities wider than this are reduced to it by PCA, fitted on items with training rows; 0 leaves them alone."""
+    """Wider modalities are reduced to this width by PCA, fitted on items with training rows; 0 keeps every width."""
     conversion: str | None = None
-    """Column of what followed a click, or "part/whole" of two; left out: the one that the data's own roles name."""
+    """Column of the conversion, or two columns as "part/whole"; left out: the column that the data's own roles name."""
     ties: Literal["order"] | None = None
-    """What becomes of a user's events of one time, as in logs of days: left out, none is history to another; "order":
-    they follow each other as they stand in the file, a second apart (`Interactions.in_order`)."""
+    """Events of a user at the same time, as in logs of days. Left out: none is in the history of another. "order": they
+    follow each other in the order of the file, one second apart (`Interactions.in_order`)."""
     derive: tuple[str, ...] | None = None
-    """Context that is computed from the time of a row and the user's clicks before it: hour, weekday, season, clicks,
+    """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
 
     def __post_init__(self):
@@ -60,13 +59,14 @@ class Split:
     """How interactions are divided into training, validation and test rows."""
 
     kind: Literal["temporal", "leave-last-out", "leave-last-day-out", "random"] = "temporal"
-    """By time; the last click or last day of each user, or the papers' random split, all three stamped leaky."""
+    """By time; by the last click or the last day of each user; or at random, as in the papers. All but the first are
+    marked as leaky."""
     train: float = 0.7
-    """Share of rows for training, HyperCTR section 3.1; the two that leave the last out do not use it."""
+    """Share of rows for training, HyperCTR section 3.1; the kinds that leave the last out do not use it."""
     valid: float = 0.2
-    """Share of rows for validation, HyperCTR section 3.1; the rest is the test."""
+    """Share of rows for validation, HyperCTR section 3.1; the rest is for the test."""
     seed: int = 0
-    """Seed of the random split; the others draw nothing."""
+    """Seed of the random split; the other kinds draw nothing."""
 
     def __post_init__(self):
         check_choices(self, "kind", table="split")
@@ -84,16 +84,16 @@ class Slices:
     every: str = "30d"
     """Width of a time slice: a whole number and h, d, w, mo or y, such as 6h, 7d, 2w, 3mo, 1y."""
     count: int = 0
-    """Number of slices with equally many events each, instead of `every`; 0 uses `every`."""
+    """Number of slices with equally many events, instead of `every`; 0 uses `every`."""
     graphs: Literal["rolling", "frozen"] = "rolling"
-    """Whether validation and test events enter the hypergraphs once their slice has closed, or never do."""
+    """Whether validation and test events enter the hypergraphs when their slice has closed ("rolling"), or never."""
     item_edges: Literal["interest", "all"] = "interest"
-    """A user's hyperedge of a modality joins the items of interest in it or, as Eq. 11 is written, all."""
+    """A user's hyperedge of a modality joins the items of interest in this modality or, as in Eq. 11, all items."""
     augment: tuple[str, ...] = ("S1", "S2")
-    """HyperCTR section 2.3.3: S1 user-interest and S2 item-homogeneous hypergraphs; S2-cluster also joins users who
-    click items of alike features, S2-couser items of alike users."""
+    """HyperCTR section 2.3.3: S1 user-interest and S2 item-homogeneous hypergraphs. S2-cluster also joins users who
+    click items with similar features; S2-couser joins items with similar users."""
     target_edge: Literal["exclude", "keep"] = "exclude"
-    """Random split alone, whose rows read their own slice: whether a training row's own click is taken out of it."""
+    """For the random split only, whose rows read their own slice: whether the row's own click is left out of it."""
 
     def __post_init__(self):
         kinds = ("S1", "S2", "S2-cluster", "S2-couser")
@@ -115,21 +115,21 @@ class Interest:
     """User Interest Prediction, HyperCTR section 2.3.1: which modality of a clicked item the user cared about."""
 
     mode: Literal["pretrain", "joint", "none"] = "pretrain"
-    """Learned before the training; beside it, as a second loss; or not at all: every modality of every click."""
+    """Learned before the training; during it, as a second loss; or not at all, so that every modality counts."""
     score: Literal["trilinear", "user"] = "trilinear"
-    """What Eq. 10 multiplies: user, item and attribute; or user and attribute alone, which tells users apart better."""
+    """Factors of Eq. 10: user, item and attribute; or user and attribute only, which separates users better."""
     delta: float = 0.5
     """Threshold of interest on the scale of `delta_mode`; the paper searches 0.3 to 0.7."""
     delta_mode: Literal["absolute", "relative", "quantile"] = "absolute"
-    """The interest f itself; its softmax over the modalities; or its rank among the clicks on a modality, in [0, 1]."""
+    """The interest f; its softmax over the modalities; or its rank among the clicks on a modality, in [0, 1]."""
     keep_argmax: bool = True
-    """Whether a click always counts for the modality of highest interest, so that none is lost."""
+    """Whether a click always counts for the modality of highest interest, so that no click is lost."""
     epochs: int = 5
-    """Most passes over the training clicks; ends early when the held-out loss rises."""
+    """Most passes over the training clicks; learning ends early when the held-out loss rises."""
     negatives: int = 20
-    """Other items' attributes that a clicked item's attribute is told from, Eq. 9."""
+    """Attributes of other items that are negatives of a clicked item's attribute, Eq. 9."""
     weight: float = 0.1
-    """Share of the loss of Eq. 9 in the training loss; joint mode alone."""
+    """Weight of the loss of Eq. 9 in the training loss; joint mode only."""
 
     def __post_init__(self):
         check_choices(self, "mode", "score", "delta_mode", table="interest")
@@ -141,28 +141,28 @@ class Interest:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """How a model is trained. Defaults follow section 3.1 of HyperCTR where the paper gives a value."""
+    """How a model is trained; defaults follow HyperCTR section 3.1 where the paper gives a value."""
 
     epochs: int = 20
     """Most passes over the training rows."""
     batch_size: int = 512
-    """Rows a step; the paper searches 128, 256 and 512."""
+    """Rows per step; the paper searches 128, 256 and 512."""
     lr: float = 1e-3
     """Step size of Adam."""
     l2: float = 1e-5
     """Weight decay; the paper searches 0 and 1e-5 to 1e-1."""
     patience: int = 3
-    """Validations without a better AUC before training stops."""
+    """Validations without a better score before training stops."""
     eval_every: float = 1.0
-    """Share of an epoch between validations; the paper's Fig. 8 has 0.05."""
+    """Share of an epoch between two validations; the paper's Fig. 8 has 0.05."""
     negatives: int = 1
-    """Uniform negatives drawn per positive and redrawn each epoch; 0 trains on logged non-clicks alone."""
+    """Uniform negatives drawn per positive, again in each epoch; 0 trains on logged non-clicks only."""
     clip: float = 5.0
     """Largest norm of the gradient; 0 does not clip."""
     seed: int = 0
     """Seed of weights, shuffling and negatives."""
     threads: int = 0
-    """CPU threads; 0 leaves the choice to torch."""
+    """CPU threads; 0 lets torch choose."""
     score: str = "auc"
     """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
     conversions, for a model of both), or a function such as "mine.py:metric", as in `evaluate.metrics`."""
@@ -186,17 +186,17 @@ class Evaluate:
     """Which rows a score is computed on."""
 
     negatives: int = 1000
-    """Unobserved items drawn per test positive where the data logs no non-clicks, as in the paper."""
+    """Unobserved items drawn per test positive if the data logs no non-clicks, as in the paper."""
     draw: Literal["uniform", "popularity"] = "uniform"
-    """How they are drawn: every item alike, or as often as it was clicked before."""
+    """How negatives are drawn: every item equally often, or in proportion to its earlier clicks."""
     max_positives: int = 20_000
-    """Test positives scored at most, drawn once by the seed; 0 scores all."""
+    """Most test positives that are scored, drawn once by the seed; 0 scores all."""
     valid_negatives: int = 100
-    """As `negatives`, for the validation rows, which are scored after every epoch."""
+    """As `negatives`, for the validation rows."""
     valid_positives: int = 5_000
     """As `max_positives`, for the validation rows."""
     seed: int = 0
-    """Seed of the negatives and of the positives kept."""
+    """Seed of the drawn negatives and of the subsampled positives."""
     metrics: tuple[str, ...] = ()
     """Further metrics of the report, such as "mine.py:metric": functions of labels, click probabilities and users, [n]
     each, that return a number."""
@@ -220,7 +220,7 @@ class Run:
     data: Data
     """The data and the histories."""
     model_name: str
-    """Key of the model in the caller's mapping."""
+    """Name of the model in the run file."""
     model: Any
     """The model's own frozen Config."""
     split: Split = field(default_factory=Split)
@@ -234,7 +234,7 @@ class Run:
     evaluate: Evaluate = field(default_factory=Evaluate)
     """The scored rows."""
     wrapper_name: str = ""
-    """Key of the wrapper in the caller's mapping; empty: none."""
+    """Name of the wrapper in the run file; empty: none."""
     wrapper: Any = None
     """The wrapper's own frozen Config; None without a wrapper."""
 
@@ -304,7 +304,7 @@ def to_tables(run: Run) -> dict[str, dict[str, Any]]:
 def to_toml(run: Run) -> str:
     """Write the run as TOML with every value filled in, so that `read_run` gives back an equal run.
 
-    A value of None is left out: TOML has no word for it, and reading takes the default.
+    A value of None is left out, since TOML has no word for it.
     """
     return strict.to_toml(to_tables(run))
 
@@ -364,7 +364,7 @@ def _build(table: str, content: Mapping, classes: Mapping[str, Any]) -> Any:
 
 
 def _unknown_at_top(table: str, content: Any) -> str:
-    """Say that nothing is called that at the top of a run file, and what was probably meant."""
+    """Write the error for a name that is not known at the top of a run file, with what was probably meant."""
     if isinstance(content, Mapping):
         return f"unknown table {table}, {did_you_mean(table, TABLES) or 'known tables: ' + ', '.join(TABLES)}"
     meant = [f"{name}.{table}" for name, cls in TABLES.items() if cls and table in {x.name for x in fields(cls)}]
@@ -384,7 +384,7 @@ def _is_width(text: str) -> bool:
 
 
 def _check_seed(key: str, seed: int) -> None:
-    """Refuse a seed that numpy or torch would."""
+    """Refuse a seed that numpy or torch would refuse."""
     check(0 <= seed < 2**63, key, seed, "between 0 and 2^63 - 1")
 
 

@@ -268,6 +268,6 @@ def demo(
             raise typer.Exit(1)
         return
     base, name = demos.sweep_run(print_note)
-    _sweep(base, demos.EVERY[name], "1,2,3", 1, out / name, 0)
+    _sweep(base, demos.EVERY, "1,2,3", 1, out / name, 0)
     print((out / name / "report.md").read_text())
     print(f"table and figures: {out / name}")

@@ -1,4 +1,4 @@
-"""results.csv: one line per run of a sweep or a bench, read and appended."""
+"""Read and append results.csv, which has one line per run of a sweep or a study."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hyperctr import config
 from hyperctr.files import append_csv
-
-if TYPE_CHECKING:
-    pass
-
 
 COLUMNS: dict[str, type] = {
     "data": str,
@@ -45,10 +41,10 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
 
     Args:
         path: the file.
-        columns: its columns: those of a sweep, or `bench.COLUMNS`.
+        columns: its columns; default: the columns of a sweep.
 
     Raises:
-        ValueError: there is no such file, its header is not `columns`, or a line does not parse.
+        ValueError: there is no such file, its header is not `columns`, or a line cannot be parsed.
     """
     rows = []
     for number, line in enumerate(_lines_of(Path(path), columns), start=2):
@@ -62,7 +58,7 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
 
 
 def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str, type] = COLUMNS) -> None:
-    """Add a row to results.csv, with its header if the file is new; a killed call leaves the old file whole.
+    """Add a row to results.csv; a new file gets a header, and a killed call leaves the old file as it was.
 
     Raises:
         ValueError: the row's keys are not `columns`, or the file's header is not.
@@ -79,7 +75,7 @@ def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str
 
 
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
-    """The columns of results.csv that a run fills: its scores from its report or, if it raised, that it failed."""
+    """Return the columns of results.csv that a run fills: the scores of its report, or its error if it failed."""
     if isinstance(got, BaseException):
         scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "valid_auc", "seconds")
         return dict.fromkeys(scores, math.nan) | {
@@ -95,7 +91,7 @@ def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
 
 
 def named(rows: list[dict]) -> list[dict]:
-    """The rows, with those that failed before they had read the data named as the others."""
+    """Return the rows with the data's name also in rows of runs that failed before they had read the data."""
     names = [row["data"] for row in rows if row["status"] == "ok"]
     return [row | {"data": names[0]} for row in rows] if names else rows
 

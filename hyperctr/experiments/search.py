@@ -1,13 +1,13 @@
-"""Search of what a model wears, Eq. (7) of AQCL (arXiv 2109.13921): w1 and w2 by the loss on rows held out of training.
+"""Search the settings of a wrapper by the loss on held-out training rows, as Eq. (7) of AQCL (arXiv 2109.13921) does.
 
-The run's validation and test rows are not there at all: a search reads a log without them, trains on the first nine
-tenths of the training rows and judges by the last. All trials share seed, first weights, order of rows and drawn
-negatives, so that they differ by their settings alone; one that is worse than the median at its age is given up.
+A search reads a log without the run's validation and test rows. It trains on the first nine tenths of the training rows
+and judges by the rest. All trials share the seed, the first weights, the order of rows and the drawn negatives, so that
+only their settings differ. A trial that is worse than the median of the trials at its age ends early.
 
 DIR/
     base.toml       the run that is searched, and how
-    search.journal  Optuna's record of the trials: the same command goes on where a killed one stopped
-    trials.csv      a line a trial
+    search.journal  Optuna's record of the trials: the same command continues a killed search
+    trials.csv      one line per trial
     best.toml       the run with the best settings, for `hyperctr train`
 """
 
@@ -34,17 +34,17 @@ from hyperctr.runs.prepare import Prepared, prepare, read_dataset
 from hyperctr.training.fit import fit
 
 Space = Mapping[str, tuple[float, float] | list]
-"""Keys of [wrapper]: a pair of bounds above 0, searched on a log scale, or a list of values to choose from."""
+"""Keys of [wrapper], each with a pair of bounds above 0, searched on a log scale, or with a list of values."""
 
 SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
 STARTS = ({"w1": 0.02, "w2": 1.0}, {"w1": 5.0, "w2": 0.1}, {"w1": 0.7, "w2": 1.0}, {"w1": 0.7, "w2": 0.3},
           {"w1": 0.7, "w2": 3.0})  # fmt: skip
-"""Tried first: alpha near 1 for all, alpha near 0 for all who have clicked, and three in between."""
+"""Points to try first: alpha near 1 for all users, near 0 for all users with clicks, and three in between."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the search: its settings, its loss (the lower the better), and whether it was given up early."""
+    """One point of the search: its settings, its loss, and whether it ended early."""
 
     settings: dict[str, Any]
     loss: float
@@ -65,31 +65,32 @@ def search(
     """Find the settings of `[wrapper]` with which the run's model predicts held-out training rows best.
 
     Args:
-        run: what to train; it wears something.
-        out: the search's folder; one that holds the same search is continued.
-        trials: points to try at most, those of an earlier call among them; where all keys have a list of values, their
-            combinations are tried in turn, none of them twice.
+        run: what to train; it has a wrapper.
+        out: the search's folder; a folder of the same search is continued.
+        trials: most points to try, with the points of earlier calls. If all keys have a list of values, each
+            combination is tried once.
         epochs: most passes of a trial over the training rows.
-        seed: of the points that are tried; all trials train with the run's own.
-        objective: log loss, at one negative a click where negatives are drawn, or the AUC, whose negative is the loss.
-        space: what to search, `SPACE` if left out.
-        dataset: if it has been read already.
+        seed: seed of the points that are tried; all trials train with the run's own seed.
+        objective: the log loss, with one negative per click if negatives are drawn; or the AUC, whose negative is the
+            loss.
+        space: what to search; default: `SPACE`.
+        dataset: the run's data, if they have been read already.
         say: prints one line.
 
     Returns:
         the run with the best settings, as in best.toml.
 
     Raises:
-        ValueError: the run wears nothing, nothing with such keys, or LT4REC; the folder holds another search; too few
-            rows.
+        ValueError: the run has no wrapper, or one without such keys, or LT4REC; the folder has another search in it;
+            there are too few rows.
         ImportError: Optuna is not installed.
     """
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
-        raise ValueError(f"cannot search {run.wrapper_name}: a search judges what a model has learned of clicks alone")
+        raise ValueError(f"cannot search {run.wrapper_name}: a search judges by clicks only")
     space = SPACE if space is None else space
     known = vars(run.wrapper) if run.wrapper else {}
     if missing := [key for key in space if key not in known]:
-        has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run wears nothing: set wrapper.name=aqcl"
+        has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run has no wrapper: set wrapper.name=aqcl"
         raise ValueError(f"cannot search wrapper.{missing[0]}: {has}")
     ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
     with parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}"):
@@ -120,12 +121,12 @@ def search(
 
 
 def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1) -> Prepared:
-    """Prepare a run on its training rows alone, the last of which are its validation rows; it has no test rows.
+    """Prepare a run on its training rows only: the last of them are its validation rows, and it has no test rows.
 
     Args:
         run: what to prepare.
-        dataset: if it has been read already.
-        share: of the training rows held out.
+        dataset: the run's data, if they have been read already.
+        share: share of the training rows that is held out.
     """
     dataset = read_dataset(run) if dataset is None else dataset
     log, s = dataset.interactions, run.split
@@ -145,19 +146,19 @@ def minimise(
 ) -> list[Trial]:
     """Find where an objective is lowest, with Optuna's tree of Parzen estimators and its median pruner.
 
-    A point depends on the seed and on the trials that ended before, not on when it is asked for: a search that was
-    killed tries the point again that it died on, and goes on as an unbroken one.
+    A point depends on the seed and on the trials that ended before it. So a killed search tries its last point again
+    and ends like an unbroken search.
 
     Args:
-        objective: gives the loss at a point; it calls `report(loss)` as often as it has one in between, and lets what
-            that raises pass.
-        space: the keys of a point, and where they lie.
+        objective: returns the loss at a point. It calls `report(loss)` for every loss in between, and does not catch
+            what `report` raises.
+        space: the keys of a point and their values.
         journal: file of the trials, made or continued.
-        trials: how many in all.
-        seed: of the points.
+        trials: number of trials.
+        seed: seed of the points.
         starts: points to try first.
-        warm_up: so many reports of a trial are not compared with the median.
-        ended: called with all trials so far as each ends.
+        warm_up: number of reports of a trial that are not compared with the median.
+        ended: called with all trials so far when a trial ends.
 
     Returns:
         the trials, in order.
@@ -170,7 +171,7 @@ def minimise(
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lies = {
+    distributions = {
         key: FloatDistribution(*where, log=True) if isinstance(where, tuple) else CategoricalDistribution(where)
         for key, where in space.items()
     }
@@ -196,13 +197,13 @@ def minimise(
         )
         if number < len(starts) and not trials_in(TrialState.WAITING):
             study.enqueue_trial(starts[number])
-        _try(study, study.ask(lies), objective)
+        _try(study, study.ask(distributions), objective)
         ended(found())
     return found()
 
 
 def _try(study: Any, trial: Any, objective: Callable) -> None:
-    """Evaluate one point, unless it is given up."""
+    """Evaluate one point, or end it early."""
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
@@ -220,7 +221,7 @@ def _try(study: Any, trial: Any, objective: Callable) -> None:
 
 
 def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Callable[[float], None]) -> float:
-    """Train one trial; its loss is the lowest after any epoch."""
+    """Train one trial and return the lowest loss of its validations."""
     run = ready.run
     torch.manual_seed(run.train.seed)
     base = find_model(run.model_name)(run.model, ready.tables)

@@ -1,7 +1,7 @@
-"""The main job: granularity x depth x seeds, each cell a run in its own process and folder; resumable.
+"""Sweep granularity x depth x seeds: each cell is a run in its own process and folder.
 
-`results.csv` gains a row when a cell ends, whether well or not. A sweep that is stopped and called again does the cells
-that have no good row yet, and continues a half-trained one from its checkpoint.
+`results.csv` gets a row when a cell ends, also if it failed. A sweep that is stopped and called again runs the cells
+that have no good row yet, and continues a half-trained cell from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hyperctr.experiments import results as results_module
 from hyperctr.experiments import sweep_report
 from hyperctr.runs import parallel
 
-# two scalars and a factor table need no tuning of the model under study; both stop by validation AUC
+# settings of their own, not of the model that is swept: they are small, and stop by validation AUC
 BASELINES: dict[str, dict] = {
     "popularity": {"train": {"epochs": 3, "lr": 0.05, "batch_size": 4096, "l2": 0.0}, "model": {}},
     "mf": {"train": {"epochs": 30, "lr": 3e-3, "batch_size": 1024, "l2": 1e-3}, "model": {}},
@@ -34,7 +34,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell's folder."""
+        """The name of the cell's folder."""
         model = self.model.rpartition(":")[2]  # "mine.py:Mine" is no name for a folder
         if self.depth is None:
             return f"{model} seed={self.seed}"
@@ -42,7 +42,7 @@ class Cell:
 
 
 def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> list[Cell]:
-    """All runs of a sweep, baselines first; with one seed that is the base run's own."""
+    """List all runs of a sweep, the baselines first; a single seed is the seed of the base run."""
     numbers = [base.train.seed + k for k in range(seeds)]
     found = [Cell(model, "", None, seed) for seed in numbers for model in BASELINES]
     grid = itertools.product(numbers, every, depths)
@@ -50,7 +50,7 @@ def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> 
 
 
 def run_of(base: config.Run, cell: Cell) -> config.Run:
-    """The run of one cell: the base with granularity, depth and seed put in ("q8": eight slices of equal counts)."""
+    """Make the run of one cell: the base run with the granularity, depth and seed of the cell."""
     if cell.depth is None:
         return baseline(base, cell.model, cell.seed)
     run = seeded(base, cell.seed)
@@ -58,7 +58,7 @@ def run_of(base: config.Run, cell: Cell) -> config.Run:
 
 
 def baseline(base: config.Run, model: str, seed: int) -> config.Run:
-    """The run of another model on the base's data and rows, with its own settings where BASELINES has some."""
+    """Make the run of another model on the data and rows of the base run, with the settings of BASELINES if any."""
     from hyperctr.models import find_model  # imports torch
 
     kind = find_model(model).Config
@@ -71,7 +71,7 @@ def baseline(base: config.Run, model: str, seed: int) -> config.Run:
 
 
 def seeded(base: config.Run, seed: int) -> config.Run:
-    """The base with another seed of its weights, order, split and draws."""
+    """Return the base run with another seed of its weights, order, split and draws."""
     train, split, evaluate = (replace(part, seed=seed) for part in (base.train, base.split, base.evaluate))
     return replace(base, train=train, split=split, evaluate=evaluate)
 
@@ -89,20 +89,20 @@ def sweep(
     """Run every missing cell, then write report.md and the figures.
 
     Args:
-        base: what all cells share.
+        base: the run that all cells share.
         every: widths of a time slice, such as "7d" or "3mo"; "q8" for eight slices of equal counts.
         depths: numbers of HGCN layers.
-        seeds: runs a cell; they differ in weights, order and draws.
+        seeds: runs per cell; they differ in weights, order and draws.
         out: the sweep's folder.
         jobs: processes at a time.
-        watch: shown about once a second: what each running cell does, cells done, cells in all.
+        watch: called about once a second with what each running cell does, the cells done, and all cells.
         say: prints one line.
 
     Returns:
         the rows of results.csv.
 
     Raises:
-        ValueError: a granularity or depth that does not parse, a folder that holds another sweep or cannot be written.
+        ValueError: a granularity or depth cannot be parsed; the folder has another sweep in it or cannot be written.
     """
     if "depth" not in {field.name for field in fields(base.model)}:
         raise ValueError(f"a sweep varies depth, which {base.model_name} has not; use model.name = hyperctr")
@@ -151,10 +151,10 @@ def _sweep(
 
 
 def redraw(out: Path) -> list[dict]:
-    """Write report.md and the figures of a sweep again from its results.csv; gives the rows.
+    """Write report.md and the figures of a sweep again from its results.csv, and return the rows.
 
     Raises:
-        ValueError: the folder's results.csv is missing, empty or not of a sweep.
+        ValueError: results.csv is missing, empty or not of a sweep.
     """
     rows = {_key(row): row for row in results_module.read_results(out / "results.csv")}
     named = results_module.named(list(rows.values()))
@@ -163,7 +163,7 @@ def redraw(out: Path) -> list[dict]:
 
 
 def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:
-    """A line of results.csv: what a run reports, or that it failed."""
+    """Make a row of results.csv from a run's report or error."""
     cells = {"model": cell.model, "every": cell.every, "depth": "" if cell.depth is None else cell.depth}
     row = results_module.result(base, got) | cells | {"seed": cell.seed}
     return {name: row[name] for name in results_module.COLUMNS}
@@ -185,6 +185,6 @@ def _key_of(cell: Cell) -> tuple:
 
 
 def _latest(rows: list[dict], plan: list[Cell]) -> list[dict]:
-    """The last row of every planned cell."""
+    """Return the last row of every planned cell."""
     last = {_key(row): row for row in rows}
     return results_module.named([last[_key_of(cell)] for cell in plan if _key_of(cell) in last])

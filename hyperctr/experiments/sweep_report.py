@@ -1,8 +1,8 @@
-"""The rows of a sweep, and what is made of them: results.csv, report.md, heat.png, depth.png, granularity.png.
+"""Write the report of a sweep from its rows: report.md, heat.png, depth.png and granularity.png.
 
 A row is one run: the model at one granularity, depth and seed, or a baseline ("popularity", "mf"), whose `every` and
-`depth` are "". A later row of the same run replaces an earlier one. Intervals are 95 %: over seeds (Student's t) where
-a cell has two or more, else over the rows that were scored (DeLong); the report and the figures say which.
+`depth` are "". A later row of the same run replaces an earlier row. Intervals are 95 %: over seeds (Student's t) if a
+cell has two or more, otherwise over the rows that were scored (DeLong). The report and the figures say which.
 """
 
 from __future__ import annotations
@@ -12,16 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr.evaluation.significance import (
-    Score,
-    difference,
-    judge_gains,
-    score,
-    verdict,
-)
-from hyperctr.experiments.results import (
-    BASELINES,
-)
+from hyperctr.evaluation.significance import Score, difference, judge_gains, score, verdict
+from hyperctr.experiments.results import BASELINES
 from hyperctr.files import write_text
 from hyperctr.reporting import figures
 from hyperctr.reporting.markdown import format_gain, format_score, table
@@ -39,12 +31,12 @@ def write(rows: Iterable[Mapping[str, Any]], folder: str | Path, note: str = "")
     """Write report.md and, if a run of the model is ok, the three figures.
 
     Args:
-        rows: rows as `read_results` gives them, of one data set, split and model beside the baselines.
-        folder: where the files go; made if it is missing.
+        rows: rows as `read_results` returns them, of one data set and split, and of one model and the baselines.
+        folder: the folder of the files; it is made if it is missing.
         note: a paragraph to print below the protocol.
 
     Raises:
-        ValueError: there is no row, or rows of several data sets, splits or models.
+        ValueError: there is no row, or there are rows of several data sets, splits or models.
     """
     rows = list(rows)
     if not rows:
@@ -82,7 +74,7 @@ class Sweep:
         self.num_rows = sorted({row["rows"] for row in good})
 
     def best(self) -> tuple[str, int] | None:
-        """The cell with the highest mean validation AUC; test rows have no say. None if no cell has one."""
+        """Return the cell with the highest mean validation AUC; None if no cell has one."""
         valid = {
             cell: math.fsum(row["valid_auc"] for row in self.cells[cell]) / len(self.cells[cell])
             for cell in ((every, depth) for every in self.every for depth in self.depths)
@@ -92,7 +84,7 @@ class Sweep:
         return max(valid, key=valid.__getitem__) if valid else None
 
     def interval(self) -> str:
-        """What the intervals of this sweep are."""
+        """Return in words what the intervals of this sweep are."""
         counts = {len(rows) for rows in self.cells.values()}
         over_seeds = f"over {max(counts)} seeds" if len(counts) == 1 else "over the seeds of a cell"
         return "from the scored rows (DeLong), one seed" if counts == {1} else over_seeds
@@ -137,7 +129,7 @@ def _protocol(sweep: Sweep) -> str:
     rows = " or ".join(f"{count:,}" for count in sweep.num_rows) or "no"
     cells = f"{len(sweep.every)} granularities x {len(sweep.depths)} depths x {sweep.num_seeds} seeds"
     leaky = "leaky" if sweep.leaky else "not leaky"
-    lines = [f"{sweep.split} split ({leaky}); {cells}; {rows} test rows a run."]
+    lines = [f"{sweep.split} split ({leaky}); {cells}; {rows} test rows per run."]
     if any(len(runs) == 1 for runs in sweep.cells.values()):
         lines.append("One seed: no interval over seeds; ± is then the 95 % interval from the scored rows (DeLong).")
     if any(len(runs) > 1 for runs in sweep.cells.values()):
@@ -159,7 +151,7 @@ def _headline(sweep: Sweep, best: tuple[str, int]) -> str:
 
 
 def _grid(sweep: Sweep, best: tuple[str, int] | None) -> str:
-    """Granularity x depth, the baselines below: they know neither, so their rows repeat one value."""
+    """Write the table of granularity x depth; the baselines have neither, so their rows repeat one value."""
     lines = [["every", *(f"depth {depth}" for depth in sweep.depths)]]
     for every in sweep.every:
         texts = [_with_num(sweep.cells.get((every, depth))) for depth in sweep.depths]
@@ -196,7 +188,7 @@ def _scores(rows: list[dict], base: list[dict] | None) -> list[str]:
 
 
 def _paper(sweep: Sweep, best: tuple[str, int]) -> str:
-    """The claims of HyperCTR's Figures 4 and 5 beside what was found: two columns, never one number."""
+    """Write the claims of HyperCTR's Figures 4 and 5 and what was found, in two columns."""
     every, depth = best
     three, one = sweep.cells.get((every, 3)), sweep.cells.get((every, 1))
     gain = difference(three, one) if three and one else None
@@ -238,13 +230,13 @@ def _run_name(row: Mapping[str, Any]) -> str:
 
 def granularity(every: str) -> Granularity:
     """Return the granularity that a cell of results.csv names."""
-    from graphs.slices.grid import Granularity  # imports torch, which a look at results.csv does not need
+    from graphs.slices.grid import Granularity  # imports torch, which reading results.csv does not need
 
     return Granularity.parse(every)
 
 
 def draw_heat(sweep: Sweep) -> Figure:
-    """Granularity x depth: mean and interval in each cell, the cell chosen by validation framed."""
+    """Draw mean and interval by granularity and depth, with a frame around the cell chosen by validation."""
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -295,7 +287,7 @@ def draw_heat(sweep: Sweep) -> Figure:
 
 
 def draw_depth(sweep: Sweep) -> Figure:
-    """AUC against depth, one line a granularity: the shape of HyperCTR's Figure 4."""
+    """Draw AUC against depth with one line per granularity, as in HyperCTR's Figure 4."""
     figure, axes = figures.canvas(7.2, 4.4)
     series = [(every, [(depth, _score_at(sweep, every, depth)) for depth in sweep.depths]) for every in sweep.every]
     figures.lines(axes, series, _across(sweep), "slice width")
@@ -307,7 +299,7 @@ def draw_depth(sweep: Sweep) -> Figure:
 
 
 def draw_granularity(sweep: Sweep) -> Figure:
-    """AUC against slice width on a log axis, one line a depth: the shape of HyperCTR's Figure 5.
+    """Draw AUC against slice width on a log axis with one line per depth, as in HyperCTR's Figure 5.
 
     If every cell has slices of equal counts, the axis is the number of slices.
     """
@@ -341,5 +333,5 @@ def _titles(axes: Axes, sweep: Sweep, title: str, marks: str = "bands") -> None:
 
 
 def leaky_line(split: str) -> str:
-    """What stands on a figure whose scores come from a leaky split."""
+    """Write the line for a figure whose scores come from a leaky split."""
     return f"LEAKY: {split} split, not comparable with a temporal one"

@@ -1,7 +1,7 @@
-"""Many runs, each in a process of its own and a folder of its own: what a sweep and a bench stand on.
+"""Run many cells in parallel, each in its own process and its own folder, for sweeps, searches and studies.
 
-A run that raises, or whose process the system kills, is told to the caller and does not end the others; a folder with
-a report is not run again, and one with a checkpoint goes on from there.
+A cell is a run and its folder. The caller hears of a cell that raises or whose process is killed, and the other cells
+go on. A folder with a report is not run again; a folder with a checkpoint is continued.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hyperctr import config
 from hyperctr.files import claim_folder, read_csv, write_text
 
 Cells = Mapping[str, tuple[config.Run, Path]]
-"""What to run by name: the run and its folder."""
+"""Cells by name: the run and its folder."""
 
 
 def run_all(
@@ -36,19 +36,19 @@ def run_all(
     work: Callable[[str, str], dict] | None = None,
     fresh: bool = False,
 ) -> None:
-    """Run every cell, `jobs` at a time; a cell that names no number of threads gets its share of the cores.
+    """Run every cell, `jobs` at a time; a cell without a number of threads gets its share of the cores.
 
     Args:
         cells: what to run; started in this order.
         jobs: processes at a time.
         watch: called about once a second with what each running cell does and how many have ended.
         ended: called as each cell ends, with its name and what `work` returned or the error that it raised.
-        work: a function of a module, called in the process with the run as TOML and the folder; `train` if left out.
-        fresh: whether every cell gets a process that has run nothing before; else a process serves one after another.
+        work: a function of a module, called in the process with the run as TOML and the folder; default: `train`.
+        fresh: whether every cell gets a new process; otherwise a process runs one cell after another.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, running, done = deque(cells.items()), {}, 0
-    idle: list[ProcessPoolExecutor] = []  # one process each, so that a killed one is known by its cell
+    idle: list[ProcessPoolExecutor] = []  # with one process each, so that a killed process names its cell
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -67,8 +67,8 @@ def run_all(
                 ended(name, _outcome(future))
             watch({name: _doing(folder) for name, folder, _ in running.values()}, done)
     finally:
-        for _, _, process in running.values():  # left only when stopped by hand or by an error of the caller's
-            for child in list(process._processes.values()):
+        for _, _, process in running.values():  # only if stopped by hand or by an error of the caller
+            for child in list(process._processes.values()):  # private, as of Python 3.11
                 child.terminate()
             process.shutdown(cancel_futures=True)
         for process in idle:
@@ -101,13 +101,13 @@ def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str
 
 
 def train(run_toml: str, folder: str) -> dict:
-    """Train one cell and give its report."""
+    """Train one cell and return its report."""
     from hyperctr.runs import train as runs
     from hyperctr.training import malloc
 
     malloc.keep_freed_memory()
     path = Path(folder)
-    if (path / "report.json").exists():  # finished, but stopped before the caller wrote it down
+    if (path / "report.json").exists():  # finished, but the caller was stopped before it noted the result
         return json.loads((path / "report.json").read_text())
     return runs.train(config.read_run(tomllib.loads(run_toml)), path)
 
@@ -117,7 +117,7 @@ def claim(out: Path, base: config.Run, what: str) -> ExitStack:
 
     Args:
         out: the folder, a new one or one of the same sweep or bench.
-        base: the run that its cells share.
+        base: the run that all cells share.
         what: what it is, such as "a sweep".
 
     Raises:
@@ -140,7 +140,7 @@ def claim(out: Path, base: config.Run, what: str) -> ExitStack:
 
 
 def _is_base(path: Path, base: config.Run) -> bool:
-    """Say whether a base.toml, of this version or an earlier one, is of this run."""
+    """Return whether a base.toml, of this version or an earlier one, is of this run."""
     try:
         return config.read_run(path) == base
     except ValueError:
@@ -148,7 +148,7 @@ def _is_base(path: Path, base: config.Run) -> bool:
 
 
 def _process() -> ProcessPoolExecutor:
-    """A process that ends with its caller; Ctrl-C reaches the caller alone, who ends it."""
+    """Start a process that ends with its caller; only the caller hears Ctrl-C and then ends the process."""
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
 
@@ -158,7 +158,7 @@ def _begin() -> None:
 
 
 def _end_with(caller: multiprocessing.process.BaseProcess) -> None:
-    """A killed caller can end nobody; without it a run would go on unseen, beside the one that continues it."""
+    """Exit when the caller is gone: a killed caller cannot end its processes, and nobody would see them go on."""
     caller.join()
     os._exit(1)
 
@@ -166,12 +166,12 @@ def _end_with(caller: multiprocessing.process.BaseProcess) -> None:
 def _outcome(future: Future) -> dict | BaseException:
     error = future.exception()
     if isinstance(error, BrokenProcessPool):
-        return RuntimeError("its process was killed, perhaps for want of memory")
+        return RuntimeError("its process was killed, perhaps because memory ran out")
     return error or future.result()
 
 
 def _doing(folder: Path) -> str:
-    """What the last line of a cell's history says."""
+    """Return the last line of a cell's history in words."""
     lines = read_csv(folder / "history.csv")
     if not lines:
         return "starting"

@@ -1,8 +1,8 @@
-"""What a run will take, before it takes it: memory part by part, and how long an epoch lasts.
+"""Plan a run before it starts: its memory, part by part, and the time of an epoch.
 
-Sizes are counted from the log, or bounded or estimated where the run itself decides (learned interests drop
-hyperedges, sampling caps them); each part says which. HyperCTR's costs are in its section 2.4; the rates of
-`SPARSE_RATE` and `DENSE_RATE` are those of a laptop's core or two.
+Each part says whether it was counted from the log, is an upper bound, or is an estimate; learned interests drop
+hyperedges and sampling caps them, so some sizes are only known during the run. HyperCTR's costs are in its section 2.4.
+`SPARSE_RATE` and `DENSE_RATE` are the rates of one or two cores of a laptop.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.embedding import LARGE as ROWWISE
 from hyperctr.models import find_model
 
-SHARE = 0.8  # of the machine's memory that a run may fill
+SHARE = 0.8  # share of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
-LOG = 85  # bytes a row of histories, counts and the rows met, beside the log's own columns
-SPARSE_RATE = (1e9, 3e9)  # multiplications and additions a second in products with H, low and high
-DENSE_RATE = (8e9, 60e9)  # and in everything else
+LOG = 85  # bytes per row of histories, counts and known pairs, without the columns of the log
+SPARSE_RATE = (1e9, 3e9)  # multiplications and additions per second in products with H, low and high
+DENSE_RATE = (8e9, 60e9)  # the same in everything else
 FLOAT = 4
 PAIRS = 2**16  # rows scored at a time
 
 
 @dataclass(frozen=True)
 class Part:
-    """Memory that one thing takes."""
+    """One part of a run's memory."""
 
     name: str
     bytes: int
@@ -48,12 +48,12 @@ class Plan:
     """Memory and time of a run.
 
     Attributes:
-        parts: what is in memory together at the worst moment.
-        limit: bytes it may fill, 80% of the machine's; 0 where that is not known.
-        steps: of an epoch.
-        seconds: of an epoch, a low and a high guess, without validation; None for a model that reads no hypergraphs,
-            whose steps are not counted here.
-        facts: the counts that all this follows from.
+        parts: what is in memory at the moment when most is needed.
+        limit: bytes that the run may fill, 80 % of the machine's memory; 0 if that is not known.
+        steps: steps per epoch.
+        seconds: seconds per epoch without validation, a low and a high estimate; None for a model that reads no
+            hypergraphs, whose work is not counted here.
+        facts: the counts that the plan is made from.
     """
 
     parts: tuple[Part, ...]
@@ -73,13 +73,13 @@ class Plan:
         return not self.limit or self.total <= self.limit
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan for machines: bytes and seconds."""
+        """Return the plan as a dict for JSON: bytes and seconds."""
         numbers = {"total": self.total, "limit": self.limit, "fits": self.fits, "steps": self.steps}
         parts = [vars(part) for part in self.parts]
         return {"parts": parts, **numbers, "epoch_seconds": self.seconds and list(self.seconds), "facts": self.facts}
 
     def refusal(self) -> str:
-        """Why a run that does not fit will not do, and what would."""
+        """Return why a run that does not fit is refused, and what would help."""
         large = sorted(self.parts, key=lambda part: -part.bytes)[:2]
         most = " and ".join(f"{part.name} {gigabytes(part.bytes)}" for part in large)
         tips = dict.fromkeys(tip for part in large for tip in _TIPS.get(part.name, ()))
@@ -88,7 +88,7 @@ class Plan:
         return (
             f"this run would take about {gigabytes(self.total)} and {SHARE:.0%} of the memory here is "
             f"{gigabytes(self.limit)}; most are {most}: {'try ' + ', '.join(tips) + ', or ' if tips else ''}"
-            "insist with --force"
+            "run it anyway with --force"
         )
 
 
@@ -105,11 +105,11 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     """Plan a run on data that has been read.
 
     Args:
-        run: what would be done.
-        dataset: the run's data; features are not read, and of the log only counts are taken.
+        run: the run.
+        dataset: the run's data; features are not read, and the log is only counted.
 
     Raises:
-        ValueError: as `runs.prepare`, for data that cannot be split or cut.
+        ValueError: the data cannot be split or cut, as in `runs.prepare`.
     """
     log, model = dataset.interactions, run.model
     parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
@@ -131,7 +131,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         at, closed = grid.slice_of(log.time[clicks]), int(grid.slice_of(log.time[-1:] + 1)[0])
         sides = _sides(log.user[clicks], log.item[clicks], at, max(closed, 0), model.neighbors)
         next_slice = grid.slice_of(log.time[parts.train]).clip(0, max(closed, 0))
-        rows = np.bincount(next_slice, minlength=closed + 1)[1 : closed + 1]  # that read slice n as the latest
+        rows = np.bincount(next_slice, minlength=closed + 1)[1 : closed + 1]  # rows whose latest slice is n
         work = _HyperCTR(run, dataset, sides).work(rows / max(len(parts.train), 1))
         facts |= {"slices": closed, "propagation": model.propagation, "worst": work.worst}
         facts |= {
@@ -149,7 +149,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may fill: the machine's, or its control group's where that is less."""
+    """Return the bytes that this process may fill: the memory of the machine, or of its control group if less."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -163,12 +163,12 @@ def memory() -> int:
 
 
 def gigabytes(count: float) -> str:
-    """Bytes for reading."""
+    """Write a number of bytes for reading."""
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for reading."""
+    """Write a number of seconds for reading."""
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -176,7 +176,7 @@ def duration(seconds: float) -> str:
 
 
 def _log(dataset: Dataset) -> int:
-    """Bytes of the log's columns and of the item and user fields."""
+    """Return the bytes of the log's columns and of the item and user fields."""
     log = dataset.interactions
     columns = [log.user, log.item, log.time, log.label, log.type, log.context, log.conversion, log.length]
     for table in (dataset.items, dataset.users):
@@ -185,7 +185,7 @@ def _log(dataset: Dataset) -> int:
 
 
 def _features(run: config.Run, dataset: Dataset) -> int:
-    """Bytes of all modalities as the model reads them."""
+    """Return the bytes of all modalities as the model reads them."""
     total = 0
     for matrix in dataset.items.modalities.values():
         width = min(matrix.shape[1], run.data.reduce or matrix.shape[1])
@@ -195,17 +195,20 @@ def _features(run: config.Run, dataset: Dataset) -> int:
 
 
 def _tables(users: int, items: int, dim: int) -> int:
-    """Weights, the best ones, gradient, two moments; of tables trained row by row one, and the last step of a row."""
+    """Return the bytes of id tables: weights, best weights, gradient and two moments.
+
+    A large table is trained row by row and has one moment, no gradient, and the last step of each row.
+    """
     return sum(FLOAT * (n + 1) * (3 * dim + 1 if n > ROWWISE else 5 * dim) for n in (users, items))
 
 
 def _dense_rows(log: Interactions) -> int:
-    """Rows of the tables that a step of Adam visits whole."""
+    """Return the rows of the tables that a step of Adam visits completely."""
     return sum(n for n in (log.num_users, log.num_items) if n <= ROWWISE)
 
 
 def _history(log: Interactions, most: int) -> float:
-    """Mean number of earlier clicks that a click carries, at most `most` each."""
+    """Return the mean length of a click's history, at most `most` clicks each."""
     clicks = np.bincount(log.user[log.clicks()], minlength=log.num_users)
     short = np.minimum(clicks, most)
     return float((short * (short - 1) / 2 + (clicks - short) * most).sum() / max(1, clicks.sum()))
@@ -213,17 +216,17 @@ def _history(log: Interactions, most: int) -> float:
 
 @dataclass(frozen=True)
 class _Side:
-    """Counts of one kind of node, a number each slice, [slices]; hyperedges of one member are not among them."""
+    """Counts of one kind of node per slice, [slices]; hyperedges with one member are not counted."""
 
     nodes: np.ndarray
     edges: np.ndarray
     incidences: np.ndarray
     capped: np.ndarray
-    """Incidences where a hyperedge keeps at most K members and a node K hyperedges, at most."""
+    """An upper bound of the incidences if a hyperedge keeps at most K members and a node at most K hyperedges."""
 
 
 def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int) -> tuple[_Side, _Side]:
-    """Count users and items of every closed slice, and the hyperedges that join them; the clicks in order of time."""
+    """Count the users, items and hyperedges of every closed slice; the clicks must be in order of time."""
     borders = np.searchsorted(at, np.arange(slices + 1))
     counts = np.zeros((2, 4, slices), np.int64)
     for n in range(slices):
@@ -241,24 +244,24 @@ def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most
 
 @dataclass(frozen=True)
 class _Work:
-    """What the hypergraphs add: memory, and multiplications and additions a step and once an epoch."""
+    """What the hypergraphs add: memory, and multiplications and additions per step and once per epoch."""
 
     parts: tuple[Part, ...] = ()
     sparse: float = 0.0
     dense: float = 0.0
     sparse_once: float = 0.0
     worst: str = "training"
-    """The phase that takes most, whose parts these are."""
+    """The phase that needs most memory; `parts` are the parts of this phase."""
 
 
 class _HyperCTR:
     """Memory and work of HyperCTR on slices of these sizes.
 
     Attributes:
-        graphs: hypergraphs a slice and kind of node: the group's and the modalities'.
-        passes: how often one propagation visits the incidences of a slice: the group joins all modalities that differ.
-        stored, copies: hypergraphs and incidences in memory, for each one counted.
-        live: nodes that take part in training, a slice: those that a capped hyperedge holds.
+        graphs: hypergraphs per slice and kind of node: one of the group and one per modality.
+        passes: how often one propagation visits the incidences of a slice: the group joins all distinct modalities.
+        stored, copies: hypergraphs and incidences in memory per counted one.
+        live: nodes per slice that take part in training, which are the members of capped hyperedges.
     """
 
     def __init__(self, run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side]):
@@ -266,20 +269,20 @@ class _HyperCTR:
         widths = [min(x.shape[1], run.data.reduce or x.shape[1]) for x in dataset.items.modalities.values()]
         self.graphs, self.modalities, self.features = 1 + len(widths), len(widths), sum(widths)
         different = max(1, len(widths))
-        if run.interest.mode == "none":  # modalities that the same items have share their hypergraphs
+        if run.interest.mode == "none":  # modalities of the same items share their hypergraphs
             different = max(1, len({np.packbits(x).tobytes() for x in dataset.items.present.values()}))
         self.passes = len(widths) + different
         self.stored, self.copies = (1, 1) if different == 1 else (1 + different, 2 * different)
         self.whole = [s.nodes for s in sides]
         self.live = self.whole
-        if self.model.neighbors:  # so many, if incidences fell on nodes at random
+        if self.model.neighbors:  # the expected number if incidences fell on nodes at random
             self.live = [s.nodes * -np.expm1(-self.passes * s.capped / np.maximum(s.nodes, 1)) for s in sides]
         self.tokens = run.train.batch_size * _history(self.log, run.data.history)
-        self.items = min(self.tokens, self.log.num_items)  # different ones in a batch
+        self.items = min(self.tokens, self.log.num_items)  # distinct items in a batch
         self.row = FLOAT * self.model.dim * self.graphs  # bytes of one node's vectors
 
     def hypergraphs(self) -> int:
-        """Bytes of all slices' hypergraphs, and in training of a capped copy of each."""
+        """Return the bytes of the hypergraphs of all slices, with a capped copy of each for training."""
         total = 0
         for side in self.sides:
             here = side.nodes + side.edges
@@ -289,11 +292,11 @@ class _HyperCTR:
         return total
 
     def phases(self) -> dict[str, tuple[float, float, float]]:
-        """Bytes of the cached states, one propagation and one batch, in training and in validation."""
+        """Return the bytes of the cached states, one propagation and one batch, in training and in validation."""
         model, d, size = self.model, self.model.dim, self.run.train.batch_size
         batch = self.items * (3 * self.row + 2 * FLOAT * self.features)
         batch += FLOAT * (self.tokens * 25 * d + 3 * size * (d + 1) ** 2)
-        scored = min(PAIRS, 4 * self.log.num_items)  # different (item, slice)
+        scored = min(PAIRS, 4 * self.log.num_items)  # distinct (item, slice) pairs
         scored *= 4 * self.row + FLOAT * (self.features + 4 * sum(model.hidden))
         if not model.depth:
             return {"training": (0, 0, batch), "validation": (0, 0, scored)}
@@ -307,16 +310,16 @@ class _HyperCTR:
         return {"training": (states, propagated, batch), "validation": (self._states(self.whole), largest, scored)}
 
     def _states(self, nodes: Sequence[np.ndarray], layers: int = 1) -> float:
-        """Vectors of the nodes of all slices, and where each is found."""
+        """Return the bytes of the vectors of all nodes of all slices, and of the places where they are found."""
         return self.row * layers * sum(float(x.sum()) for x in nodes) + 24 * sum(int(x.sum()) for x in self.whole)
 
     def _activations(self, nodes: Sequence[np.ndarray], vectors: int) -> np.ndarray:
-        """Bytes of propagating each slice: so many vectors a node and hypergraph, and the items' features."""
+        """Return the bytes of propagating each slice: `vectors` per node and hypergraph, and the items' features."""
         features = FLOAT * (self.features + 2 * self.modalities * self.model.dim)
         return self.row * vectors * sum(nodes) + features * nodes[1]
 
     def work(self, share: np.ndarray) -> _Work:
-        """Everything; `share` of the training rows read each slice as the latest."""
+        """Return the memory and the work; `share` of the training rows read each slice as their latest."""
         model, d, size = self.model, self.model.dim, self.run.train.batch_size
         phases = self.phases()
         worst = max(phases, key=lambda phase: sum(phases[phase]))
@@ -324,7 +327,7 @@ class _HyperCTR:
         parts = [Part("hypergraphs", self.hypergraphs(), "at most"), *(Part(n, int(x), "estimated") for n, x in named)]
 
         shared = model.batches_per_graph if model.propagation == "slice" else 1
-        often = 1.5 / shared if shared > 1 else 1.0  # one more without gradients, then one for all of them
+        often = 1.5 / shared if shared > 1 else 1.0  # one propagation without gradients, one for all batches
         reads = {"full": share[::-1].cumsum()[::-1], "slice": share}.get(model.propagation, 0 * share)
         products = 4 * self.passes * d * model.depth  # forward: two phases, a multiplication and an addition each
         sparse = 2 * often * products * sum(float(reads @ s.capped) for s in self.sides)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hyperctr import config, models
 from hyperctr.runs.digest import digest
+from hyperctr.strict import choices
 
 
 class Toy:
@@ -298,9 +299,9 @@ def test_a_key_that_is_no_setting_any_more_is_accepted_at_its_old_default_alone(
 
 
 def test_the_choices_of_a_key_are_those_of_its_annotation():
-    assert config.choices(config.Slices, "graphs") == ("rolling", "frozen")
-    assert config.choices(config.Data, "ties") == ("order",)
-    assert config.choices(config.Data, "path") == ()
+    assert choices(config.Slices, "graphs") == ("rolling", "frozen")
+    assert choices(config.Data, "ties") == ("order",)
+    assert choices(config.Data, "path") == ()
     with pytest.raises(ValueError, match="slices.graphs must be rolling or frozen, got still"):
         config.Slices(graphs="still")
 

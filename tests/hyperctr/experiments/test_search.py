@@ -237,7 +237,7 @@ def test_a_list_of_values_is_tried_through_once(tmp_path):
 
 
 def test_only_what_is_worn_can_be_searched(tmp_path):
-    with pytest.raises(ValueError, match="cannot search wrapper.w1: the run wears nothing: set wrapper.name=aqcl"):
+    with pytest.raises(ValueError, match="cannot search wrapper.w1: the run has no wrapper: set wrapper.name=aqcl"):
         tune.search(settings(wear=False), tmp_path)
     with pytest.raises(ValueError, match="cannot search wrapper.w3: aqcl has w, tau1"):
         tune.search(settings(), tmp_path, space={"w3": (1.0, 2.0)})

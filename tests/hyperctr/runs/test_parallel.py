@@ -58,7 +58,7 @@ def test_killed_cell_is_told_and_the_others_go_on(tmp_path, work):
     found, seen = run_all(["a", "killed", "b", "raises", "c"], tmp_path, work, jobs=2)
     assert set(found) == {"a", "killed", "b", "raises", "c"}
     assert isinstance(found["killed"], RuntimeError) and not isinstance(found["killed"], BrokenProcessPool)
-    assert str(found["killed"]) == "its process was killed, perhaps for want of memory"
+    assert str(found["killed"]) == "its process was killed, perhaps because memory ran out"
     assert isinstance(found["raises"], ValueError) and str(found["raises"]) == "bad cell"
     assert all(found[name]["pid"] != os.getpid() for name in "abc")
     assert seen[-1] == 5

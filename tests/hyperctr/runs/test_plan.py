@@ -167,7 +167,7 @@ def test_train_refuses_what_will_not_fit_and_leaves_nothing_unless_forced(hyperc
     monkeypatch.setattr(plan, "memory", lambda: 10**6)
     words = ["train", "--data", world, "--out", tmp_path / "run", *SETS]
     code, out, err = hyperctr(*words)
-    assert code == 2 and out == "" and "insist with --force" in err and "Traceback" not in err
+    assert code == 2 and out == "" and "run it anyway with --force" in err and "Traceback" not in err
     assert not (tmp_path / "run").exists()
     code, out, _ = hyperctr(*words, "--force")
     assert code == 0 and (tmp_path / "run" / "report.json").exists()
