@@ -7,8 +7,6 @@ items, and features show the clusters. Nothing that a model scores here says any
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import polars as pl
 from hyperctr.data.context import DAY
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.write import write
+from hyperctr.files import replace_folder
 
 START = 1_546_300_800  # 2019-01-01 00:00 UTC
 CHUNK = 2**15  # rows of features made at a time
@@ -91,8 +90,7 @@ def generate(
         "users": {"id": "user_id"},
         "modalities": {modality: f"{modality}.npy" for modality in size.modalities},
     }
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    try:
+    with replace_folder(folder, "dataset.toml", lambda name: False, "this benchmark") as part:
         log = pl.DataFrame({"user_id": user, "item_id": item, "timestamp": time})
         ids = (pl.DataFrame({f"{kind}_id": np.arange(n)}) for kind, n in (("item", size.items), ("user", size.users)))
         write(part, roles, log, *ids)
@@ -104,11 +102,6 @@ def generate(
                 np.lib.format.write_array_header_1_0(file, header)
                 for chunk in chunks:
                     chunk.tofile(file)
-        part.rename(folder)
-    except OSError as error:
-        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

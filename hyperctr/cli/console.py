@@ -1,4 +1,4 @@
-"""What the command line prints: results on stdout, progress and notes on stderr."""
+"""Print for the command line: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ err = Console(stderr=True, highlight=False)
 
 
 def print_report(folder: Path) -> None:
+    """Print the report.md of a folder and the folder's name."""
     print((folder / "report.md").read_text())
     print(f"table and figures: {folder}")
 
 
 def num_jobs(jobs: int) -> int:
+    """Return the number of processes for --jobs; 0 means one per core, at most 4."""
     return jobs or min(4, os.cpu_count() or 1)
 
 
 def watch_cells(title: str) -> Any:
-    """A context that gives a function (what each running cell does, cells done, cells in all) that shows it."""
+    """Return a context whose value shows the state of a sweep: (what each running cell does, cells done, all cells)."""
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -58,7 +60,7 @@ def watch_cells(title: str) -> Any:
 
 
 def progress_bars() -> Any:
-    """A context that gives a function (batches, what, total) -> batches with a progress bar on a terminal."""
+    """Return a context whose value wraps (batches, what, total) with a progress bar on a terminal."""
     from contextlib import contextmanager
 
     from rich.progress import Progress
@@ -80,7 +82,7 @@ def progress_bars() -> Any:
 
 
 def progress_lines(batches: Iterable, what: str, total: int) -> Iterable:
-    """Where there is no terminal for a bar: a line on stderr at each tenth of the way."""
+    """Wrap batches so that each tenth of them prints a line on stderr, if there is no terminal for a bar."""
     for done, batch in enumerate(batches, 1):
         yield batch
         if 10 * done // total > 10 * (done - 1) // total:
@@ -93,16 +95,18 @@ def print_note(text: str) -> None:
 
 
 def say_epoch(row: dict) -> None:
+    """Print one line per validation on stderr."""
     valid = f"valid AUC {row['valid_auc']:.4f}"
     if not math.isnan(row.get("valid_cvr_mse", math.nan)):
-        valid += f", error of conversions {row['valid_cvr_mse']:.4f}"
+        valid += f", squared error of conversions {row['valid_cvr_mse']:.4f}"
     if "round" in row:
         err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
     err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
 
 
 def print_scores(report: dict) -> None:
-    stamp = "  [leaky split: scores are not comparable with honest ones]" if report["leaky"] else ""
+    """Print the scores of a report as tables."""
+    stamp = "  [leaky split: not comparable with scores of a temporal split]" if report["leaky"] else ""
     rows = []
     for part, s in [("valid", report["valid"]), ("test", report["test"])]:
         half = (s["auc_high"] - s["auc_low"]) / 2
@@ -123,13 +127,14 @@ def print_scores(report: dict) -> None:
             for part in ("valid", "test") if report[part].get("cvr_rows")]  # fmt: skip
     if rows:
         heads = ["squared error", "of the best constant", "AUC", "AUC of both", "clicks"]
-        print_table("what follows a click; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
+        print_table("conversions; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
 
 
 PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": "new items"}
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -140,7 +145,7 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
 
 
 def as_text(value: Any, grouped: bool = True) -> str:
-    """Write a value for reading; counts are grouped by thousands, ids must not be."""
+    """Write a value for reading; `grouped` separates thousands, which is wrong for ids."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {as_text(v, grouped)}" for k, v in value.items())
     if isinstance(value, list | tuple):
@@ -151,6 +156,11 @@ def as_text(value: Any, grouped: bool = True) -> str:
 
 
 def split_list(text: str, option: str) -> list[str]:
+    """Split the value of an option at its commas.
+
+    Raises:
+        ValueError: it has no values, or one of them twice.
+    """
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found or len(set(found)) < len(found):
         raise ValueError(f"{option} takes distinct values separated by commas, got {text!r}")
@@ -158,10 +168,16 @@ def split_list(text: str, option: str) -> list[str]:
 
 
 def whole_number(text: str, option: str) -> int:
+    """Read a whole number from the value of an option.
+
+    Raises:
+        ValueError: the text is no whole number.
+    """
     if not text.isdigit():
         raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}")
     return int(text)
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     print(json.dumps(value, indent=1, default=str))

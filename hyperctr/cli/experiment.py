@@ -34,17 +34,17 @@ def search(
             "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(help="Points to try, those of a killed search among them.", min=1)] = 30,
+    trials: Annotated[int, typer.Option(help="Points to try, with the points of a killed search.", min=1)] = 30,
     epochs: Annotated[int, typer.Option(help="Most passes of a trial over the training rows.", min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Of the points; all trials train with the run's own.", min=0)] = 0,
-    objective: Annotated[str, typer.Option(help="What a trial is judged by: logloss or auc.")] = "logloss",
-    out: Annotated[Path, typer.Option(help="The search's folder; a killed search in it goes on.")] = Path("search"),
+    seed: Annotated[int, typer.Option(help="Seed of the points; all trials train with the run's own seed.", min=0)] = 0,
+    objective: Annotated[str, typer.Option(help="Score of a trial: logloss or auc.")] = "logloss",
+    out: Annotated[Path, typer.Option(help="The search's folder; a killed search is continued.")] = Path("search"),
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Search what a model wears by rows held out of the training rows; validation and test rows are never read.
+    """Search the settings of a wrapper on held-out training rows; validation and test rows are never read.
 
-    Leaves best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`, and trials.csv.
+    Writes trials.csv and best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`.
 
         hyperctr search --data amazon-beauty-5core --set wrapper.name=aqcl --out search
         hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
@@ -64,7 +64,7 @@ def search(
 
 
 def _space(word: str) -> tuple[str, tuple[float, float] | list]:
-    """What a word of --over says: `w1=0.02:5`, bounds on a log scale, or `positives=1,5,10`, values."""
+    """Read a word of --over: `w1=0.02:5` has bounds on a log scale, `positives=1,5,10` has values."""
     key, _, text = word.partition("=")
     try:
         if ":" not in text:
@@ -83,16 +83,16 @@ def sweep(
         str, typer.Option(help="Granularities, e.g. 1d,7d,1mo; q8 cuts eight slices of equal counts.")
     ] = "7d,30d,90d",
     depth: Annotated[str, typer.Option(help="Numbers of HGCN layers, e.g. 1,2,3; 0 is no graph.")] = "1,2,3",
-    seeds: Annotated[int, typer.Option(help="Runs a cell; intervals need three or more.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Runs per cell; intervals need three or more.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="The sweep's folder.")] = Path("sweep"),
     base: Annotated[Path | None, typer.Option(help="A run's TOML file that all cells share.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one a core, at most four.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Run granularity x depth x seeds; leave results.csv, report.md, a heat map and line plots.
+    """Run granularity x depth x seeds; write results.csv, report.md, a heat map and line plots.
 
-    Stopped and called again, it does only what is missing.
+    A sweep that was stopped and is called again runs only what is missing.
 
         hyperctr sweep --data ml-100k --every 7d,30d,90d --depth 1,2,3 --seeds 3 --out sweep
     """
@@ -232,7 +232,7 @@ def _wrappers(paths: Iterable[Path]) -> dict[str, Any]:
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep or a bench.")], as_json: Json = False
 ) -> None:
-    """Draw the table and figures of a sweep or a bench again from its results.csv; nothing is trained.
+    """Write the report and figures of a sweep or a bench again from its results.csv, without training.
 
     hyperctr report sweep
     """

@@ -1,7 +1,7 @@
-"""The command line. Heavy imports stand inside the commands, so that `--help` is instant; nothing imports this file.
+"""Run the command line. Commands import heavy packages themselves, so that `--help` is instant.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input (one line says
-what was asked, what was found and what would work), 130 stopped by hand.
+what was asked, what was found and what would work), 130 stopped by hand. Nothing imports this file.
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
 ]
 Masks = Annotated[
-    Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained anew, such as yesterday's.")
+    Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained again, such as yesterday's.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
 
 
 def with_masks(run: Any, masks: Path | None) -> Any:
-    """The run with the tickets of another, for LT4REC or for what wears it."""
+    """Return the run with the masks of another run, for LT4REC as a model or as a wrapper."""
     from dataclasses import replace
 
     if masks is None:
@@ -31,7 +31,7 @@ def with_masks(run: Any, masks: Path | None) -> Any:
     for part in ("model", "wrapper"):
         if isinstance(settings := getattr(run, part), Sharing):
             return replace(run, **{part: replace(settings, masks=str(masks))})
-    raise ValueError(f"--masks is for lt4rec, and for models that wear it; the run names {run.model_name}")
+    raise ValueError(f"--masks is for lt4rec, as model or wrapper; the run names {run.model_name}")
 
 
 def run_from_options(

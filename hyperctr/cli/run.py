@@ -28,13 +28,13 @@ def train(
     ] = None,
     masks: Masks = None,
     sets: Sets = None,
-    force: Annotated[bool, typer.Option("--force", help="Begin even what will not fit in memory.")] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Show where a step's time goes.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show the time of each part of a step.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train and test one run. A folder that holds its checkpoint is continued.
+    """Train and test one run. A folder with a checkpoint of the run is continued.
 
-    What would take more than 80% of the memory here is refused; `hyperctr plan` shows what takes how much.
+    A run that would take more than 80% of the memory is refused; `hyperctr plan` shows what takes how much.
 
         hyperctr train run.toml --out runs/first
         hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
@@ -62,11 +62,11 @@ def train(
     print_scores(report)
     if clock:
         rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
-        print_table(f"where the time of {clock.steps:,} steps went", ["", "ms a step", "share"], rows)
+        print_table(f"time of {clock.steps:,} steps", ["", "ms per step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
     if report["valid"]["auc"] == report["test"]["auc"] == 0.5:
-        print_note("the model gives every row the same score; its units may be off for good: try a smaller train.lr")
+        print_note("the model gives every row the same score; all its units may be zero: try a smaller train.lr")
 
 
 def export(
@@ -76,9 +76,9 @@ def export(
     batches: Annotated[str, typer.Option(help="Batch sizes that auto times them at.")] = "1,64,1024",
     as_json: Json = False,
 ) -> None:
-    """Write each task's network without its zeros: click.safetensors and conversion.safetensors.
+    """Write the network of each task without its zeros: click.safetensors and conversion.safetensors.
 
-    They read what the embeddings give (`hyperctr.serving.sparse`).
+    The networks read the output of the embeddings (`hyperctr.serving.sparse`).
 
         hyperctr export runs/lt4rec --mode auto --batches 1,64,1024
     """
@@ -104,7 +104,7 @@ def plan(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say how much memory and time a run would take, before it takes it.
+    """Show how much memory and time a run would take, before it starts.
 
     hyperctr plan run.toml
     hyperctr plan --data ml-1m --set model.propagation=full
@@ -126,13 +126,13 @@ def plan(
         takes = f", about {low} to {high} on one or two cores"
     print(f"an epoch: {planned.steps:,} steps{takes}")
     if not planned.limit:
-        print("the memory of this machine is not known")
+        print("the memory of this machine is unknown")
     else:
         print(f"fits: the limit is {size(planned.limit)}" if planned.fits else f"does not fit: {planned.refusal()}")
 
 
 def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False) -> None:
-    """Score a finished run's validation and test rows again from its weights.
+    """Score the validation and test rows of a finished run again from its weights.
 
     hyperctr evaluate runs/first
     """

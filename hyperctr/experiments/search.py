@@ -86,7 +86,7 @@ def search(
         ImportError: Optuna is not installed.
     """
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
-        raise ValueError(f"cannot search {run.wrapper_name}: a search judges by clicks only")
+        raise ValueError(f"cannot search {run.wrapper_name}: a search judges the prediction of clicks only")
     space = SPACE if space is None else space
     known = vars(run.wrapper) if run.wrapper else {}
     if missing := [key for key in space if key not in known]:
