@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -73,31 +72,6 @@ def run_all(
             process.shutdown(cancel_futures=True)
         for process in idle:
             process.shutdown()
-
-
-def run_missing(cells: Cells, jobs: int, say: Callable[[str], None]) -> list[str]:
-    """Train the cells that have no report yet.
-
-    Args:
-        cells: what to run; started in this order.
-        jobs: processes at a time.
-        say: prints one line.
-
-    Returns:
-        a line for each that failed.
-    """
-    began, failed = time.perf_counter(), []
-    missing = {name: cell for name, cell in cells.items() if not (cell[1] / "report.json").exists()}
-    say(f"{len(missing)} of {len(cells)} runs to do")
-
-    def ended(name: str, got: dict | BaseException) -> None:
-        wrong = isinstance(got, BaseException)
-        if wrong:
-            failed.append(f"{name}: {got or type(got).__name__}")
-        say(f"{time.perf_counter() - began:5.0f} s  {name}  {got if wrong else round(got['test']['auc'], 4)}")
-
-    run_all(missing, jobs, lambda doing, done: None, ended)
-    return failed
 
 
 def train(run_toml: str, folder: str) -> dict:

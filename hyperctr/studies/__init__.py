@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,23 +30,10 @@ def find(text: str) -> Study:
 
 def _from_outside(text: str) -> Study:
     """Read the study FILE.py:NAME or package.module:NAME."""
-    where, _, name = text.rpartition(":")
-    path = Path(where)
-    if path.suffix != ".py":
-        try:
-            module = importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"cannot import {where}: {error}") from None
-    else:
-        if not path.exists():
-            raise ValueError(f"there is no file {where}; a study from outside is FILE.py:NAME")
-        spec = importlib.util.spec_from_file_location(f"study_file_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        where = str(path.resolve())
-    study = getattr(module, name, None)
+    from hyperctr.models import outside  # loads torch, which the list of studies does without
+
+    study = outside.load(text, "the study")
     if not isinstance(study, Study):
-        known = [key for key, value in vars(module).items() if isinstance(value, Study)]
-        raise ValueError(f"{where} has no study {name}; it has {', '.join(known) or 'none'}")
-    return replace(study, source=f"{where}:{name}")
+        raise ValueError(f"{text} is a {type(study).__name__}, not a Study")
+    place, _, name = text.rpartition(":")
+    return replace(study, source=f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text)

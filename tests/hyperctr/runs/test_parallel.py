@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from hyperctr import config
-from hyperctr.data import planted
 from hyperctr.runs import parallel
 
 WORK = """
@@ -143,15 +142,3 @@ def test_folder_of_another_kind_or_base_is_refused_and_one_with_other_threads_is
         parallel.claim(tmp_path / "out", base(lr=0.5), "a sweep")
     with pytest.raises(ValueError, match="holds a sweep, not the bench dim; choose another --out"):
         parallel.claim(tmp_path / "out", base(), "the bench dim")
-
-
-def test_what_has_a_report_is_not_run_again_and_what_fails_is_a_line(tmp_path):
-    planted.write("noise", tmp_path / "world", scale=0.03)
-    good, said = config.read_run({"data": {"path": str(tmp_path / "world")}, "model": {"name": "popularity"}}), []
-    cells = {"done": (base(), tmp_path / "done"), "good": (good, tmp_path / "good"), "bad": (base(), tmp_path / "bad")}
-    (tmp_path / "done").mkdir()
-    (tmp_path / "done" / "report.json").write_text("{}")
-    (failed,) = parallel.run_missing(cells, 1, said.append)
-    assert failed.startswith("bad: ") and (tmp_path / "good" / "report.json").exists()
-    assert said[0] == "2 of 3 runs to do" and [line.split()[2] for line in said[1:]] == ["good", "bad"]
-    assert len(parallel.run_missing(cells, 1, said.append)) == 1 and said[3] == "1 of 3 runs to do"

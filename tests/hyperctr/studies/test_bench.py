@@ -506,8 +506,9 @@ def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
     [
         (["layer"], "unknown study 'layer', did you mean layers?"),
         (["zzz"], "unknown study 'zzz', known: table3, table4, layers"),
-        (["gone.py:STUDY"], "there is no file gone.py; a study from outside is FILE.py:NAME"),
-        (["hyperctr.studies.hyperctr.table3:TABLE"], "has no study TABLE; it has STUDY"),
+        (["gone.py:STUDY"], "the study: there is no file gone.py (looked up from"),
+        (["hyperctr.studies.hyperctr.table3:STUDIES"], "has no STUDIES, did you mean STUDY?"),
+        (["hyperctr.studies.hyperctr.table3:OURS"], "table3:OURS is a str, not a Study"),
         (["mian-planted", "--data", "x"], "mian-planted makes its own data: it takes no --data, --base and no --split"),
         (["lt4rec-speed", "--rows", "x"], "lt4rec-speed trains nothing, it takes no --set and no --rows"),
         (["layers", "--data", ".", "--split", "random"], "--split takes temporal or paper, got 'random'"),
