@@ -45,6 +45,7 @@ from hyperctr.data.loader import Loader
 from hyperctr.evaluation.evaluate import score
 from hyperctr.evaluation.metrics import auc, auc_interval
 from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.training import malloc
 from hyperctr.training.fit import fit
 
 HISTORY, BATCH, CLUSTERS, TEST = 30, 1024, 50, 20_480
@@ -360,6 +361,7 @@ def main(
     if clock not in CLOCKS or (clock == "cpu" and threads > 1):
         raise SystemExit("--clock is wall, or cpu with --threads 1")
     torch.set_num_threads(threads)
+    malloc.keep_freed_memory()
     users, names, say, tables = round(60_000 * scale), models.split(","), Verdict(), []
 
     def made(items: int = 60_000, clicks: int = HISTORY, history: int = HISTORY) -> World:

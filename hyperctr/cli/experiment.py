@@ -54,7 +54,9 @@ def search(
         raise ValueError(f"--objective is logloss or auc, got {objective!r}")
     space = dict(_space(word) for word in over) if over else None
     from hyperctr.experiments import search as tune
+    from hyperctr.training import malloc
 
+    malloc.keep_freed_memory()
     best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note)
     if as_json:
         return print_json(vars(best.wrapper))

@@ -22,7 +22,7 @@ def list_models(classes: Mapping[str, type]) -> list[dict[str, Any]]:
 
     >>> from hyperctr.models import MODELS
     >>> list_models({"din": MODELS["din"]})[0]["paper"]
-    'Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks that matter for this candidate, summed.'
+    'Deep Interest Network (KDD 2018, arXiv 1706.06978): the clicks of a user, weighted by the candidate and summed.'
     """
     return [
         {

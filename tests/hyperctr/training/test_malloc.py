@@ -32,9 +32,8 @@ def test_the_commands_and_worker_processes_ask_for_it_and_a_library_call_does_no
     monkeypatch.setattr(malloc, "keep_freed_memory", lambda: asked.append(True))
     planted.write("drift", tmp_path / "world", scale=0.02)
     short = ("--set", "model.name=popularity", "--set", "train.epochs=1")
-    assert hyperctr("train", "--data", tmp_path / "world", *short, "--out", tmp_path / "run")[0] == 0 and asked == [
-        True
-    ]
+    code, _, err = hyperctr("train", "--data", tmp_path / "world", *short, "--out", tmp_path / "run")
+    assert code == 0 and asked == [True], err
     run = config.read_run(tmp_path / "run" / "run.toml")
     parallel.train(config.to_toml(run), str(tmp_path / "cell"))
     assert asked == [True] * 2
