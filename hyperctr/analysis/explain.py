@@ -4,8 +4,8 @@ An effect is the logit as it is minus the logit without one thing, both computed
 Effects do not add up to the logit, because things work together; two hyperedges that say the same have little effect
 each.
 
-What is left out, one at a time:
-- a *hyperedge* of a modality, among those that hold the user in the slice whose user-interest hypergraphs the row
+Each effect leaves out one of these:
+- a *hyperedge* of a modality, among those that contain the user in the slice whose user-interest hypergraphs the row
   reads, or the item in its item-homogeneous ones: out of the hypergraph of its modality, and with it out of the group;
 - a *modality*: all of its hypergraphs that the row reads ("hypergraphs"), or the features of every item ("features");
 - a *slice*: the user's own clicks of it, out of the history; or all hyperedges of the user (the item) in the slice
@@ -51,14 +51,14 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """What moved one prediction.
+    """The effects of everything that one prediction reads.
 
     Attributes:
         user, item: their names; a title where the data has one.
         time: seconds.
         when: the time in words.
         logit: as it is.
-        frame: one line a thing left out, grouped by kind and the largest effects first: kind (see `KINDS`), side (users
+        frame: one line per thing left out, grouped by kind, largest effects first: kind (see `KINDS`), side (users
             or items, "" for both), slice (null for all), modality ("" where it is none), name, size (members of a
             hyperedge, clicks of a slice, hyperedges behind a state, items with a modality), logit (without it), effect
             (with it minus without).
@@ -80,17 +80,17 @@ class Explanation:
 
     @property
     def title(self) -> str:
-        """The prediction in a line."""
+        """The prediction in one line."""
         return f"{self.user}, {self.item}, {self.when}: probability {self.probability:.3f}, logit {self.logit:+.2f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
+        """Return all of it in types that JSON has."""
         about = {"user": self.user, "item": self.item, "time": self.time, "when": self.when}
         found = {"logit": self.logit, "probability": self.probability, "notes": list(self.notes)}
         return about | found | {"effects": self.frame.to_dicts()}
 
     def draw(self, most: int = 7) -> Figure:
-        """Bars of the effects, at most so many of each kind: to the right what speaks for the click."""
+        """Draw the effects as bars, at most `most` of each kind; a bar to the right speaks for the click."""
         return _draw(self, most)
 
     def save(self, path: str | Path) -> Path:
@@ -103,7 +103,7 @@ class Explanation:
         return Path(path)
 
     def lines(self, most: int = 5) -> list[list[str]]:
-        """The largest effects of each kind in words: group, what was left out, effect."""
+        """List the largest effects of each kind in words: group, what was left out, effect."""
         return [
             [name, _label(line), f"{line['effect']:+.4f}"]
             for (kind, side), name in GROUPS.items()
@@ -120,14 +120,14 @@ class Explanation:
 
 
 def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: int = 20) -> Explanation:
-    """Leave out, one at a time, what the prediction of (user, item, time) reads, and predict again.
+    """Leave out each thing that the prediction of (user, item, time) reads, and predict again without it.
 
     Args:
         opened: a trained run of HyperCTR.
         user, item: by the data set's own ids, also as text.
         at: seconds; only events strictly before it are read. None: right after the last event of the log.
-        top: hyperedges a side, and clicks, that are left out at most. Of the hyperedges, those that Eq. 5 lets say most
-            in the node's row: heavy ones, and ones whose members are in few others. Of the clicks, the latest.
+        top: most hyperedges per side, and most clicks, that are left out: the hyperedges with the largest share in the
+            node's row of Eq. 5 (heavy ones, and ones whose members are in few others), and the latest clicks.
 
     Raises:
         ValueError: the run's model reads no hypergraphs, or the data has no such user or item.
@@ -326,7 +326,7 @@ def _draw(found: Explanation, most: int) -> Figure:
         fontsize="small",
     )
     fig.suptitle(found.title, x=0.01, ha="left", fontsize="medium")
-    plt.close(fig)  # whoever asked shows it
+    plt.close(fig)  # the caller shows it
     return fig
 
 

@@ -1,6 +1,6 @@
-"""Score rows with a model, and every number that a report says about them.
+"""Score rows with a model, and compute every number of a report from the scores.
 
-At 1000 negatives a click a test set has millions of rows, so a row keeps little, and each metric sorts them once.
+With 1000 negatives per click a test set has millions of rows: few bytes are kept per row, and each metric sorts once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by traini
 
 @torch.no_grad()
 def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
-    """Logits of all rows, beside what they are of: user, item, time, query, label, logit, each [n].
+    """Score all rows: return user, item, time, query, label and logit, each [n].
 
-    `query` numbers on over the batches: a click and the negatives drawn for it have one number. For a model of
-    conversions also `conversion`, what followed the click, NaN where unknown, and `conversion_logit`.
+    `query` is numbered over all batches: a click and the negatives drawn for it have one number. For a model of
+    conversions there are also `conversion` (NaN where unknown) and `conversion_logit`.
     """
     model.eval()
     columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
@@ -56,7 +56,7 @@ def evaluate(
     negatives: float | None = None,
     activity: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Every metric of a set of scored rows; what cannot be known is NaN.
+    """Compute every metric of scored rows; a metric that cannot be known is NaN.
 
     Args:
         scored: rows of both labels, as from `score`.
@@ -71,7 +71,7 @@ def evaluate(
         user_auc, user_auc_plain: AUC inside each user, weighted by the user's rows and not; users_counted,
             users_skipped: with rows of both labels, and the others.
         logloss: of the logits as they are, in nats; it depends on how many negatives were drawn.
-        logloss_1to1: at one negative a click, by weight.
+        logloss_1to1: at one negative per click, by weight.
         logloss_corrected: after the logits are moved from training's negatives per click to those of these rows; where
             non-clicks were logged nothing is moved.
         warm_auc, cold_user_auc, cold_item_auc: over the rows whose user and item both had training rows, whose user had
@@ -132,7 +132,7 @@ def evaluate(
 
 
 def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:
-    """The metrics of what follows a click, see `evaluate`; NaN where the model or the rows have none of it."""
+    """Compute the metrics of conversions, see `evaluate`; NaN where the model or the rows have none."""
     click, both = scored["label"], scored["label"] * np.nan_to_num(scored["conversion"])
     known = ~np.isnan(scored["conversion"]) & ~np.isnan(scored["conversion_logit"])
     clicked, rows = known & (click == 1), (known | (click == 0)) & ~np.isnan(scored["conversion_logit"])
@@ -149,7 +149,7 @@ def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",)) -> float:
-    """What training compares validations by: the AUC of clicks, less the mean squared error of conversions.
+    """Return the early-stopping score: AUC of clicks minus mean squared error of conversions.
 
     Args:
         scored: as from `score`.

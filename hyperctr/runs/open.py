@@ -97,7 +97,7 @@ def request(
     at: int | None = None,
     context: Mapping[str, int] | None = None,
 ) -> Batch:
-    """A batch of one query: a user's candidates, by number.
+    """Make the batch of one query: a user and candidates, by number.
 
     Args:
         ready: what the model was built from.

@@ -60,10 +60,10 @@ class Prepared:
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """The shuffled batches of an epoch; for a model that reads slices or statistics, each within one time
-        slice.
+        """Make the shuffled batches of an epoch.
 
-        Where tasks take steps in turn, batches for each of them, one after the other.
+        For a model that reads slices or statistics each batch is within one time slice. If the tasks are trained in
+        turn, each batch is for one task.
         """
         plan = self.plan
         if plan.order == "alternate":
@@ -76,16 +76,16 @@ class Prepared:
         return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
 
     def task_batches(self, task: str, epoch: int, time: int = 0) -> Iterable[Batch]:
-        """The batches of one task: of all training rows, or for conversions of those whose conversion was observed.
+        """Make the batches of one task: of all training rows, or for conversions of the clicks with a known conversion.
 
-        Another `time` gives them in another order.
+        Another `time` gives another order.
         """
         number, negatives = TASKS.index(task), self.negatives if task == "click" else 0
         for batch in self._batches(self.rows_of(task), negatives, (self.run.train.seed, epoch, number, time)):
             yield replace(batch, step=replace(batch.step, task=task))
 
     def rows_of(self, task: str, part: str = "train") -> np.ndarray:
-        """The rows that a task is learned from, or is judged by."""
+        """Select the rows that a task is trained on, or is evaluated on."""
         rows, log = getattr(self.split, part), self.dataset.interactions
         if task == "conversion":
             rows = rows[(log.label[rows] == 1) & ~np.isnan(log.conversion[rows])]
@@ -110,7 +110,7 @@ class Prepared:
 
     @property
     def sharing(self) -> Sharing | None:
-        """How LT4REC finds its tickets and trains them, if the run's model is LT4REC or wears it."""
+        """How LT4REC finds its tickets and trains them, if the run's model or wrapper is LT4REC."""
         return next((c for c in (self.run.model, self.run.wrapper) if isinstance(c, Sharing)), None)
 
     @property
@@ -123,10 +123,14 @@ class Prepared:
         return len(self.rows_of("conversion" if plan.tasks == ("conversion",) else "click"))
 
     def evaluation_batches(self, part: str) -> Iterable[Batch]:
-        """The batches of "valid" or "test": at most so many clicks, as large a share of non-clicks, drawn by seed."""
+        """Make the batches of "valid" or "test".
+
+        If there are more clicks than the run evaluates, clicks and non-clicks are subsampled at the same rate, with a
+        fixed seed.
+        """
         log, e = self.dataset.interactions, self.run.evaluate
         if not len(getattr(self.split, part)):
-            raise ValueError(f"there are no {part} rows: a search has set them aside (hyperctr.tune)")
+            raise ValueError(f"there are no {part} rows: a search has set them aside")
         most, negatives = {
             "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
         }[part]  # fmt: skip
@@ -140,7 +144,7 @@ class Prepared:
         return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
-        """Every metric of "valid" or "test" under the model; see `evaluation.evaluate`."""
+        """Compute every metric of "valid" or "test" for a model; see `evaluation.evaluate`."""
         drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
         seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
         clicks = _clicks(self.dataset.interactions, self.split.train)
@@ -326,7 +330,7 @@ def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | N
 
 
 def _reading(ready: Prepared, until: int = 0) -> Prepared:
-    """With the hypergraphs, statistics and loader of its log; slices close by the clock, at its end or `until`."""
+    """Add the hypergraphs, statistics and loader of the log; slices close at the end of the log or at `until`."""
     run, log, parts, slices, levels = ready.run, ready.dataset.interactions, ready.split, None, None
     known = log if not parts.leaky else log.take(parts.train)
     upto = int(log.time.max(initial=until)) + 1
@@ -340,13 +344,13 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
             target_edge=run.slices.target_edge, codes=ready.codes,
         )  # fmt: skip
         slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
-    before = known if parts.kind == "random" else log  # of the others, each row looks back in time alone
+    before = known if parts.kind == "random" else log  # under the other splits a row looks back in time only
     loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
     return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
 
 
 def build_model(ready: Prepared) -> nn.Module:
-    """The run's model with its first weights, and what it wears for good."""
+    """Build the run's model with its first weights, inside its wrapper if that stays."""
     run = ready.run
     model = find_model(run.model_name)(run.model, ready.tables)
     return find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables) if stays(run) else model

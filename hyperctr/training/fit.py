@@ -1,7 +1,8 @@
 """The training loop: read `fit` in one sitting.
 
-No callbacks and no trainer: a model that needs another loss returns it as `loss` or, beside the cross entropy, as
-`penalty`; a method that needs rounds calls `fit` in a for-loop; and whoever calls `fit` does the logging.
+There are no callbacks and no trainer. A model that needs another loss returns it as `Output.loss`, or as
+`Output.penalty`, which is added to the cross entropy. A method that needs rounds calls `fit` in a for-loop. The caller
+of `fit` does the logging.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
 @dataclass
 class Progress:
-    """How far a training is: everything besides tensors that a resumed one needs."""
+    """The state of a training: everything but tensors that a resumed training needs."""
 
     epoch: float = 0
-    """Epochs done; a fraction where validation comes more often."""
+    """Epochs done; a fraction if validation comes more often."""
     best_epoch: float = 0
     best_auc: float = -math.inf
+    """Highest validation score; checkpoints of version 0.1 have this name for it."""
     waited: int = 0
     """Validations since the best."""
     stopped: str = ""
-    """Why training ended; empty while it goes on."""
+    """Why training ended; empty while it continues."""
 
 
 def fit(
@@ -48,16 +50,16 @@ def fit(
     log: Callable[[dict], None] = lambda row: None,
     clock: Callable[[str], AbstractContextManager] = nullcontext,
 ) -> Progress:
-    """Train with Adam until the validation AUC stops rising; the model ends with the weights of its best validation.
+    """Train with Adam until the validation score stops rising; the model ends with the weights of its best validation.
 
     Args:
         model: `model(batch) -> Output`.
         train: the batches of an epoch, given its number; the same number gives the same batches.
-        valid: the AUC on the validation rows under the model's current weights.
+        valid: the validation score of the model's current weights; higher is better.
         config: how to train.
         rows: training rows of an epoch, of which `config.eval_every` is a share.
-        folder: keeps a checkpoint an epoch; a training that finds one continues, to the same result as an unbroken one.
-        log: called at every validation with epoch, loss, valid_auc, best_epoch and what the model measured.
+        folder: where a checkpoint is kept per epoch; a training that finds one continues from it, to the same bits.
+        log: called after every validation with epoch, loss, valid_auc (the score), best_epoch and the model's logs.
         clock: `with clock("forward"):` and so on surrounds each part, see `hyperctr.clock`.
 
     Raises:
@@ -89,7 +91,7 @@ def fit(
 
     while not progress.stopped:
         epoch = round(progress.epoch) + 1
-        torch.manual_seed(config.seed * 100_003 + epoch)  # dropout; an epoch repeats whether resumed or not
+        torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
         seen, validated, sums = 0, 0.0, {}
         for step, batch in enumerate(train(epoch), 1):
@@ -130,7 +132,7 @@ def fit(
 
 
 def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) -> None:
-    """Add sums and counts to what is there; a NaN is nothing measured."""
+    """Add sums and counts to `sums`; NaN is left out."""
     for name, (total, count) in new.items():
         if not math.isnan(total):
             before = sums.get(name, (0.0, 0))
@@ -140,7 +142,7 @@ def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) 
 def _save_checkpoint(
     folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer], progress: Progress, best: dict
 ) -> None:
-    """Weights, best weights and Adam's moments in one file."""
+    """Write weights, best weights and the moments of Adam to one file."""
     tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
     tensors |= {f"best.{name}": x for name, x in best.items()}
     for k, adam in enumerate(adams):
