@@ -34,7 +34,7 @@ def check_weights(config: Any, *names: str, table: str = "wrapper") -> None:
 
 
 def check_choices(config: Any, *names: str, table: str = "model") -> None:
-    """Refuse a value that is not among those of the field's `Literal`."""
+    """Refuse a value that the field's `Literal` does not list."""
     for name in names:
         *others, last = allowed = choices(type(config), name)
         if getattr(config, name) not in allowed:

@@ -10,7 +10,7 @@ from hyperctr.layers.embedding import Embed
 
 
 class Crossed(nn.Module):
-    """The vectors of the F fields, of which the history is one, and <v_i, v_j> for all i < j.
+    """The vectors of the F fields, the history included, and <v_i, v_j> for all i < j.
 
     LT4REC (arXiv 2008.09872) Fig. 1, after DLRM (arXiv 1906.00091).
 

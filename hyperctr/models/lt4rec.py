@@ -19,7 +19,7 @@ Where we differ from the paper, and why:
   enough, as Adam changes a weight whose moment another task has left. The authors' code has that leak.
 - The paper does not give the loss of pCVR (squared error here, as the metric), its rows (all clicked ones), the weight
   of the gradient conflict (`hyperctr.layers.multitask.conflict`) and the score of a neuron (`prune_units`).
-- The products of the fields are those of pairs i < j (DLRM); the history counts as one field, the mean of its clicks.
+- Products of fields are taken for pairs i < j (DLRM); the history counts as one field, the mean of its clicks.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Sharing(Weighing):
     rewind: bool = True
     """Whether masks train from the weights they were found from, as tickets; the authors' code takes new weights."""
     shuffle: bool = False
-    """Draw the masks at random, with as many weights per layer as those of `masks`: what tickets must beat."""
+    """Draw the masks at random, with as many weights per layer as `masks` has: what tickets must beat."""
 
     @property
     def searches(self) -> bool:

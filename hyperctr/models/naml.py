@@ -1,10 +1,10 @@
 """NAML, attentive multi-view learning (IJCAI 2019, arXiv 1907.05576): attention over an item's views, then over clicks.
 
 Where we differ from the paper, and why:
-- Its views are title, body, category and subcategory of news; here they are the modalities. An absent one has no
-  weight.
-- Its click score is the inner product of user and candidate; a network reads both here, as MARN fixes it for all rows
-  of its Table 2.
+- The paper's views are title, body, category and subcategory of news. Here they are the modalities; an absent one has
+  no weight.
+- The paper's click score is the inner product of user and candidate. Here a network reads both, as in all rows of
+  MARN's Table 2.
 """
 
 from __future__ import annotations
