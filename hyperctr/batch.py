@@ -253,7 +253,8 @@ class Model(Protocol):
     A model is a `torch.nn.Module`. In evaluation it must not read `Batch.label`, `Batch.conversion` or `Batch.step`.
 
     Attributes:
-        Config: a frozen dataclass; each field is a key of `[model]`.
+        Config: a frozen dataclass; each field is a key of `[model]`. A mapping `retired` may name keys of old run
+            files: key -> (its old default, why it went).
         reads: names of `READS`; asked of the class before the tables are made.
         tasks: ("click",), or ("click", "conversion") for a model whose `Output.conversion` is filled.
     """

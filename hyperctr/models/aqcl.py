@@ -13,7 +13,7 @@ Where we differ from the paper, and why:
 - Eq. 4 constrains A, not Q (A^T 1 = 1/B), and multiplies normalised vectors, as every other similarity here.
 - Eq. 5 is a mean over the rows of a batch, not a sum: the step does not depend on the number of rows.
 - Only Eq. 5 trains the codebook (Algorithm 1). Eq. 3 reads it as it was before the step and gives it no gradient.
-- Z- are the augmented views of the other rows, of the same user too; `negatives` and `same_user` change that.
+- Z- are the augmented views of the other rows, of the same user too; `negatives` can add their plain views.
 - L_j is the number of clicks before the row, also of clicks beyond the model's history; its mean L is over training
   users.
 - The paper does not give, and we chose: the shares of hidden clicks and of zeroed embedding entries, the width of z,
@@ -31,7 +31,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ from hyperctr.batch import Batch, HasHidden, History, Output, Step, Tables
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_weights
 from hyperctr.layers.rng import RandomStream
+
+TAU = 0.1  # temperature of similarities with interests, Eq. 3 and 5, as in the paper
+EPSILON, ITERATIONS = 0.05, 3  # of Eq. 4, as in the method that the paper cites for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +64,12 @@ class ICLConfig:
     """Share of all embedding entries that the augmented view sets to zero, to a 256th; it scales up the rest."""
     negatives: Literal["augmented", "both"] = "augmented"
     """The negatives of a row: the augmented views of the other rows, or their plain views as well."""
-    same_user: Literal["negative", "ignored"] = "negative"
-    """Whether other rows of the same user are negatives."""
+    retired: ClassVar = {"same_user": ("negative", "other rows of the same user are always negatives")}
 
     def __post_init__(self):
         check_weights(self, "w")
         check_shares(self, "mask", "bits", table="wrapper")
-        check_choices(self, "negatives", "same_user", table="wrapper")
+        check_choices(self, "negatives", table="wrapper")
         _check_above_zero(self, "tau1", "dim")
 
 
@@ -85,22 +87,19 @@ class Config(ICLConfig):
     """Interests in the codebook, T."""
     positives: int = 5
     """Nearest interests that attract a row, K."""
-    tau2: float = 0.1
-    """Temperature between rows and interests, Eq. 3."""
-    tau3: float = 0.1
-    """Temperature of the codebook's own loss, Eq. 5."""
-    epsilon: float = 0.05
-    """Weight of the entropy in Eq. 4."""
-    iterations: int = 3
-    """Sinkhorn iterations that solve it."""
     lr: float = 1e-3
     """Step size of the codebook's own Adam."""
     queue: int = 0
     """Rows of earlier batches that count in Eq. 4; take 4 T if a batch has fewer rows than T."""
+    retired: ClassVar = ICLConfig.retired | {
+        **dict.fromkeys(("tau2", "tau3"), (0.1, "the temperatures of interests are the paper's")),
+        "epsilon": (0.05, "the weight of the entropy in Eq. 4 is fixed"),
+        "iterations": (3, "the number of Sinkhorn iterations is fixed"),
+    }
 
     def __post_init__(self):
         super().__post_init__()
-        _check_above_zero(self, "w1", "w2", "tau2", "tau3", "epsilon", "iterations", "lr")
+        _check_above_zero(self, "w1", "w2", "lr")
         if self.codes < 2:
             raise ValueError(f"wrapper.codes must be at least 2, got {self.codes}")
         if not 1 <= self.positives <= self.codes:
@@ -224,25 +223,21 @@ class _LogSums(torch.autograd.Function):
         return (e @ b) * row, e.T @ (a * row), None
 
 
-def instances(
-    z: Tensor, plus: Tensor, tau: float, both: bool = False, user: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def instances(z: Tensor, plus: Tensor, tau: float, both: bool = False) -> tuple[Tensor, Tensor]:
     """Compute the terms of Eq. (2) and (3) that compare a row with other rows, in logarithms.
 
     Args:
         z, plus: the two views, vectors of length one, [B, d].
         tau: temperature tau_1.
         both: whether Z- has the other rows' z as well as their z+.
-        user: users of the rows, [B]; then rows of one user are not in each other's Z-.
 
     Returns:
         log d_1(z, z+), [B], and the logarithm of the sum of d_1(z, z') over z' in {z+} u Z-, [B].
     """
     scaled = z / tau
-    total = log_sums(scaled, plus, None if user is None else (user[:, None] == user).fill_diagonal_(False))
+    total = log_sums(scaled, plus)
     if both:
-        own = torch.eye(len(z), dtype=torch.bool) if user is None else user[:, None] == user
-        total = torch.logaddexp(total, log_sums(scaled, z, own))
+        total = torch.logaddexp(total, log_sums(scaled, z, torch.eye(len(z), dtype=torch.bool)))
     return (scaled * plus).sum(1), total
 
 
@@ -336,11 +331,11 @@ class Codebook(nn.Module):
         """
         c, z = self.config, z.detach()
         seen = torch.cat([z, self.queue[: int(self.queued)]])
-        soft = sinkhorn(self.code @ seen.T, c.epsilon, c.iterations)  # (4)
+        soft = sinkhorn(self.code @ seen.T, EPSILON, ITERATIONS)  # (4)
         assigned = soft.max(0).indices
         with torch.enable_grad():
             code = self.code.clone().requires_grad_()
-            loss = F.cross_entropy(z @ F.normalize(code, dim=1).T / c.tau3, assigned[: len(z)])  # (5)
+            loss = F.cross_entropy(z @ F.normalize(code, dim=1).T / TAU, assigned[: len(z)])  # (5)
             (gradient,) = torch.autograd.grad(loss, code)
         self._step(gradient)
         kept = seen[: c.queue]
@@ -410,8 +405,7 @@ class ICL(nn.Module):
         with torch.autocast(out.hidden.device.type, enabled=False):
             both = self.project(torch.cat([out.hidden, again.hidden]).float())
             z, plus = F.normalize(both, dim=1, eps=1e-8).chunk(2)
-            user = batch.user if c.same_user == "ignored" else None
-            pair = instances(z, plus, c.tau1, c.negatives == "both", user)
+            pair = instances(z, plus, c.tau1, c.negatives == "both")
             loss, logs = self.loss(z, pair, batch)
         return replace(out, penalty=out.penalty + c.w * loss, logs={**out.logs, **logs})
 
@@ -434,7 +428,7 @@ class AQCL(ICL):
     def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Average Eq. (3) over the rows, let the codebook take its step, and return numbers to log too."""
         alpha = self.alpha(batch)
-        clusters = z @ self.codebook.code.T / self.config.tau2
+        clusters = z @ self.codebook.code.T / TAU
         loss = aqcl(*pair, clusters, alpha, self.config.positives).mean()  # (3)
         return loss, {"aqcl_loss": loss.item(), "alpha": alpha.mean().item(), **self.codebook.learn(z)}
 

@@ -12,6 +12,7 @@ Where we differ from the paper, and why:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from hyperctr.layers.checks import check_sizes, check_weights
 from hyperctr.layers.embedding import id_table
 from hyperctr.layers.rng import RandomStream
 
+WINDOW = 2  # clicks on either side of a click that are its context, C
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -31,16 +34,15 @@ class Config:
     """Weight alpha of the matching subnet's loss; the cross entropy has weight 1."""
     correlation: float = 0.01
     """Weight beta of the correlation subnet's loss; with both weights 0 the base model trains as without a wrapper."""
-    window: int = 2
-    """Clicks on either side of a click that are its context, C."""
     negatives: int = 4
     """Items drawn per history, Q."""
     hidden: tuple[int, ...] = (64, 32)
     """Widths of the layers of both subnets; the last one is the width of the compared vectors."""
+    retired: ClassVar = {"window": (2, "the context of a click is always the 2 clicks on either side")}
 
     def __post_init__(self):
         check_weights(self, "match", "correlation")
-        check_sizes(self, "window", "negatives", "hidden", table="wrapper")
+        check_sizes(self, "negatives", "hidden", table="wrapper")
 
 
 class DeepMCP(nn.Module):
@@ -104,7 +106,7 @@ class DeepMCP(nn.Module):
         negative = F.softplus(vector @ other.mT) * (item[:, :, None] != drawn[:, None])  # [Q, T, K]
         negative = negative.sum(2)
         total, pairs = vector.sum() * 0, 0
-        for apart in range(1, min(self.config.window, item.shape[1] - 1) + 1):
+        for apart in range(1, min(WINDOW, item.shape[1] - 1) + 1):
             left, right = slice(None, -apart), slice(apart, None)
             real = mask[:, right]  # real clicks come first: if the right one is real, so is the left one
             positive = F.softplus(-(vector[:, left] * vector[:, right]).sum(2))

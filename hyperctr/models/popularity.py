@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from hyperctr.batch import Batch, Output, Tables
 
+PRIOR = 10.0  # rows added to every item, clicked at the average rate, where non-clicks were logged
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Smoothing of the click rate."""
+    """Popularity has no settings."""
 
-    prior: float = 10.0
-    """Rows added to every item, clicked at the average rate; only where non-clicks were logged."""
-
-    def __post_init__(self):
-        if not self.prior > 0:
-            raise ValueError(f"model.prior must be above 0, got {self.prior}")
+    retired: ClassVar = {"prior": (10.0, "every item is smoothed by 10 rows of the average click rate")}
 
 
 class Popularity(nn.Module):
@@ -35,7 +33,7 @@ class Popularity(nn.Module):
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        self.prior, self.click_rate = config.prior, tables.click_rate
+        self.click_rate = tables.click_rate
         self.log_slope = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(()))
 
@@ -44,5 +42,5 @@ class Popularity(nn.Module):
         if shows is None:
             score = torch.log1p(clicks)
         else:
-            score = torch.logit((clicks + self.prior * self.click_rate) / (shows + self.prior), eps=1e-6)
+            score = torch.logit((clicks + PRIOR * self.click_rate) / (shows + PRIOR), eps=1e-6)
         return Output(self.log_slope.exp() * score + self.bias)

@@ -49,9 +49,6 @@ def views(seed=0):
     return unit(drawn(B, D, seed=seed)), unit(drawn(B, D, seed=seed + 1)), unit(drawn(T, D, seed=seed + 2))
 
 
-USER = [0, 1, 0, 2, 1]
-
-
 # --- Eq. (1) and (9) -------------------------------------------------------------------------------------------------
 
 
@@ -72,28 +69,27 @@ def test_eq_9_relaimpr_gives_the_percentages_of_table_2():
 # --- Eq. (2) ---------------------------------------------------------------------------------------------------------
 
 
-def slow_negatives(b, z, plus, both, user):
-    """Z-_b: the other rows' second views, with `both` their first views too, without rows of the same user."""
-    others = [j for j in range(B) if j != b and (user is None or user[j] != user[b])]
+def slow_negatives(b, z, plus, both):
+    """Z-_b: the other rows' second views, with `both` their first views too."""
+    others = [j for j in range(B) if j != b]
     return [plus[j] for j in others] + ([z[j] for j in others] if both else [])
 
 
 @pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("user", [None, USER])
-def test_eq_2_instance_level(both, user):
+def test_eq_2_instance_level(both):
     z, plus, _ = views()
-    found = icl(*instances(z, plus, 0.1, both, user and torch.tensor(user)))
+    found = icl(*instances(z, plus, 0.1, both))
     for b in range(B):
         a, tau = z[b].tolist(), 0.1
         positive = math.exp(sim(a, plus[b].tolist()) / tau)
-        negative = sum(math.exp(sim(a, x.tolist()) / tau) for x in slow_negatives(b, z, plus, both, user))
+        negative = sum(math.exp(sim(a, x.tolist()) / tau) for x in slow_negatives(b, z, plus, both))
         assert found[b].item() == pytest.approx(-math.log(positive / (positive + negative)))
 
 
 # --- Eq. (3) ---------------------------------------------------------------------------------------------------------
 
 
-def slow_aqcl(b, z, plus, code, alpha, tau1, tau2, both=False, user=None):
+def slow_aqcl(b, z, plus, code, alpha, tau1, tau2, both=False):
     """Eq. (3) as printed; Q+ is the K codes of the largest sum of similarities, by trying all of them."""
     a = z[b].tolist()
 
@@ -105,19 +101,18 @@ def slow_aqcl(b, z, plus, code, alpha, tau1, tau2, both=False, user=None):
 
     nearest = max(itertools.combinations(code, K), key=lambda qs: sum(sim(a, q.tolist()) for q in qs))
     up = d1(plus[b]) ** (1 - alpha) * sum(d2(q) for q in nearest) ** alpha
-    down = d1(plus[b]) + sum(d1(x) for x in slow_negatives(b, z, plus, both, user)) + sum(d2(q) for q in code)
+    down = d1(plus[b]) + sum(d1(x) for x in slow_negatives(b, z, plus, both)) + sum(d2(q) for q in code)
     return -math.log(up / down)
 
 
 @pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("user", [None, USER])
-def test_eq_3_auto_quantized(both, user):
+def test_eq_3_auto_quantized(both):
     z, plus, code = views()
     alpha = torch.tensor([0.0, 0.3, 0.6, 0.9, 1.0], dtype=torch.float64)
-    pair = instances(z, plus, 0.2, both, user and torch.tensor(user))
+    pair = instances(z, plus, 0.2, both)
     found = aqcl(*pair, z @ code.T / 0.3, alpha, K)
     for b in range(B):
-        slow = slow_aqcl(b, z, plus, code, alpha[b].item(), 0.2, 0.3, both, user)
+        slow = slow_aqcl(b, z, plus, code, alpha[b].item(), 0.2, 0.3, both)
         assert found[b].item() == pytest.approx(slow)
 
 

@@ -57,8 +57,9 @@ def test_factorisation_leaves_vectors_of_unseen_ids_without_gradient():
     assert model.user.weight.grad[0].tolist() == [0, 0, 1]
 
 
-def test_popularity_is_the_smoothed_click_rate_before_the_row():
-    model = Popularity(Popularity.Config(prior=4.0), tables())
+def test_popularity_is_the_smoothed_click_rate_before_the_row(monkeypatch):
+    monkeypatch.setattr("hyperctr.models.popularity.PRIOR", 4.0)
+    model = Popularity(Popularity.Config(), tables())
     logit = model(batch([0, 0, 1], [0, 1, 3], clicks=[3.0, 0.0, 0.0], shows=[6.0, 6.0, 0.0])).logit
     wanted = [(3 + 1) / (6 + 4), 1 / 10, 1 / 4]  # an item without rows has the average rate
     assert logit.sigmoid().tolist() == pytest.approx(wanted)
@@ -83,12 +84,6 @@ def test_popularity_is_finite_where_every_row_or_none_was_clicked():
     for rate in (0.0, 1.0):
         model = Popularity(Popularity.Config(), tables(click_rate=rate))
         assert model(batch([0], [0], clicks=[0.0], shows=[0.0])).logit.isfinite().all()
-
-
-@pytest.mark.parametrize("prior", [0.0, -1.0, math.nan])
-def test_prior_must_be_positive(prior):
-    with pytest.raises(ValueError, match="model.prior must be above 0"):
-        Popularity.Config(prior=prior)
 
 
 def test_factors_must_have_a_width():

@@ -8,9 +8,10 @@ import torch
 from hyperctr.models.mmoe import Config, MMoE
 
 
-@pytest.fixture
-def model(rich):
-    return MMoE(Config(dim=4, experts=3, hidden=(6, 5), tower=(4,)), rich)
+@pytest.fixture(params=[(3, (4,)), (2, (5, 4))])
+def model(rich, request):
+    experts, tower = request.param
+    return MMoE(Config(dim=4, experts=experts, hidden=(6, 5), tower=tower), rich)
 
 
 def test_eq_6_to_8_row_by_row(model, make):

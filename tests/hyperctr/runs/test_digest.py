@@ -111,18 +111,34 @@ def test_equal_runs_have_equal_digests(make):
     assert digest(replace(run, train=config.Train(lr=2.0))) == digest(replace(run, train=config.Train(lr=2)))
 
 
+def settings():
+    """Every dataclass of a run file, by its table and the name in it."""
+    found = {name: cls for name, cls in config.TABLES.items() if cls}
+    found |= {f"model.{name}": cls.Config for name, cls in models.MODELS.items()}
+    return found | {f"wrapper.{name}": cls.Config for name, cls in models.WRAPPERS.items()}
+
+
 def test_what_a_key_was_introduced_with_is_known():
-    """A default may change: then INTRODUCED says what it was. A new key is added to introduced.json."""
-    tables = {name: cls for name, cls in config.TABLES.items() if cls}
-    tables |= {f"model.{name}": cls.Config for name, cls in models.MODELS.items()}
-    tables |= {f"wrapper.{name}": cls.Config for name, cls in models.WRAPPERS.items()}
+    """A default may change: then INTRODUCED says what it was. A key that goes is `retired`. A new key is added here."""
     found = {}
-    for table, cls in tables.items():
+    for table, cls in settings().items():
         for entry in fields(cls):
             default = entry.default if entry.default_factory is MISSING else entry.default_factory()
             if default is not MISSING:
                 found[f"{table}.{entry.name}"] = INTRODUCED.get(f"{table}.{entry.name}", default)
-    known = json.loads(INTRODUCED_WITH.read_text())
-    found = json.loads(json.dumps(found))
-    assert {key: x for key, x in found.items() if key in known} == {key: x for key, x in known.items() if key in found}
-    assert set(found) <= set(known), "add the new keys with their defaults to introduced.json"
+        found |= {f"{table}.{key}": default for key, (default, _) in getattr(cls, "retired", {}).items()}
+    assert json.loads(json.dumps(found)) == json.loads(INTRODUCED_WITH.read_text()), "see introduced.json"
+
+
+RETIRED = [(table, key) for table, cls in settings().items() for key in getattr(cls, "retired", {})]
+
+
+@pytest.mark.parametrize(("table", "key"), RETIRED)
+def test_a_key_that_went_is_accepted_at_its_old_default_alone(table, key):
+    table, _, name = table.partition(".")
+    tables = {"data": {"path": "x"}, "model": {"name": "din"}, table: {"name": name}}
+    bare = config.read_run(tables)
+    default, why = settings()[f"{table}.{name}"].retired[key]
+    assert config.read_run(tables | {table: {"name": name, key: default}}) == bare
+    with pytest.raises(ValueError, match=rf"{table}.{key} is no setting any more: {why}; it can only be "):
+        config.read_run(tables | {table: {"name": name, key: 77}})
