@@ -26,7 +26,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import files
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, Fields, History, Ids, Tables
 from hyperctr.models import MODELS
 from hyperctr.reporting import markdown
 from hyperctr.serving.factored import Factored
@@ -48,12 +48,11 @@ def tables() -> Tables:
         return torch.cat([torch.randint(size, (count,)), torch.tensor([size])])
 
     torch.manual_seed(0)
-    return Tables(
-        num_users=USERS, num_items=ITEMS, modalities={}, present={},
-        seen_user=torch.ones(USERS, dtype=torch.bool), seen_item=torch.ones(ITEMS, dtype=torch.bool),
-        user_fields={name: codes(USERS, size) for name, size in USER.items()}, user_sizes=USER,
-        item_fields={"category": codes(ITEMS, 200)}, item_sizes={"category": 200}, context_sizes=MOMENT,
+    fields = Fields(
+        user={name: codes(USERS, size) for name, size in USER.items()}, user_sizes=USER,
+        item={"category": codes(ITEMS, 200)}, item_sizes={"category": 200}, context_sizes=MOMENT,
     )  # fmt: skip
+    return Tables(Ids(USERS, ITEMS, torch.ones(USERS).bool(), torch.ones(ITEMS).bool()), fields=fields)
 
 
 def batch(queries: int, each: int, seed: int) -> Batch:

@@ -233,7 +233,8 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
                 busy.append(time.process_time())
 
         fit.fit(model, batches, lambda: 0.5, replace(run.train, epochs=1))
-        nodes = sum(len(side[k - 1].nodes) for side in (ready.tables.slices.users, ready.tables.slices.items))
+        slices = ready.tables.graphs.slices
+        nodes = sum(len(side[k - 1].nodes) for side in (slices.users, slices.items))
         figures[k] = {
             "seconds_a_step": round(float(np.median(np.diff(taken))), 3),
             "cpu_seconds_a_step": round(float(np.median(np.diff(busy))), 3),

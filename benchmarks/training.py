@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr.batch import Batch, Tables
+from hyperctr.batch import Batch, Ids, Tables
 from hyperctr.config import Train
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
@@ -84,8 +84,8 @@ class World:
         return self.loader.batches(self.train, BATCH, seed=(0, epoch), shuffle=True)
 
     def tables(self) -> Tables:
-        seen = (torch.ones(n, dtype=torch.bool) for n in (self.log.num_users, self.log.num_items))
-        return Tables(self.log.num_users, self.log.num_items, {}, {}, *seen)
+        users, items = self.log.num_users, self.log.num_items
+        return Tables(Ids(users, items, torch.ones(users).bool(), torch.ones(items).bool()))
 
 
 def world(

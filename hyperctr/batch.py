@@ -1,4 +1,4 @@
-"""What every model reads (`Tables` once, a `Batch` at a time) and what every model returns (`Output`)."""
+"""The contract between data and models: `Tables` and `Batch` go in, `Output` comes out; and what a model declares."""
 
 from __future__ import annotations
 
@@ -9,19 +9,107 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-LEVELS = 100  # of equal frequency that a number is cut into; level // 10 cuts it into ten
+LEVELS = 100  # levels of equal frequency that a number is cut into; level // 10 cuts it into ten
+
+
+# --- what a model is built from -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Known users and items. An unknown one has the number `num_users` or `num_items`.
+
+    Attributes:
+        seen_user: True for users with a training row, [num_users]; the embeddings of the others are not trained.
+        seen_item: True for items with a training row, [num_items].
+    """
+
+    num_users: int
+    num_items: int
+    seen_user: Tensor
+    seen_item: Tensor
+
+
+@dataclass(frozen=True)
+class ItemModalities:
+    """Features of the items, by the name of the modality.
+
+    Attributes:
+        features: float32 or float16, [num_items, d_m].
+        present: True where the item has the modality, [num_items].
+    """
+
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Categorical columns of users, of items and of the context, by name.
+
+    Attributes:
+        user: category of each user, [num_users + 1]; `user_sizes[name]` where unknown, also in the last row.
+        user_sizes: number of categories.
+        item, item_sizes: the same of items, [num_items + 1].
+        context_sizes: number of categories of each column of `Batch.context`.
+        of_user: names of those context columns that say what the user has done so far.
+    """
+
+    user: Mapping[str, Tensor] = field(default_factory=dict)
+    user_sizes: Mapping[str, int] = field(default_factory=dict)
+    item: Mapping[str, Tensor] = field(default_factory=dict)
+    item_sizes: Mapping[str, int] = field(default_factory=dict)
+    context_sizes: Mapping[str, int] = field(default_factory=dict)
+    of_user: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Numbers of the words of each item's title, int [num_items + 1, L]; `num_words` itself is padding."""
+
+    words: Tensor
+    num_words: int
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Means over the training rows.
+
+    Attributes:
+        click_rate: share of the rows that were clicked, drawn negatives not counted.
+        item_log_odds: log odds of a click on each item minus those on an average item, smoothed, [num_items]; None:
+            zero.
+        clicks_per_user: mean number of clicks of the users that have a row.
+    """
+
+    click_rate: float = 0.5
+    item_log_odds: Tensor | None = None
+    clicks_per_user: float = 1.0
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """Properties of the clicks in the histories: how many behaviour types, and levels of age.
+
+    Attributes:
+        num_types: 0 where the log has no types.
+        ages: edges between the levels, seconds, [LEVELS - 1]; empty for models that read no statistics.
+    """
+
+    num_types: int = 0
+    ages: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the log says of each item at the start of each time slice, from the events strictly before that moment.
+    """Statistics of the items at the start of each time slice, from the events strictly before that moment.
 
     Attributes:
         names: of the K statistics.
-        edges: between the levels of each, [K, LEVELS - 1].
-        starts: first second of the S slices, [S].
-        level: number of edges below the value, LEVELS itself without history, uint8 [S + 1, num_items + 1, K]. Snapshot
-            0 is before all slices, and the last item any unknown one: both know nothing.
+        edges: between the levels of each statistic, [K, LEVELS - 1].
+        starts: first second of each of the S slices, [S].
+        level: number of edges below the value, LEVELS without a history, uint8 [S + 1, num_items + 1, K]. Snapshot 0
+            lies before all slices. It and the last row, an unknown item, have no history.
     """
 
     names: tuple[str, ...]
@@ -30,70 +118,96 @@ class Statistics:
     level: Tensor
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What a model is built from: sizes, and the tables it looks up by user or item number.
+class SlicedGraphs(Protocol):
+    """The hypergraphs of every closed time slice, as `hyperctr.hypergraphs.recipes` builds them.
 
     Attributes:
-        num_users: known users; number `num_users` itself stands for any unknown user.
-        num_items: known items; number `num_items` itself stands for any unknown item.
-        modalities: name to float32 features, [num_items, d_m].
-        present: name to bool [num_items], True where the item has the modality.
-        seen_user: True for users with a training row, [num_users]; others have no trained embedding.
-        seen_item: True for items with a training row, [num_items].
-        click_rate: share of training rows that were clicked, drawn negatives not counted.
-        item_log_odds: log odds of a click on each item less those on an average one, by the training rows, smoothed,
-            [num_items]; None: zero.
-        clicks_per_user: mean number of training clicks of the users that have a training row.
-        user_fields: name to a category of each user, [num_users + 1]; number `user_sizes[name]` itself stands for any
-            unknown category, and the last row, an unknown user, holds it. user_sizes: name to number of categories.
-        item_fields, item_sizes: the same of items, [num_items + 1].
-        context_sizes: number of categories of each column of `Batch.context`.
-        of_user: names of those columns that tell what the user has done so far.
-        statistics: of every item at the start of every slice, None for models that read none.
-        titles: numbers of the words of each item's title, int [num_items + 1, L], and `num_words` itself for padding;
-            None without titles, or for models that read none.
-        num_words: known words.
-        num_types: behaviour types of clicks; 0 where the log has none.
-        ages: edges between levels of the age of a click, seconds, [LEVELS - 1]; empty for models that read none.
-        steps: training steps that are planned; 0 where nobody knows.
-        slices: the time-sliced hypergraphs (`hyperctr.hypergraphs.SlicedHypergraphs`), None for models without graphs.
-        interests: learned interests (`hyperctr.hypergraphs.interests`) that a model starts from, None without.
+        grid: which slice a time belongs to, a `graphs.TimeGrid`.
+        names: of the hypergraphs of one slice: "group" and the modalities.
+        users, items: for each slice the active nodes (`nodes`, [n]) and their hypergraphs (`graphs`, one per name);
+            None where the slice is empty.
+        own: whether a row reads the hypergraphs of its own slice too.
+        target_edge: where `own`, whether a row's own click is taken out before the row is scored.
     """
 
-    num_users: int
-    num_items: int
-    modalities: Mapping[str, Tensor]
-    present: Mapping[str, Tensor]
-    seen_user: Tensor
-    seen_item: Tensor
-    click_rate: float = 0.5
-    item_log_odds: Tensor | None = None
-    clicks_per_user: float = 1.0
-    user_fields: Mapping[str, Tensor] = field(default_factory=dict)
-    user_sizes: Mapping[str, int] = field(default_factory=dict)
-    item_fields: Mapping[str, Tensor] = field(default_factory=dict)
-    item_sizes: Mapping[str, int] = field(default_factory=dict)
-    context_sizes: Mapping[str, int] = field(default_factory=dict)
-    of_user: tuple[str, ...] = ()
-    statistics: Statistics | None = None
-    titles: Tensor | None = None
-    num_words: int = 0
-    num_types: int = 0
-    ages: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    steps: int = 0
+    grid: Any
+    names: tuple[str, ...]
+    users: tuple
+    items: tuple
+    own: bool
+    target_edge: Literal["exclude", "keep"]
+
+    def __len__(self) -> int: ...
+
+    def without(self, h: Any, nodes: Any, hyperedge_ids: Any) -> Any:
+        """Return one of the hypergraphs without some incidences."""
+
+
+class LearnedInterests(Protocol):
+    """Interests learned before the model, whose vectors (`weights`, by parameter name) the model starts from."""
+
+    weights: Mapping[str, Tensor]
+
+    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
+        """Build the hypergraphs of the clicks that count for each modality."""
+
+
+@runtime_checkable
+class JointInterests(Protocol):
+    """Interests that are learned together with the model, on its own vectors."""
+
+    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
+        """Build the first hypergraphs, of all clicks."""
+
+    def renewed(self, model: nn.Module) -> SlicedGraphs:
+        """Build the hypergraphs again, under the weights that the model has now."""
+
+    def loss(self, model: nn.Module, user: Tensor, item: Tensor) -> Tensor:
+        """Return the loss of the interests on the clicks of a batch."""
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The hypergraphs of every time slice, and the interests that decide which modalities a click counts for.
+
+    Both are None for models that do not read slices; without interests a click counts for all modalities.
+    """
+
     slices: SlicedGraphs | None = None
     interests: LearnedInterests | JointInterests | None = None
 
 
 @dataclass(frozen=True)
+class Tables:
+    """What a model is built from: sizes, and tables to look up by user or item number.
+
+    `titles` and `statistics` are None for models that do not read them, and where the data have no titles. `steps` is
+    the number of training steps that are planned, 0 where it is not known.
+    """
+
+    ids: Ids
+    modalities: ItemModalities = field(default_factory=ItemModalities)
+    fields: Fields = field(default_factory=Fields)
+    priors: Priors = field(default_factory=Priors)
+    clicks: Clicks = field(default_factory=Clicks)
+    titles: Titles | None = None
+    statistics: Statistics | None = None
+    graphs: Graphs = field(default_factory=Graphs)
+    steps: int = 0
+
+
+# --- what a model reads and answers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class History:
-    """The last clicks strictly before each of Q queries, oldest first.
+    """The last T clicks strictly before each of Q queries, oldest first.
 
     Attributes:
-        item: [Q, T]. mask: True = real, real ones stand first, [Q, T]. time: seconds, [Q, T].
+        item: [Q, T]. time: seconds, [Q, T].
+        mask: True for a click, False for padding, [Q, T]; clicks come first.
         type: behaviour types, [Q, T]; None where the log has none.
-        length: clicks strictly before each query, those that did not fit into T too, [Q]; None: the clicks in `mask`.
+        length: all clicks strictly before each query, also those beyond T, [Q]; None: the clicks in `mask`.
     """
 
     item: Tensor
@@ -299,11 +413,9 @@ class HasTower(Protocol):
 
     def features(self, batch: Batch) -> Features:
         """Return what the last layers read."""
-        ...
 
     def take_tower(self) -> nn.Sequential:
         """Give up the last layers but the final linear one; the model alone answers no more."""
-        ...
 
 
 @runtime_checkable
@@ -313,7 +425,6 @@ class HasPlan(Protocol):
     @classmethod
     def plan(cls, config: Any, plan: TrainingPlan) -> TrainingPlan:
         """Return the plan with the changes that the config asks for."""
-        ...
 
 
 def plan_of(
@@ -324,66 +435,6 @@ def plan_of(
     for kind, values in ((model, config), (wrapper, settings)):
         plan = kind.plan(values, plan) if isinstance(kind, HasPlan) else plan
     return plan
-
-
-# --- the hypergraphs that a model reads -----------------------------------------------------------------------------
-
-
-class SlicedGraphs(Protocol):
-    """The hypergraphs of every closed time slice, as `hyperctr.hypergraphs.recipes` builds them.
-
-    Attributes:
-        grid: which slice a time belongs to, a `graphs.TimeGrid`.
-        names: of the hypergraphs of one slice: "group" and the modalities.
-        users, items: for each slice the active nodes (`nodes`, [n]) and their hypergraphs (`graphs`, one per name);
-            None where the slice is empty.
-        own: whether a row reads the hypergraphs of its own slice too.
-        target_edge: where `own`, whether a row's own click is taken out before the row is scored.
-    """
-
-    grid: Any
-    names: tuple[str, ...]
-    users: tuple
-    items: tuple
-    own: bool
-    target_edge: Literal["exclude", "keep"]
-
-    def __len__(self) -> int: ...
-
-    def without(self, h: Any, nodes: Any, hyperedge_ids: Any) -> Any:
-        """Return one of the hypergraphs without some incidences."""
-        ...
-
-
-class LearnedInterests(Protocol):
-    """Interests learned before the model, from whose vectors the model starts.
-
-    Attributes:
-        weights: by the names of the model's parameters.
-    """
-
-    weights: Mapping[str, Tensor]
-
-    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
-        """Build the hypergraphs of the clicks that count for each modality."""
-        ...
-
-
-@runtime_checkable
-class JointInterests(Protocol):
-    """Interests that are learned together with the model, on its own vectors."""
-
-    def slices(self, build: Callable[..., SlicedGraphs], interest: Any) -> SlicedGraphs:
-        """Build the first hypergraphs, of all clicks."""
-        ...
-
-    def renewed(self, model: nn.Module) -> SlicedGraphs:
-        """Build the hypergraphs again, under the weights that the model has now."""
-        ...
-
-    def loss(self, model: nn.Module, user: Tensor, item: Tensor) -> Tensor:
-        """Return the loss of the interests on the clicks of a batch."""
-        ...
 
 
 def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / "hyperctr" / room).rgl
 ALLOWED = {
     "hasattr(os, 'getloadavg')": "a function of the operating system",
     "hasattr(self._mine, 'tables')": "a thread asks whether it has been here before",
+    "getattr(sys.modules.get(thing.__module__), '__file__', None)": "a module written at a prompt has no file",
 }
 
 

@@ -351,7 +351,8 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
     changed = replace(log, **{name: column[order] for name, column in columns.items()})
     part = _parts(ready)[rows][order]
     train, valid, test = (np.flatnonzero(part == number) for number in range(3))
-    tables = replace(ready.tables, interests=copy.copy(ready.tables.interests))  # joint interests remember their log
+    graphs = ready.tables.graphs  # joint interests remember their log
+    tables = replace(ready.tables, graphs=replace(graphs, interests=copy.copy(graphs.interests)))
     fixed = replace(ready, split=replace(ready.split, train=train, valid=valid, test=test), tables=tables)
     return prepare(ready.run, replace(ready.dataset, interactions=changed), fixed=fixed)
 

@@ -134,7 +134,7 @@ def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: in
     """
     ready = opened.prepared
     data, log = ready.dataset, ready.dataset.interactions
-    if ready.tables.slices is None:
+    if ready.tables.graphs.slices is None:
         raise ValueError(f"explain leaves out hyperedges; this run's model is {ready.run.model_name}, which reads none")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")

@@ -265,12 +265,12 @@ def _field(opened: Opened, batch: Batch, row: int, group: str, place: int) -> tu
     name = (model.user_fields if group == "user" else model.context_fields)[place]
     user = int(batch.user[row])
     if group == "user" and place == 0:
-        known = user < tables.num_users and bool(tables.seen_user[user])
+        known = user < tables.ids.num_users and bool(tables.ids.seen_user[user])
         return name, str(opened.prepared.dataset.users.ids[user]) if known else "unknown"
-    if group == "user" and place <= len(tables.user_sizes):
-        number = int(tables.user_fields[name][user])
-        return name, str(number) if number < tables.user_sizes[name] else "unknown"
-    column = list(tables.context_sizes).index(name)
+    if group == "user" and place <= len(tables.fields.user_sizes):
+        number = int(tables.fields.user[name][user])
+        return name, str(number) if number < tables.fields.user_sizes[name] else "unknown"
+    column = list(tables.fields.context_sizes).index(name)
     number = -1 if batch.context is None else int(batch.context[row, column])
     return name, str(number) if number >= 0 else "unknown"
 

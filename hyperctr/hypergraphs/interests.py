@@ -72,17 +72,19 @@ class Interests:
         """
         user, item = (np.asarray(x, np.int64) for x in (user, item))
         names = ["user.weight", "interest.linear.weight"] + ["item.weight"] * trilinear
-        names += [f"project.{m}.{part}" for m in tables.modalities for part in ("weight", "bias")]
+        names += [f"project.{m}.{part}" for m in tables.modalities.features for part in ("weight", "bias")]
         kept = {name: weights[name].detach() for name in names}
-        seen = [torch.zeros(n + 1, dtype=torch.bool) for n in (tables.num_users, tables.num_items)]
+        seen = [torch.zeros(n + 1, dtype=torch.bool) for n in (tables.ids.num_users, tables.ids.num_items)]
         seen[0][torch.from_numpy(user)] = True
-        seen[1][torch.from_numpy(item) if trilinear else slice(tables.num_items)] = True
+        seen[1][torch.from_numpy(item) if trilinear else slice(tables.ids.num_items)] = True
         empty = np.empty(0, np.float32)
-        unranked = cls(kept, tables.modalities, tables.present, *seen, empty, empty, losses)
+        unranked = cls(kept, tables.modalities.features, tables.modalities.present, *seen, empty, empty, losses)
         sample = slice(None, None, max(1, -(-len(user) // SAMPLE)))  # evenly spaced
-        pair = np.unique(user[sample] * tables.num_items + item[sample])
-        score = unranked.score(pair // tables.num_items, pair % tables.num_items)
-        return replace(unranked, quantiles=_quantiles(score), variance=_variance(pair % tables.num_items, expit(score)))
+        pair = np.unique(user[sample] * tables.ids.num_items + item[sample])
+        score = unranked.score(pair // tables.ids.num_items, pair % tables.ids.num_items)
+        return replace(
+            unranked, quantiles=_quantiles(score), variance=_variance(pair % tables.ids.num_items, expit(score))
+        )
 
     @torch.no_grad()
     def score(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -197,19 +199,19 @@ class Interests:
             raise ValueError(f"there are no learned interests at {path}")
         stored = load_file(path)
         dim = stored["interest.linear.weight"].shape[0] if "interest.linear.weight" in stored else 0
-        asked = {"user.weight": (tables.num_users + 1, dim), "seen_item": (tables.num_items + 1,)}
-        asked |= {f"project.{m}.weight": (dim, x.shape[1]) for m, x in tables.modalities.items()}
-        asked |= {f"quantiles.{m}": (RANKS,) for m in tables.modalities}
+        asked = {"user.weight": (tables.ids.num_users + 1, dim), "seen_item": (tables.ids.num_items + 1,)}
+        asked |= {f"project.{m}.weight": (dim, x.shape[1]) for m, x in tables.modalities.features.items()}
+        asked |= {f"quantiles.{m}": (RANKS,) for m in tables.modalities.features}
         for name, shape in asked.items():
             stored_shape = tuple(stored[name].shape) if name in stored else None
             if stored_shape != shape:
                 raise ValueError(f"{path}: {name} is {stored_shape}, the data needs {shape}; have the data changed?")
         quantiles, variance = (
-            np.stack([stored.pop(f"{name}.{m}").numpy() for m in tables.modalities])
+            np.stack([stored.pop(f"{name}.{m}").numpy() for m in tables.modalities.features])
             for name in ("quantiles", "variance")
         )
         seen, losses = [stored.pop(f"seen_{kind}") for kind in ("user", "item")], tuple(stored.pop("losses").tolist())
-        return cls(stored, tables.modalities, tables.present, *seen, quantiles, variance, losses)
+        return cls(stored, tables.modalities.features, tables.modalities.present, *seen, quantiles, variance, losses)
 
 
 def _quantiles(score: np.ndarray) -> np.ndarray:

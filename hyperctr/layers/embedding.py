@@ -25,9 +25,9 @@ class Property(nn.Module):
 
     def __init__(self, tables: Tables):
         super().__init__()
-        self.kind = Table(max(tables.num_types, 1), NUMBER)
+        self.kind = Table(max(tables.clicks.num_types, 1), NUMBER)
         self.coarse, self.fine = Table(LEVELS // 10, NUMBER), Table(LEVELS, NUMBER)
-        self.register_buffer("ages", tables.ages, persistent=False)
+        self.register_buffer("ages", tables.clicks.ages, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
         """Embed the properties of the histories' clicks, [Q, T, width]; padding has arbitrary numbers."""
@@ -138,25 +138,25 @@ class Embed(nn.Module):
     def __init__(self, tables: Tables, dim: int):
         super().__init__()
         self.dim = dim
-        self.user, self.item = Table(tables.num_users, dim), Table(tables.num_items, dim)
-        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
-        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        self.user_fields, users = fields_table(tables.user_fields, tables.user_sizes, dim)
-        self.item_fields, items = fields_table(tables.item_fields, tables.item_sizes, dim)
+        self.user, self.item = Table(tables.ids.num_users, dim), Table(tables.ids.num_items, dim)
+        self.register_buffer("seen_user", F.pad(tables.ids.seen_user, (0, 1)))
+        self.register_buffer("seen_item", F.pad(tables.ids.seen_item, (0, 1)))
+        self.user_fields, users = fields_table(tables.fields.user, tables.fields.user_sizes, dim)
+        self.item_fields, items = fields_table(tables.fields.item, tables.fields.item_sizes, dim)
         self.register_buffer("user_codes", users, persistent=False)  # [num_users + 1, J]
         self.register_buffer("item_codes", items, persistent=False)  # [num_items + 1, J]
-        self.context, first = context_table(tables.context_sizes, dim)
+        self.context, first = context_table(tables.fields.context_sizes, dim)
         self.register_buffer("context_first", first, persistent=False)  # [K]
-        self.modalities = list(tables.modalities)
-        self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.values())
+        self.modalities = list(tables.modalities.features)
+        self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.features.values())
         for linear in self.project:
             nn.init.normal_(linear.weight, std=STD)
             nn.init.zeros_(linear.bias)
-        for m, (name, x) in enumerate(tables.modalities.items()):  # perhaps memory-mapped
+        for m, (name, x) in enumerate(tables.modalities.features.items()):  # perhaps memory-mapped
             self.register_buffer(f"feature_{m}", x, persistent=False)
-            self.register_buffer(f"present_{m}", F.pad(tables.present[name], (0, 1)), persistent=False)
-        self.item_parts = 1 + len(tables.item_sizes) + len(self.modalities)
-        self.num_fields = self.item_parts + 1 + len(tables.user_sizes) + len(tables.context_sizes)
+            self.register_buffer(f"present_{m}", F.pad(tables.modalities.present[name], (0, 1)), persistent=False)
+        self.item_parts = 1 + len(tables.fields.item_sizes) + len(self.modalities)
+        self.num_fields = self.item_parts + 1 + len(tables.fields.user_sizes) + len(tables.fields.context_sizes)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Embed the rows and the histories.
@@ -280,13 +280,13 @@ class Profile(nn.Module):
 
     def __init__(self, tables: Tables, dim: int):
         super().__init__()
-        self.user = Table(tables.num_users, dim)
-        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
-        self.user_fields, codes = fields_table(tables.user_fields, tables.user_sizes, dim)
+        self.user = Table(tables.ids.num_users, dim)
+        self.register_buffer("seen_user", F.pad(tables.ids.seen_user, (0, 1)))
+        self.user_fields, codes = fields_table(tables.fields.user, tables.fields.user_sizes, dim)
         self.register_buffer("user_codes", codes, persistent=False)  # [num_users + 1, J]
-        self.context, first = context_table(tables.context_sizes, dim)
+        self.context, first = context_table(tables.fields.context_sizes, dim)
         self.register_buffer("context_first", first, persistent=False)  # [K]
-        self.width = dim * (1 + len(tables.user_sizes) + len(tables.context_sizes))
+        self.width = dim * (1 + len(tables.fields.user_sizes) + len(tables.fields.context_sizes))
 
     def forward(self, batch: Batch) -> Tensor:
         """Embed the rows' users and contexts: [B, width]."""

@@ -74,12 +74,12 @@ class Modalities(nn.Module):
     def __init__(self, tables: Tables, names: Sequence[str], dim: int):
         super().__init__()
         made = {"ids": lambda: _Ids(tables)}
-        made |= {name: lambda name=name: _Features(tables, name) for name in tables.modalities}
+        made |= {name: lambda name=name: _Features(tables, name) for name in tables.modalities.features}
         made |= {"title": lambda: _Title(tables)} if tables.titles is not None else {}
         made |= {"statistic": lambda: _Statistic(tables)} if tables.statistics is not None else {}
         if unknown := [name for name in names if name not in made]:
             raise ValueError(f"model.modalities: there is no {unknown[0]!r} here; there are {', '.join(made)}")
-        self.names, self.dim, self.num_items = tuple(names) or tuple(made), dim, tables.num_items
+        self.names, self.dim, self.num_items = tuple(names) or tuple(made), dim, tables.ids.num_items
         self.raw = nn.ModuleList(made[name]() for name in self.names)
         self.project = nn.ModuleList(nn.Linear(raw.width, dim) for raw in self.raw)
         for linear in self.project:
@@ -133,11 +133,11 @@ class _Ids(nn.Module):
 
     def __init__(self, tables: Tables):
         super().__init__()
-        self.item = Table(tables.num_items, ID)
-        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
-        self.fields, codes = fields_table(tables.item_fields, tables.item_sizes, FIELD)
+        self.item = Table(tables.ids.num_items, ID)
+        self.register_buffer("seen_item", F.pad(tables.ids.seen_item, (0, 1)))
+        self.fields, codes = fields_table(tables.fields.item, tables.fields.item_sizes, FIELD)
         self.register_buffer("codes", codes, persistent=False)  # [num_items + 1, J]
-        self.width = ID + FIELD * len(tables.item_sizes)
+        self.width = ID + FIELD * len(tables.fields.item_sizes)
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.seen_item[item]
@@ -154,8 +154,8 @@ class _Features(nn.Module):
 
     def __init__(self, tables: Tables, name: str):
         super().__init__()
-        self.register_buffer("feature", tables.modalities[name], persistent=False)
-        self.register_buffer("present", F.pad(tables.present[name], (0, 1)), persistent=False)
+        self.register_buffer("feature", tables.modalities.features[name], persistent=False)
+        self.register_buffer("present", F.pad(tables.modalities.present[name], (0, 1)), persistent=False)
         self.width = self.feature.shape[1]
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,8 +169,8 @@ class _Title(nn.Module):
 
     def __init__(self, tables: Tables):
         super().__init__()
-        self.register_buffer("titles", tables.titles, persistent=False)
-        self.word = Table(tables.num_words, WORD)
+        self.register_buffer("titles", tables.titles.words, persistent=False)
+        self.word = Table(tables.titles.num_words, WORD)
         self.filters = nn.ModuleList(nn.Conv1d(WORD, FILTERS, n) for n in WINDOWS)
         for conv in self.filters:
             nn.init.xavier_uniform_(conv.weight)

@@ -423,7 +423,7 @@ class AQCL(ICL):
     def _build(self, tables: Tables) -> None:
         super()._build(tables)
         self.codebook = Codebook(self.config)
-        self.register_buffer("mean_length", torch.tensor(float(tables.clicks_per_user)))  # L
+        self.register_buffer("mean_length", torch.tensor(float(tables.priors.clicks_per_user)))  # L
 
     def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Average Eq. (3) over the rows, let the codebook take its step, and return numbers to log too."""

@@ -66,8 +66,8 @@ class DeepMCP(nn.Module):
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
         # in a tuple, so that they are registered in the base only
-        self.tables = id_table(base, "user", tables.num_users), id_table(base, "item", tables.num_items)
-        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+        self.tables = id_table(base, "user", tables.ids.num_users), id_table(base, "item", tables.ids.num_items)
+        self.register_buffer("known", tables.ids.seen_item.nonzero()[:, 0], persistent=False)
         user, item = (table.embedding_dim for table in self.tables)
         with self.draws.stream():
             self.match_user, self.match_item = (_subnet(dim, config.hidden) for dim in (user, item))

@@ -110,7 +110,7 @@ class DIEN(nn.Module):
         self.evolution = Evolution(config.dim)
         self.top = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+        self.register_buffer("known", tables.ids.seen_item.nonzero()[:, 0], persistent=False)
 
     @property
     def hidden_dim(self) -> int:

@@ -56,14 +56,14 @@ class DMR(nn.Module):
         super().__init__()
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
-        self.table = (id_table(base, "item", tables.num_items),)  # in a tuple: registered in the base only
-        self.register_buffer("known", tables.seen_item.nonzero()[:, 0], persistent=False)
+        self.table = (id_table(base, "item", tables.ids.num_items),)  # in a tuple: registered in the base only
+        self.register_buffer("known", tables.ids.seen_item.nonzero()[:, 0], persistent=False)
         dim = self.table[0].embedding_dim
         with self.draws.stream():
             self.key = nn.Linear(dim, dim)  # W_e and b of the attention
             self.score = nn.Linear(dim, 1, bias=False)  # z
             self.user = nn.Sequential(nn.Linear(dim, dim), nn.PReLU())
-            self.target = nn.Embedding(tables.num_items + 1, dim, sparse=self.table[0].sparse)  # V'
+            self.target = nn.Embedding(tables.ids.num_items + 1, dim, sparse=self.table[0].sparse)  # V'
             nn.init.normal_(self.target.weight, std=0.01)
 
     def forward(self, batch: Batch) -> Output:

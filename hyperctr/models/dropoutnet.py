@@ -52,8 +52,8 @@ class DropoutNet(nn.Module):
 
     def __init__(self, base: nn.Module, config: Config, tables: Tables):
         super().__init__()
-        id_table(base, "user", tables.num_users)
-        id_table(base, "item", tables.num_items)
+        id_table(base, "user", tables.ids.num_users)
+        id_table(base, "item", tables.ids.num_items)
         self.base, self.config, self.tasks = base, config, base.tasks
         self.draws = RandomStream()
 

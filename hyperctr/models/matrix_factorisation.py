@@ -32,11 +32,11 @@ class MatrixFactorisation(nn.Module):
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        self.user = nn.Embedding(tables.num_users + 1, config.dim + 1)  # the last column is the bias b_u
-        self.item = nn.Embedding(tables.num_items + 1, config.dim + 1)
+        self.user = nn.Embedding(tables.ids.num_users + 1, config.dim + 1)  # the last column is the bias b_u
+        self.item = nn.Embedding(tables.ids.num_items + 1, config.dim + 1)
         self.bias = nn.Parameter(torch.zeros(()))
-        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
-        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
+        self.register_buffer("seen_user", F.pad(tables.ids.seen_user, (0, 1)))
+        self.register_buffer("seen_item", F.pad(tables.ids.seen_item, (0, 1)))
         for table in (self.user, self.item):
             nn.init.normal_(table.weight, std=0.1)
             nn.init.zeros_(table.weight[:, -1])

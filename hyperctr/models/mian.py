@@ -248,10 +248,14 @@ class MIAN(nn.Module):
         super().__init__()
         self.config = config
         self.embed = embed = Embed(tables, config.dim)
-        columns = list(tables.context_sizes)
-        self.user_fields = ("user", *tables.user_sizes, *tables.of_user)  # names, in the order of the vectors
-        self.context_fields = tuple(name for name in columns if name not in tables.of_user)
-        self.user_at = [columns.index(name) for name in tables.of_user]  # columns of the context of either group
+        columns = list(tables.fields.context_sizes)
+        self.user_fields = (
+            "user",
+            *tables.fields.user_sizes,
+            *tables.fields.of_user,
+        )  # names, in the order of the vectors
+        self.context_fields = tuple(name for name in columns if name not in tables.fields.of_user)
+        self.user_at = [columns.index(name) for name in tables.fields.of_user]  # columns of the context of either group
         self.context_at = [columns.index(name) for name in self.context_fields]
         dim, heads, raw = config.dim, config.heads, config.keep_raw
         num_user, num_context = len(self.user_fields), len(self.context_fields)
@@ -285,8 +289,8 @@ class MIAN(nn.Module):
         _truncated(self, config.std)
         for layer in (m for m in self.top.modules() if isinstance(m, nn.Linear)):
             nn.init.constant_(layer.bias, 0.1)
-        if 0 < tables.click_rate < 1:
-            nn.init.constant_(self.out.bias, math.log(tables.click_rate / (1 - tables.click_rate)))
+        if 0 < tables.priors.click_rate < 1:
+            nn.init.constant_(self.out.bias, math.log(tables.priors.click_rate / (1 - tables.priors.click_rate)))
 
     @property
     def hidden_dim(self) -> int:

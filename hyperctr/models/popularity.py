@@ -33,7 +33,7 @@ class Popularity(nn.Module):
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        self.click_rate = tables.click_rate
+        self.click_rate = tables.priors.click_rate
         self.log_slope = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(()))
 

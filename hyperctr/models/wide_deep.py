@@ -61,11 +61,11 @@ class WideDeep(nn.Module):
         self.cross = Table(2**BITS, 1)
         self.deep = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        if config.cross and config.cross not in tables.item_fields:
-            there = ", ".join(tables.item_fields) or "none"
+        if config.cross and config.cross not in tables.fields.item:
+            there = ", ".join(tables.fields.item) or "none"
             raise ValueError(f"model.cross must be a field of the items ({there}), got {config.cross!r}")
-        self.categories = tables.item_sizes.get(config.cross)  # None: the items themselves are crossed
-        category = tables.item_fields[config.cross] if config.cross else torch.arange(tables.num_items + 1)
+        self.categories = tables.fields.item_sizes.get(config.cross)  # None: the items themselves are crossed
+        category = tables.fields.item[config.cross] if config.cross else torch.arange(tables.ids.num_items + 1)
         self.register_buffer("category", category, persistent=False)  # [num_items + 1]
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,21 @@ from torch import nn
 
 from graphs import TimeGrid
 from hyperctr import config
-from hyperctr.batch import Batch, Tables, TrainingPlan, plan_of
+from hyperctr.batch import (
+    Batch,
+    Clicks,
+    Fields,
+    Graphs,
+    Ids,
+    ItemModalities,
+    JointInterests,
+    LearnedInterests,
+    Priors,
+    Tables,
+    Titles,
+    TrainingPlan,
+    plan_of,
+)
 from hyperctr.data import catalog, read
 from hyperctr.data.context import OF_USER, SIZES
 from hyperctr.data.dataset import Dataset
@@ -52,18 +65,43 @@ class Prepared:
     codes: dict[str, np.ndarray] | None = None
     """Cluster of each item in each modality, where S2-cluster asks for it."""
     edges: np.ndarray | None = None
-    """Edges between the levels of the items' statistics, where the model reads these."""
+    """Edges between the levels of the items' statistics, where the model reads them."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the run's model and its wrapper read, names of `hyperctr.batch.READS`."""
+        return _reads(self.run)
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How the run's model is trained, inside its wrapper."""
+        run = self.run
+        wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
+        return plan_of(find_model(run.model_name), run.model, wrapper, run.wrapper)
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """How LT4REC finds its tickets, where LT4REC is the run's model or its wrapper."""
+        return next((c for c in (self.run.model, self.run.wrapper) if isinstance(c, Sharing)), None)
 
     @property
     def negatives(self) -> int:
-        """Negatives drawn beside a training row: none where non-clicks were logged."""
+        """Negatives drawn per training row: none where non-clicks were logged."""
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """Make the shuffled batches of an epoch.
+    @property
+    def train_rows(self) -> int:
+        """Rows of an epoch of `train_batches`, drawn negatives not counted."""
+        plan = self.plan
+        if plan.order != "joint":
+            clicks, conversions = (len(self.rows_of(task)) for task in TASKS)
+            return clicks + (conversions if plan.order == "alternate" else clicks)
+        return len(self.rows_of("conversion" if plan.tasks == ("conversion",) else "click"))
 
-        For a model that reads slices or statistics each batch is within one time slice. If the tasks are trained in
-        turn, each batch is for one task.
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """Yield the shuffled batches of an epoch, in the order of `plan`.
+
+        Each batch lies within one time slice if the model reads slices or statistics.
         """
         plan = self.plan
         if plan.order == "alternate":
@@ -76,16 +114,13 @@ class Prepared:
         return self._batches(self.split.train, self.negatives, (self.run.train.seed, epoch))
 
     def task_batches(self, task: str, epoch: int, time: int = 0) -> Iterable[Batch]:
-        """Make the batches of one task: of all training rows, or for conversions of the clicks with a known conversion.
-
-        Another `time` gives another order.
-        """
+        """Yield the batches of one task; each `time` gives another order."""
         number, negatives = TASKS.index(task), self.negatives if task == "click" else 0
         for batch in self._batches(self.rows_of(task), negatives, (self.run.train.seed, epoch, number, time)):
             yield replace(batch, step=replace(batch.step, task=task))
 
     def rows_of(self, task: str, part: str = "train") -> np.ndarray:
-        """Select the rows that a task is trained on, or is evaluated on."""
+        """Return the rows of a task: of "click" all rows, of "conversion" the clicks whose conversion is known."""
         rows, log = getattr(self.split, part), self.dataset.interactions
         if task == "conversion":
             rows = rows[(log.label[rows] == 1) & ~np.isnan(log.conversion[rows])]
@@ -96,45 +131,19 @@ class Prepared:
         shared = self.plan.batches_per_graph
         return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, per_group=shared)
 
-    @property
-    def reads(self) -> frozenset[str]:
-        """What the run's model and its wrapper read, names of `hyperctr.batch.READS`."""
-        return _reads(self.run)
-
-    @property
-    def plan(self) -> TrainingPlan:
-        """How the run's model is trained, in its wrapper."""
-        run = self.run
-        wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
-        return plan_of(find_model(run.model_name), run.model, wrapper, run.wrapper)
-
-    @property
-    def sharing(self) -> Sharing | None:
-        """How LT4REC finds its tickets and trains them, if the run's model or wrapper is LT4REC."""
-        return next((c for c in (self.run.model, self.run.wrapper) if isinstance(c, Sharing)), None)
-
-    @property
-    def train_rows(self) -> int:
-        """Rows of an epoch of `train_batches`."""
-        plan = self.plan
-        if plan.order != "joint":
-            clicks, conversions = (len(self.rows_of(task)) for task in TASKS)
-            return clicks + (conversions if plan.order == "alternate" else clicks)
-        return len(self.rows_of("conversion" if plan.tasks == ("conversion",) else "click"))
-
     def evaluation_batches(self, part: str) -> Iterable[Batch]:
-        """Make the batches of "valid" or "test".
+        """Yield the batches of "valid" or "test".
 
-        If there are more clicks than the run evaluates, clicks and non-clicks are subsampled at the same rate, with a
-        fixed seed.
+        If there are more than `max_positives` clicks (of "valid", `valid_positives`), clicks and non-clicks are
+        subsampled at the same rate, with a fixed seed.
         """
         log, e = self.dataset.interactions, self.run.evaluate
-        if not len(getattr(self.split, part)):
+        rows = getattr(self.split, part)
+        if not len(rows):
             raise ValueError(f"there are no {part} rows: a search has set them aside")
         most, negatives = {
             "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
         }[part]  # fmt: skip
-        rows = getattr(self.split, part)
         positives = int(log.label[rows].sum())
         if most and positives > most:
             rng = np.random.default_rng(e.seed)
@@ -144,9 +153,9 @@ class Prepared:
         return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
-        """Compute every metric of "valid" or "test" for a model; see `evaluation.evaluate`."""
+        """Return every metric of the model on "valid" or "test"; see `hyperctr.evaluation.evaluate.evaluate`."""
         drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
-        seen = self.tables.seen_user.numpy(), self.tables.seen_item.numpy()
+        seen = self.tables.ids.seen_user.numpy(), self.tables.ids.seen_item.numpy()
         clicks = _clicks(self.dataset.interactions, self.split.train)
         scored = score(model, self.evaluation_batches(part))
         report = evaluate(scored, seen, drawn, clicks)
@@ -174,8 +183,8 @@ def read_dataset(run: config.Run) -> Dataset:
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
     if run.data.ties is None:
         return dataset
-    said = "Events of one user at one time follow each other as they stand in the file, a second apart (data.ties)."
-    return replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, said))
+    note = "Events of one user at one time follow each other in the order of the file, a second apart (data.ties)."
+    return replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, note))
 
 
 def prepare(
@@ -189,18 +198,18 @@ def prepare(
     """Split the data, cut the time slices, learn the interests, and build the hypergraphs and tables.
 
     Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
-    slices that ended at or before t (`rolling`). Under the others, and with `frozen` graphs, only training events
-    enter. Under the random split, as in the paper, a row reads the hypergraphs of its own slice too, and only training
-    rows are history; under all others every click strictly before a row is.
+    slices that ended at or before t (`rolling`). Under the other splits, and with `frozen` graphs, only training events
+    enter. Under the random split, as in the paper, a row also reads the hypergraphs of its own slice, and only training
+    rows are history. Under all other splits every click strictly before a row is history.
 
     Args:
         run: what to do.
-        dataset: if it has been read already.
-        out: the run's folder, which keeps the learned interests; found there, they are not learned again.
-        fixed: keep what this preparation of the run fitted (grid, features, interests, seen ids) and its split, whose
-            numbers are rows of `dataset`; make only what reads the log: histories, counts and hypergraphs.
-        progress: wraps what takes long (batches, a word, their number) to show a bar.
-        parts: the rows of each part, where the caller has chosen them.
+        dataset: the run's data, if it has been read already.
+        out: the run's folder. Interests learned before are read from it, and new ones are kept there.
+        fixed: a preparation of this run, whose split numbers the rows of `dataset`. What it fitted is kept: grid,
+            features, interests, known ids. Only what reads the log is made: histories, counts and hypergraphs.
+        progress: wraps long iterables (batches, a word, their number) to show a bar.
+        parts: the rows of each part, if they are not those of the run's split.
 
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
@@ -210,60 +219,73 @@ def prepare(
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
     if fixed is not None:
-        return _reading(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
+        return _with_log(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     if parts is None:
         parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
-    grid = time_grid(log, parts, run.slices, dataset.name)
-    seen = [np.zeros(n, bool) for n in (log.num_users, log.num_items)]
-    seen[0][log.user[parts.train]] = True
-    seen[1][log.item[parts.train]] = True
-    tables = Tables(
-        num_users=log.num_users,
-        num_items=log.num_items,
-        modalities=features(dataset, np.flatnonzero(seen[1]), run.data.reduce, progress),
-        present={name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()},
-        seen_user=torch.from_numpy(seen[0]),
-        seen_item=torch.from_numpy(seen[1]),
-        click_rate=float(log.label[parts.train].mean()),
-        clicks_per_user=float(log.label[parts.train].sum()) / max(int(seen[0].sum()), 1),
-        user_fields=_fields(dataset.users, seen[0]),
+    grid, train = time_grid(log, parts, run.slices, dataset.name), log.take(parts.train)
+    tables = _tables(run, dataset, parts, progress)
+    codes, edges, reads = None, None, _reads(run)
+    if "statistics" in reads:
+        edges = item_statistics.fit(train, grid)
+    if "slices" in reads:
+        tables = replace(tables, graphs=Graphs(interests=_interests(run, train, tables, out, progress)))
+        if "S2-cluster" in run.slices.augment:
+            items, seen = tables.modalities, tables.ids.seen_item.numpy()
+            codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
+    ready = Prepared(run, dataset, parts, grid, None, tables, codes, edges)
+    _check_conversions(ready)
+    ready = _with_log(ready)
+    if edges is None:
+        return ready
+    clicks = replace(tables.clicks, ages=item_statistics.ages(ready.loader, parts.train))
+    return replace(ready, tables=replace(ready.tables, clicks=clicks))
+
+
+def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable) -> Tables:
+    """Build the tables that the training rows decide; hypergraphs, statistics and ages are still missing."""
+    log = dataset.interactions
+    label = log.label[parts.train]
+    seen_user, seen_item = np.zeros(log.num_users, bool), np.zeros(log.num_items, bool)
+    seen_user[log.user[parts.train]] = seen_item[log.item[parts.train]] = True
+    titles = None
+    matrices = features(dataset, np.flatnonzero(seen_item), run.data.reduce, progress)
+    present = {name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()}
+    fields = Fields(
+        user=_fields(dataset.users, seen_user),
         user_sizes=dict(dataset.users.sizes),
-        item_fields=_fields(dataset.items, seen[1]),
+        item=_fields(dataset.items, seen_item),
         item_sizes=dict(dataset.items.sizes),
         context_sizes=_context(run, log),
         of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
-        num_types=log.num_types,
-        steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
-        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
     )
-    codes, edges, reads = None, None, _reads(run)
-    if "titles" in reads and dataset.items.titles is not None:
-        titles, num_words = tokens(dataset.items.titles, seen[1])
-        tables = replace(tables, titles=titles, num_words=num_words)
-    if "statistics" in reads:
-        edges = item_statistics.fit(log.take(parts.train), grid)
-    if "slices" in reads:
-        tables = replace(tables, interests=_interests(run, log.take(parts.train), tables, out, progress))
-        if "S2-cluster" in run.slices.augment:
-            codes = cluster_codes(tables.modalities, tables.present, seen[1], seed=run.train.seed)
-    ready = Prepared(run, dataset, parts, grid, None, tables, codes, edges)
-    _check_conversions(ready)
-    ready = _reading(ready)
-    if edges is None:
-        return ready
-    return replace(ready, tables=replace(ready.tables, ages=item_statistics.ages(ready.loader, parts.train)))
+    priors = Priors(
+        click_rate=float(label.mean()),
+        item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
+        clicks_per_user=float(label.sum()) / max(int(seen_user.sum()), 1),
+    )
+    if "titles" in _reads(run) and dataset.items.titles is not None:
+        titles = Titles(*tokens(dataset.items.titles, seen_item))
+    return Tables(
+        ids=Ids(log.num_users, log.num_items, torch.from_numpy(seen_user), torch.from_numpy(seen_item)),
+        modalities=ItemModalities(matrices, present),
+        fields=fields,
+        priors=priors,
+        clicks=Clicks(log.num_types),
+        titles=titles,
+        steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
+    )
 
 
 def _check_conversions(ready: Prepared) -> None:
-    """Refuse a model of conversions on data that do not say what followed a click."""
+    """Refuse a model of conversions on data without conversions."""
     run, log = ready.run, ready.dataset.interactions
     if "conversions" not in ready.reads:
         return
     name = run.model_name if "conversions" in find_model(run.model_name).reads else run.wrapper_name
     if log.conversion is None:
         raise ValueError(
-            f"{name} learns clicks and what follows them; {ready.dataset.name} says nothing of the latter: name its "
-            'column with data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
+            f"{name} learns clicks and conversions; {ready.dataset.name} has no conversions: name their column with "
+            'data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
         )
     for part in ("train", "valid"):
         if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
@@ -273,7 +295,10 @@ def _check_conversions(ready: Prepared) -> None:
 
 
 def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
-    """Categories of everyone and, last, of an unknown one; those that no training row shows are unknown too."""
+    """Return the category of every user or item and, last, of an unknown one.
+
+    Categories that no training row shows count as unknown.
+    """
     found = {}
     for name, code in table.fields.items():
         size = table.sizes[name]
@@ -284,9 +309,9 @@ def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
 
 
 def _context(run: config.Run, log: Interactions) -> dict[str, int]:
-    """Number of categories of each column of context, those that are derived last.
+    """Return the number of categories of each context column: logged columns, then derived ones.
 
-    Drawn negatives have no logged context: no model may tell clicks by it.
+    Where negatives are drawn, logged context is left out: drawn negatives have none, so it would tell clicks apart.
 
     Raises:
         ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
@@ -302,10 +327,10 @@ def _context(run: config.Run, log: Interactions) -> dict[str, int]:
 
 
 def _log_odds(log: Interactions) -> np.ndarray:
-    """Log odds of a click on each item less those on an average one, [num_items].
+    """Return the log odds of a click on each item minus those on an average item, [num_items].
 
-    Where negatives are drawn, every item is drawn equally often: the odds are the clicks, and one more for each item.
-    Else every item is given ten average rows in advance.
+    Where negatives are drawn, every item is drawn equally often: the odds are the clicks, plus one per item. Otherwise
+    ten average rows are added per item.
     """
     clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
     if not log.logged_non_clicks:
@@ -314,10 +339,12 @@ def _log_odds(log: Interactions) -> np.ndarray:
     return (logit((clicks + 10 * rate) / (rows + 10)) - logit(rate)).astype(np.float32)
 
 
-def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable) -> Any:
-    """What decides which modalities a click counts for: learned interests, those that train with the model, or None."""
+def _interests(
+    run: config.Run, log: Interactions, tables: Tables, out: Path | None, progress: Callable
+) -> LearnedInterests | JointInterests | None:
+    """Return what decides which modalities a click counts for: learned interests, joint ones, or None."""
     clicks, path = log.take(log.clicks()), out and out / "interests.safetensors"
-    if run.interest.mode == "none" or not tables.modalities:
+    if run.interest.mode == "none" or not tables.modalities.features:
         return None
     if run.interest.mode == "joint":
         return Joint(run.interest, tables, clicks.user, clicks.item)
@@ -329,9 +356,10 @@ def _interests(run: config.Run, log: Interactions, tables: Tables, out: Path | N
     return learned
 
 
-def _reading(ready: Prepared, until: int = 0) -> Prepared:
-    """Add the hypergraphs, statistics and loader of the log; slices close at the end of the log or at `until`."""
-    run, log, parts, slices, levels = ready.run, ready.dataset.interactions, ready.split, None, None
+def _with_log(ready: Prepared, until: int = 0) -> Prepared:
+    """Make the hypergraphs, statistics and loader of the log; slices close by the clock, at its end or `until`."""
+    run, log, parts = ready.run, ready.dataset.interactions, ready.split
+    slices = levels = None
     known = log if not parts.leaky else log.take(parts.train)
     upto = int(log.time.max(initial=until)) + 1
     if ready.edges is not None:
@@ -343,10 +371,12 @@ def _reading(ready: Prepared, until: int = 0) -> Prepared:
             item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
             target_edge=run.slices.target_edge, codes=ready.codes,
         )  # fmt: skip
-        slices = ready.tables.interests.slices(build, run.interest) if ready.tables.interests else build()
-    before = known if parts.kind == "random" else log  # under the other splits a row looks back in time only
+        interests = ready.tables.graphs.interests
+        slices = interests.slices(build, run.interest) if interests else build()
+    before = known if parts.kind == "random" else log  # under other splits, each row looks back in time only
     loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
-    return replace(ready, loader=loader, tables=replace(ready.tables, slices=slices, statistics=levels))
+    graphs = replace(ready.tables.graphs, slices=slices)
+    return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))
 
 
 def build_model(ready: Prepared) -> nn.Module:
@@ -367,5 +397,5 @@ def _reads(run: config.Run) -> frozenset[str]:
 
 
 def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:
-    """Clicks of each user among the rows, [num_users]."""
+    """Count the clicks of each user among the rows, [num_users]."""
     return np.bincount(log.user[rows][log.label[rows] == 1], minlength=log.num_users)

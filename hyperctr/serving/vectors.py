@@ -113,7 +113,7 @@ def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
         raise ValueError(f"only MARN has item vectors, this run's model is {ready.run.model_name}")
     at = int(ready.dataset.interactions.time[-1]) + 1 if at is None else int(at)
     number = int(model.modalities.snapshot(torch.tensor(at)))
-    item = torch.arange(ready.tables.num_items + 1)
+    item = torch.arange(ready.tables.ids.num_items + 1)
     parts = [model.eval().vectors(some, torch.full_like(some, number)) for some in item.split(BLOCK)]
     return ItemVectors(ready.dataset.items.ids, torch.cat(parts), _digest(model, number), number)
 
@@ -128,7 +128,7 @@ def unseen(opened: Opened, vectors: ItemVectors) -> tuple[np.ndarray, np.ndarray
         Users [n, d], the row of the pool that each user clicked [n], and the vectors of the pool [P, d].
     """
     ready = opened.prepared
-    log, cold = ready.dataset.interactions, ~ready.tables.seen_item.numpy()
+    log, cold = ready.dataset.interactions, ~ready.tables.ids.seen_item.numpy()
     rows = ready.split.test
     rows = rows[(log.label[rows] == 1) & cold[log.item[rows]]]
     place = np.cumsum(cold) - 1

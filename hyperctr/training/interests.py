@@ -78,10 +78,12 @@ class _Vectors(nn.Module):
 
     def __init__(self, tables: Tables, dim: int, trilinear: bool):
         super().__init__()
-        users, items = tables.num_users + 1, tables.num_items + 1
+        users, items = tables.ids.num_users + 1, tables.ids.num_items + 1
         self.user = nn.Embedding(users, dim, sparse=users > SPARSE)  # E_U
         self.item = nn.Embedding(items, dim, sparse=items > SPARSE) if trilinear else None  # M_I
-        self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], dim) for m, x in tables.modalities.items()})  # P_m
+        self.project = nn.ModuleDict(
+            {m: nn.Linear(x.shape[1], dim) for m, x in tables.modalities.features.items()}
+        )  # P_m
         self.interest = Interest(dim)  # W_UIP
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -149,9 +151,9 @@ def learn(
 
 def _usable_clicks(item: np.ndarray, rows: Mapping[str, np.ndarray], tables: Tables) -> np.ndarray:
     """Return the numbers of the clicks on items with a modality that another item has too."""
-    usable = np.zeros(tables.num_items, bool)
+    usable = np.zeros(tables.ids.num_items, bool)
     for m in rows:
-        usable |= tables.present[m].numpy()
+        usable |= tables.modalities.present[m].numpy()
     clicks = np.flatnonzero(usable[item])
     if not len(clicks):
         raise ValueError(
@@ -214,7 +216,10 @@ def _fill_unknown(weights: dict[str, Tensor], user: np.ndarray, item: np.ndarray
 
 def _negatives(tables: Tables) -> dict[str, np.ndarray]:
     """List the items that may be negatives, per modality; a modality of fewer than two such items is left out."""
-    rows = {m: (tables.present[m] & tables.seen_item).nonzero()[:, 0].numpy() for m in tables.modalities}
+    rows = {
+        m: (tables.modalities.present[m] & tables.ids.seen_item).nonzero()[:, 0].numpy()
+        for m in tables.modalities.features
+    }
     return {m: have for m, have in rows.items() if len(have) > 1}
 
 
@@ -233,13 +238,13 @@ def _loss(
     of_item = net.item(torch.from_numpy(item)) if trilinear else torch.ones_like(of_user)
     total, count = of_user.new_zeros(()), 0
     for m, have in rows.items():
-        clicks = np.flatnonzero(tables.present[m].numpy()[item])
+        clicks = np.flatnonzero(tables.modalities.present[m].numpy()[item])
         pool = have
         if len(have) > POOL:
             pool = np.sort(have[rng.choice(len(have), POOL, replace=False, shuffle=False)])
         others = torch.from_numpy(_others(item[clicks], pool, negatives, rng))
         wanted = torch.from_numpy(np.concatenate([pool, item[clicks]]))
-        attribute = net.project[m](tables.modalities[m][wanted].float())
+        attribute = net.project[m](tables.modalities.features[m][wanted].float())
         loss = net.interest.loss(of_user[clicks], of_item[clicks], attribute[len(pool) :], attribute[others])
         total, count = total + len(clicks) * loss, count + len(clicks)
     return total / max(count, 1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hyperctr import config
+from hyperctr.batch import Fields
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
 from hyperctr.data.interactions import Interactions
@@ -51,24 +52,24 @@ def run_of(name="din", **model):
 
 def test_categories_without_training_rows_are_unknown():
     tables = prepare(run_of(), dataset()).tables
-    assert tables.item_sizes == {"kind": 5} and tables.user_sizes == {"age": 3, "home": 12}
-    assert tables.seen_item.tolist() == [True] * 7 + [False] * 3
+    assert tables.fields.item_sizes == {"kind": 5} and tables.fields.user_sizes == {"age": 3, "home": 12}
+    assert tables.ids.seen_item.tolist() == [True] * 7 + [False] * 3
     # kinds 3 and 4 are of items 7 and 8, which have none; item 9 has none either, but its kind is known; 10: unknown
-    assert tables.item_fields["kind"].tolist() == [0, 1, 2, 0, 1, 2, 1, 5, 5, 2, 5]
-    assert tables.user_fields["age"].tolist() == [*[0, 1, 2] * 4, 3]
-    assert tables.user_fields["home"].tolist() == [*range(6), *[12] * 7]
+    assert tables.fields.item["kind"].tolist() == [0, 1, 2, 0, 1, 2, 1, 5, 5, 2, 5]
+    assert tables.fields.user["age"].tolist() == [*[0, 1, 2] * 4, 3]
+    assert tables.fields.user["home"].tolist() == [*range(6), *[12] * 7]
 
 
 def test_context_is_read_where_its_rows_were_logged():
-    assert prepare(run_of(), dataset()).tables.context_sizes == {"tab": 2, "hour": 24}
-    assert prepare(run_of(), dataset(logged=False)).tables.context_sizes == {}
+    assert prepare(run_of(), dataset()).tables.fields.context_sizes == {"tab": 2, "hour": 24}
+    assert prepare(run_of(), dataset(logged=False)).tables.fields.context_sizes == {}
 
 
 def test_data_without_fields_have_tables_without():
     plain = dataset()
     plain = replace(plain, items=Items(ITEMS), users=Users(USERS))
     tables = prepare(run_of(), plain).tables
-    assert (tables.user_fields, tables.item_fields, tables.user_sizes, tables.item_sizes) == ({}, {}, {}, {})
+    assert tables.fields == Fields(context_sizes=tables.fields.context_sizes)
 
 
 @pytest.mark.parametrize("logged", [True, False])
@@ -120,14 +121,15 @@ def test_what_marn_reads_stands_in_its_tables(logged):
     assert np.array_equal(tables.statistics.edges, item_statistics.fit(train, ready.grid))
     whole = item_statistics.snapshots(log, ready.grid, int(log.time[-1]) + 1, ready.edges)
     assert torch.equal(tables.statistics.level, whole.level)
-    assert (tables.num_words, tables.titles.shape) == (4, (ITEMS + 1, 20))  # red, shoe, hat and blue
-    assert tables.num_types == 3 and tables.steps == 2 * -(-len(ready.split.train) // 64)
-    assert torch.equal(tables.ages, item_statistics.ages(ready.loader, ready.split.train)) and tables.ages[-1] > 0
+    assert (tables.titles.num_words, tables.titles.words.shape) == (4, (ITEMS + 1, 20))  # red, shoe, hat and blue
+    assert tables.clicks.num_types == 3 and tables.steps == 2 * -(-len(ready.split.train) // 64)
+    ages = item_statistics.ages(ready.loader, ready.split.train)
+    assert torch.equal(tables.clicks.ages, ages) and ages[-1] > 0
 
 
 def test_models_that_read_none_of_it_are_given_none():
     tables = prepare(run_of("din"), titled()).tables
-    assert tables.statistics is None and tables.titles is None and len(tables.ages) == 0
+    assert tables.statistics is None and tables.titles is None and len(tables.clicks.ages) == 0
     assert prepare(run_of("marn", dim=4), dataset()).tables.titles is None  # nor what the data lack
 
 

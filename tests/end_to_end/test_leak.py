@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from table_builder import change_tables
 
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
@@ -73,10 +74,10 @@ class Scorer:
         upto = max(int(known_log.time[-1]) + 1, time)
         if tables.statistics is not None:
             found = item_statistics.snapshots(known_log, self.grid, upto, self.ready.edges)
-            tables = replace(tables, statistics=found)
-        if tables.slices is not None:
+            tables = change_tables(tables, statistics=found)
+        if tables.graphs.slices is not None:
             slices = slice_hypergraphs(known_log, self.ready.dataset.items.present, self.grid, upto)
-            tables = replace(tables, slices=slices)
+            tables = change_tables(tables, slices=slices)
         model = MODELS[self.name](self.ready.run.model, tables)
         with torch.no_grad():
             for name, p in model.named_parameters():

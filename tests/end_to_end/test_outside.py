@@ -32,7 +32,7 @@ class Mine(nn.Module):
 
     def __init__(self, config, tables):
         super().__init__()
-        self.item = nn.Embedding(tables.num_items + 1, config.dim)
+        self.item = nn.Embedding(tables.ids.num_items + 1, config.dim)
         self.net = nn.Sequential(*(nn.Linear(config.dim, config.dim) for _ in range(config.depth)))
 
     def forward(self, batch: Batch) -> Output:

@@ -14,6 +14,7 @@ from hyperctr.data import planted
 from hyperctr.data.write import write_folder
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.models.lt4rec import Layer
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
@@ -233,7 +234,7 @@ def test_with_full_masks_a_worn_model_has_the_hidden_layers_of_the_bare_one(base
         if base == "hyperctr":  # Eq. (7) adds this to the network's answer, the worn network reads it
             beside, x[:, -1] = x[:, -1].clone(), 0.0
         for step in worn.tower.steps:
-            x = step(x, 0) if hasattr(step, "worn") else step(x)
+            x = step(x, 0) if isinstance(step, Layer) else step(x)
         torch.testing.assert_close(last(x).squeeze(1) + beside, bare(batch).logit, rtol=1e-5, atol=1e-5)
 
 
@@ -293,9 +294,7 @@ def test_the_mixed_training_takes_its_batches_as_asked(steps):
 def test_data_without_conversions_are_refused(name, wear):
     data = world().dataset
     bare = replace(data, interactions=replace(data.interactions, conversion=None))
-    with pytest.raises(
-        ValueError, match="planted-conflict says nothing of the latter: name its column with data.conver"
-    ):
+    with pytest.raises(ValueError, match="planted-conflict has no conversions: name their column with data.conver"):
         prepared(name, wear, dataset=bare)
     prepared("din", dataset=bare)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History
 from hyperctr.evaluation.metrics import logloss
 from hyperctr.evaluation.significance import relaimpr
 from hyperctr.models.aqcl import (
@@ -238,10 +239,7 @@ def test_eq_6_alpha():
 # --- Eq. (8), Algorithm 1 --------------------------------------------------------------------------------------------
 
 
-TABLES = Tables(
-    num_users=4, num_items=7, modalities={}, present={}, seen_user=torch.ones(4, dtype=torch.bool),
-    seen_item=torch.ones(7, dtype=torch.bool), clicks_per_user=2.5,
-)  # fmt: skip
+TABLES = make_tables(4, 7, clicks_per_user=2.5)
 
 
 def batch():

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History
 from hyperctr.layers.embedding import Table
 from hyperctr.models.dcn import DCN
 from hyperctr.models.deepfm import DeepFM
@@ -34,7 +35,7 @@ def tables():
     def table(codes, size):
         return torch.tensor([*codes, size])
 
-    return Tables(
+    return make_tables(
         num_users=3, num_items=5, modalities={"visual": torch.tensor(FEATURE)},
         present={"visual": torch.tensor(PRESENT)}, seen_user=torch.tensor(SEEN_USER),
         seen_item=torch.tensor(SEEN_ITEM), user_fields={"gender": table(GENDER, 2)}, user_sizes={"gender": 2},

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Step, Tables
+from hyperctr.batch import Batch, History, Step
 from hyperctr.config import Train
 from hyperctr.evaluation import metrics
 from hyperctr.layers.multitask import TASKS, conflict, conversion_loss
@@ -26,7 +27,7 @@ CLICK, CONVERSION = 0, 1
 def tables():
     """Ids, a field of users, one of items, a modality, and context; the last item has no training row."""
     draw = torch.Generator().manual_seed(0)
-    return Tables(
+    return make_tables(
         num_users=USERS, num_items=ITEMS, modalities={"visual": torch.randn(ITEMS, 4, generator=draw)},
         present={"visual": torch.arange(ITEMS) % 4 > 0}, seen_user=torch.ones(USERS, dtype=torch.bool),
         seen_item=torch.arange(ITEMS) < ITEMS - 1, user_fields={"age": torch.arange(USERS + 1) % 4},

@@ -1,14 +1,14 @@
 """MARN and the baselines of its Table 2: vectors, logits, losses and gradients against loops over their equations."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics, Tables
+from hyperctr.batch import LEVELS, Batch, History, Statistics
 from hyperctr.layers.embedding import Table
 from hyperctr.models.dmf import DMF
 from hyperctr.models.dupn import DUPN
@@ -37,7 +37,7 @@ def tables():
 
     level = torch.randint(LEVELS + 1, (4, 6, 2), dtype=torch.uint8)
     level[0], level[:, 5], level[2, 1, 0] = LEVELS, LEVELS, LEVELS
-    return Tables(
+    return make_tables(
         num_users=3, num_items=5, modalities={"visual": torch.tensor(FEATURE)},
         present={"visual": torch.tensor(HAS_PICTURE)}, seen_user=torch.tensor(SEEN_USER),
         seen_item=torch.tensor(SEEN_ITEM), user_fields={"gender": table(GENDER, 2)}, user_sizes={"gender": 2},
@@ -66,7 +66,7 @@ def batch():
 
 def built(cls, tables, **sizes):
     """The model in double precision, every weight random; unknown numbers keep their zero."""
-    tables = replace(tables, modalities={name: x.double() for name, x in tables.modalities.items()})
+    tables = change_tables(tables, modalities={name: x.double() for name, x in tables.modalities.features.items()})
     model = cls(cls.Config(**sizes), tables).double()
     for p in model.parameters():
         nn.init.normal_(p, std=0.5)

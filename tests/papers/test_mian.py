@@ -1,14 +1,14 @@
 """MIAN: attention, parts, logits and loss against loops over its equations, every concatenation built."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History
 from hyperctr.layers.embedding import Table
 from hyperctr.models.mian import GIM, MIAN, PARTS, FieldAttention
 
@@ -31,7 +31,7 @@ def tables():
     def table(codes, size):
         return torch.tensor([*codes, size])
 
-    return Tables(
+    return make_tables(
         num_users=3, num_items=5, modalities={"visual": torch.tensor(FEATURE).double()},
         present={"visual": torch.tensor(HAS_PICTURE)}, seen_user=torch.tensor(SEEN_USER),
         seen_item=torch.tensor(SEEN_ITEM), user_fields={"gender": table(GENDER, 2)}, user_sizes={"gender": 2},
@@ -57,7 +57,7 @@ def batch():
 def built(tables, **sizes):
     """The model in double precision, every weight random; unknown numbers keep their zero."""
     sizes = {"dim": 4, "heads": 4, "global_dim": 5, "hidden": (16, 9), "dropout": 0.0} | sizes
-    tables = replace(tables, modalities={name: x.double() for name, x in tables.modalities.items()})
+    tables = change_tables(tables, modalities={name: x.double() for name, x in tables.modalities.features.items()})
     model = MIAN(MIAN.Config(**sizes), tables).double()
     for p in model.parameters():
         nn.init.normal_(p, std=0.5)

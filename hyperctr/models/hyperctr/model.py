@@ -71,22 +71,23 @@ class HyperCTR(nn.Module):
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        if tables.slices is None:
+        d, ids, items = config.dim, tables.ids, tables.modalities
+        slices, interests, self.config = tables.graphs.slices, tables.graphs.interests, config
+        if slices is None:
             raise ValueError("HyperCTR needs time-sliced hypergraphs: build them with hyperctr.hypergraphs")
-        if tables.slices.own and tables.slices.target_edge == "exclude" and config.propagation == "sampled":
+        if slices.own and slices.target_edge == "exclude" and config.propagation == "sampled":
             raise ValueError(
                 'model.propagation = "sampled" cannot leave out the own clicks of the random split: choose "slice" or '
                 '"full", or slices.target_edge = "keep"'
             )
-        d, slices, self.config = config.dim, tables.slices, config
-        self.modalities = list(tables.modalities)
+        self.modalities = list(items.features)
         graphs = len(slices.names)
         # E_U and M_I; the last row: any unknown one
-        self.user = nn.Embedding(tables.num_users + 1, d, sparse=tables.num_users > LARGE)
-        self.item = nn.Embedding(tables.num_items + 1, d, sparse=tables.num_items > LARGE)
-        self.user_bias = nn.Embedding(tables.num_users + 1, 1, sparse=tables.num_users > LARGE)
-        self.item_bias = nn.Embedding(tables.num_items + 1, 1, sparse=tables.num_items > LARGE)
-        self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in tables.modalities.items()})  # P_m
+        self.user = nn.Embedding(ids.num_users + 1, d, sparse=ids.num_users > LARGE)
+        self.item = nn.Embedding(ids.num_items + 1, d, sparse=ids.num_items > LARGE)
+        self.user_bias = nn.Embedding(ids.num_users + 1, 1, sparse=ids.num_users > LARGE)
+        self.item_bias = nn.Embedding(ids.num_items + 1, 1, sparse=ids.num_items > LARGE)
+        self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in items.features.items()})  # P_m
         self.temporal = TemporalAttention(config)
         # Theta of users' and of items' hypergraphs: one stack of layers per hypergraph, shared by all slices
         convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
@@ -95,23 +96,22 @@ class HyperCTR(nn.Module):
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.predict = Prediction(d, config.hidden, config.dropout)
-        for m, x in tables.modalities.items():  # may be memory-mapped; the unknown item has none
+        for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
-            self.register_buffer(f"present_{m}", F.pad(tables.present[m], (0, 1)), persistent=False)
-        self.register_buffer("seen_user", F.pad(tables.seen_user, (0, 1)))
-        self.register_buffer("seen_item", F.pad(tables.seen_item, (0, 1)))
+            self.register_buffer(f"present_{m}", F.pad(items.present[m], (0, 1)), persistent=False)
+        self.register_buffer("seen_user", F.pad(ids.seen_user, (0, 1)))
+        self.register_buffer("seen_item", F.pad(ids.seen_item, (0, 1)))
         grid, count = slices.grid, len(slices) + 1  # and the open slice; after the last quantile there is none
         starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
-        self._interests = tables.interests
-        joint = isinstance(tables.interests, JointInterests)
+        self._interests, joint = interests, isinstance(interests, JointInterests)
         self.interest = Interest(d) if joint else None
         self.reset_parameters()
-        if tables.item_log_odds is not None:
+        if tables.priors.item_log_odds is not None:
             with torch.no_grad():
-                self.item_bias.weight[:-1, 0] = tables.item_log_odds
-        if tables.interests is not None and not joint:  # learned before: training starts from them
-            self.load_state_dict(tables.interests.weights, strict=False)
+                self.item_bias.weight[:-1, 0] = tables.priors.item_log_odds
+        if interests is not None and not joint:  # learned before: training starts from them
+            self.load_state_dict(interests.weights, strict=False)
 
     def _stack(self) -> nn.ModuleList:
         """Build Theta^(0) to Theta^(depth - 1)."""

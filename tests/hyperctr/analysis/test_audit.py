@@ -196,8 +196,8 @@ def test_a_change_leaves_every_event_before_the_moment_alone(opened, name):
     kept = np.searchsorted(ready.split.test, row)  # test rows before the moment keep their part
     assert now.split.test[:kept].tolist() == ready.split.test[:kept].tolist()
     assert now.split.train.tolist() == ready.split.train.tolist()
-    assert now.grid is ready.grid and now.tables.modalities is ready.tables.modalities
-    assert len(now.tables.slices) == len(ready.tables.slices)  # slices close by the clock
+    assert now.grid is ready.grid and now.tables.modalities.features is ready.tables.modalities.features
+    assert len(now.tables.graphs.slices) == len(ready.tables.graphs.slices)  # slices close by the clock
 
 
 def test_rows_are_test_rows_and_stand_right_before_their_moment():

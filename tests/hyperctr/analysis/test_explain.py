@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from table_builder import change_tables
 
 from graphs import Hypergraph
 from hyperctr import config
@@ -81,7 +82,8 @@ def batch_of(loader, row):
 def predicted(opened, row, slices=None, loader=None, present=None):
     """The logit of a model built anew, on other hypergraphs, another log or other presence."""
     ready = opened.prepared
-    tables = replace(ready.tables, slices=slices or ready.tables.slices, present=present or ready.tables.present)
+    old = ready.tables
+    tables = change_tables(old, slices=slices or old.graphs.slices, present=present or old.modalities.present)
     model = MODELS["hyperctr"](ready.run.model, tables)
     model.load_state_dict(opened.model.state_dict())
     with torch.no_grad():
@@ -90,7 +92,7 @@ def predicted(opened, row, slices=None, loader=None, present=None):
 
 def rebuilt(opened, side, n, denied):
     """The run's hypergraphs, where one side of slice n is built without the clicks that `denied` says, [n, Q]."""
-    ready, slices = opened.prepared, opened.prepared.tables.slices
+    ready, slices = opened.prepared, opened.prepared.tables.graphs.slices
     upto = int(ready.dataset.interactions.time[-1]) + 1
     keep = lambda user, item: ~denied(user, item)  # noqa: E731
     built = slice_hypergraphs(known(opened), ready.dataset.items.present, ready.grid, upto, keep, own=slices.own)
@@ -115,7 +117,7 @@ def test_the_prediction_is_that_of_the_run(opened):
 @pytest.mark.parametrize("side", ["users", "items"])
 def test_a_hyperedge_left_out_is_a_rebuild_without_it(opened, side):
     row = next(rows_of(opened))
-    names = list(opened.prepared.tables.modalities)
+    names = list(opened.prepared.tables.modalities.features)
     read = perturb.PerturbedRow.of(opened.model, batch_of(opened.prepared.loader, row))
     k = explain_module.SIDES.index(side)
     frame = explained(opened, row, top=10**6).frame.filter(kind="hyperedge", side=side)
@@ -154,7 +156,7 @@ def test_a_modality_left_out_is_a_rebuild_without_its_hypergraphs_or_features(op
     row = next(rows_of(opened))
     ready, frame = opened.prepared, explained(opened, row).frame.filter(kind="modality")
     read = perturb.PerturbedRow.of(opened.model, batch_of(ready.loader, row))
-    for m, name in enumerate(ready.tables.modalities):
+    for m, name in enumerate(ready.tables.modalities.features):
         lines = {line["name"]: line for line in frame.filter(modality=name).iter_rows(named=True)}
 
         def denied(user, item, m=m):
@@ -165,9 +167,9 @@ def test_a_modality_left_out_is_a_rebuild_without_its_hypergraphs_or_features(op
         )
         logit = predicted(opened, row, replace(users, items=items.items))
         assert lines["hypergraphs"]["logit"] == pytest.approx(logit, abs=2e-6)
-        present = ready.tables.present | {name: torch.zeros_like(ready.tables.present[name])}
+        present = ready.tables.modalities.present | {name: torch.zeros_like(ready.tables.modalities.present[name])}
         assert lines["features"]["logit"] == pytest.approx(predicted(opened, row, present=present), abs=2e-6)
-        assert lines["features"]["size"] == int(ready.tables.present[name].sum())
+        assert lines["features"]["size"] == int(ready.tables.modalities.present[name].sum())
 
 
 def test_all_hyperedges_left_out_are_a_rebuild_without_any(opened):

@@ -93,7 +93,7 @@ def test_values_are_those_of_the_row(world, opened, batch, reading):
     assert reading.frame.filter(name="clicks", group="user")["value"].to_list() == [
         str(int(x)) for x in batch.context[:, 6]
     ]
-    users = opened.prepared.tables.num_users
+    users = opened.prepared.tables.ids.num_users
     new = replace(batch, user=torch.full_like(batch.user, users), context=torch.full_like(batch.context, -1))
     found = mian_attention.read(opened, new).frame
     assert set(found["user"]) == {"a new user"}

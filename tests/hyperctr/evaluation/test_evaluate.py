@@ -155,7 +155,7 @@ def prepared(name="popularity", data=None, slices=None, **keys):
 
 
 def rows_of(ready, part):
-    return score(Table([0.0] * ready.tables.num_items), ready.evaluation_batches(part))
+    return score(Table([0.0] * ready.tables.ids.num_items), ready.evaluation_batches(part))
 
 
 def test_test_and_validation_draw_their_own_numbers_of_negatives_and_clicks():
@@ -205,11 +205,11 @@ def members(slices):
 def test_frozen_hypergraphs_hold_training_events_alone():
     frozen, rolling = (prepared("hyperctr", slices={"graphs": graphs}) for graphs in ("frozen", "rolling"))
     log, rows = dataset().interactions, frozen.split
-    assert len(frozen.tables.slices) == len(rolling.tables.slices)  # slices close all the same
+    assert len(frozen.tables.graphs.slices) == len(rolling.tables.graphs.slices)  # slices close all the same
     last = int(frozen.grid.slice_of(log.time[rows.train[-1:]])[0])
-    assert members(frozen.tables.slices)[:last] == members(rolling.tables.slices)[:last]
-    assert frozen.tables.slices.users[last + 1 :] == (None,) * (len(frozen.tables.slices) - last - 1)
-    assert any(rolling.tables.slices.users[last + 1 :])
+    assert members(frozen.tables.graphs.slices)[:last] == members(rolling.tables.graphs.slices)[:last]
+    assert frozen.tables.graphs.slices.users[last + 1 :] == (None,) * (len(frozen.tables.graphs.slices) - last - 1)
+    assert any(rolling.tables.graphs.slices.users[last + 1 :])
 
     later = np.concatenate([rows.valid, rows.test])
     item = log.item.copy()
@@ -217,7 +217,7 @@ def test_frozen_hypergraphs_hold_training_events_alone():
     other = replace(dataset(), interactions=replace(log, item=item))
     for ready, same in [(frozen, True), (rolling, False)]:
         again = prepared("hyperctr", other, {"graphs": ready.run.slices.graphs})
-        assert (members(again.tables.slices) == members(ready.tables.slices)) == same
+        assert (members(again.tables.graphs.slices) == members(ready.tables.graphs.slices)) == same
 
 
 def test_frozen_hypergraphs_leave_histories_rolling():

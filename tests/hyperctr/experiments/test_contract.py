@@ -28,7 +28,7 @@ class Plain(nn.Module):
 
     def __init__(self, config, tables):
         super().__init__()
-        self.item = nn.Embedding(tables.num_items + 1, 4)
+        self.item = nn.Embedding(tables.ids.num_items + 1, 4)
         self.out = nn.Linear(4, 1)
 
     def forward(self, batch):
@@ -71,7 +71,7 @@ class Padding(Plain):
 class KnownOnly(Plain):
     def __init__(self, config, tables):
         super().__init__(config, tables)
-        self.item = nn.Embedding(tables.num_items, 4)
+        self.item = nn.Embedding(tables.ids.num_items, 4)
 
 
 class Divides(Plain):

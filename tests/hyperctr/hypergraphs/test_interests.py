@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from table_builder import change_tables, make_tables
 
 from graphs import TimeGrid
-from hyperctr.batch import Tables
 from hyperctr.config import Interest
 from hyperctr.data.interactions import Interactions
 from hyperctr.hypergraphs import interests
@@ -24,8 +24,7 @@ def tables_of(features, num_users, present=None):
     features = {m: torch.as_tensor(x) for m, x in features.items()}
     num_items = len(next(iter(features.values())))
     present = {m: torch.ones(num_items, dtype=torch.bool) for m in features} | (present or {})
-    seen = torch.ones(num_users, dtype=torch.bool), torch.ones(num_items, dtype=torch.bool)
-    return Tables(num_users, num_items, features, present, *seen)
+    return make_tables(num_users, num_items, features, present)
 
 
 def small_tables(seed=0):
@@ -61,13 +60,13 @@ def test_the_score_equals_a_slow_loop_of_eq_10(trilinear):
         for i in range(ITEMS):
             for q, m in enumerate(("visual", "text")):
                 known = u < 5 and (i < 8 or not trilinear)
-                if not (known and tables.present[m][i]):
+                if not (known and tables.modalities.present[m][i]):
                     assert math.isnan(score[u, i, q])
                     continue
                 attribute = [
                     sum(
-                        v[f"project.{m}.weight"][c, k] * tables.modalities[m][i, k]
-                        for k in range(tables.modalities[m].shape[1])
+                        v[f"project.{m}.weight"][c, k] * tables.modalities.features[m][i, k]
+                        for k in range(tables.modalities.features[m].shape[1])
                     )
                     + v[f"project.{m}.bias"][c]
                     for c in range(DIM)
@@ -202,10 +201,11 @@ def test_interests_of_other_data_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no learned interests"):
         Interests.load(path, tables)
     random_interests(tables).save(path)
+    features = tables.modalities.features
     for other, name in [
-        (replace(tables, num_users=7), "user.weight"),
-        (replace(tables, modalities={"visual": torch.zeros(ITEMS, 6), "text": tables.modalities["text"]}), "visual"),
-        (replace(tables, modalities={**tables.modalities, "sound": torch.zeros(ITEMS, 2)}), "sound"),
+        (change_tables(tables, num_users=7), "user.weight"),
+        (change_tables(tables, modalities=features | {"visual": torch.zeros(ITEMS, 6)}), "visual"),
+        (change_tables(tables, modalities=features | {"sound": torch.zeros(ITEMS, 2)}), "sound"),
     ]:
         with pytest.raises(ValueError, match=name):
             Interests.load(path, other)

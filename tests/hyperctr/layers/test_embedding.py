@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History
 from hyperctr.layers import embedding
 from hyperctr.layers.embedding import Embed, Table, placed
 
@@ -81,7 +82,7 @@ def test_large_table_has_a_sparse_gradient_without_the_unknown_number(monkeypatc
 
 @pytest.fixture
 def tables():
-    return Tables(
+    return make_tables(
         num_users=2, num_items=4, modalities={"a": torch.ones(4, 3), "b": torch.ones(4, 1)},
         present={"a": torch.tensor([True, True, True, False]), "b": torch.tensor([False, True, False, False])},
         seen_user=torch.tensor([True, False]), seen_item=torch.tensor([True, True, False, True]),
@@ -170,8 +171,7 @@ def test_as_many_queries_as_rows_in_another_order_are_expanded_too():
 
 
 def test_tables_of_ids_alone_have_two_fields():
-    seen = torch.ones(3, dtype=torch.bool)
-    made = Embed(Tables(num_users=3, num_items=3, modalities={}, present={}, seen_user=seen, seen_item=seen), 4)
+    made = Embed(make_tables(3, 3), 4)
     fields, item, history = made(batch([0, 1], [2, 3], [[0], []], [[1], [1]]))
     assert fields.shape == (2, 2, 4) and made.num_fields == 2
     assert torch.equal(item, fields[:, 0]) and history.shape == (2, 1, 4)
@@ -179,7 +179,7 @@ def test_tables_of_ids_alone_have_two_fields():
 
 
 def test_features_on_disk_as_half_floats_are_read(tables):
-    half = replace(tables, modalities={name: x.half() for name, x in tables.modalities.items()})
+    half = change_tables(tables, modalities={name: x.half() for name, x in tables.modalities.features.items()})
     torch.manual_seed(0)
     a = Embed(tables, 2)
     torch.manual_seed(0)
@@ -194,7 +194,7 @@ def test_what_comes_from_the_data_is_not_kept_with_the_weights(vectors):
 
 
 def test_vectors_of_modalities_start_as_small_as_those_of_ids(tables):
-    wide = replace(tables, modalities={"a": torch.ones(4, 900), "b": torch.ones(4, 1)})
+    wide = change_tables(tables, modalities={"a": torch.ones(4, 900), "b": torch.ones(4, 1)})
     made = Embed(wide, 50)
     assert made.project[0].weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert not made.project[0].bias.any()

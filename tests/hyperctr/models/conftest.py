@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics, Tables
+from hyperctr.batch import LEVELS, Batch, History, Statistics
 from hyperctr.layers.embedding import Table
 from hyperctr.models import MODELS
 
@@ -23,7 +24,7 @@ SMALL = {
 def ids():
     """Tables of ids alone; the last two users and the last three items have no training row."""
     seen_user, seen_item = torch.arange(USERS) < USERS - 2, torch.arange(ITEMS) < ITEMS - 3
-    return Tables(num_users=USERS, num_items=ITEMS, modalities={}, present={}, seen_user=seen_user, seen_item=seen_item)
+    return make_tables(USERS, ITEMS, seen_user=seen_user, seen_item=seen_item)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def rich(ids):
     def codes(count, size):
         return torch.cat([torch.randint(size, (count,)), torch.tensor([size])])
 
-    return replace(
+    return change_tables(
         ids, modalities={"visual": torch.randn(ITEMS, 4)}, present={"visual": torch.arange(ITEMS) % 3 > 0},
         user_fields={"age": codes(USERS, 3)}, user_sizes={"age": 3}, item_fields={"type": codes(ITEMS, 5)},
         item_sizes={"type": 5}, context_sizes={"tab": 2, "hour": 24},
@@ -47,9 +48,10 @@ def whole(rich):
     level[0] = level[:, 30] = LEVELS
     titles = torch.randint(7, (31, 6)).int()
     titles[[4, 9, 30]] = 6
-    return replace(
-        rich, modalities=dict(rich.modalities) | {"sound": torch.randn(30, 3)}, titles=titles, num_words=6, num_types=3,
-        present=dict(rich.present) | {"sound": torch.arange(30) % 4 > 0}, ages=torch.arange(LEVELS - 1), steps=50,
+    old = rich.modalities
+    return change_tables(
+        rich, modalities=old.features | {"sound": torch.randn(30, 3)}, titles=titles, num_words=6, num_types=3,
+        present=old.present | {"sound": torch.arange(30) % 4 > 0}, ages=torch.arange(LEVELS - 1), steps=50,
         statistics=Statistics(("clicks", "recency"), torch.empty(0), torch.tensor([0, 1, 2, 3]), level),
     )  # fmt: skip
 

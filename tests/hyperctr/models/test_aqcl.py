@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import make_tables
 from torch import nn
 
 from hyperctr import config
-from hyperctr.batch import Batch, History, Output, Tables
+from hyperctr.batch import Batch, History, Output
 from hyperctr.config import Train
 from hyperctr.data import planted
 from hyperctr.data.loader import Loader
@@ -293,9 +294,7 @@ AQCLS = Config(codes=6, positives=2, dim=3)
 
 
 def tables(**changed):
-    known = {"num_users": 5, "num_items": 9, "modalities": {}, "present": {}}
-    known |= {"seen_user": torch.ones(5, dtype=torch.bool), "seen_item": torch.ones(9, dtype=torch.bool)}
-    return Tables(**{**known, "clicks_per_user": 3.0, **changed})
+    return make_tables(5, 9, **{"clicks_per_user": 3.0, **changed})
 
 
 def batch(rows=6, lengths=(4, 0, 2)):
@@ -465,12 +464,12 @@ def test_the_mean_length_is_that_of_training_clicks_and_later_events_do_not_move
         per_user.setdefault(user, 0)
     for user in log.user[train].tolist():
         per_user[user] += 1
-    assert ready.tables.clicks_per_user == pytest.approx(sum(per_user.values()) / len(per_user))
-    assert AQCL(Plain(), AQCLS, ready.tables).mean_length.item() == pytest.approx(ready.tables.clicks_per_user)
+    assert ready.tables.priors.clicks_per_user == pytest.approx(sum(per_user.values()) / len(per_user))
+    assert AQCL(Plain(), AQCLS, ready.tables).mean_length.item() == pytest.approx(ready.tables.priors.clicks_per_user)
     label = log.label.copy()
     label[ready.split.test] = 1 - label[ready.split.test]
     changed = replace(world(), interactions=replace(log, label=label))
-    assert prepare(settings(), changed).tables.clicks_per_user == ready.tables.clicks_per_user
+    assert prepare(settings(), changed).tables.priors.clicks_per_user == ready.tables.priors.clicks_per_user
 
 
 def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():

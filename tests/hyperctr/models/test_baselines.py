@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
+from table_builder import make_tables
 
-from hyperctr.batch import Batch, History, Tables
+from hyperctr.batch import Batch, History
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
 from hyperctr.models.popularity import Popularity
 
 
 def tables(click_rate=0.25):
     """Two users and three items; user 1 and item 2 have no training row."""
-    return Tables(
-        num_users=2, num_items=3, modalities={}, present={}, seen_user=torch.tensor([True, False]),
-        seen_item=torch.tensor([True, True, False]), click_rate=click_rate,
+    return make_tables(
+        2, 3, seen_user=torch.tensor([True, False]), seen_item=torch.tensor([True, True, False]), click_rate=click_rate,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables
 from torch import nn
 
 from hyperctr.batch import History
@@ -131,7 +132,7 @@ def test_unknown_ids_are_one_to_the_model_and_are_not_trained(ids, built, make, 
 @every
 def test_every_id_goes_through_an_embedding_module(ids, built, make, name):
     """What hides behind a hook on the modules is gone: AQCL drops bits of all embeddings there."""
-    seen = replace(ids, seen_item=torch.ones(30, dtype=torch.bool), seen_user=torch.ones(20, dtype=torch.bool))
+    seen = change_tables(ids, seen_item=torch.ones(30, dtype=torch.bool), seen_user=torch.ones(20, dtype=torch.bool))
     model = built(name, seen)
     before = model(make(seed=1)).logit, model(make(seed=2)).logit
     for module in model.modules():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from table_builder import change_tables
 from torch import nn
 
 from hyperctr.batch import Step
@@ -60,7 +61,7 @@ def test_only_items_with_training_rows_are_drawn(ids, make, monkeypatch):
 
 def test_no_loss_without_an_item_to_draw_against(ids, make):
     """The next click itself, drawn, would be told from itself."""
-    one = replace(ids, seen_item=torch.arange(30) == 4)
+    one = change_tables(ids, seen_item=torch.arange(30) == 4)
     batch = make(lengths=(3, 3))
     same = replace(batch, histories=replace(batch.histories, item=torch.full_like(batch.histories.item, 4)))
     assert built(one)(same).penalty == 0

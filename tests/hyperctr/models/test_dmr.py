@@ -73,7 +73,7 @@ def test_negatives_have_training_rows_and_nothing_else_is_drawn(ids, make):
         torch.manual_seed(1)
         assert torch.equal(model(make()).logit, wanted)
     drawn = torch.cat(seen)
-    assert drawn.shape == (120, 3) and ids.seen_item[drawn].all()
+    assert drawn.shape == (120, 3) and ids.ids.seen_item[drawn].all()
     assert torch.bincount(drawn.flatten(), minlength=27).min() > 0
 
 

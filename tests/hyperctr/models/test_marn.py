@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables
 from torch import nn
 
 from hyperctr.analysis.marn_modalities import probe
@@ -21,7 +22,7 @@ ALL = {"E", "S", "W", "I", "D0", "D1", "F"}
 @pytest.fixture
 def whole(whole):
     """The same on a longer ramp; histories are at time 0, rows at 0 to 3."""
-    return replace(whole, steps=100)
+    return change_tables(whole, steps=100)
 
 
 def built(tables, **sizes):
@@ -74,7 +75,7 @@ def test_lambda_rises_as_printed():
 
 
 def test_lambda_counts_training_steps_and_no_others(whole, make):
-    model, batch = MARN(MARN.Config(dim=4, hidden=(4,), weight=2.0), replace(whole, steps=10)).train(), make()
+    model, batch = MARN(MARN.Config(dim=4, hidden=(4,), weight=2.0), change_tables(whole, steps=10)).train(), make()
     shares = [model(batch).logs["lambda"] for _ in range(12)]
     assert shares == [2.0 * ramp(k / 10) for k in range(12)]
     model(replace(batch, step=Step(is_augmented=True))), model.eval()(batch)
@@ -188,11 +189,11 @@ def test_one_modality_has_nothing_in_common(whole, make):
 def test_an_absent_modality_changes_nothing_whatever_is_stored(whole, make):
     losses, vectors = [], []
     for stored in (0.0, 50.0):
-        features = {name: x.clone() for name, x in whole.modalities.items()}
+        features = {name: x.clone() for name, x in whole.modalities.features.items()}
         for name, x in features.items():
-            x[~whole.present[name]] = stored
+            x[~whole.modalities.present[name]] = stored
         torch.manual_seed(3)
-        model = built(replace(whole, modalities=features))
+        model = built(change_tables(whole, modalities=features))
         parts, items = parts_of(model, make(lengths=(6, 5, 7, 4)))
         assert not parts.present.all()
         losses.append(torch.stack([*model.objectives(parts, items.count).values()]))
@@ -236,7 +237,7 @@ def test_a_vector_depends_on_item_and_snapshot_alone(whole, make):
 
 
 def test_snapshots_are_those_of_the_slices_that_have_begun(whole):
-    model = built(replace(whole, statistics=replace(whole.statistics, starts=torch.tensor([10, 20]))))
+    model = built(change_tables(whole, statistics=replace(whole.statistics, starts=torch.tensor([10, 20]))))
     assert model.modalities.snapshot(torch.tensor([-5, 9, 10, 19, 20, 900])).tolist() == [0, 0, 1, 1, 2, 2]
     without = built(whole, modalities=("ids", "visual"))
     assert without.modalities.snapshot(torch.tensor([-5, 900])).tolist() == [0, 0]
@@ -380,7 +381,7 @@ def test_of_modalities_that_are_the_same_no_discriminator_tells_anything(ids, ma
     """L_ADV ends at (1 - 1/M) log M with M = 2, the value at which both discriminators are uniform."""
     x = torch.randn(30, 5)
     present = torch.ones(30, dtype=torch.bool)
-    both = replace(ids, modalities={"left": x, "right": x}, present={"left": present, "right": present}, steps=1)
+    both = change_tables(ids, modalities={"left": x, "right": x}, present={"left": present, "right": present}, steps=1)
     torch.manual_seed(5)
     model = MARN(MARN.Config(modalities=("left", "right"), dim=8, hidden=(4,), weight=1.0), both).train()
     with torch.no_grad():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables
 from torch import nn
 
 from hyperctr.batch import Step
@@ -18,7 +19,7 @@ from hyperctr.training.optim import optimisers
 @pytest.fixture
 def whole(rich):
     """Fields, a modality, context, and a column of it that tells of the user."""
-    return replace(rich, of_user=("tab",))
+    return change_tables(rich, of_user=("tab",))
 
 
 def built(tables, **sizes):
@@ -248,7 +249,7 @@ def test_without_the_raw_fields_they_do_not_matter(whole, make):
 
 
 def test_data_without_context_have_five_parts(rich, make):
-    model = built(replace(rich, context_sizes={}))
+    model = built(change_tables(rich, context_sizes={}))
     assert model.parts == ("e_i", "e_b", "e_u", "R_ibim", "R_iuim") and model.icim is None
     assert model(make(context=None)).logit.isfinite().all()
 
@@ -256,7 +257,7 @@ def test_data_without_context_have_five_parts(rich, make):
 def test_context_that_tells_of_the_user_is_the_users(whole, rich, make):
     assert built(whole).user_fields == ("user", "age", "tab") and built(whole).context_fields == ("hour",)
     assert built(rich).user_fields == ("user", "age") and built(rich).context_fields == ("tab", "hour")
-    every = built(replace(rich, of_user=("hour", "tab")))
+    every = built(change_tables(rich, of_user=("hour", "tab")))
     assert every.user_fields == ("user", "age", "hour", "tab") and every.parts == PARTS[:1] + PARTS[2:6]
     batch = make()
     groups, plain = built(whole).groups(batch), built(rich).groups(batch)
@@ -287,7 +288,7 @@ def test_what_is_unknown_is_zero(whole, make):
 
 
 def test_weights_start_as_a_normal_cut_at_two_deviations(whole):
-    big = replace(whole, num_users=2000, seen_user=torch.ones(2000, dtype=torch.bool),
+    big = change_tables(whole, num_users=2000, seen_user=torch.ones(2000, dtype=torch.bool),
                   user_fields={"age": torch.zeros(2001, dtype=torch.long)})  # fmt: skip
     model = MIAN(MIAN.Config(std=0.02), big)
     for name, p in model.named_parameters():
@@ -305,7 +306,7 @@ def test_weights_start_as_a_normal_cut_at_two_deviations(whole):
 
 def test_the_last_bias_starts_at_the_odds_of_a_click(whole):
     for rate, bias in ((0.2, math.log(0.2 / 0.8)), (0.5, 0.0), (1.0, 0.0)):  # 1: negatives are drawn, as many as clicks
-        model = MIAN(MIAN.Config(dim=4), replace(whole, click_rate=rate))
+        model = MIAN(MIAN.Config(dim=4), change_tables(whole, click_rate=rate))
         assert model.out.bias.item() == pytest.approx(bias)
 
 

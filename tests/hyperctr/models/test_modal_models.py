@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables
 
 from hyperctr.evaluation.metrics import auc
 from hyperctr.models import MODELS
@@ -34,7 +35,7 @@ def test_statistics_are_those_of_the_rows_slice(whole, make, name, built):
     model, batch = built(name, whole), make(lengths=(4, 4))
     later = replace(batch, time=batch.time + 2, histories=replace(batch.histories, time=batch.histories.time + 2))
     assert not torch.allclose(model(later).logit, model(batch).logit, rtol=1e-3, atol=1e-4)
-    without = built(name, replace(whole, statistics=None))
+    without = built(name, change_tables(whole, statistics=None))
     close(without(later).logit, without(batch).logit)
 
 
@@ -56,7 +57,7 @@ def test_a_click_of_like_kind_is_learned(name, ids, of_like_kind):
     torch.manual_seed(0)
     sound = {"modalities": {"sound": torch.randn(30, 3)}, "present": {"sound": torch.ones(30, dtype=torch.bool)}}
     cls = MODELS[name]
-    model = cls(cls.Config(dim=8, hidden=(16, 8)), replace(ids, **sound, steps=60)).train()
+    model = cls(cls.Config(dim=8, hidden=(16, 8)), change_tables(ids, **sound, steps=60)).train()
     adams, train, test = optimisers(model, 0.03), of_like_kind(400, 0), of_like_kind(400, 1)
     for _ in range(50):
         out = model(train)
@@ -80,8 +81,8 @@ def test_modalities_are_chosen_by_name_and_a_wrong_one_is_named(whole, make, nam
 
 def test_words_stand_before_a_finished_vector_of_the_title(whole, built):
     named = {"modalities": {"title": torch.randn(30, 4)}, "present": {"title": torch.ones(30, dtype=torch.bool)}}
-    assert built("naml", replace(whole, **named)).modalities.raw[1].width == 96  # three windows of 32 filters
-    dense = built("naml", replace(whole, titles=None, **named))
+    assert built("naml", change_tables(whole, **named)).modalities.raw[1].width == 96  # three windows of 32 filters
+    dense = built("naml", change_tables(whole, titles=None, **named))
     assert dense.modalities.names == ("ids", "title", "statistic") and dense.modalities.raw[1].width == 4
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from table_builder import change_tables
 
 from hyperctr.models.wide_deep import BITS, WideDeep
 
@@ -26,7 +27,7 @@ def test_a_cross_is_of_this_user_and_this_item(ids, make):
 def test_crosses_spread_over_all_weights(ids):
     count = 500
     seen = torch.ones(count, dtype=torch.bool)
-    model = built(replace(ids, num_users=count, num_items=count, seen_user=seen, seen_item=seen))
+    model = built(change_tables(ids, num_users=count, num_items=count, seen_user=seen, seen_item=seen))
     pair = torch.arange(count * count)
 
     class Rows:
@@ -48,7 +49,7 @@ def test_a_cross_of_what_was_not_seen_adds_nothing(ids, make, user, item):
 
 
 def test_a_field_of_the_item_can_be_crossed_instead(rich, make):
-    model, kind = built(rich, cross="type"), rich.item_fields["type"]
+    model, kind = built(rich, cross="type"), rich.fields.item["type"]
     same = [int(i) for i in torch.arange(30)[kind[:30] == kind[0]][:2]]
     other = int(torch.arange(30)[kind[:30] != kind[0]][0])
     batch = replace(make(lengths=(0,) * 4, rows=1), user=torch.tensor([3] * 4), item=torch.tensor([*same, other, 30]))

@@ -86,13 +86,13 @@ def test_log_odds_are_those_of_the_training_rows():
     """What validation and test rows say changes nothing."""
     ready = prepare(settings(), world().dataset)
     log, parts = ready.dataset.interactions, ready.split
-    np.testing.assert_array_equal(ready.tables.item_log_odds, _log_odds(log.take(parts.train)))
+    np.testing.assert_array_equal(ready.tables.priors.item_log_odds, _log_odds(log.take(parts.train)))
     label = log.label.copy()
     held = np.concatenate([parts.valid, parts.test])
     label[held] = 1 - label[held]
     other = replace(world().dataset, interactions=replace(log, label=label))
-    again = prepare(settings(), other).tables.item_log_odds
-    np.testing.assert_array_equal(again, ready.tables.item_log_odds)
+    again = prepare(settings(), other).tables.priors.item_log_odds
+    np.testing.assert_array_equal(again, ready.tables.priors.item_log_odds)
 
 
 def test_report_counts_the_rows_of_the_split(finished):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, Features, History, Tables
+from hyperctr.batch import Batch, Features, History
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config, SparseSharing
@@ -20,7 +21,7 @@ SIZES = (1, 2, 3, 7, 16, 17, 33, 64, 65, 200)  # around what the kernel takes at
 
 def tables():
     draw = torch.Generator().manual_seed(0)
-    return Tables(
+    return make_tables(
         num_users=USERS, num_items=ITEMS, modalities={"visual": torch.randn(ITEMS, 4, generator=draw)},
         present={"visual": torch.arange(ITEMS) % 4 > 0}, seen_user=torch.arange(USERS) > 0,
         seen_item=torch.arange(ITEMS) > 1, user_fields={"age": torch.arange(USERS + 1) % 4}, user_sizes={"age": 3},

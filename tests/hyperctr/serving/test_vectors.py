@@ -55,7 +55,7 @@ def test_scores_from_the_table_are_those_of_the_model(opened):
     assert len(batch) > 20 and batch.histories.mask.any(1).all()
     expected = opened.model(batch).logit
     torch.testing.assert_close(table.logit(opened.model, batch), expected, rtol=1e-5, atol=1e-6)
-    unknown = replace(batch, item=torch.full_like(batch.item, opened.prepared.tables.num_items))
+    unknown = replace(batch, item=torch.full_like(batch.item, opened.prepared.tables.ids.num_items))
     torch.testing.assert_close(table.logit(opened.model, unknown), opened.model(unknown).logit, rtol=1e-5, atol=1e-6)
 
 
@@ -120,7 +120,7 @@ def test_other_models_and_files_are_refused(world, opened, tmp_path):
 def test_clicks_on_unseen_items_and_the_means_of_the_clicks_before_them(opened):
     table, ready = vectors.item_vectors(opened), opened.prepared
     users, clicked, pool = vectors.unseen(opened, table)
-    log, seen = ready.dataset.interactions, ready.tables.seen_item.numpy()
+    log, seen = ready.dataset.interactions, ready.tables.ids.seen_item.numpy()
     cold = np.flatnonzero(~seen)
     assert np.array_equal(pool, table.vector[cold].numpy())
     expected = []

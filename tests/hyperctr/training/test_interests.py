@@ -2,13 +2,12 @@
 
 import math
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from table_builder import change_tables, make_tables
 
-from hyperctr.batch import Tables
 from hyperctr.config import Interest
 from hyperctr.evaluation.metrics import auc
 from hyperctr.hypergraphs.interests import Interests
@@ -23,8 +22,7 @@ def tables_of(features, num_users, present=None):
     features = {m: torch.as_tensor(x) for m, x in features.items()}
     num_items = len(next(iter(features.values())))
     present = {m: torch.ones(num_items, dtype=torch.bool) for m in features} | (present or {})
-    seen = torch.ones(num_users, dtype=torch.bool), torch.ones(num_items, dtype=torch.bool)
-    return Tables(num_users, num_items, features, present, *seen)
+    return make_tables(num_users, num_items, features, present)
 
 
 def small_tables(seed=0):
@@ -65,7 +63,7 @@ def net_of(tables, trilinear, scale=1.0):
 
 
 def rows_of(tables):
-    return {m: tables.present[m].nonzero()[:, 0].numpy() for m in tables.modalities}
+    return {m: tables.modalities.present[m].nonzero()[:, 0].numpy() for m in tables.modalities.features}
 
 
 @pytest.mark.parametrize("trilinear", [True, False])
@@ -74,8 +72,8 @@ def test_the_loss_equals_a_slow_loop_of_eq_9(trilinear):
     net, rows = net_of(tables, trilinear), rows_of(tables)
     got = interests._loss(net, tables, rows, user, item, count, trilinear, np.random.default_rng(1))
     rng, terms = np.random.default_rng(1), []
-    for m, x in tables.modalities.items():
-        clicks = [k for k in range(4) if tables.present[m][item[k]]]
+    for m, x in tables.modalities.features.items():
+        clicks = [k for k in range(4) if tables.modalities.present[m][item[k]]]
         others = rows[m][interests._others(item[clicks], rows[m], count, rng)]
         for k, negatives in zip(clicks, others, strict=True):
             both = net.user.weight[user[k]] * (net.item.weight[item[k]] if trilinear else 1)
@@ -142,7 +140,7 @@ def test_the_same_seed_learns_the_same_and_leaves_torchs_own_draws_alone():
 @pytest.mark.parametrize("trilinear", [True, False])
 def test_large_tables_have_sparse_gradients_and_learn_alike(trilinear, monkeypatch):
     tables, user, item, _ = planted(users=20)
-    tables = replace(tables, num_users=30, seen_user=torch.ones(30, dtype=torch.bool))  # ten users without clicks
+    tables = change_tables(tables, num_users=30, seen_user=torch.ones(30, dtype=torch.bool))  # ten users without clicks
     interest = Interest(score="trilinear" if trilinear else "user", epochs=2, delta_mode="quantile")
     dense = learn(user, item, tables, 8, interest)
     monkeypatch.setattr(interests, "SPARSE", 0)
@@ -176,12 +174,13 @@ def test_a_long_log_is_taken_up_where_the_pass_before_it_stopped(monkeypatch):
 def test_memory_mapped_float16_learns_and_scores_as_float32_does(tmp_path):
     tables, user, item, _ = planted(users=20)
     mapped, plain = {}, {}
-    for m, x in tables.modalities.items():
+    for m, x in tables.modalities.features.items():
         np.save(tmp_path / f"{m}.npy", x.numpy().astype(np.float16))
         half = np.load(tmp_path / f"{m}.npy", mmap_mode="c")
         mapped[m], plain[m] = torch.from_numpy(half), torch.from_numpy(half.astype(np.float32))
     a, b = (
-        learn(user, item, replace(tables, modalities=x), 8, Interest(score="user", epochs=1)) for x in (mapped, plain)
+        learn(user, item, change_tables(tables, modalities=x), 8, Interest(score="user", epochs=1))
+        for x in (mapped, plain)
     )
     assert all(torch.equal(x, b.weights[name]) for name, x in a.weights.items())
     assert np.array_equal(a.score(user, item), b.score(user, item))
@@ -225,7 +224,7 @@ def test_there_must_be_something_to_learn_from():
     for user, item in ((np.empty(0, np.int64), np.empty(0, np.int64)), (np.array([0]), np.array([7]))):
         with pytest.raises(ValueError, match="cannot be learned"):
             learn(user, item, tables, 8, Interest())
-    alone = replace(tables, present={m: torch.arange(ITEMS) == 3 for m in tables.modalities})
+    alone = change_tables(tables, present={m: torch.arange(ITEMS) == 3 for m in tables.modalities.features})
     with pytest.raises(ValueError, match="cannot be learned"):
         learn(np.array([0, 1]), np.array([3, 3]), alone, 8, Interest())
     few = learn(np.array([0, 1, 2]), np.array([1, 3, 8]), tables, 8, QUIET)  # too few to hold any out
@@ -276,7 +275,7 @@ def test_no_negative_is_an_item_without_a_training_row(monkeypatch):
     pools = []
     others = interests._others
     monkeypatch.setattr(interests, "_others", lambda item, pool, *rest: pools.append(pool) or others(item, pool, *rest))
-    learn(np.arange(5), np.array([0, 1, 3, 4, 0]), replace(tables, seen_item=seen), 8, QUIET)
+    learn(np.arange(5), np.array([0, 1, 3, 4, 0]), change_tables(tables, seen_item=seen), 8, QUIET)
     assert {tuple(pool) for pool in pools} == {(0, 1, 3, 4)}
 
 

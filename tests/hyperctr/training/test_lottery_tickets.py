@@ -4,8 +4,9 @@ from itertools import islice
 
 import pytest
 import torch
+from table_builder import make_tables
 
-from hyperctr.batch import Batch, History, Step, Tables
+from hyperctr.batch import Batch, History, Step
 from hyperctr.config import Train
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config
@@ -41,9 +42,8 @@ def batch(seed, task, rows=12):
 
 def made(**config):
     torch.manual_seed(0)
-    seen = {"seen_user": torch.ones(USERS, dtype=torch.bool), "seen_item": torch.ones(ITEMS, dtype=torch.bool)}
-    tables = Tables(num_users=USERS, num_items=ITEMS, modalities={}, present={}, **seen)
-    return LT4REC(Config(**{"dim": 4, "hidden": (10, 6), "rounds": 2, "round_epochs": 2} | config), tables)
+    sizes = {"dim": 4, "hidden": (10, 6), "rounds": 2, "round_epochs": 2}
+    return LT4REC(Config(**sizes | config), make_tables(USERS, ITEMS))
 
 
 def search(model, folder=None, die=None, log=lambda row: None, given=None):
@@ -102,8 +102,7 @@ def test_another_run_wears_the_tickets_with_the_weights_they_were_found_from(tmp
     model = made()
     tickets = search(model, tmp_path)
     torch.manual_seed(5)
-    seen = torch.ones(USERS + 3).bool(), torch.ones(ITEMS).bool()
-    other = LT4REC(model.config, Tables(USERS + 3, ITEMS, {}, {}, *seen))
+    other = LT4REC(model.config, make_tables(USERS + 3, ITEMS))
     assert_same(tickets, lottery_tickets.use_masks(other, tmp_path))
     for a, b in zip(model.tower.layers, other.tower.layers, strict=True):
         assert torch.equal(a.owners, b.owners) and torch.equal(a.whole(), b.whole())

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from table_builder import change_tables, make_tables
 from torch import nn
 
 from graphs import HGCN, TimeGrid
 from graphs.dropout import Dropout
-from hyperctr.batch import Step, Tables
+from hyperctr.batch import Step
 from hyperctr.config import Interest, Train
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
@@ -47,7 +48,7 @@ def grid_of(days=5):
 def tables_of(log, days=5, seed=0, **slices):
     generator = torch.Generator().manual_seed(seed)
     present = {name: torch.from_numpy(x) for name, x in PRESENT.items()}
-    return Tables(
+    return make_tables(
         num_users=USERS,
         num_items=ITEMS,
         modalities={name: torch.randn(ITEMS, 3, generator=generator) * x[:, None] for name, x in present.items()},
@@ -277,14 +278,14 @@ def test_candidates_of_one_query_score_as_in_queries_of_their_own():
 
 def test_items_start_from_their_log_odds():
     log = random_log()
-    tables = replace(tables_of(log), item_log_odds=torch.linspace(-2, 2, ITEMS))
+    tables = change_tables(tables_of(log), item_log_odds=torch.linspace(-2, 2, ITEMS))
     with_odds, without = (HyperCTR(Config(**SIZES), t) for t in (tables, tables_of(log)))
-    assert torch.equal(with_odds.item_bias.weight[:, 0], F.pad(tables.item_log_odds, (0, 1)))
+    assert torch.equal(with_odds.item_bias.weight[:, 0], F.pad(tables.priors.item_log_odds, (0, 1)))
     with_odds.load_state_dict(without.state_dict() | {"item_bias.weight": with_odds.item_bias.weight})
     batch = batch_of(log, 4)
-    seen = F.pad(tables.seen_item, (0, 1))[batch.item]
+    seen = F.pad(tables.ids.seen_item, (0, 1))[batch.item]
     more = with_odds.eval()(batch).logit - without.eval()(batch).logit
-    torch.testing.assert_close(more, F.pad(tables.item_log_odds, (0, 1))[batch.item] * seen)
+    torch.testing.assert_close(more, F.pad(tables.priors.item_log_odds, (0, 1))[batch.item] * seen)
 
 
 def test_cold_users_are_alike_and_cold_items_differ_by_their_features():
@@ -352,7 +353,7 @@ def test_the_loss_is_never_negative_and_points_towards_the_label(propagation):
 
 def test_tables_without_hypergraphs_are_refused():
     with pytest.raises(ValueError, match="needs time-sliced hypergraphs"):
-        HyperCTR(Config(), replace(tables_of(random_log()), slices=None))
+        HyperCTR(Config(), change_tables(tables_of(random_log()), slices=None))
 
 
 # --- the three ways to propagate -------------------------------------------------------------------------------------
@@ -419,7 +420,7 @@ def chain_log(length=7):
 
 def chained(**changed):
     log = chain_log()
-    tables = replace(tables_of(log, days=1), seen_user=torch.ones(USERS, dtype=torch.bool))
+    tables = change_tables(tables_of(log, days=1), seen_user=torch.ones(USERS, dtype=torch.bool))
     return log, scrambled(exact(log, tables, **{"within": "mean", **changed}), std=0.6)
 
 
@@ -771,7 +772,7 @@ def joint_tables(log, **interest):
     clicks = log.take(log.clicks())
     joint = Joint(settings, tables, clicks.user, clicks.item)
     build = partial(slice_hypergraphs, log, PRESENT, grid_of(), 5 * DAY)
-    return replace(tables, interests=joint, slices=joint.slices(build, settings))
+    return change_tables(tables, interests=joint, slices=joint.slices(build, settings))
 
 
 def test_jointly_learned_interests_are_a_second_loss_and_decide_the_hypergraphs_of_a_round():
@@ -908,7 +909,7 @@ def random_own(every="1d", target_edge="exclude", **changed):
     log = random_log()
     grid = grid_of() if every else TimeGrid.cut(log.time, count=4)
     slices = slice_hypergraphs(log, PRESENT, grid, int(log.time[-1]) + 1, own=True, target_edge=target_edge)
-    model = exact(log, replace(tables_of(log), slices=slices), **changed)
+    model = exact(log, change_tables(tables_of(log), slices=slices), **changed)
     return log, grid, model
 
 
