@@ -204,7 +204,7 @@ def test_the_command_line_trains_yesterdays_masks_and_exports_networks(hyperctr,
     code, _, err = hyperctr("train", "--data", folder, "--masks", folder, "--set", "model.name=mf")
     assert code == 2 and "--masks is for lt4rec" in err
     code, _, err = hyperctr("bench", "lt4rec-speed", "--data", folder)
-    assert code == 2 and "lt4rec-speed needs no data" in err
+    assert code == 2 and "lt4rec-speed makes its own data" in err
     code, _, err = hyperctr("export", tmp_path / "today", "--mode", "sparse")
     assert code == 2 and "a mode of dense, compact, csr or auto" in err
 
