@@ -85,8 +85,9 @@ def _text_0_1(run: config.Run) -> str | None:
         if keys is None or set(stated[table]) - {"name", *keys.split()}:
             return None
         lines = [f"[{'wear' if table == 'wrapper' else table}]", *([f"name = {literal(name)}"] if name else [])]
+        own = {entry.name for entry in fields(part)}
         for key in keys.split():
-            value = getattr(part, key) if hasattr(part, key) else type(part).retired[key][0]
+            value = getattr(part, key) if key in own else type(part).retired[key][0]
             lines += [] if value is None else [f"{key} = {literal(value)}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
