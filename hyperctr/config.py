@@ -386,8 +386,3 @@ def _is_width(text: str) -> bool:
 def _check_seed(key: str, seed: int) -> None:
     """Refuse a seed that numpy or torch would refuse."""
     check(0 <= seed < 2**63, key, seed, "between 0 and 2^63 - 1")
-
-
-def read(source: str | Path | Mapping, models: Any = None, set: Iterable[str] = (), wrappers: Any = None) -> Run:
-    """Read a run; `read_run` by an older name."""
-    return read_run(source, set)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from hyperctr.strict import did_you_mean
 
 
 def is_outside(name: str) -> bool:
@@ -39,8 +40,8 @@ def load(name: str, key: str) -> Any:
     module = _from_file(Path(place), key) if place.endswith(".py") else _from_module(place, key)
     if wanted not in vars(module):
         public = [known for known in vars(module) if not known.startswith("_")]
-        near = difflib.get_close_matches(wanted, public, n=1)
-        raise ValueError(f"{key}: {place} has no {wanted}" + (f", did you mean {near[0]}?" if near else ""))
+        near = did_you_mean(wanted, public)
+        raise ValueError(f"{key}: {place} has no {wanted}{near and ', ' + near}")
     return vars(module)[wanted]
 
 

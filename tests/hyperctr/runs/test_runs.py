@@ -17,6 +17,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.write import write_folder
 from hyperctr.evaluation.evaluate import score
+from hyperctr.files import claim_folder
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import _log_odds, prepare, read_dataset
@@ -311,3 +312,13 @@ def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_count
             found = data.items.ids[clicks_before(batch, row)]
             assert [int(item) for item in found] == clicked[user][:earlier]
         assert any("a second apart" in note for note in data.notes) is bool(ties)
+
+
+def test_a_folder_that_another_process_writes_is_refused_and_left_alone(tmp_path):
+    out = tmp_path / "run"
+    with claim_folder(out):
+        with pytest.raises(ValueError, match="another process is writing to .*run: wait until it ends, or choose"):
+            training.train(settings("popularity"), out, world().dataset)
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    training.train(settings("popularity"), out, world().dataset)
+    assert not (out / ".lock").exists()
