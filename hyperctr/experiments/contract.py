@@ -1,7 +1,7 @@
 """Check that a model keeps the contract of `hyperctr.batch.Model`: what `hyperctr models check mine.py:Mine` runs.
 
 Each check is a function of a `Case`: a model with first weights, and batches of a small planted world. It raises an
-AssertionError whose text says what is wrong; its docstring says what must hold.
+AssertionError whose text says what is wrong; its docstring says what a model must do.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Case:
 
 
 def answers_an_output(case: Case) -> None:
-    """Called on a batch, the model answers an Output whose logit has one finite number per row."""
+    """Answer a batch with an Output whose logit has one finite number per row."""
     with torch.no_grad():
         out = case.model(case.batch)
     assert isinstance(out, Output), f"it answered {type(out).__name__}, not Output"
@@ -75,12 +75,12 @@ def answers_an_output(case: Case) -> None:
 
 
 def repeats_itself(case: Case) -> None:
-    """In evaluation the same batch gets the same scores twice: no dropout, no draws."""
+    """Repeat the scores of a batch in evaluation: no dropout, no draws."""
     assert torch.equal(case.logit(case.batch), case.logit(case.batch)), "two calls gave two answers"
 
 
 def scores_a_row_alone_as_in_company(case: Case) -> None:
-    """The score of a row does not depend on the other rows of the batch, nor on their order."""
+    """Score a row the same in any company and in any order of rows."""
     together = case.logit(case.batch)
     order = np.arange(ROWS)[::-1].copy()
     _assert_close(case.logit(case.rows(order)), together[order], "another order of rows")
@@ -89,12 +89,12 @@ def scores_a_row_alone_as_in_company(case: Case) -> None:
 
 
 def scores_no_rows(case: Case) -> None:
-    """A batch without rows has no scores."""
+    """Score a batch without rows with an empty logit."""
     assert case.logit(case.rows(np.arange(0))).shape == (0,), "an empty batch must give an empty logit"
 
 
 def scores_without_clicks(case: Case) -> None:
-    """Rows without any earlier click are scored."""
+    """Score rows without any earlier click."""
     past = case.batch.histories
     empty = replace(
         past, mask=torch.zeros_like(past.mask), length=None if past.length is None else torch.zeros_like(past.length)
@@ -103,14 +103,14 @@ def scores_without_clicks(case: Case) -> None:
 
 
 def ignores_padding(case: Case) -> None:
-    """What is stored behind the clicks of a history, where its mask is False, changes nothing."""
+    """Ignore what is stored behind the clicks of a history, where its mask is False."""
     past = case.batch.histories
     other = replace(past, item=past.item.where(past.mask, 1), time=past.time.where(past.mask, 7))
     _assert_close(case.logit(replace(case.batch, histories=other)), case.logit(case.batch), "other padding")
 
 
 def scores_unknown_ids(case: Case) -> None:
-    """Unknown users and items, numbers num_users and num_items, are scored."""
+    """Score unknown users and items, numbers num_users and num_items."""
     tables, batch = case.ready.dataset.interactions, case.batch
     unknown = replace(
         batch,
@@ -121,13 +121,13 @@ def scores_unknown_ids(case: Case) -> None:
 
 
 def reads_no_label(case: Case) -> None:
-    """In evaluation neither the label nor the conversion of a row moves its score."""
+    """Read neither the label nor the conversion of a row in evaluation."""
     other = replace(case.batch, label=1 - case.batch.label, conversion=None)
     assert torch.equal(case.logit(other), case.logit(case.batch)), "the score depends on the label: it leaks"
 
 
 def gives_every_weight_a_gradient(case: Case) -> None:
-    """The training steps of an epoch reach every parameter with a gradient."""
+    """Give every parameter a gradient within an epoch."""
     torch.manual_seed(0)
     model = build_model(case.ready).train()
     reached = {name: False for name, p in model.named_parameters() if p.requires_grad}
@@ -146,7 +146,7 @@ def gives_every_weight_a_gradient(case: Case) -> None:
 
 
 def is_all_in_its_weights(case: Case) -> None:
-    """A new model with the saved weights scores as the old one: nothing else is learned."""
+    """Keep all that it learns in its weights: a copy by state_dict scores the same."""
     torch.manual_seed(1)
     other = build_model(case.ready)
     other.load_state_dict(case.model.state_dict())
@@ -155,7 +155,7 @@ def is_all_in_its_weights(case: Case) -> None:
 
 
 def declares_its_hidden_width(case: Case) -> None:
-    """Where the model declares `hidden_dim`, Output.hidden is [B, hidden_dim]."""
+    """Fill Output.hidden, [B, hidden_dim], where the class declares `hidden_dim`."""
     if isinstance(case.model, HasHidden):
         with torch.no_grad():
             hidden = case.model(case.batch).hidden
