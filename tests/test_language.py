@@ -29,9 +29,7 @@ FILES = sorted(
 )
 
 # Rooms not yet in plain English, each with the end of its path as written here. Take yours out when it is done.
-PENDING = (
-    "hyperctr/batch.py",
-)
+PENDING = ("hyperctr/batch.py",)
 
 BANNED = (
     *("anew", "whoever", "whatever", "so many", "worn", "wears", "lies", "told", "owed", "ere", "the very"),
@@ -56,8 +54,8 @@ VERBS = """
     download draw drop dump embed emit empty encode end enlarge ensure enter erase estimate evaluate evolve examine
     exclude execute expand explain export express extend extract factorise fail fetch fill filter find finish fit
     flatten flush fold follow forget format forward freeze fuse gather generate get give go group grow guess halve
-    handle hash hide import include index infer initialise insert inspect interpolate invert iterate join judge keep
-    label lay learn leave let lift limit link list load locate lock log look lower make map mark mask match measure
+    handle hash hide ignore import include index infer initialise insert inspect interpolate invert iterate join judge
+    keep label lay learn leave let lift limit link list load locate lock log look lower make map mark mask match measure
     merge minimise mix move multiply mutate name narrow normalise note notify number observe offer open order
     overwrite pack pad pair parse pass permute pick place plan plot point pool predict prepare print project
     propagate protect prove prune put quote raise rank rate read rebuild receive recompute record reduce refuse

@@ -1,5 +1,7 @@
 """LT4REC: A Lottery Ticket Hypothesis Based Multi-task Practice for Video Recommendation System (arXiv 2008.09872).
 
+Long because the paper is three things in one: masked layers, pruning, and sNET.
+
 One network, sNET, has two tasks: is an impression clicked (pCTR), and what share of the video is watched after the
 click (pCVR). Each task has a mask m_k over the weights of the fully connected layers and computes with W * m_k: some
 weights are shared by both tasks, some belong to one, some to none. Embeddings, their products and biases are shared. A

@@ -101,7 +101,7 @@ class Prepared:
     def train_batches(self, epoch: int) -> Iterable[Batch]:
         """Yield the shuffled batches of an epoch, in the order of `plan`.
 
-        Each batch lies within one time slice if the model reads slices or statistics.
+        Each batch is within one time slice if the model reads slices or statistics.
         """
         plan = self.plan
         if plan.order == "alternate":
