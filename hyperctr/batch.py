@@ -257,6 +257,16 @@ class Batch:
         label: 1 clicked, 0 not, float [B].
         conversion: what followed the click, in [0, 1], NaN where unknown, [B]; None where the log has none.
         step: what the batch is for in training; None in evaluation.
+
+    >>> from hyperctr import Batch
+    >>> past = History(item=torch.tensor([[4, 2]]), mask=torch.tensor([[True, True]]), time=torch.tensor([[10, 20]]))
+    >>> batch = Batch(
+    ...     user=torch.tensor([0, 0]), item=torch.tensor([7, 3]), time=torch.tensor([30, 30]),
+    ...     query=torch.tensor([0, 0]), query_row=torch.tensor([0]), histories=past,
+    ...     clicks_before=torch.zeros(2), shows_before=None, context=None, label=torch.tensor([1.0, 0.0]),
+    ... )
+    >>> len(batch), batch.expand_to_rows(past.mask.sum(1)).tolist()
+    (2, [2, 2])
     """
 
     user: Tensor
@@ -310,6 +320,10 @@ class Output:
         hidden: last hidden vectors, before the final linear layer, [B, hidden_dim]; None without such a layer.
         conversion: logit of the conversion in [0, 1], given the click, [B]; None for a model of clicks only.
         loss: the loss to train on, if it is not the cross entropy of `logit`; `penalty` is added to it as well.
+
+    >>> from hyperctr import Output
+    >>> Output(logit=torch.zeros(3), penalty=0.1).penalty
+    0.1
     """
 
     logit: Tensor
@@ -371,6 +385,19 @@ class Model(Protocol):
             files: key -> (its old default, why it went).
         reads: names of `READS`; asked of the class before the tables are made.
         tasks: ("click",), or ("click", "conversion") for a model whose `Output.conversion` is filled.
+
+    >>> from hyperctr import Model, Output
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     bias: float = 0.0
+    >>> class Constant(nn.Module):
+    ...     Config, reads, tasks = Config, frozenset(), ("click",)
+    ...     def __init__(self, config: Config, tables: Tables):
+    ...         super().__init__()
+    ...         self.bias = nn.Parameter(torch.tensor(config.bias))
+    ...     def forward(self, batch: Batch) -> Output:
+    ...         return Output(self.bias.expand(len(batch)))
+    >>> model: Model = Constant(Config(bias=-2.0), tables=None)
     """
 
     Config: type

@@ -10,7 +10,6 @@ The convention, for `graphs` and `hyperctr`:
   in README.md, docs/ and the notebooks.
 
 A public name has no leading underscore. The "first line" is the first paragraph up to its first full stop or colon.
-To see what a room of `PENDING` still needs, take it out and run this file.
 """
 
 import ast
@@ -27,9 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path.relative_to(ROOT).as_posix() for package in ("graphs", "hyperctr") for path in (ROOT / package).rglob("*.py")
 )
-
-# Rooms not yet in plain English, each with the end of its path as written here. Take yours out when it is done.
-PENDING = ("hyperctr/batch.py",)
 
 BANNED = (
     *("anew", "whoever", "whatever", "so many", "worn", "wears", "lies", "told", "owed", "ere", "the very"),
@@ -166,13 +162,9 @@ def _complaint(docstring: str | None, noun: bool) -> str:
     return ""
 
 
-def _done() -> list[str]:
-    return [file for file in FILES if not file.startswith(PENDING)]
-
-
 @pytest.mark.parametrize("check", [banned, wrong_first_lines])
 def test_plain_english(check):
-    wrong = [f"{file}:{x}" for file in _done() for x in check((ROOT / file).read_text(encoding="utf-8"))]
+    wrong = [f"{file}:{x}" for file in FILES for x in check((ROOT / file).read_text(encoding="utf-8"))]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -198,10 +190,6 @@ def test_the_glossary_names_files_that_exist():
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     named = re.findall(r"→ `([^`]+)`", text)
     assert len(named) > 20 and [name for name in named if not (ROOT / name).exists()] == []
-
-
-def test_pending_rooms_exist():
-    assert [room for room in PENDING if not (ROOT / room).exists()] == []
 
 
 SOURCE = '''
