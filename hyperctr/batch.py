@@ -109,7 +109,7 @@ class Statistics:
         edges: between the levels of each statistic, [K, LEVELS - 1].
         starts: first second of each of the S slices, [S].
         level: number of edges below the value, LEVELS without a history, uint8 [S + 1, num_items + 1, K]. Snapshot 0
-            lies before all slices. It and the last row, an unknown item, have no history.
+            is before all slices. It and the last row, an unknown item, have no history.
     """
 
     names: tuple[str, ...]
