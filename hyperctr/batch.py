@@ -1,4 +1,7 @@
-"""The contract between data and models: `Tables` and `Batch` go in, `Output` comes out; and what a model declares."""
+"""The contract between data and models: `Tables` and `Batch` go in, `Output` comes out; and what a model declares.
+
+Long because it is the whole contract, in one file to read.
+"""
 
 from __future__ import annotations
 
