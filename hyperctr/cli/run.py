@@ -193,22 +193,24 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
 @models.command("check")
 def check_model(
     name: Annotated[str, typer.Argument(help='A class as a run file names it: "mine.py:Mine", or "din".')],
+    wrapper: Annotated[bool, typer.Option("--wrapper", help="The class is a wrapper; check it around din.")] = False,
 ) -> None:
     """Check that a model keeps the contract: shapes, empty histories, unknown ids, no reading of labels, gradients.
 
     Exits with 1 if a check fails.
 
         hyperctr models check mine.py:Mine
+        hyperctr models check mine.py:Around --wrapper
     """
     from hyperctr.experiments import contract
 
-    found = contract.check_model(name)
+    found = (contract.check_wrapper if wrapper else contract.check_model)(name)
     for what, wrong in found:
         print(f"{'FAILS' if wrong else 'ok   '}  {what}" + (f"  [{wrong}]" if wrong else ""))
     if failed := sum(bool(wrong) for _, wrong in found):
         print(f"{name}: {failed} of {len(found)} checks fail")
         raise typer.Exit(1)
-    print(f"{name} keeps the contract of a model")
+    print(f"{name} keeps the contract of a {'wrapper' if wrapper else 'model'}")
 
 
 def config(

@@ -1,6 +1,6 @@
-"""Check that a model keeps the contract of `hyperctr.batch.Model`: what `hyperctr models check mine.py:Mine` runs.
+"""Check that a model keeps the contract of `hyperctr.batch`: what `hyperctr models check mine.py:Mine` runs.
 
-Each check is a function of a `Case`: a model with first weights, and batches of a small planted world. It raises an
+Each check is a function of a `Case`: a model with first weights, and rows of a small planted world. It raises an
 AssertionError whose text says what is wrong; its docstring says what a model must do.
 """
 
@@ -16,51 +16,84 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr import config
-from hyperctr.batch import Batch, HasHidden, Output
+from hyperctr.batch import Batch, Features, HasHidden, HasTower, Output, Step, TrainingPlan
 from hyperctr.data import planted
+from hyperctr.models import find_wrapper
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 
-ROWS, CLOSE = 24, 1e-5
+QUERIES, EACH, CLOSE = 8, 3, 1e-5
+ROWS = QUERIES * EACH
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model to check, and rows to check it on.
+    """A model to check, and rows to check it on: some queries with several candidates each.
 
     Attributes:
         ready: the small world, made ready for the model.
-        batch: test rows.
+        user, time: of the queries, [QUERIES].
+        item, query: of the rows, [ROWS]. context: of the rows, [ROWS, K]; None where the world has none.
     """
 
     ready: Prepared
-    batch: Batch
+    user: np.ndarray
+    time: np.ndarray
+    item: np.ndarray
+    query: np.ndarray
+    context: np.ndarray | None
 
     @classmethod
-    def of(cls, name: str, preset: str = "conflict") -> Case:
-        """Make the case of a model by its name in a run file, with the defaults of its Config.
+    def of(cls, name: str, wrapper: str = "", preset: str = "conflict") -> Case:
+        """Make the case of a model, and of its wrapper if one is named, by their names in a run file.
+
+        Both have the defaults of their Config.
 
         Raises:
-            ValueError: there is no such model, or its class lacks a declared part of the contract.
+            ValueError: there is no such model or wrapper, or its class lacks a declared part of the contract.
         """
-        tables = {"data": {"path": "planted", "history": 6}, "model": {"name": name}, "slices": {"every": "7d"}}
-        run = config.read_run(tables)
-        ready = prepare(run, planted.planted(preset, scale=0.02).dataset)
-        return cls(ready, ready.loader.batch(ready.split.test[:ROWS]))
+        tables = {"data": {"path": "planted", "history": 6}, "slices": {"every": "30d"}, "interest": {"mode": "none"}}
+        tables |= {"model": {"name": name}} | ({"wrapper": {"name": wrapper}} if wrapper else {})
+        ready = prepare(config.read_run(tables), planted.planted(preset, scale=0.02).dataset)
+        log, rows = ready.dataset.interactions, ready.split.test[:QUERIES]
+        items = np.random.default_rng(0).integers(log.num_items, size=(QUERIES, EACH))
+        items[:, 0] = log.item[rows]
+        query = np.repeat(np.arange(QUERIES), EACH)
+        context = None if log.context is None else log.context[rows][query]
+        return cls(ready, log.user[rows], log.time[rows], items.ravel(), query, context)
+
+    def rows(self, rows: np.ndarray) -> Batch:
+        """Make a batch of some of the rows, in the given order."""
+        queries, query = np.unique(self.query[rows], return_inverse=True)
+        label = (rows % 2).astype(np.float32)
+        context = None if self.context is None else self.context[rows]
+        loader = self.ready.loader
+        return loader.make_batch(self.user[queries], self.item[rows], self.time[queries], label, query, context)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """A batch of all rows."""
+        return self.rows(np.arange(ROWS))
 
     @cached_property
     def model(self) -> nn.Module:
         """The model in evaluation, with the first weights of seed 0."""
-        torch.manual_seed(0)
+        return self.made()
+
+    def made(self, seed: int = 0) -> nn.Module:
+        """Build the model in evaluation, inside its wrapper if that stays, with the first weights of a seed."""
+        torch.manual_seed(seed)
         return build_model(self.ready).eval()
+
+    def wrapped(self, seed: int = 0) -> nn.Module:
+        """Build the model inside its wrapper, as it is trained."""
+        run, model = self.ready.run, self.made(seed)
+        wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
+        return model if wrapper is None or wrapper.stays else wrapper(model, run.wrapper, self.ready.tables)
 
     def logit(self, batch: Batch) -> Tensor:
         """Score a batch in evaluation."""
         with torch.no_grad():
             return self.model.eval()(batch).logit
-
-    def rows(self, rows: np.ndarray) -> Batch:
-        """Take other test rows."""
-        return self.ready.loader.batch(self.ready.split.test[rows])
 
 
 def answers_an_output(case: Case) -> None:
@@ -82,10 +115,10 @@ def repeats_itself(case: Case) -> None:
 def scores_a_row_alone_as_in_company(case: Case) -> None:
     """Score a row the same in any company and in any order of rows."""
     together = case.logit(case.batch)
-    order = np.arange(ROWS)[::-1].copy()
+    order = np.random.default_rng(1).permutation(ROWS)
     _assert_close(case.logit(case.rows(order)), together[order], "another order of rows")
-    alone = torch.cat([case.logit(case.rows(np.array([row]))) for row in range(3)])
-    _assert_close(alone, together[:3], "a row alone")
+    alone = torch.cat([case.logit(case.rows(np.array([row]))) for row in range(2 * EACH)])
+    _assert_close(alone, together[: 2 * EACH], "a row alone")
 
 
 def scores_no_rows(case: Case) -> None:
@@ -121,37 +154,39 @@ def scores_unknown_ids(case: Case) -> None:
 
 
 def reads_no_label(case: Case) -> None:
-    """Read neither the label nor the conversion of a row in evaluation."""
-    other = replace(case.batch, label=1 - case.batch.label, conversion=None)
-    assert torch.equal(case.logit(other), case.logit(case.batch)), "the score depends on the label: it leaks"
+    """Read neither the label nor the conversion of a row in evaluation, nor the step of the batch."""
+    batch, scores = case.batch, case.logit(case.batch)
+    other = replace(batch, label=1 - batch.label, conversion=torch.rand(len(batch)))
+    assert torch.equal(case.logit(other), scores), "the score depends on the label: it leaks"
+    other = replace(batch, step=Step("click", closes_group=False, is_augmented=True))
+    assert torch.equal(case.logit(other), scores), "the score depends on the training step"
 
 
 def gives_every_weight_a_gradient(case: Case) -> None:
-    """Give every parameter a gradient within an epoch."""
-    torch.manual_seed(0)
-    model = build_model(case.ready).train()
-    reached = {name: False for name, p in model.named_parameters() if p.requires_grad}
+    """Give every parameter a gradient that is not zero within an epoch."""
+    model = case.wrapped().train()
+    descent = torch.optim.SGD(model.parameters(), lr=0.01)  # steps: weights that start at zero stop others' gradients
+    missed = {name for name, p in model.named_parameters() if p.requires_grad}
     for number, batch in enumerate(case.ready.train_batches(1), 1):
         out = model(batch)
         loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
         loss = loss + out.penalty
         assert torch.isfinite(loss), f"the loss of step {number} is {loss.item()}"
+        descent.zero_grad()
         loss.backward()
-        for name, p in model.named_parameters():
-            reached[name] = reached.get(name, False) or p.grad is not None
-        if all(reached.values()):
+        descent.step()
+        missed -= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.to_dense().any()}
+        if not missed:
             break
-    missed = [name for name, got in reached.items() if not got]
-    assert not missed, f"no gradient reaches {', '.join(missed[:3])}"
+    assert not missed, f"no gradient reaches {', '.join(sorted(missed)[:3])}"
 
 
 def is_all_in_its_weights(case: Case) -> None:
     """Keep all that it learns in its weights: a copy by state_dict scores the same."""
-    torch.manual_seed(1)
-    other = build_model(case.ready)
+    other = case.made(seed=1)
     other.load_state_dict(case.model.state_dict())
     with torch.no_grad():
-        _assert_close(other.eval()(case.batch).logit, case.logit(case.batch), "a copy by state_dict")
+        _assert_close(other(case.batch).logit, case.logit(case.batch), "a copy by state_dict")
 
 
 def declares_its_hidden_width(case: Case) -> None:
@@ -161,6 +196,26 @@ def declares_its_hidden_width(case: Case) -> None:
             hidden = case.model(case.batch).hidden
         wide = case.model.hidden_dim
         assert hidden is not None and hidden.shape == (ROWS, wide), f"hidden must be [B, {wide}]"
+
+
+def gives_up_its_tower(case: Case) -> None:
+    """Give up a tower that reads what `features` gives, where the class declares `take_tower`."""
+    if isinstance(case.model, HasTower):
+        model = case.made()
+        tower = model.take_tower()
+        with torch.no_grad():
+            features = model.features(case.batch)
+        assert isinstance(features, Features), f"features gave {type(features).__name__}, not Features"
+        assert isinstance(tower, nn.Sequential), f"take_tower gave {type(tower).__name__}, not nn.Sequential"
+        with torch.no_grad():
+            assert len(tower(features.x)) == ROWS, "the tower must give one vector per row"
+
+
+def plans_its_training(case: Case) -> None:
+    """Plan the training of its own tasks, or of some of them, in a `TrainingPlan`."""
+    plan = case.ready.plan
+    assert isinstance(plan, TrainingPlan), f"plan gave {type(plan).__name__}, not TrainingPlan"
+    assert plan.tasks and set(plan.tasks) <= set(case.model.tasks), f"plan has the tasks {plan.tasks}"
 
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
@@ -175,6 +230,40 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     gives_every_weight_a_gradient,
     is_all_in_its_weights,
     declares_its_hidden_width,
+    gives_up_its_tower,
+    plans_its_training,
+)
+
+
+def is_the_model_in_evaluation(case: Case) -> None:
+    """Return the output of the model in evaluation and keep its weights, unless the wrapper stays."""
+    wrapped = case.wrapped().eval()
+    if not wrapped.stays:
+        with torch.no_grad():
+            out = wrapped(case.batch)
+        assert torch.equal(out.logit, case.logit(case.batch)), "the wrapper moves a logit in evaluation"
+        weights = {f"base.{name}": x for name, x in case.made().state_dict().items()}
+        found = wrapped.state_dict()
+        missing = [name for name, x in weights.items() if name not in found or not torch.equal(found[name], x)]
+        assert not missing, f"the model must be `self.base`, with its own weights; {missing[0]} is not"
+
+
+def answers_like_its_model(case: Case) -> None:
+    """Answer the tasks that the wrapped model declares, in evaluation and in a training step."""
+    wrapped = case.wrapped()
+    for training in (False, True):
+        out = wrapped.train(training)(case.batch)
+        assert isinstance(out, Output), f"it answered {type(out).__name__}, not Output"
+        assert out.logit.shape == (ROWS,) and out.logit.isfinite().all(), "logit must be one finite number per row"
+        filled = out.conversion is not None
+        assert filled == ("conversion" in wrapped.tasks), f"tasks are {wrapped.tasks}; conversion filled: {filled}"
+
+
+WRAPPER_CHECKS: tuple[Callable[[Case], None], ...] = (
+    is_the_model_in_evaluation,
+    answers_like_its_model,
+    gives_every_weight_a_gradient,
+    plans_its_training,
 )
 
 
@@ -187,8 +276,20 @@ def check_model(name: str) -> list[tuple[str, str]]:
     Raises:
         ValueError: there is no such model, or its class lacks a declared part of the contract.
     """
-    case, found = Case.of(name), []
-    for check in CHECKS:
+    return _run(CHECKS, Case.of(name))
+
+
+def check_wrapper(name: str, model: str = "din") -> list[tuple[str, str]]:
+    """Run every check of wrappers on a wrapper around a model, both by their names in a run file.
+
+    Returns, Raises: as `check_model`.
+    """
+    return _run(WRAPPER_CHECKS, Case.of(model, name))
+
+
+def _run(checks: tuple[Callable[[Case], None], ...], case: Case) -> list[tuple[str, str]]:
+    found = []
+    for check in checks:
         try:
             check(case)
             wrong = ""

@@ -92,7 +92,7 @@ def train(
             return watched(ready.train_batches(epoch), f"epoch {epoch}", steps)
 
         def keep(row: dict) -> None:
-            row = row | validation.metrics
+            row = {"valid_auc" if key == "score" else key: x for key, x in row.items()} | validation.metrics
             folder.keep(row)
             log(row)
 

@@ -32,8 +32,8 @@ class Progress:
     epoch: float = 0
     """Epochs done; a fraction if validation comes more often."""
     best_epoch: float = 0
-    best_auc: float = -math.inf
-    """Highest validation score; checkpoints of version 0.1 have this name for it."""
+    best_score: float = -math.inf
+    """Highest validation score."""
     waited: int = 0
     """Validations since the best."""
     stopped: str = ""
@@ -59,8 +59,8 @@ def fit(
         config: how to train.
         rows: training rows of an epoch, of which `config.eval_every` is a share.
         folder: where a checkpoint is kept per epoch; a training that finds one continues from it, to the same bits.
-        log: called after every validation with epoch, loss, valid_auc (the score), best_epoch and the model's logs.
-        clock: `with clock("forward"):` and so on surrounds each part, see `hyperctr.clock`.
+        log: called after every validation with epoch, loss, score, best_epoch and the model's logs.
+        clock: `with clock("forward"):` and so on surrounds each part, see `hyperctr.training.profiler`.
 
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
@@ -76,17 +76,17 @@ def fit(
         model.eval()
         with clock("validation"):
             score, at = valid(), round(at, 6)
-        if score > progress.best_auc:
+        if score > progress.best_score:
             best = {name: x.clone() for name, x in model.state_dict().items()}
-            progress = replace(progress, best_epoch=at, best_auc=score, waited=-1)
+            progress = replace(progress, best_epoch=at, best_score=score, waited=-1)
         progress = replace(progress, epoch=at, waited=progress.waited + 1)
         if progress.waited >= config.patience:
             progress = replace(progress, stopped=f"no gain for {config.patience} validations")
         elif at >= config.epochs:
             progress = replace(progress, stopped=f"all {config.epochs} epochs done")
         means = {name: total / count for name, (total, count) in sums.items()}
-        log({"epoch": at, "loss": means.pop("loss", math.nan), "valid_auc": score, "best_epoch": progress.best_epoch}
-            | means)  # fmt: skip
+        loss = means.pop("loss", math.nan)
+        log({"epoch": at, "loss": loss, "score": score, "best_epoch": progress.best_epoch} | means)
         sums.clear()
 
     while not progress.stopped:
@@ -157,7 +157,10 @@ def _load_checkpoint(folder: Path, model: nn.Module, adams: list[torch.optim.Opt
 
     path = folder / "checkpoint.safetensors"
     with safe_open(path, framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
+        stored = json.loads(file.metadata()["progress"])
+    if "best_auc" in stored:  # the name that version 0.1 gave the score
+        stored["best_score"] = stored.pop("best_auc")
+    progress = Progress(**stored)
     tensors = load_file(path)
 
     def part(prefix: str) -> dict:

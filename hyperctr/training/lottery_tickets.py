@@ -137,7 +137,7 @@ def _search(model, start, train, valid, config, folder, log, given, clock) -> di
             if i < c.rounds:
                 share = c.keep ** ((i + 1) / c.rounds)
                 masks = (*masks, given[task].masks[i + 1] if given else model.prune(task, masks[i], share))
-            ticket = tickets[task] = Ticket(masks, (*ticket.scores, done.best_auc))
+            ticket = tickets[task] = Ticket(masks, (*ticket.scores, done.best_score))
             if path:
                 save(path, tickets, model, start)
                 shutil.rmtree(here, ignore_errors=True)

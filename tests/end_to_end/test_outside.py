@@ -79,6 +79,8 @@ def test_a_model_and_a_metric_of_thirty_lines_do_all_that_a_built_in_one_does(he
     assert (here / "sweep/runs/Mine every=30d depth=2 seed=0/report.json").exists()
     code, out, _ = hyperctr("models", "check", "mine.py:Mine")
     assert code == 0 and "keeps the contract" in out
+    code, out, _ = hyperctr("models", "check", "icl", "--wrapper")
+    assert code == 0 and "icl keeps the contract of a wrapper" in out
 
 
 def test_a_source_that_has_changed_since_the_training_is_said(here, hyperctr):

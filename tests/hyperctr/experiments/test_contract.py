@@ -1,4 +1,4 @@
-"""The checks of `hyperctr models check`: built-in models pass them, and each finds the fault that it is for."""
+"""The checks of `hyperctr models check`: each finds the fault that it is for. The tests of models run them on all."""
 
 from dataclasses import dataclass, replace
 
@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.batch import Output
+from hyperctr.batch import Features, Output
 from hyperctr.experiments import contract
-from hyperctr.models import MODELS
-
-
-@pytest.mark.parametrize("name", ["hyperctr", "din", "lt4rec", "marn", "popularity"])
-def test_built_in_models_keep_the_contract(name):
-    assert [wrong for _, wrong in contract.check_model(name) if wrong] == []
+from hyperctr.models import MODELS, WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,11 @@ class Company(Plain):
         return Output(logit - logit.mean())
 
 
+class Queries(Plain):
+    def forward(self, batch):
+        return Output(super().forward(batch).logit + batch.query)
+
+
 class Padding(Plain):
     def forward(self, batch):
         clicks = self.item(batch.histories.item).sum(1)
@@ -85,10 +85,24 @@ class Leaks(Plain):
         return Output(super().forward(batch).logit + batch.label)
 
 
+class ReadsSteps(Plain):
+    def forward(self, batch):
+        return Output(super().forward(batch).logit + batch.is_augmented)
+
+
 class Idle(Plain):
     def __init__(self, config, tables):
         super().__init__(config, tables)
         self.idle = nn.Linear(1, 1)
+
+
+class Zero(Plain):
+    def forward(self, batch):
+        return Output(super().forward(batch).logit, penalty=0 * self.out.bias.sum() + self.idle.sum() * 0)
+
+    def __init__(self, config, tables):
+        super().__init__(config, tables)
+        self.idle = nn.Parameter(torch.ones(2))
 
 
 class Remembers(Plain):
@@ -107,6 +121,20 @@ class Narrow(Plain):
         return replace(super().forward(batch), hidden=torch.zeros(len(batch), 3))
 
 
+class Shapeless(Plain):
+    def features(self, batch):
+        return Features(torch.zeros(len(batch), 4))
+
+    def take_tower(self):
+        return nn.Sequential(nn.Linear(5, 2))
+
+
+class Plans(Plain):
+    @classmethod
+    def plan(cls, config, plan):
+        return replace(plan, tasks=("click", "conversion"))
+
+
 @pytest.mark.parametrize(
     ("fault", "check"),
     [
@@ -115,18 +143,79 @@ class Narrow(Plain):
         (Promises, contract.answers_an_output),
         (Draws, contract.repeats_itself),
         (Company, contract.scores_a_row_alone_as_in_company),
+        (Queries, contract.scores_a_row_alone_as_in_company),
         (Padding, contract.ignores_padding),
         (KnownOnly, contract.scores_unknown_ids),
         (Divides, contract.scores_without_clicks),
         (Leaks, contract.reads_no_label),
+        (ReadsSteps, contract.reads_no_label),
         (Idle, contract.gives_every_weight_a_gradient),
+        (Zero, contract.gives_every_weight_a_gradient),
         (Remembers, contract.is_all_in_its_weights),
         (Narrow, contract.declares_its_hidden_width),
+        (Shapeless, contract.gives_up_its_tower),
+        (Plans, contract.plans_its_training),
     ],
 )
 def test_each_check_finds_its_fault(monkeypatch, fault, check):
     monkeypatch.setitem(MODELS, "fault", fault)
     monkeypatch.setitem(MODELS, "plain", Plain)
     check(contract.Case.of("plain"))
-    with pytest.raises((AssertionError, IndexError)):
+    with pytest.raises((AssertionError, IndexError, RuntimeError)):
         check(contract.Case.of("fault"))
+
+
+class Around(nn.Module):
+    """A sound wrapper, from which the faulty ones differ in one thing."""
+
+    Config, reads, stays = Config, frozenset(), False
+
+    def __init__(self, base, config, tables):
+        super().__init__()
+        self.base, self.tasks = base, base.tasks
+        self.own = nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        out = self.base(batch)
+        return replace(out, penalty=self.own * out.logit.square().mean()) if self.training else out
+
+
+class Stays(Around):
+    def forward(self, batch):
+        out = self.base(batch)
+        return replace(out, logit=out.logit * self.own + 1)
+
+
+class Redraws(Around):
+    def __init__(self, base, config, tables):
+        super().__init__(base, config, tables)
+        nn.init.ones_(next(base.parameters()))
+
+
+class Both(Around):
+    def __init__(self, base, config, tables):
+        super().__init__(base, config, tables)
+        self.tasks = ("click", "conversion")
+
+
+class Unused(Around):
+    def forward(self, batch):
+        return self.base(batch)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        (Stays, contract.is_the_model_in_evaluation),
+        (Redraws, contract.is_the_model_in_evaluation),
+        (Both, contract.answers_like_its_model),
+        (Unused, contract.gives_every_weight_a_gradient),
+    ],
+)
+def test_each_check_of_wrappers_finds_its_fault(monkeypatch, fault, check):
+    monkeypatch.setitem(MODELS, "plain", Plain)
+    for name, wrapper in (("around", Around), ("fault", fault)):
+        monkeypatch.setitem(WRAPPERS, name, wrapper)
+    check(contract.Case.of("plain", "around"))
+    with pytest.raises(AssertionError):
+        check(contract.Case.of("plain", "fault"))

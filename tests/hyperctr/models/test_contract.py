@@ -1,7 +1,8 @@
-"""What every model that reads no hypergraphs holds to, whatever stands inside."""
+"""The contract: first what every model and wrapper keeps, then what every model without hypergraphs keeps beyond it."""
 
 import copy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from table_builder import change_tables
 from torch import nn
 
 from hyperctr.batch import History
+from hyperctr.experiments import contract
 from hyperctr.layers import bodies, chunked, embedding
 from hyperctr.layers.embedding import Table
-from hyperctr.models import MODELS
+from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.training.optim import coalesce, optimisers
 
 BASE = ["lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "gru4rec"]
@@ -24,6 +26,26 @@ SCARCE = {"lr", "fm"}
 """Those without layers on top."""
 CHOICES = {"dcn": [{"version": 1}], "din": [{"softmax": True}, {"activation": "dice"}]}
 ROW = ("user", "item", "time", "context", "label")
+
+
+@cache
+def case(name, wrapper=""):
+    return contract.Case.of(name, wrapper)
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_keeps_the_contract(name, check):
+    check(case(name))
+
+
+@pytest.mark.parametrize("check", contract.WRAPPER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("model", "name"), [*(("din", name) for name in WRAPPERS), ("hyperctr", "aqcl")])
+def test_every_wrapper_keeps_the_contract(model, name, check):
+    check(case(model, name))
+
+
+# --- models without hypergraphs --------------------------------------------------------------------------------------
 
 every = pytest.mark.parametrize("name", NAMES)
 every_choice = pytest.mark.parametrize(

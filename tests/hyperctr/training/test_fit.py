@@ -114,7 +114,7 @@ def test_penalty_is_part_of_the_loss():
 def test_fit_ends_with_the_weights_of_the_best_epoch_and_says_why_it_stopped():
     model, seen = Toy(), []
     done = fit(model, shuffled, scripted([0.6, 0.8, 0.7, 0.8, 0.9], model, seen), Train(epochs=9, patience=2, lr=0.1))
-    assert (done.epoch, done.best_epoch, done.best_auc) == (4, 2, 0.8)  # an equal score is no gain
+    assert (done.epoch, done.best_epoch, done.best_score) == (4, 2, 0.8)  # an equal score is no gain
     assert done.stopped == "no gain for 2 validations"
     assert torch.equal(model.table.weight, seen[1])
     assert not torch.equal(seen[1], seen[3])
@@ -125,7 +125,7 @@ def test_fit_stops_after_the_last_epoch_and_logs_each():
     rows = []
     done = fit(Toy(), shuffled, scripted([0.6, 0.7, 0.8]), Train(epochs=3, patience=2), log=rows.append)
     assert done.stopped == "all 3 epochs done"
-    assert [(row["epoch"], row["valid_auc"], row["best_epoch"]) for row in rows] == [
+    assert [(row["epoch"], row["score"], row["best_epoch"]) for row in rows] == [
         (1, 0.6, 1),
         (2, 0.7, 2),
         (3, 0.8, 3),
@@ -217,7 +217,7 @@ def test_the_logged_loss_and_what_the_model_measures_are_means_since_the_last_va
 def test_what_was_not_measured_is_not_logged():
     rows = []
     fit(Toy(logs=lambda: {"drift": math.nan}), shuffled, scripted([0.5]), Train(epochs=1), 30, log=rows.append)
-    assert set(rows[0]) == {"epoch", "loss", "valid_auc", "best_epoch"}
+    assert set(rows[0]) == {"epoch", "loss", "score", "best_epoch"}
 
 
 def test_patience_counts_validations_and_training_stops_within_an_epoch():
@@ -230,7 +230,7 @@ def test_patience_counts_validations_and_training_stops_within_an_epoch():
 
     config = Train(epochs=9, patience=2, eval_every=0.25, lr=0.1)
     done = fit(model, train, scripted([0.5, 0.6, 0.7, 0.65, 0.8, 0.7, 0.6], model, seen), config, 30)
-    assert (done.epoch, done.best_epoch, done.best_auc) == (1.75, 1.25, 0.8)
+    assert (done.epoch, done.best_epoch, done.best_score) == (1.75, 1.25, 0.8)
     assert done.stopped == "no gain for 2 validations"
     assert torch.equal(model.table.weight, seen[4]) and not torch.equal(seen[4], seen[6])
     assert steps.count(1) == 10 and steps.count(2) == 8
