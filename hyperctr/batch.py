@@ -381,7 +381,8 @@ READS = {
 class Model(Protocol):
     """What `fit` trains. `Model(config, tables)` builds it; called on a Batch it answers an Output.
 
-    A model is a `torch.nn.Module`. In evaluation it must not read `Batch.label`, `Batch.conversion` or `Batch.step`.
+    A model is a `torch.nn.Module`. In evaluation its logits must not depend on `Batch.label`,
+    `Batch.conversion` or `Batch.step`.
 
     Attributes:
         Config: a frozen dataclass; each field is a key of `[model]`. A mapping `retired` may name keys of old run

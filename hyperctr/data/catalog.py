@@ -186,7 +186,7 @@ SOURCES = {
     ),
 }
 
-ROLES: Roles = {
+MOVIELENS_ROLES: Roles = {
     "interactions": {
         "user": "user_id",
         "item": "item_id",

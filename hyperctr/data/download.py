@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hyperctr.data.catalog import ROLES, SOURCES, Source, home
+from hyperctr.data.catalog import MOVIELENS_ROLES, SOURCES, Source, home
 from hyperctr.data.write import write
 from hyperctr.strict import did_you_mean
 
@@ -58,7 +58,7 @@ def get(
         raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `hyperctr data import` reads it")
     with tempfile.TemporaryDirectory() as scratch:
         tables, origin = _fetch(name, source, Path(scratch), say)
-    roles = {"name": name, "note": f"From {origin}. Terms: {source.terms}."} | ROLES
+    roles = {"name": name, "note": f"From {origin}. Terms: {source.terms}."} | MOVIELENS_ROLES
     return write(out or home() / name, roles, *tables)
 
 

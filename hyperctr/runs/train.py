@@ -14,6 +14,7 @@ runs/ml-100k/
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -129,12 +130,14 @@ class RunFolder:
         if self.path is None:
             return ExitStack()
 
-        def what(run: config.Run) -> config.Run:
+        def without_threads(run: config.Run) -> config.Run:
             return replace(run, train=replace(run.train, threads=0))
 
         path = self.path
         with claim_folder(path) as claim:
-            if (path / "run.toml").exists() and what(config.read_run(path / "run.toml")) != what(run):
+            if (path / "run.toml").exists() and without_threads(config.read_run(path / "run.toml")) != without_threads(
+                run
+            ):
                 raise ValueError(f"{path} holds another run (its run.toml differs); choose another --out or remove it")
             write_text(path / "run.toml", config.to_toml(run))
             if not (path / "checkpoint.safetensors").exists():
@@ -181,6 +184,8 @@ class Validation:
         if tasks is None and wanted != "auc":
             ((name, value),) = measure(scored, self.ready.metrics_of([wanted])).items()
             self.metrics[f"valid_{name}"] = value
+            if math.isnan(value):
+                raise ValueError(f"train.score: {wanted} is not a number on the validation rows")
             return value
         return quality(scored, tasks or self.ready.plan.tasks)
 

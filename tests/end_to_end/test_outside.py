@@ -121,3 +121,9 @@ def test_a_class_that_lacks_a_part_of_the_contract_is_refused_in_one_line(here, 
 def test_a_metric_that_is_not_there_is_named_before_the_training(here, hyperctr, metric, message):
     code, out, err = hyperctr("train", "--data", "world", *SHORT, "--set", f'evaluate.metrics=["{metric}"]')
     assert code == 2 and message in err and "epoch 1" not in err
+
+
+def test_a_stopping_score_that_is_no_number_is_one_line(here, hyperctr):
+    (here / "measures.py").write_text("def precision(labels, scores, users):\n    return float('nan')\n")
+    code, out, err = hyperctr("train", "--data", "world", *SHORT, "--set", "train.score=measures.py:precision")
+    assert code == 2 and "train.score: measures.py:precision is not a number on the validation rows" in err
