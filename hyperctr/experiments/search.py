@@ -31,6 +31,7 @@ from hyperctr.files import write_csv, write_text
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.runs import parallel
 from hyperctr.runs.prepare import Prepared, prepare, read_dataset
+from hyperctr.runs.train import torch_threads
 from hyperctr.training.fit import fit
 
 Space = Mapping[str, tuple[float, float] | list]
@@ -93,10 +94,9 @@ def search(
         has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run has no wrapper: set wrapper.name=aqcl"
         raise ValueError(f"cannot search wrapper.{missing[0]}: {has}")
     ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
-    with parallel.claim(out, run, f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}"):
+    what = f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}"
+    with parallel.claim(out, run, what), torch_threads(run.train.threads):
         ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
-        if run.train.threads:
-            torch.set_num_threads(run.train.threads)
 
         def loss_of(settings: dict[str, Any], report: Callable[[float], None]) -> float:
             return _train(ready, settings, objective, report)

@@ -76,7 +76,7 @@ def train(
     ('din', 1, True)
     """
     began, folder = time.perf_counter(), RunFolder(out)
-    with folder.claimed_for(run), _threads(run.train.threads):
+    with folder.claimed_for(run), torch_threads(run.train.threads):
         ready = prepare(run, dataset, folder.path, progress=progress)
         torch.manual_seed(run.train.seed)
         trained = model = build_model(ready)
@@ -253,8 +253,8 @@ def sources_of(run: config.Run) -> dict[str, str]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set the number of torch threads inside the block; 0 changes nothing."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch threads inside a `with` block; 0 changes nothing."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)

@@ -170,6 +170,16 @@ def test_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path, model, where):
     assert (tmp_path / "whole" / "history.csv").read_text() == (tmp_path / "killed" / "history.csv").read_text()
 
 
+def test_the_threads_of_the_caller_come_back():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), training.torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == before
+    with training.torch_threads(0):
+        assert torch.get_num_threads() == before
+
+
 def test_killed_run_continues_on_another_number_of_threads(tmp_path):
     run = settings("mf")
     training.train(run, tmp_path, world().dataset)
