@@ -151,6 +151,22 @@ def test_a_claim_ends_with_its_block_also_by_an_error(tmp_path):
             raise RuntimeError
 
 
+def test_a_lock_file_that_its_owner_removes_after_it_was_opened_here_is_not_locked(tmp_path, monkeypatch):
+    lock, opened = files._locked, []
+
+    def locked(file):
+        if not opened:
+            (tmp_path / "run" / ".lock").unlink()  # the owner ends between our opening and our locking
+        opened.append(file)
+        return lock(file)
+
+    monkeypatch.setattr(files, "_locked", locked)
+    with claim_folder(tmp_path / "run"):
+        assert len(opened) == 2 and names(tmp_path / "run") == [".lock"]
+        with pytest.raises(ValueError, match="another process is writing"):
+            claim_folder(tmp_path / "run")
+
+
 def test_a_file_system_without_locks_has_nobody_to_refuse(tmp_path, monkeypatch):
     import fcntl
 
