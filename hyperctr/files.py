@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 import shutil
@@ -51,6 +52,55 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write bytes."""
     with atomic(path) as part:
         part.write_bytes(content)
+
+
+def to_json(value: Any, indent: int | None = 1) -> str:
+    """Write a value as JSON that every reader accepts: NaN and infinity, which JSON does not have, become null.
+
+    Numbers and arrays of numpy become plain ones, times ISO text, and everything else its text.
+
+    >>> to_json({"auc": float("nan"), "rows": [1, 2.5]}, indent=None)
+    '{"auc": null, "rows": [1, 2.5]}'
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
+    """Write a value as strictly valid JSON, see `to_json`."""
+    write_text(path, to_json(value, indent))
+
+
+def read_json(path: str | Path, what: str = "JSON") -> Any:
+    """Read a JSON file, also one of earlier versions with the bare word NaN.
+
+    Args:
+        path: the file.
+        what: what the file should be, for an error.
+
+    Raises:
+        ValueError: the file is missing, unreadable or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, it is no {what}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as what JSON has."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _plain(x) for key, x in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(x) for x in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy and torch
+        return _plain(value.tolist())
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

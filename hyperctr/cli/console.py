@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from hyperctr.files import to_json
 
 err = Console(stderr=True, highlight=False)
 
@@ -179,5 +180,5 @@ def whole_number(text: str, option: str) -> int:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=1, default=str))
+    """Print a value as strictly valid JSON."""
+    print(to_json(value))

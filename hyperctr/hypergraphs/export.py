@@ -14,7 +14,7 @@ import scipy.sparse
 
 from graphs import Hypergraph
 from graphs.attributes import Attributes
-from hyperctr.files import atomic
+from hyperctr.files import atomic, write_json
 from hyperctr.hypergraphs.folder import (
     GROUP,
     KINDS,
@@ -98,7 +98,7 @@ def _to_network(h: Hypergraph, path: Path) -> None:
         nodes = [entries | {"id": name} for name, entries in graph.nodes(data=True)]
         edges = [entries | {"source": one, "target": other} for one, other, entries in graph.edges(data=True)]
         content = {"directed": False, "multigraph": False, "graph": graph.graph, "nodes": nodes, "edges": edges}
-        return path.write_text(json.dumps(content), encoding="utf-8")
+        return write_json(path, content, indent=None)
     import networkx as nx
 
     for entries in (graph.graph, *(entries for _, entries in graph.nodes(data=True))):

@@ -27,7 +27,7 @@ from hyperctr.data import read as read_module
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.progress import Bar, no_progress
-from hyperctr.files import replace_folder
+from hyperctr.files import replace_folder, write_json
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
 from hyperctr.strict import did_you_mean
 
@@ -123,7 +123,7 @@ def build(
             "modalities": [GROUP, *dataset.items.present],
             "hypergraphs": [asdict(row) for row in rows],
         }
-        (part / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        write_json(part / INDEX, index)
     return read(out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import nn
 
 from hyperctr import config
 from hyperctr.batch import Batch
+from hyperctr.runs import report as reports
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 from hyperctr.runs.train import sources_of
 
@@ -83,7 +83,7 @@ def open_run(path: str | Path) -> Opened:
             says = f"weight {name} is {held.get(name)}, the data asks for {found.get(name)}"
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
-    report = json.loads((path / "report.json").read_text())
+    report = reports.read(path)
     for name, now in sources_of(run).items():
         if report.get("sources", {}).get(name) != now:
             warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)

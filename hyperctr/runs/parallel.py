@@ -6,7 +6,6 @@ go on. A folder with a report is not run again; a folder with a checkpoint is co
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from hyperctr import config
 from hyperctr.files import claim_folder, read_csv, write_text
+from hyperctr.runs import report
 
 Cells = Mapping[str, tuple[config.Run, Path]]
 """Cells by name: the run and its folder."""
@@ -82,7 +82,7 @@ def train(run_toml: str, folder: str) -> dict:
     malloc.keep_freed_memory()
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but the caller was stopped before it noted the result
-        return json.loads((path / "report.json").read_text())
+        return report.read(path)
     return runs.train(config.read_run(tomllib.loads(run_toml)), path)
 
 

@@ -159,22 +159,32 @@ class Prepared:
         clicks = _clicks(self.dataset.interactions, self.split.train)
         scored = score(model, self.evaluation_batches(part))
         report = evaluate(scored, seen, drawn, clicks)
-        own = measure(scored, self.metrics_of(self.run.evaluate.metrics))
+        own = measure(scored, metrics_of(self.run.evaluate.metrics))
         if taken := sorted(own.keys() & report.keys()):
             raise ValueError(f"evaluate.metrics: the report has a number called {taken[0]}; rename the function")
         return report | own
 
-    def metrics_of(self, names: Iterable[str]) -> dict[str, Metric]:
-        """Load metrics such as "mine.py:metric", by the name of the function.
-
-        Raises:
-            ValueError: there is no such file, module or function.
-        """
-        return {name.rpartition(":")[2]: outside.load(name, "evaluate.metrics") for name in names}
-
     @property
     def _sliced(self) -> bool:
         return bool(self.reads & {"slices", "statistics"})
+
+
+def metrics_of(names: Iterable[str], key: str = "evaluate.metrics") -> dict[str, Metric]:
+    """Load metrics such as "mine.py:metric", by the name of the function.
+
+    Args:
+        names: as in a run file.
+        key: the key of the run file, for an error.
+
+    Raises:
+        ValueError: there is no such file, module or function.
+    """
+    return {name.rpartition(":")[2]: outside.load(name, key) for name in names}
+
+
+def metrics_named(run: config.Run) -> dict[str, tuple[str, ...]]:
+    """Return the names of the metrics from outside the package, by the key of the run file that has them."""
+    return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (run.train.score != "auc")}
 
 
 def read_dataset(run: config.Run) -> Dataset:
@@ -214,8 +224,8 @@ def prepare(
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
-    for name in (*run.evaluate.metrics, *([run.train.score] if run.train.score != "auc" else [])):
-        outside.load(name, "evaluate.metrics")  # a mistake in a name stops here
+    for key, names in metrics_named(run).items():
+        metrics_of(names, key)  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
     if fixed is not None:

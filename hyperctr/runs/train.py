@@ -13,7 +13,6 @@ runs/ml-100k/
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
@@ -33,11 +32,10 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
-from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_text
-from hyperctr.models import find_model, find_wrapper
-from hyperctr.models.outside import is_outside, source_digest
+from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_json, write_text
+from hyperctr.models import find_model, find_wrapper, outside
 from hyperctr.runs.digest import digest
-from hyperctr.runs.prepare import Prepared, build_model, prepare, stays
+from hyperctr.runs.prepare import Prepared, build_model, metrics_named, metrics_of, prepare, stays
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, fit
 from hyperctr.training.profiler import StepTimer
@@ -159,7 +157,7 @@ class RunFolder:
         if trained is not model:
             own = {name: x for name, x in trained.state_dict().items() if not name.startswith("base.")}
             save_tensors(self.path / "worn.safetensors", own)
-        write_text(self.path / "report.json", json.dumps(report, indent=1))
+        write_json(self.path / "report.json", report)
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
@@ -182,7 +180,7 @@ class Validation:
             self.metrics["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
         wanted = self.ready.run.train.score
         if tasks is None and wanted != "auc":
-            ((name, value),) = measure(scored, self.ready.metrics_of([wanted])).items()
+            ((name, value),) = measure(scored, metrics_of([wanted], "train.score")).items()
             self.metrics[f"valid_{name}"] = value
             if math.isnan(value):
                 raise ValueError(f"train.score: {wanted} is not a number on the validation rows")
@@ -239,17 +237,19 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "run": digest(run),
         **({"wear": run.wrapper_name} if run.wrapper else {}),
         **({"sources": sources} if sources else {}),
-        **({"metrics": list(ready.metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
+        **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
 def sources_of(run: config.Run) -> dict[str, str]:
-    """Return a digest of the source of each class from outside the package, by its name in the run file."""
-    found = {run.model_name: find_model(run.model_name)}
+    """Return a digest of the source of each class and metric from outside the package, by its name in the run file."""
+    found: dict[str, Any] = {run.model_name: find_model(run.model_name)}
     if run.wrapper:
         found[run.wrapper_name] = find_wrapper(run.wrapper_name)
-    return {name: source_digest(cls) for name, cls in found.items() if is_outside(name)}
+    for key, names in metrics_named(run).items():
+        found |= {name: outside.load(name, key) for name in names}
+    return {name: outside.source_digest(cls) for name, cls in found.items() if outside.is_outside(name)}
 
 
 @contextmanager

@@ -350,7 +350,7 @@ def _remember(out: Path, facts: dict, missing: bool) -> None:
         raise ValueError(f"the files of {facts['data']} have changed since {out} was begun; choose another --out")
     if before:
         facts["notes"] = list(dict.fromkeys([*before["notes"], *(facts["notes"] if missing else ())]))
-    files.write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    files.write_json(out / "bench.json", {"facts": facts})
 
 
 def _read_facts(out: Path) -> dict | None:
@@ -358,7 +358,7 @@ def _read_facts(out: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["facts"]
+        return files.read_json(path)["facts"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not what a bench writes") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +41,7 @@ def write(found: Findings, table: str, drawn: Mapping[str, Any], out: Path) -> d
     files.write_text(out / "report.md", _markdown(found, table, list(names)))
     kept = {"facts": dict(facts), "rows": found.rows, "claims": [vars(verdict) for verdict in found.verdicts]}
     kept = without_nan(kept | dict(found.more) | {"warnings": list(found.warnings), "failed": list(found.failed)})
-    files.write_text(out / "bench.json", json.dumps(kept, indent=1))
+    files.write_json(out / "bench.json", kept)
     return kept
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,7 +34,7 @@ def per_run(
     def gather(cells: Cells, out: Path, new: bool) -> None:
         from hyperctr.runs.open import open_run
 
-        kept = json.loads((out / file).read_text()) if (out / file).exists() else {}
+        kept = files.read_json(out / file) if (out / file).exists() else {}
         found = {row: {each["seed"]: each for each in some} for row, some in kept.items()}
         for name, cell in cells.items():
             folder = out / "runs" / name
@@ -44,14 +43,14 @@ def per_run(
             if not (folder / file).exists():
                 opened = open_run(folder)
                 measured = {"seed": opened.prepared.run.train.seed} | of(opened, folder)
-                files.write_text(folder / file, json.dumps(measured))
-            each = json.loads((folder / file).read_text())
+                files.write_json(folder / file, measured, indent=None)
+            each = files.read_json(folder / file)
             found.setdefault(cell.row.name, {})[each["seed"]] = each
         lines = {row: [some[seed] for seed in sorted(some)] for row, some in found.items()}
-        files.write_text(out / file, json.dumps(lines))
+        files.write_json(out / file, lines, indent=None)
 
     def read(out: Path, facts: Mapping[str, Any]) -> PerRow:
-        found = json.loads((out / file).read_text()) if (out / file).exists() else {}
+        found = files.read_json(out / file) if (out / file).exists() else {}
         seeds = facts["seeds"]
         return {row: [each for each in found.get(row, []) if each["seed"] in seeds] for row, _ in facts["rows"]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ def known(of: Callable[[World, Split], dict[str, float]]) -> Measurement:
         from hyperctr.data.split import split
 
         path = out / "worlds.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = files.read_json(path) if path.exists() else {}
         for name, cell in cells.items():
             some = found.setdefault(cell.row.world, {})
             if str(cell.seed) in some or not (out / "runs" / name / "report.json").exists():
@@ -50,11 +49,11 @@ def known(of: Callable[[World, Split], dict[str, float]]) -> Measurement:
             scale = Path(cell.run.data.path).name.split("-")[1]  # as `place` names it
             world = planted.planted(cell.row.world, cell.seed, float(scale))
             some[str(cell.seed)] = of(world, split(world.dataset.interactions))
-        files.write_text(path, json.dumps(found))
+        files.write_json(path, found, indent=None)
 
     def read(out: Path, facts: Mapping[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
         path = out / "worlds.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = files.read_json(path) if path.exists() else {}
         return {preset: {int(seed): x for seed, x in some.items()} for preset, some in found.items()}
 
     return Measurement(gather, read)

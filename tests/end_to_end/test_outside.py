@@ -91,6 +91,8 @@ def test_a_source_that_has_changed_since_the_training_is_said(here, hyperctr):
     (here / "mine.py").write_text(MINE + "# changed\n")
     with pytest.warns(UserWarning, match="mine.py:Mine is not the source that runs/mine was trained with"):
         open_run("runs/mine")
+    code, _, err = hyperctr("train", "--data", "world", *SHORT, "--set", "train.score=measures.py:recall")
+    assert code == 2 and "train.score: measures.py has no recall" in err
 
 
 @pytest.mark.parametrize(

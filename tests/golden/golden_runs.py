@@ -30,6 +30,7 @@ from hyperctr.cli.main import main
 from hyperctr.data import planted as synthetic
 from hyperctr.evaluation.evaluate import score
 from hyperctr.models import MODELS, WRAPPERS  # noqa: F401
+from hyperctr.runs import report as reports
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 
@@ -153,7 +154,7 @@ def kept(folder: Path) -> dict:
     """What is golden of a finished run: its tensors, the scores of its test rows, and the numbers of its report."""
     files = {path.name: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     files["scored"] = scored(folder)
-    report = json.loads((folder / "report.json").read_text())
+    report = reports.read(folder)
     found = {"report": numbers(report), "history": numbers(lines(folder / "history.csv"))}
     return found | tensors(files)
 

@@ -1,10 +1,14 @@
 """Files appear whole or not at all, and a folder has one writer at a time."""
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -187,3 +191,25 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 def test_writing_files_loads_no_torch():
     script = "import sys, hyperctr.files, hyperctr.strict; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_json_has_null_for_what_it_cannot_hold_and_old_files_are_read(tmp_path):
+    value = {
+        "auc": float("nan"),
+        "high": np.float32("inf"),
+        "rows": np.int64(3),
+        4: (np.array([0.5, -np.inf]), Path("a")),
+    }
+    assert json.loads(files.to_json(value), parse_constant=pytest.fail) == {
+        "auc": None, "high": None, "rows": 3, "4": [[0.5, None], "a"],
+    }  # fmt: skip
+    files.write_json(tmp_path / "new.json", value)
+    assert files.read_json(tmp_path / "new.json")["rows"] == 3
+    (tmp_path / "old.json").write_text('{"auc": NaN}')
+    assert math.isnan(files.read_json(tmp_path / "old.json")["auc"])
+    for text in ('{"auc": ', "[" * 10**5):
+        (tmp_path / "cut.json").write_text(text)
+        with pytest.raises(ValueError, match="cut.json is damaged, it is no report: "):
+            files.read_json(tmp_path / "cut.json", "report")
+    with pytest.raises(ValueError, match="cannot read .*none.json: No such file"):
+        files.read_json(tmp_path / "none.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,12 +39,12 @@ def _gather(cells: Cells, out: Path, new: bool) -> None:
     folders = [out / "runs" / name for name in cells]
     finished = len(folders) == 2 and all((folder / "report.json").exists() for folder in folders)
     if finished and (new or not (out / "tsne.json").exists()):
-        files.write_text(out / "tsne.json", json.dumps(hidden_vectors(*folders)))
+        files.write_json(out / "tsne.json", hidden_vectors(*folders), indent=None)
 
 
 def _read(out: Path, facts: Mapping[str, Any]) -> dict | None:
     path = out / "tsne.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return files.read_json(path) if path.exists() else None
 
 
 def hidden_vectors(bare: Path, wrapped: Path) -> dict[str, Any]:

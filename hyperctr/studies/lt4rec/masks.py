@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
 from hyperctr.reporting import markdown
+from hyperctr.runs import report
 from hyperctr.studies import tables
 from hyperctr.studies.lt4rec import setting
 from hyperctr.studies.lt4rec.figures import draw_masks, draw_rounds
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 def _gather_masks(cells: Cells, out: Path, new: bool) -> None:
     """Write masks.csv: how the tasks share each layer, one line per run and layer."""
     lines, read = [], set()
-    for where, report in _reports(cells, out):
+    for where, found in _reports(cells, out):
         read.add((where["row"], str(where["seed"])))
-        lines += [where | layer for layer in report["overlap"]]
+        lines += [where | layer for layer in found["overlap"]]
     keep_lines(out / "masks.csv", lines, read)
 
 
 def _gather_rounds(cells: Cells, out: Path, new: bool) -> None:
     """Write rounds.csv: the score of every round's mask, of the runs that searched for masks."""
     lines, read = [], set()
-    for where, report in _reports(cells, out):
+    for where, found in _reports(cells, out):
         read.add((where["row"], str(where["seed"])))
-        if not report["searched"]:
+        if not found["searched"]:
             continue  # the rounds are those of the run whose masks it uses
-        for task, ticket in report["tickets"].items():
+        for task, ticket in found["tickets"].items():
             lines += [where | {"task": task} | each | {"best": each["round"] == ticket["best"]}
                       for each in ticket["rounds"]]  # fmt: skip
     keep_lines(out / "rounds.csv", lines, read)
@@ -50,7 +50,7 @@ def _reports(cells: Cells, out: Path) -> list[tuple[dict, dict]]:
     for name, cell in cells.items():
         path = out / "runs" / name / "report.json"
         if cell.row.model == setting.MODEL and path.exists():
-            found.append(({"row": cell.row.name, "seed": cell.seed}, json.loads(path.read_text())))
+            found.append(({"row": cell.row.name, "seed": cell.seed}, report.read(path.parent)))
     return found
 
 

@@ -11,7 +11,6 @@ dense form's time over it.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import statistics
@@ -27,7 +26,7 @@ import numpy as np
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.experiments import results
-from hyperctr.files import write_text
+from hyperctr.files import read_json, write_json
 from hyperctr.reporting import markdown
 from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Verdict
@@ -73,10 +72,10 @@ def run(options: Any, out: Path, say: Callable[[str], None]) -> dict:
         "repeats": repeats, "notes": noise(), "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    before = json.loads((out / "bench.json").read_text())["facts"] if (out / "bench.json").exists() else facts
+    before = read_json(out / "bench.json")["facts"] if (out / "bench.json").exists() else facts
     if (before.get("bench"), before.get("masks")) != (STUDY.name, facts["masks"]):
         raise ValueError(f"{out} has another study, or one of other masks; choose another --out")
-    write_text(out / "bench.json", json.dumps({"facts": facts}, indent=1))
+    write_json(out / "bench.json", {"facts": facts})
     made = _of_run(masks) if masks else networks(densities)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -192,7 +191,7 @@ def _results(out: Path) -> list[dict]:
 
 def redraw(out: Path) -> dict:
     """Write table, report and figure again from bench.json and results.csv; return the content of bench.json."""
-    facts = json.loads((out / "bench.json").read_text())["facts"]
+    facts = read_json(out / "bench.json")["facts"]
     rows = summed(_results(out))
     found = Findings(Scores(STUDY, facts, {}), rows, judge_speed(rows), warnings=facts["notes"])
     figure = tables.titled(draw_speed(rows, TWICE), found, _timed_what(facts))

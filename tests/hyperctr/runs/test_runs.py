@@ -1,7 +1,6 @@
 """A run's folder: what it holds, that it opens to the same scores, and what it refuses."""
 
 import csv
-import json
 from dataclasses import replace
 from functools import cache
 
@@ -17,7 +16,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.write import write_folder
 from hyperctr.evaluation.evaluate import score
-from hyperctr.files import claim_folder
+from hyperctr.files import claim_folder, to_json
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import _log_odds, prepare, read_dataset
@@ -51,8 +50,8 @@ def finished(tmp_path_factory):
 
 
 def text(report):
-    """As JSON, in which what is unknown (NaN) equals itself."""
-    return json.dumps(report, indent=1)
+    """As JSON, in which what is unknown (null) equals itself."""
+    return to_json(report)
 
 
 def weights(folder):
