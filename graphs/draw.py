@@ -14,7 +14,7 @@ import numpy as np
 from graphs import describe, expand
 from graphs.incidence import Incidence
 from graphs.optional import package
-from graphs.slices.grid import DAY, FOREVER, TimeGrid
+from graphs.slices.grid import DAY, FOREVER, UNITS, TimeGrid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -389,8 +389,9 @@ def _picture(ax: Axes) -> Axes:
 def _spans(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
     """Return start, datetime64, and width in days of each slice; the last quantile gets the width of the one before."""
     bounds = [(slices.grid.start(n), slices.grid.end(n)) for n in range(len(slices))]
-    start = np.array([a for a, _ in bounds], dtype="datetime64[s]")
-    days = np.array([(b - a) / DAY for a, b in bounds])
+    unit = slices.grid.unit
+    start = np.array([a for a, _ in bounds], dtype=f"datetime64[{unit}]")
+    days = np.array([(b - a) / (DAY * UNITS[unit]) for a, b in bounds])
     if len(days) and bounds[-1][1] == FOREVER:
         days[-1] = days[-2] if len(days) > 1 else 1
     return start, days
@@ -398,9 +399,9 @@ def _spans(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
 
 def _dates(slices: Slices) -> list[str]:
     """Return the start of each slice as a date, with the time of day if two slices have the same date."""
-    start = np.array([slices.grid.start(n) for n in range(len(slices))], dtype="datetime64[s]")
-    days = start.astype("datetime64[D]")
-    return [str(t).replace("T", " ") for t in (days if len(np.unique(days)) == len(days) else start)]
+    times = [slices.grid.date(n).replace("T", " ") for n in range(len(slices))]
+    days = [time[:10] for time in times]
+    return days if len(set(days)) == len(days) else times
 
 
 def _rank(indptr: Tensor) -> np.ndarray:

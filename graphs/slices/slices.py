@@ -14,7 +14,7 @@ from graphs.from_ids import CHUNK, from_grouped_ids
 from graphs.hypergraph import Hypergraph
 from graphs.index.ids import id_array
 from graphs.slices import folder
-from graphs.slices.grid import TimeGrid, seconds
+from graphs.slices.grid import TimeGrid, whole
 
 
 class TimeSlices:
@@ -27,7 +27,7 @@ class TimeSlices:
         grid: start and end of the slices.
         nodes: node id of each row, [rows], integers or strings; strings take about twenty times as long.
         hyperedges: hyperedge id of each row, [rows], integers or strings.
-        times: seconds, [rows].
+        times: whole numbers in the grid's unit, or datetime64, [rows].
 
     Raises:
         ValueError: lengths that disagree, ids that are neither integers nor strings, times before the grid's origin.
@@ -55,15 +55,16 @@ class TimeSlices:
         hyperedges: ArrayLike | Tensor,
         times: ArrayLike | Tensor,
         every: str | None = None,
-        origin: int | None = None,
+        origin: int | np.datetime64 | None = None,
         count: int | None = None,
+        unit: str | None = None,
     ) -> TimeSlices:
-        """Cut rows into slices by the calendar or into quantiles; see `TimeGrid.cut`.
+        """Cut rows into slices by the calendar or into quantiles; times are in `unit`, see `TimeGrid.cut`.
 
         >>> TimeSlices.cut(nodes=[7, 8], hyperedges=[1, 1], times=[0, 90000], every="1d")
         TimeSlices(2 slices, every 1d, 2 incidences)
         """
-        return cls(TimeGrid.cut(times, every, origin, count), nodes, hyperedges, times)
+        return cls(TimeGrid.cut(times, every, origin, count, unit=unit), nodes, hyperedges, times)
 
     @classmethod
     def from_batches(
@@ -172,7 +173,7 @@ class TimeSlices:
         self, nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor, times: ArrayLike | Tensor
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return node ids, hyperedge ids and slice of each row."""
-        times = seconds(times)
+        times = whole(times, self.grid.unit)
         nodes, hyperedges = _ids("node", nodes, times), _ids("hyperedge", hyperedges, times)
         number = np.empty(len(times), dtype=np.int32)
         if not len(times):
@@ -208,7 +209,7 @@ class TimeSlices:
         return (self[n] for n in range(len(self)))
 
     def describe(self) -> list[dict]:
-        """Return one row per slice: bounds in seconds, UTC date of its start, counts, overlap with the slice before.
+        """Return one row per slice: bounds in the unit, UTC date of its start, counts, overlap with the slice before.
 
         `returning` is the share of its nodes that were in the slice before. `node_overlap` and `hyperedge_overlap` are
         Jaccard indices of the two slices: the share of all nodes or hyperedges of both that are in both. They are 0 for
@@ -226,7 +227,7 @@ class TimeSlices:
                     "slice": n,
                     "start": self.grid.start(n),
                     "end": self.grid.end(n),
-                    "date": str(np.datetime64(self.grid.start(n), "s")),
+                    "date": self.grid.date(n),
                     "num_nodes": h.num_nodes,
                     "num_hyperedges": h.num_hyperedges,
                     "num_incidences": h.num_incidences,
