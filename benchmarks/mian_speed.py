@@ -26,7 +26,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import files
-from hyperctr.batch import Batch, Fields, History, Ids, Tables
+from hyperctr.batch import Batch, Columns, Fields, History, Ids, Tables, Values
 from hyperctr.models import MODELS
 from hyperctr.reporting import markdown
 from hyperctr.serving.factored import Factored
@@ -48,10 +48,9 @@ def tables() -> Tables:
         return torch.cat([torch.randint(size, (count,)), torch.tensor([size])])
 
     torch.manual_seed(0)
-    fields = Fields(
-        user={name: codes(USERS, size) for name, size in USER.items()}, user_sizes=USER,
-        item={"category": codes(ITEMS, 200)}, item_sizes={"category": 200}, context_sizes=MOMENT,
-    )  # fmt: skip
+    user = Columns(USER, values=Values(torch.stack([codes(USERS, size) for size in USER.values()], 1)))
+    item = Columns({"category": 200}, values=Values(codes(ITEMS, 200)[:, None]))
+    fields = Fields(user, item, Columns(MOMENT))
     return Tables(Ids(USERS, ITEMS, torch.ones(USERS).bool(), torch.ones(ITEMS).bool()), fields=fields)
 
 
@@ -69,7 +68,7 @@ def batch(queries: int, each: int, seed: int) -> Batch:
     return Batch(
         user=drawn(USERS, queries)[query], item=drawn(ITEMS, len(query)), time=query, query=query,
         query_row=torch.arange(queries) * each, histories=past, clicks_before=torch.zeros(len(query)),
-        shows_before=None, context=context[query], label=drawn(2, len(query)).float(),
+        shows_before=None, context=Values(context[query]), label=drawn(2, len(query)).float(),
     )  # fmt: skip
 
 

@@ -47,22 +47,84 @@ class ItemModalities:
 
 
 @dataclass(frozen=True)
-class Fields:
-    """Categorical columns of users, of items and of the context, by name.
+class Values:
+    """The values of some columns for n rows, one tensor per kind; a kind without a column is None or empty.
 
     Attributes:
-        user: category of each user, [num_users + 1]; `user_sizes[name]` where unknown, also in the last row.
-        user_sizes: number of categories.
-        item, item_sizes: the same of items, [num_items + 1].
-        context_sizes: number of categories of each column of `Batch.context`.
+        codes: of the categorical columns, int64 [n, K]; -1, or the column's size, where unknown.
+        numbers: of the numeric columns, scaled, float32 [n, N]; NaN where missing.
+        tags: of the columns of tags, [n, T, L], padded with -1.
+        vectors: of the columns of vectors, float32 [n, d] each, zero where missing.
+
+    >>> Values(codes=torch.tensor([[2, 0], [1, -1]]))[torch.tensor([1])].codes.tolist()
+    [[1, -1]]
+    """
+
+    codes: Tensor | None = None
+    numbers: Tensor | None = None
+    tags: Tensor | None = None
+    vectors: tuple[Tensor, ...] = ()
+
+    def __getitem__(self, rows: Tensor | slice) -> Values:
+        """Return the values of some rows."""
+        one = [None if x is None else x[rows] for x in (self.codes, self.numbers, self.tags)]
+        return Values(*one, tuple(x[rows] for x in self.vectors))
+
+    def to(self, device: torch.device | str) -> Values:
+        """Return the values on a device."""
+        one = [None if x is None else x.to(device) for x in (self.codes, self.numbers, self.tags)]
+        return Values(*one, tuple(x.to(device) for x in self.vectors))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of users, of items, or of the context, by name within each kind.
+
+    A model reads each column as one vector, see `hyperctr.layers.columns`. The order of the columns is that of `names`.
+
+    Attributes:
+        sizes: number of values of each categorical column.
+        numbers: knots of each numeric column, ascending, float32 [E]; empty for a periodic embedding.
+        tags: number of tags of each column of tags.
+        vectors: width of each column of vectors.
+        values: of each user or item and, last, of an unknown one, [num + 1, ...]; None for the context, whose values
+            are in `Batch.context`.
+
+    >>> columns = Columns({"age": 2}, values=Values(codes=torch.tensor([[1], [0], [2]])))
+    >>> columns.names, columns.code("age").tolist()
+    (('age',), [1, 0, 2])
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    tags: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, int] = field(default_factory=dict)
+    values: Values | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns: categories, numbers, tags, vectors."""
+        return (*self.sizes, *self.numbers, *self.tags, *self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def code(self, name: str) -> Tensor:
+        """Return the category of each user or item in a categorical column; `sizes[name]` where unknown."""
+        return self.values.codes[:, list(self.sizes).index(name)]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The columns of users, of items and of the context.
+
+    Attributes:
         of_user: names of those context columns that say what the user has done so far.
     """
 
-    user: Mapping[str, Tensor] = field(default_factory=dict)
-    user_sizes: Mapping[str, int] = field(default_factory=dict)
-    item: Mapping[str, Tensor] = field(default_factory=dict)
-    item_sizes: Mapping[str, int] = field(default_factory=dict)
-    context_sizes: Mapping[str, int] = field(default_factory=dict)
+    user: Columns = field(default_factory=Columns)
+    item: Columns = field(default_factory=Columns)
+    context: Columns = field(default_factory=Columns)
     of_user: tuple[str, ...] = ()
 
 
@@ -255,8 +317,8 @@ class Batch:
         clicks_before: clicks on the candidate strictly before the row, by all users, float [B].
         shows_before: logged impressions of the candidate strictly before the row, float [B]; None where the log has no
             non-clicks.
-        context: categorical context columns, [B, K], logged columns first, then columns derived from user and time; -1
-            where unknown. None where nothing is derived and the log has no context or the row was drawn.
+        context: values of the context columns of `Tables.fields`: the log's own, then those derived from user and time.
+            None where there are none, or where nothing is derived and the rows were drawn.
         label: 1 clicked, 0 not, float [B].
         conversion: what followed the click, in [0, 1], NaN where unknown, [B]; None where the log has none.
         step: what the batch is for in training; None in evaluation.
@@ -280,7 +342,7 @@ class Batch:
     histories: History
     clicks_before: Tensor
     shows_before: Tensor | None
-    context: Tensor | None
+    context: Values | None
     label: Tensor
     conversion: Tensor | None = None
     step: Step | None = None
@@ -475,5 +537,6 @@ def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:
 
 
 def _moved(record: Any, device: torch.device | str) -> Any:
-    values = {f.name: getattr(record, f.name) for f in fields(record)}
-    return replace(record, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor | History)})
+    parts = {f.name: getattr(record, f.name) for f in fields(record)}
+    movable = Tensor | History | Values
+    return replace(record, **{name: x.to(device) for name, x in parts.items() if isinstance(x, movable)})

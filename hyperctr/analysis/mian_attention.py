@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Columns, Values
 from hyperctr.data.context import DAY
 from hyperctr.data.interactions import day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
@@ -267,12 +267,24 @@ def _field(opened: Opened, batch: Batch, row: int, group: str, place: int) -> tu
     if group == "user" and place == 0:
         known = user < tables.ids.num_users and bool(tables.ids.seen_user[user])
         return name, str(opened.prepared.dataset.users.ids[user]) if known else "unknown"
-    if group == "user" and place <= len(tables.fields.user_sizes):
-        number = int(tables.fields.user[name][user])
-        return name, str(number) if number < tables.fields.user_sizes[name] else "unknown"
-    column = list(tables.fields.context_sizes).index(name)
-    number = -1 if batch.context is None else int(batch.context[row, column])
-    return name, str(number) if number >= 0 else "unknown"
+    if group == "user" and place <= len(tables.fields.user):
+        return name, _value(tables.fields.user, tables.fields.user.values, name, user)
+    return name, _value(tables.fields.context, batch.context, name, row)
+
+
+def _value(columns: Columns, values: Values | None, name: str, row: int) -> str:
+    """Write one value of a column: the number of a category, a scaled number, or the numbers of tags."""
+    if values is None:
+        return "unknown"
+    if name in columns.sizes:
+        number = int(values.codes[row, list(columns.sizes).index(name)])
+        return str(number) if 0 <= number < columns.sizes[name] else "unknown"
+    if name in columns.numbers:
+        return f"{float(values.numbers[row, list(columns.numbers).index(name)]):.3g}"
+    if name in columns.tags:
+        tags = values.tags[row, list(columns.tags).index(name)]
+        return ", ".join(str(tag) for tag in tags[tags >= 0].tolist()) or "none"
+    return "a vector"
 
 
 def _item(data: Any, item: int) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hyperctr.batch import Batch, History, Step
+from hyperctr.batch import Batch, History, Step, Values
 from hyperctr.data.context import context_columns
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
@@ -216,6 +216,6 @@ class Loader:
             ),
             clicks_before=torch.from_numpy(clicks.astype(np.float32)),
             shows_before=torch.from_numpy(shows.astype(np.float32)) if self.log.logged_non_clicks else None,
-            context=None if context is None else torch.from_numpy(context),
+            context=None if context is None else Values(codes=torch.from_numpy(context)),
             label=torch.from_numpy(label.astype(np.float32)),
         )

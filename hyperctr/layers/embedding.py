@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from hyperctr.batch import LEVELS, Batch, Tables
 from hyperctr.layers.bodies import choose
+from hyperctr.layers.columns import column_vectors
+from hyperctr.layers.table import STD, Table
 
 NUMBER = 8  # width of the vectors of a behaviour type and of a level of age
 
@@ -35,62 +37,6 @@ class Property(nn.Module):
         level = torch.bucketize(batch.time[batch.query_row][:, None] - past.time, self.ages)
         kind = torch.zeros_like(past.item) if past.type is None else past.type
         return torch.cat([self.kind(kind), self.coarse(level // 10), self.fine(level)], 2)
-
-
-LARGE = 200_000  # a table of more rows has sparse gradients
-STD = 0.01  # standard deviation of the first weights of tables and of the modalities' maps
-
-
-class Table(nn.Embedding):
-    """One vector per number in [0, count); number `count` stands for any unknown one: zero, and never trained.
-
-    Args:
-        count: known numbers; above `LARGE` of them the gradient is sparse, see `hyperctr.training.optim`.
-        dim: width of a vector.
-    """
-
-    def __init__(self, count: int, dim: int):
-        super().__init__(count + 1, dim, padding_idx=count, sparse=count > LARGE)
-
-    def reset_parameters(self) -> None:
-        """Draw the vectors from N(0, 0.01^2), and set the vector of the unknown number to zero."""
-        nn.init.normal_(self.weight, std=STD)
-        nn.init.zeros_(self.weight[-1])
-
-    def forward(self, index: Tensor) -> Tensor:
-        """Look up [...], in [0, count], as [..., dim]."""
-        return super().forward(index) if self.sparse else look_up(self.weight, index)
-
-
-def look_up(weight: Tensor, index: Tensor) -> Tensor:
-    """Return the rows of a table, [...] -> [..., d]; its last row, the unknown number, gets no gradient."""
-    return choose(_plain_look_up, _fast_look_up, weight.is_cpu)(weight, index)
-
-
-def _plain_look_up(weight: Tensor, index: Tensor) -> Tensor:
-    return F.embedding(index, weight, padding_idx=len(weight) - 1)
-
-
-def _fast_look_up(weight: Tensor, index: Tensor) -> Tensor:
-    return _Rows.apply(weight, index)
-
-
-class _Rows(torch.autograd.Function):
-    """`_plain_look_up` with a gradient that takes half the time on a CPU."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.shape = weight.shape
-        return weight.index_select(0, index.flatten()).view(*index.shape, weight.shape[1])
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        each = gradient.reshape(index.numel(), ctx.shape[1])
-        total = each.new_zeros(ctx.shape).index_add_(0, index.flatten(), each)
-        total[-1] = 0.0
-        return total, None
 
 
 def placed(vectors: Tensor, mask: Tensor) -> Tensor:
@@ -126,7 +72,7 @@ class _Placed(torch.autograd.Function):
 class Embed(nn.Module):
     """The vectors of a batch, all of one width.
 
-    An item has an id, categorical fields, and modalities, each through its own linear map. A user has an id and fields.
+    An item has an id, columns, and modalities, each through its own linear map. A user has an id and columns.
     A moment has a context. An id without a training row has the vector zero, as in matrix factorisation: a new item has
     its fields and modalities only. A missing field or modality is zero, and so is the context of a row without one.
 
@@ -141,12 +87,9 @@ class Embed(nn.Module):
         self.user, self.item = Table(tables.ids.num_users, dim), Table(tables.ids.num_items, dim)
         self.register_buffer("seen_user", F.pad(tables.ids.seen_user, (0, 1)))
         self.register_buffer("seen_item", F.pad(tables.ids.seen_item, (0, 1)))
-        self.user_fields, users = fields_table(tables.fields.user, tables.fields.user_sizes, dim)
-        self.item_fields, items = fields_table(tables.fields.item, tables.fields.item_sizes, dim)
-        self.register_buffer("user_codes", users, persistent=False)  # [num_users + 1, J]
-        self.register_buffer("item_codes", items, persistent=False)  # [num_items + 1, J]
-        self.context, first = context_table(tables.fields.context_sizes, dim)
-        self.register_buffer("context_first", first, persistent=False)  # [K]
+        fields = tables.fields
+        self.user_fields, self.item_fields = column_vectors(fields.user, dim), column_vectors(fields.item, dim)
+        self.context = column_vectors(fields.context, dim)
         self.modalities = list(tables.modalities.features)
         self.project = nn.ModuleList(nn.Linear(x.shape[1], dim) for x in tables.modalities.features.values())
         for linear in self.project:
@@ -155,8 +98,9 @@ class Embed(nn.Module):
         for m, (name, x) in enumerate(tables.modalities.features.items()):  # perhaps memory-mapped
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(tables.modalities.present[name], (0, 1)), persistent=False)
-        self.item_parts = 1 + len(tables.fields.item_sizes) + len(self.modalities)
-        self.num_fields = self.item_parts + 1 + len(tables.fields.user_sizes) + len(tables.fields.context_sizes)
+        self.item_parts = 1 + len(fields.item) + len(self.modalities)
+        self.num_context = len(fields.context)
+        self.num_fields = self.item_parts + 1 + len(fields.user) + self.num_context
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Embed the rows and the histories.
@@ -205,7 +149,7 @@ class Embed(nn.Module):
         known = item.where(self.seen_item[item], len(self.seen_item) - 1)
         parts = [self.item(known)[:, None]]
         if self.item_fields is not None:
-            parts.append(self.item_fields(self.item_codes[item]))
+            parts.append(self.item_fields.of(item))
         if self.modalities:
             distinct, at = item.unique(return_inverse=True)
             row = distinct.clamp(max=len(self.seen_item) - 2)
@@ -220,52 +164,18 @@ class Embed(nn.Module):
         vector = self.user(user.where(self.seen_user[user], len(self.seen_user) - 1))[:, None]
         if self.user_fields is None:
             return vector
-        return torch.cat([vector, self.user_fields(self.user_codes[user])], 1)
+        return torch.cat([vector, self.user_fields.of(user)], 1)
 
     def moment_vectors(self, batch: Batch) -> Tensor:
         """Embed the context of the rows: [B, K, d]."""
         if self.context is None:
             return self.item.weight.new_zeros(len(batch), 0, self.dim)
-        return context_vectors(self.context, self.context_first, batch)
+        return self.context(batch.context, len(batch))
 
 
 def _summed(parts: Tensor) -> Tensor:
     """Sum the parts: [n, P, d] -> [n, d]."""
     return parts.sum(1) if parts.shape[1] > 1 else parts.squeeze(1)
-
-
-def fields_table(codes: Mapping[str, Tensor], sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
-    """Build one table for all fields; return it with the row of each field, [n + 1, J].
-
-    All unknown categories have the table's last row.
-    """
-    if not sizes:
-        return None, torch.empty(0, 0, dtype=torch.long)
-    count, columns = sum(sizes.values()), []
-    for name, first in _starts(sizes).items():
-        columns.append(torch.where(codes[name] < sizes[name], codes[name] + first, count))
-    return Table(count, dim), torch.stack(columns, 1)
-
-
-def context_table(sizes: Mapping[str, int], dim: int) -> tuple[Table | None, Tensor]:
-    """Build one table for all context columns; return it with the first row of each column, [K]."""
-    first = torch.tensor(list(_starts(sizes).values()), dtype=torch.long)
-    return (Table(sum(sizes.values()), dim) if sizes else None), first
-
-
-def context_vectors(table: Table, first: Tensor, batch: Batch) -> Tensor:
-    """Look up the context of the rows in what `context_table` gave, [B, K, d]; zero where it is unknown."""
-    if batch.context is None:
-        return table.weight.new_zeros(len(batch), len(first), table.embedding_dim)
-    return table((batch.context + first).where(batch.context >= 0, table.num_embeddings - 1))
-
-
-def _starts(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the first row of each field, when fields come one after the other."""
-    total, found = 0, {}
-    for name, size in sizes.items():
-        found[name], total = total, total + size
-    return found
 
 
 class Profile(nn.Module):
@@ -282,19 +192,17 @@ class Profile(nn.Module):
         super().__init__()
         self.user = Table(tables.ids.num_users, dim)
         self.register_buffer("seen_user", F.pad(tables.ids.seen_user, (0, 1)))
-        self.user_fields, codes = fields_table(tables.fields.user, tables.fields.user_sizes, dim)
-        self.register_buffer("user_codes", codes, persistent=False)  # [num_users + 1, J]
-        self.context, first = context_table(tables.fields.context_sizes, dim)
-        self.register_buffer("context_first", first, persistent=False)  # [K]
-        self.width = dim * (1 + len(tables.fields.user_sizes) + len(tables.fields.context_sizes))
+        self.user_fields = column_vectors(tables.fields.user, dim)
+        self.context = column_vectors(tables.fields.context, dim)
+        self.width = dim * (1 + len(tables.fields.user) + len(tables.fields.context))
 
     def forward(self, batch: Batch) -> Tensor:
         """Embed the rows' users and contexts: [B, width]."""
         parts = [self.user(batch.user.where(self.seen_user[batch.user], len(self.seen_user) - 1))]
         if self.user_fields is not None:
-            parts.append(self.user_fields(self.user_codes[batch.user]).flatten(1))
+            parts.append(self.user_fields.of(batch.user).flatten(1))
         if self.context is not None:
-            parts.append(context_vectors(self.context, self.context_first, batch).flatten(1))
+            parts.append(self.context(batch.context, len(batch)).flatten(1))
         return torch.cat(parts, 1)
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr.batch import LEVELS, Batch, Tables
-from hyperctr.layers.embedding import Table, fields_table
+from hyperctr.layers.columns import column_vectors
+from hyperctr.layers.table import Table
 
 ID, FIELD, NUMBER, WORD, FILTERS = 32, 16, 8, 32, 32
 """Widths of an id, a categorical field, a level of a statistic, and a word, and filters per window of words.
@@ -135,18 +136,15 @@ class _Ids(nn.Module):
         super().__init__()
         self.item = Table(tables.ids.num_items, ID)
         self.register_buffer("seen_item", F.pad(tables.ids.seen_item, (0, 1)))
-        self.fields, codes = fields_table(tables.fields.item, tables.fields.item_sizes, FIELD)
-        self.register_buffer("codes", codes, persistent=False)  # [num_items + 1, J]
-        self.width = ID + FIELD * len(tables.fields.item_sizes)
+        self.fields = column_vectors(tables.fields.item, FIELD)
+        self.width = ID + FIELD * len(tables.fields.item)
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.seen_item[item]
         x = self.item(item.where(seen, len(self.seen_item) - 1))
         if self.fields is None:
             return x, seen
-        code = self.codes[item]
-        known = (code < self.fields.num_embeddings - 1).any(1)
-        return torch.cat([x, self.fields(code).flatten(1)], 1), seen | known
+        return torch.cat([x, self.fields.of(item).flatten(1)], 1), seen | self.fields.known[item]
 
 
 class _Features(nn.Module):

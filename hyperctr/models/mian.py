@@ -38,8 +38,9 @@ from hyperctr.batch import Batch, History, Output, Tables, expand_to_rows
 from hyperctr.layers.attention import attend, masked_softmax
 from hyperctr.layers.checks import check_choices, check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
-from hyperctr.layers.embedding import Embed, Table
+from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import mlp
+from hyperctr.layers.table import Table
 
 PARTS = ("e_i", "e_c", "e_b", "e_u", "R_ibim", "R_iuim", "R_icim")
 """The parts of Eq. (14), in its order: candidate, context, behaviours and user as they are, then each interaction of
@@ -248,10 +249,10 @@ class MIAN(nn.Module):
         super().__init__()
         self.config = config
         self.embed = embed = Embed(tables, config.dim)
-        columns = list(tables.fields.context_sizes)
+        columns = list(tables.fields.context.names)
         self.user_fields = (
             "user",
-            *tables.fields.user_sizes,
+            *tables.fields.user.names,
             *tables.fields.of_user,
         )  # names, in the order of the vectors
         self.context_fields = tuple(name for name in columns if name not in tables.fields.of_user)

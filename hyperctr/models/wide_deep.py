@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_shares, check_sizes
-from hyperctr.layers.embedding import Embed, Table
+from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.table import Table
 
 BITS = 18  # 2^18 weights of crosses
 GOLDEN = -7046029254386353131  # 2^64 divided by the golden ratio, odd, as a signed number (Knuth's multiplicative hash)
@@ -61,11 +62,11 @@ class WideDeep(nn.Module):
         self.cross = Table(2**BITS, 1)
         self.deep = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        if config.cross and config.cross not in tables.fields.item:
-            there = ", ".join(tables.fields.item) or "none"
+        if config.cross and config.cross not in tables.fields.item.sizes:
+            there = ", ".join(tables.fields.item.sizes) or "none"
             raise ValueError(f"model.cross must be a field of the items ({there}), got {config.cross!r}")
-        self.categories = tables.fields.item_sizes.get(config.cross)  # None: the items themselves are crossed
-        category = tables.fields.item[config.cross] if config.cross else torch.arange(tables.ids.num_items + 1)
+        self.categories = tables.fields.item.sizes.get(config.cross)  # None: the items themselves are crossed
+        category = tables.fields.item.code(config.cross) if config.cross else torch.arange(tables.ids.num_items + 1)
         self.register_buffer("category", category, persistent=False)  # [num_items + 1]
 
     @property

@@ -108,7 +108,7 @@ def request(
     Raises:
         ValueError: a column that the model does not read, or a number that it does not have.
     """
-    log, sizes = ready.dataset.interactions, ready.tables.fields.context_sizes
+    log, sizes = ready.dataset.interactions, ready.tables.fields.context.sizes
     logged = [name for name in log.context_names if name in sizes] if log.logged_non_clicks else []
     given = dict(context or {})
     for name, value in given.items():

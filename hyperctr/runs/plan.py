@@ -21,7 +21,7 @@ from hyperctr.data.features import modalities
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
-from hyperctr.layers.embedding import LARGE as ROWWISE
+from hyperctr.layers.table import LARGE as ROWWISE
 from hyperctr.models import find_model
 
 SHARE = 0.8  # share of the machine's memory that a run may fill

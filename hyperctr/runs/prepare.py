@@ -17,6 +17,7 @@ from hyperctr import config
 from hyperctr.batch import (
     Batch,
     Clicks,
+    Columns,
     Fields,
     Graphs,
     Ids,
@@ -27,6 +28,7 @@ from hyperctr.batch import (
     Tables,
     Titles,
     TrainingPlan,
+    Values,
     plan_of,
 )
 from hyperctr.data import catalog, read
@@ -261,11 +263,9 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
     matrices = features(dataset, np.flatnonzero(seen_item), run.data.reduce, progress)
     present = {name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()}
     fields = Fields(
-        user=_fields(dataset.users, seen_user),
-        user_sizes=dict(dataset.users.sizes),
-        item=_fields(dataset.items, seen_item),
-        item_sizes=dict(dataset.items.sizes),
-        context_sizes=_context(run, log),
+        user=_columns(dataset.users, seen_user),
+        item=_columns(dataset.items, seen_item),
+        context=Columns(_context(run, log)),
         of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
     )
     priors = Priors(
@@ -304,18 +304,19 @@ def _check_conversions(ready: Prepared) -> None:
         raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
-def _fields(table: Users | Items, seen: np.ndarray) -> dict[str, torch.Tensor]:
-    """Return the category of every user or item and, last, of an unknown one.
+def _columns(table: Users | Items, seen: np.ndarray) -> Columns:
+    """Return the columns of every user or item and, last, of an unknown one.
 
     Categories that no training row shows count as unknown.
     """
-    found = {}
+    found = []
     for name, code in table.fields.items():
         size = table.sizes[name]
         shown = np.zeros(size, bool)
         shown[code[seen]] = True
-        found[name] = torch.from_numpy(np.append(np.where(shown[code], code, size), size))
-    return found
+        found.append(np.append(np.where(shown[code], code, size), size))
+    values = Values(torch.from_numpy(np.stack(found, 1))) if found else None
+    return Columns(dict(table.sizes), values=values)
 
 
 def _context(run: config.Run, log: Interactions) -> dict[str, int]:

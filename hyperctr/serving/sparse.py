@@ -345,7 +345,7 @@ class Halves:
         if model.extra is not None:
             raise ValueError("a model with model.extra is not served in halves: conversions have separate features")
         self._embed, self._pairs = embed, crossed.pairs
-        parts, moments = embed.item_parts, len(embed.context_first)
+        parts, moments = embed.item_parts, embed.num_context
         item, moment = torch.arange(count) < parts, torch.zeros(count, dtype=torch.bool)
         moment[count - 1 - moments : count - 1] = True  # the history is the last field
         side = torch.where(item, 0, torch.where(moment, 2, 1))  # [F] of the item, of the request, of the row

@@ -4,13 +4,13 @@ from dataclasses import fields, replace
 
 import torch
 
-from hyperctr.batch import Clicks, Fields, Graphs, Ids, ItemModalities, Priors, Tables, Titles
+from hyperctr.batch import Clicks, Columns, Fields, Graphs, Ids, ItemModalities, Priors, Tables, Titles, Values
 
 GROUPS = {
     "ids": Ids, "modalities": ItemModalities, "fields": Fields, "priors": Priors, "clicks": Clicks, "titles": Titles,
     "graphs": Graphs,
 }  # fmt: skip
-SHORT = {"modalities": "features", "user_fields": "user", "item_fields": "item", "titles": "words"}
+SHORT = {"modalities": "features", "titles": "words"}
 """Names of columns that their groups call otherwise."""
 
 
@@ -25,6 +25,11 @@ def make_tables(num_users, num_items, modalities=None, present=None, **columns):
 def change_tables(tables, **columns):
     """Return the tables with other columns."""
     names = {SHORT.get(name, name): x for name, x in columns.items()}
+    for side in ("user", "item", "context"):
+        if {f"{side}_fields", f"{side}_sizes"} & names.keys():
+            codes, sizes = names.pop(f"{side}_fields", {}), names.pop(f"{side}_sizes", {})
+            values = Values(torch.stack([codes[name] for name in sizes], 1)) if sizes and codes else None
+            names[side] = Columns(sizes, values=values)
     if "titles" in columns and columns["titles"] is None:
         tables, _ = replace(tables, titles=None), names.pop("words")
     changed = {}

@@ -52,24 +52,24 @@ def run_of(name="din", **model):
 
 def test_categories_without_training_rows_are_unknown():
     tables = prepare(run_of(), dataset()).tables
-    assert tables.fields.item_sizes == {"kind": 5} and tables.fields.user_sizes == {"age": 3, "home": 12}
+    assert tables.fields.item.sizes == {"kind": 5} and tables.fields.user.sizes == {"age": 3, "home": 12}
     assert tables.ids.seen_item.tolist() == [True] * 7 + [False] * 3
     # kinds 3 and 4 are of items 7 and 8, which have none; item 9 has none either, but its kind is known; 10: unknown
-    assert tables.fields.item["kind"].tolist() == [0, 1, 2, 0, 1, 2, 1, 5, 5, 2, 5]
-    assert tables.fields.user["age"].tolist() == [*[0, 1, 2] * 4, 3]
-    assert tables.fields.user["home"].tolist() == [*range(6), *[12] * 7]
+    assert tables.fields.item.code("kind").tolist() == [0, 1, 2, 0, 1, 2, 1, 5, 5, 2, 5]
+    assert tables.fields.user.code("age").tolist() == [*[0, 1, 2] * 4, 3]
+    assert tables.fields.user.code("home").tolist() == [*range(6), *[12] * 7]
 
 
 def test_context_is_read_where_its_rows_were_logged():
-    assert prepare(run_of(), dataset()).tables.fields.context_sizes == {"tab": 2, "hour": 24}
-    assert prepare(run_of(), dataset(logged=False)).tables.fields.context_sizes == {}
+    assert prepare(run_of(), dataset()).tables.fields.context.sizes == {"tab": 2, "hour": 24}
+    assert prepare(run_of(), dataset(logged=False)).tables.fields.context.sizes == {}
 
 
 def test_data_without_fields_have_tables_without():
     plain = dataset()
     plain = replace(plain, items=Items(ITEMS), users=Users(USERS))
     tables = prepare(run_of(), plain).tables
-    assert tables.fields == Fields(context_sizes=tables.fields.context_sizes)
+    assert tables.fields == Fields(context=tables.fields.context)
 
 
 @pytest.mark.parametrize("logged", [True, False])

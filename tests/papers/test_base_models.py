@@ -7,8 +7,8 @@ import torch
 from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History
-from hyperctr.layers.embedding import Table
+from hyperctr.batch import Batch, History, Values
+from hyperctr.layers.table import Table
 from hyperctr.models.dcn import DCN
 from hyperctr.models.deepfm import DeepFM
 from hyperctr.models.dien import DIEN
@@ -53,7 +53,7 @@ def batch():
     return Batch(
         user=torch.tensor(USER), item=torch.tensor(ITEM), time=query, query=query, query_row=torch.tensor([0, 2, 3, 4]),
         histories=History(item, mask, torch.zeros_like(item)), clicks_before=torch.zeros(5), shows_before=None,
-        context=torch.tensor(CONTEXT), label=torch.zeros(5),
+        context=Values(torch.tensor(CONTEXT)), label=torch.zeros(5),
     )  # fmt: skip
 
 

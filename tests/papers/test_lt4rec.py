@@ -13,7 +13,7 @@ import torch
 from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History, Step
+from hyperctr.batch import Batch, History, Step, Values
 from hyperctr.config import Train
 from hyperctr.evaluation import metrics
 from hyperctr.layers.multitask import TASKS, conflict, conversion_loss
@@ -52,7 +52,7 @@ def batch(rows=16, seed=0, task=None):
     return Batch(
         user=drawn(USERS, queries)[query], item=drawn(ITEMS, rows), time=query, query=query,
         query_row=torch.arange(queries) * 2, histories=History(past, torch.arange(4) < length[:, None], past),
-        clicks_before=label, shows_before=None, context=drawn(2, rows, 1), label=label, conversion=conversion,
+        clicks_before=label, shows_before=None, context=Values(drawn(2, rows, 1)), label=label, conversion=conversion,
         step=Step(task=task),
     )  # fmt: skip
 

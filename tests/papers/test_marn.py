@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics
-from hyperctr.layers.embedding import Table
+from hyperctr.batch import LEVELS, Batch, History, Statistics, Values
+from hyperctr.layers.table import Table
 from hyperctr.models.dmf import DMF
 from hyperctr.models.dupn import DUPN
 from hyperctr.models.marn import MARN
@@ -60,7 +60,8 @@ def batch():
     return Batch(
         user=torch.tensor(USER), item=torch.tensor(ITEM), time=torch.tensor(TIME), query=torch.tensor(QUERY),
         query_row=torch.tensor([0, 2, 3, 4]), histories=History(padded(HISTORY), mask, padded(WHEN), padded(TYPE)),
-        clicks_before=torch.zeros(5), shows_before=None, context=torch.tensor(CONTEXT), label=torch.tensor(LABEL),
+        clicks_before=torch.zeros(5), shows_before=None, context=Values(torch.tensor(CONTEXT)),
+        label=torch.tensor(LABEL),
     )  # fmt: skip
 
 

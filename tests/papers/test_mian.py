@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History
-from hyperctr.layers.embedding import Table
+from hyperctr.batch import Batch, History, Values
+from hyperctr.layers.table import Table
 from hyperctr.models.mian import GIM, MIAN, PARTS, FieldAttention
 
 # Three users and five items; user 2 and item 4 have no training row. Query 0 has two candidates and three clicks,
@@ -50,7 +50,7 @@ def batch():
     return Batch(
         user=torch.tensor(USER), item=torch.tensor(ITEM), time=query, query=query, query_row=torch.tensor([0, 2, 3, 4]),
         histories=History(item, mask, torch.zeros_like(item)), clicks_before=torch.zeros(5), shows_before=None,
-        context=torch.tensor(CONTEXT), label=torch.tensor(LABEL),
+        context=Values(torch.tensor(CONTEXT)), label=torch.tensor(LABEL),
     )  # fmt: skip
 
 

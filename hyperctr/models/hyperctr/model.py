@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 from graphs import HGCN
 from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
-from hyperctr.layers.embedding import LARGE
+from hyperctr.layers.table import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs

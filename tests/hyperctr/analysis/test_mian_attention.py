@@ -11,9 +11,9 @@ from torch import nn
 
 from hyperctr import config
 from hyperctr.analysis import mian_attention
-from hyperctr.batch import History
+from hyperctr.batch import History, Values
 from hyperctr.data import planted
-from hyperctr.layers.embedding import Table
+from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 from hyperctr.models.mian import PARTS, bounds
 from hyperctr.runs.open import Opened, open_run
@@ -89,12 +89,14 @@ def test_every_weight_stands_beside_its_name(world, opened, batch, reading):
 def test_values_are_those_of_the_row(world, opened, batch, reading):
     gender = world.users.fields["gender"][batch.user.numpy()]
     assert reading.frame.filter(name="gender")["value"].to_list() == [str(x) for x in gender]
-    assert reading.frame.filter(name="hour")["value"].to_list() == [str(int(x)) for x in batch.context[:, 0]]
+    assert reading.frame.filter(name="hour")["value"].to_list() == [str(int(x)) for x in batch.context.codes[:, 0]]
     assert reading.frame.filter(name="clicks", group="user")["value"].to_list() == [
-        str(int(x)) for x in batch.context[:, 6]
+        str(int(x)) for x in batch.context.codes[:, 6]
     ]
     users = opened.prepared.tables.ids.num_users
-    new = replace(batch, user=torch.full_like(batch.user, users), context=torch.full_like(batch.context, -1))
+    new = replace(
+        batch, user=torch.full_like(batch.user, users), context=Values(torch.full_like(batch.context.codes, -1))
+    )
     found = mian_attention.read(opened, new).frame
     assert set(found["user"]) == {"a new user"}
     assert set(found.filter(pl.col("group").is_in(["user", "context"]))["value"]) == {"unknown"}
@@ -106,24 +108,24 @@ def logit_without(opened, batch, b, group, place):
     model, row, query = opened.model, torch.tensor([b]), batch.query[b : b + 1]
     past = History(batch.histories.item[query], batch.histories.mask[query], batch.histories.time[query])
     zero = torch.zeros(1, dtype=torch.long)
-    columns = {name: getattr(batch, name)[row].clone() for name in ("user", "item", "time", "context", "label")}
+    columns = {name: getattr(batch, name)[row] for name in ("user", "item", "time", "context", "label")}
     one = replace(batch, **columns, query=zero, query_row=zero, histories=past, clicks_before=batch.clicks_before[row])
     if group == "context":
-        one.context[0, place] = -1
+        one.context.codes[0, place] = -1
         return model(one).logit.item()
     if group == "user" and place == 7:
-        one.context[0, 6] = -1
+        one.context.codes[0, 6] = -1
         return model(one).logit.item()
     if group == "user":
         state = {name: x.clone() for name, x in model.state_dict().items()}
-        codes = model.embed.user_codes.clone()
+        codes = model.embed.user_fields.rows.clone()
         if place == 0:
             model.embed.user.weight.zero_()
         else:
-            model.embed.user_codes[:, place - 1] = model.embed.user_fields.num_embeddings - 1
+            model.embed.user_fields.rows[:, place - 1] = model.embed.user_fields.num_embeddings - 1
         found = model(one).logit.item()
         model.load_state_dict(state)
-        model.embed.user_codes.copy_(codes)
+        model.embed.user_fields.rows.copy_(codes)
         return found
     groups = model.groups(one)
     if group == "clicks":

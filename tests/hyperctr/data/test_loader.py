@@ -234,7 +234,7 @@ def test_every_row_comes_once_an_epoch_and_groups_never_mix(shuffle, grouped, si
     group = np.full(ROWS, -1)
     group[rows] = rows % 5
     batches = list(Loader(log).batches(rows, size, shuffle=shuffle, group=group[rows] if grouped else None))
-    seen = [batch.context[:, 0].tolist() for batch in batches]
+    seen = [batch.context.codes[:, 0].tolist() for batch in batches]
     assert sorted(sum(seen, [])) == sorted(rows.tolist())
     assert max(map(len, seen)) <= size
     assert (sum(seen, []) == rows.tolist()) == (not shuffle and not grouped)
@@ -249,7 +249,7 @@ def test_batches_of_one_group_come_in_runs():
 
     def epoch(run):
         batches = Loader(log).batches(rows, 7, seed=1, shuffle=True, group=group, per_group=run)
-        return [(batch.context[:, 0].tolist(), batch.closes_group) for batch in batches]
+        return [(batch.context.codes[:, 0].tolist(), batch.closes_group) for batch in batches]
 
     one, four = epoch(1), epoch(4)
     assert all(last for _, last in one)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, History
-from hyperctr.layers import embedding
-from hyperctr.layers.embedding import Embed, Table, placed
+from hyperctr.batch import Batch, History, Values
+from hyperctr.layers.embedding import Embed, placed
+from hyperctr.layers.table import Table
 
 
 def table(count=3, dim=2):
@@ -68,7 +68,7 @@ def test_frozen_table_needs_no_gradient():
 
 
 def test_large_table_has_a_sparse_gradient_without_the_unknown_number(monkeypatch):
-    monkeypatch.setattr(embedding, "LARGE", 2)
+    monkeypatch.setattr("hyperctr.layers.table.LARGE", 2)
     made = table()
     made(torch.tensor([0, 3, 2, 0])).sum().backward()
     gradient = made.weight.grad.coalesce()
@@ -116,7 +116,7 @@ def batch(user, item, past, context=None):
     return Batch(
         user=torch.tensor(user), item=torch.tensor(item), time=row, query=row, query_row=row,
         histories=History(clicks, mask, clicks), clicks_before=row.float(), shows_before=None,
-        context=None if context is None else torch.tensor(context), label=row.float(),
+        context=None if context is None else Values(torch.tensor(context)), label=row.float(),
     )  # fmt: skip
 
 

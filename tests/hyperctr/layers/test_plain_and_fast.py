@@ -149,7 +149,7 @@ CASES = {
     "hyperctr.layers.attention.attend": attend,
     "hyperctr.layers.attention.Relevance.forward": relevance,
     "hyperctr.layers.mlp.prelu": prelu,
-    "hyperctr.layers.embedding.look_up": look_up,
+    "hyperctr.layers.table.look_up": look_up,
     "hyperctr.layers.embedding.placed": placed,
     "hyperctr.layers.chunked.blockwise": blockwise,
     "hyperctr.layers.chunked.by_length": by_length,

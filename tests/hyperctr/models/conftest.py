@@ -7,8 +7,8 @@ import torch
 from table_builder import change_tables, make_tables
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics
-from hyperctr.layers.embedding import Table
+from hyperctr.batch import LEVELS, Batch, History, Statistics, Values
+from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 
 USERS, ITEMS = 20, 30
@@ -86,7 +86,7 @@ def make():
 
         query = torch.arange(queries).repeat_interleave(rows)
         user, item, label = drawn(USERS, queries), drawn(ITEMS, len(query)), drawn(2, len(query))
-        context = torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1)
+        context = Values(torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1))
         past = drawn(ITEMS, queries, longest)
         past = torch.cat([past, torch.randint(ITEMS, (queries, padding))], 1)  # whatever stands there
         mask = torch.arange(longest + padding) < torch.tensor(lengths, dtype=torch.long)[:, None]

@@ -485,9 +485,8 @@ def test_clicks_beyond_the_history_are_counted_and_later_ones_are_not():
 
 
 def test_a_table_that_is_too_large_trains_row_by_row(monkeypatch):
-    from hyperctr.layers import embedding
 
-    monkeypatch.setattr(embedding, "LARGE", 5)
+    monkeypatch.setattr("hyperctr.layers.table.LARGE", 5)
     base = MODELS["din"](MODELS["din"].Config(**SMALL), tables())
     assert base.embed.item.sparse
     model = AQCL(base, AQCLS, tables())

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hyperctr.evaluation.metrics import auc
-from hyperctr.layers import embedding
-from hyperctr.layers.embedding import Table
+from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 from hyperctr.training.optim import coalesce, optimisers
 
@@ -29,7 +28,7 @@ def test_clicks_and_candidate_have_the_same_vectors(ids, make, name, built):
 @pytest.mark.parametrize("name", BASE)
 def test_large_tables_are_trained_row_by_row_to_the_same_end(rich, make, monkeypatch, name, built):
     def trained(large):
-        monkeypatch.setattr(embedding, "LARGE", large)
+        monkeypatch.setattr("hyperctr.layers.table.LARGE", large)
         torch.manual_seed(0)
         model = built(name, rich).train()
         assert {

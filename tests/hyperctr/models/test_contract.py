@@ -12,8 +12,8 @@ from torch import nn
 
 from hyperctr.batch import History
 from hyperctr.experiments import contract
-from hyperctr.layers import bodies, chunked, embedding
-from hyperctr.layers.embedding import Table
+from hyperctr.layers import bodies, chunked
+from hyperctr.layers.table import Table
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.training.optim import coalesce, optimisers
 
@@ -185,7 +185,7 @@ def test_every_weight_gets_a_gradient(tables, built, make, name, sizes):
 @every
 def test_large_tables_have_the_same_gradients_row_by_row(tables, built, make, monkeypatch, name):
     def gradients(large):
-        monkeypatch.setattr(embedding, "LARGE", large)
+        monkeypatch.setattr("hyperctr.layers.table.LARGE", large)
         torch.manual_seed(0)
         model, batch = built(name, tables).train(), make(lengths=(4, 5, 3))
         held = [m for m in model.modules() if isinstance(m, Table)]

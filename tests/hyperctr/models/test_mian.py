@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from table_builder import change_tables
 from torch import nn
 
-from hyperctr.batch import Step
-from hyperctr.layers.embedding import Table
+from hyperctr.batch import Step, Values
+from hyperctr.layers.table import Table
 from hyperctr.models import mian
 from hyperctr.models.mian import GIM, MIAN, PARTS, Encoder
 from hyperctr.training.optim import optimisers
@@ -240,7 +240,7 @@ def test_an_ablation_takes_away_its_parts_and_no_others(whole, make, row):
 
 def test_without_the_raw_fields_they_do_not_matter(whole, make):
     batch = make()
-    other = replace(batch, context=(batch.context + 1) % 2)
+    other = replace(batch, context=Values((batch.context.codes + 1) % 2))
     sizes = {"iuim": False, "icim": False, "keep_raw": False}
     gone = built(whole, **sizes)
     assert torch.equal(gone(other).logit, gone(batch).logit)
@@ -273,7 +273,7 @@ def test_ids_alone_are_enough(ids, make):
 
 def test_what_is_unknown_is_zero(whole, make):
     model = built(whole)
-    batch = make(user=torch.full((8,), 20), item=torch.full((8,), 30), context=torch.full((8, 2), -1))
+    batch = make(user=torch.full((8,), 20), item=torch.full((8,), 30), context=Values(torch.full((8, 2), -1)))
     groups = model.groups(batch)
     assert not groups.item.any() and not groups.user.any() and not groups.context.any()
     assert model(batch).logit.isfinite().all()
@@ -345,7 +345,9 @@ def test_a_row_pays_for_what_it_looks_up_whoever_else_looks_it_up(whole, make):
     """Rows of a query share a history and pay for it each; twice the same rows cost the same."""
     model = built(whole, l2_embedding=2.0).train()
     one = make(rows=1)
-    columns = {name: getattr(one, name).repeat_interleave(2, 0) for name in ("user", "item", "context")}
+    columns = {
+        name: getattr(one, name)[torch.arange(len(one)).repeat_interleave(2)] for name in ("user", "item", "context")
+    }
     twice = make(rows=2, histories=one.histories, **columns)
     close(model(twice).penalty, model(one).penalty)
     groups = model.groups(one)

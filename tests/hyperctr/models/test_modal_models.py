@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from table_builder import change_tables
 
+from hyperctr.batch import Values
 from hyperctr.evaluation.metrics import auc
 from hyperctr.models import MODELS
 from hyperctr.training.optim import coalesce, optimisers
@@ -42,12 +43,12 @@ def test_statistics_are_those_of_the_rows_slice(whole, make, name, built):
 def test_a_column_that_is_unknown_adds_nothing_and_the_others_stay(whole, make, built):
     """As where a request knows the hour and not the tab: -1, each column in the place of its own."""
     model, batch = built("marn", whole), make()
-    tab, hour = batch.context.T
-    known = model.profile(replace(batch, context=torch.stack([torch.full_like(tab, -1), hour], 1)))
+    tab, hour = batch.context.codes.T
+    known = model.profile(replace(batch, context=Values(torch.stack([torch.full_like(tab, -1), hour], 1))))
     expected = model.profile(batch).clone()
     expected[:, -2 * model.profile.context.embedding_dim : -model.profile.context.embedding_dim] = 0.0
     close(known, expected)
-    neither = model.profile(replace(batch, context=torch.full_like(batch.context, -1)))
+    neither = model.profile(replace(batch, context=Values(torch.full_like(batch.context.codes, -1))))
     close(neither, model.profile(replace(batch, context=None)))
 
 

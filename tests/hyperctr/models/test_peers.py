@@ -90,8 +90,12 @@ def columns(deepctr, own_history=False):
 
 def answers(model, peer, tables, batch):
     """Our probabilities and theirs, on the same rows."""
-    values = {"item": batch.item, "user": batch.user, "age": tables.fields.user["age"][batch.user]}
-    values |= {"tab": batch.context[:, 0], "hour": batch.context[:, 1], "hist_item": batch.histories.item[batch.query]}
+    values = {"item": batch.item, "user": batch.user, "age": tables.fields.user.code("age")[batch.user]}
+    values |= {
+        "tab": batch.context.codes[:, 0],
+        "hour": batch.context.codes[:, 1],
+        "hist_item": batch.histories.item[batch.query],
+    }
     values["length"] = batch.histories.mask.sum(1)[batch.query]
     given = torch.cat([values[name].view(len(batch), -1).float() for name in peer.feature_index], 1)
     with torch.no_grad():

@@ -49,7 +49,7 @@ def test_a_cross_of_what_was_not_seen_adds_nothing(ids, make, user, item):
 
 
 def test_a_field_of_the_item_can_be_crossed_instead(rich, make):
-    model, kind = built(rich, cross="type"), rich.fields.item["type"]
+    model, kind = built(rich, cross="type"), rich.fields.item.code("type")
     same = [int(i) for i in torch.arange(30)[kind[:30] == kind[0]][:2]]
     other = int(torch.arange(30)[kind[:30] != kind[0]][0])
     batch = replace(make(lengths=(0,) * 4, rows=1), user=torch.tensor([3] * 4), item=torch.tensor([*same, other, 30]))

@@ -9,7 +9,7 @@ from torch import nn
 
 from hyperctr import config
 from hyperctr.data import planted
-from hyperctr.layers.embedding import Table
+from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 from hyperctr.runs.open import Opened, request
 from hyperctr.runs.prepare import prepare
@@ -143,7 +143,7 @@ def test_context_that_is_given_counts(opened):
     one, two = (server.probabilities(3, items, context={"hour": hour}) for hour in (2, 19))
     assert not np.allclose(one, two, atol=1e-4) and not np.allclose(one, unknown, atol=1e-4)
     batch = request(opened.prepared, 3, [0], context={"hour": 19, "place": 2})
-    assert batch.context[0, :6].tolist() == [19, -1, -1, -1, 2, -1]
+    assert batch.context.codes[0, :6].tolist() == [19, -1, -1, -1, 2, -1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from table_builder import make_tables
 from torch import nn
 
-from hyperctr.batch import Batch, Features, History
+from hyperctr.batch import Batch, Features, History, Values
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Config, SparseSharing
@@ -193,7 +193,8 @@ def request(seed=0, rows=23, context=True):
     return Batch(
         user=user, item=torch.randint(ITEMS + 1, (rows,), generator=draw), time=query, query=query, query_row=first,
         histories=History(past, torch.arange(4) < torch.tensor([4, 0, 2, 1, 3])[:, None], past), clicks_before=label,
-        shows_before=None, context=torch.randint(2, (rows, 2), generator=draw) if context else None, label=label,
+        shows_before=None, label=label,
+        context=Values(torch.randint(2, (rows, 2), generator=draw)) if context else None,
     )  # fmt: skip
 
 

@@ -1,0 +1,64 @@
+"""A table of vectors by number, whose last row stands for any unknown number."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperctr.layers.bodies import choose
+
+LARGE = 200_000  # a table of more rows has sparse gradients
+STD = 0.01  # standard deviation of the first weights of tables and of the modalities' maps
+
+
+class Table(nn.Embedding):
+    """One vector per number in [0, count); number `count` stands for any unknown one: zero, and never trained.
+
+    Args:
+        count: known numbers; above `LARGE` of them the gradient is sparse, see `hyperctr.training.optim`.
+        dim: width of a vector.
+    """
+
+    def __init__(self, count: int, dim: int):
+        super().__init__(count + 1, dim, padding_idx=count, sparse=count > LARGE)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from N(0, 0.01^2), and set the vector of the unknown number to zero."""
+        nn.init.normal_(self.weight, std=STD)
+        nn.init.zeros_(self.weight[-1])
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Look up [...], in [0, count], as [..., dim]."""
+        return super().forward(index) if self.sparse else look_up(self.weight, index)
+
+
+def look_up(weight: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of a table, [...] -> [..., d]; its last row, the unknown number, gets no gradient."""
+    return choose(_plain_look_up, _fast_look_up, weight.is_cpu)(weight, index)
+
+
+def _plain_look_up(weight: Tensor, index: Tensor) -> Tensor:
+    return F.embedding(index, weight, padding_idx=len(weight) - 1)
+
+
+def _fast_look_up(weight: Tensor, index: Tensor) -> Tensor:
+    return _Rows.apply(weight, index)
+
+
+class _Rows(torch.autograd.Function):
+    """`_plain_look_up` with a gradient that takes half the time on a CPU."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = weight.shape
+        return weight.index_select(0, index.flatten()).view(*index.shape, weight.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        each = gradient.reshape(index.numel(), ctx.shape[1])
+        total = each.new_zeros(ctx.shape).index_add_(0, index.flatten(), each)
+        total[-1] = 0.0
+        return total, None
