@@ -58,9 +58,9 @@ class Data:
 class Split:
     """How interactions are divided into training, validation and test rows."""
 
-    kind: Literal["temporal", "leave-last-out", "leave-last-day-out", "random"] = "temporal"
-    """By time; by the last click or the last day of each user; or at random, as in the papers. All but the first are
-    marked as leaky."""
+    kind: Literal["temporal", "leave-last-out", "leave-last-day-out", "random", "given"] = "temporal"
+    """By time; by the last click or the last day of each user; at random, as in the papers; or as the source gives it
+    (the column `split` of the data). All but the first are marked as leaky; the last only where it is."""
     train: float = 0.7
     """Share of rows for training, HyperCTR section 3.1; the kinds that leave the last out do not use it."""
     valid: float = 0.2
@@ -187,6 +187,9 @@ class Evaluate:
 
     negatives: int = 1000
     """Unobserved items drawn per test positive if the data logs no non-clicks, as in the paper."""
+    sampled: bool = False
+    """Whether negatives are drawn for each click, as in the papers, even if the data logs non-clicks: the logged ones
+    are then not scored."""
     draw: Literal["uniform", "popularity"] = "uniform"
     """How negatives are drawn: every item equally often, or in proportion to its earlier clicks."""
     max_positives: int = 20_000

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+PARTS = ("train", "valid", "test")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
@@ -30,6 +32,7 @@ class Interactions:
         context_names: names of the context columns, K.
         context_sizes: numbers of categories of the context columns, K.
         has_time: whether `time` is a clock; False when it is only an order.
+        part: part of the split that the source gives: 0 train, 1 valid, 2 test, -1 none, int8 [n]; None without one.
         logged_non_clicks: True: a row of label 0 was shown and not clicked. False: it is no impression (a rating below
             the threshold). It is then neither a sample nor history, and negatives have to be drawn.
 
@@ -58,6 +61,7 @@ class Interactions:
     context_names: tuple[str, ...] = ()
     context_sizes: tuple[int, ...] = ()
     has_time: bool = True
+    part: np.ndarray | None = None
     logged_non_clicks: bool = True
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class Interactions:
         for name in ("label", "conversion", "length"):
             if (column := getattr(self, name)) is not None:
                 keep(name, np.asarray(column, dtype=np.float32))
+        if self.part is not None:
+            keep("part", _whole_numbers("part", self.part).astype(np.int8))
         keep("context_names", tuple(self.context_names))
         keep("context_sizes", tuple(int(size) for size in self.context_sizes))
         if self.type is not None and self.num_types == 0:
@@ -83,6 +89,8 @@ class Interactions:
         _check_range("item", self.item, self.num_items)
         if self.type is not None:
             _check_range("type", self.type, self.num_types)
+        if self.part is not None:
+            _check_range("part", self.part + 1, len(PARTS) + 1)
         if self.context is None:
             if self.context_names or self.context_sizes:
                 raise ValueError(f"context names {self.context_names} were given without a context array")
@@ -149,6 +157,14 @@ class Interactions:
         time[order] = latest - user * span + place
         return replace(self, time=time)
 
+    def in_parts(self) -> Interactions:
+        """Return the rows in the order of the given split: training rows (and rows in no part), then validation, test.
+
+        Meant for logs without times. Rows of one part keep their order.
+        """
+        span = int(self.time[-1] - self.time[0]) + 1 if len(self) else 1
+        return replace(self, time=self.time + np.maximum(self.part, 0).astype(np.int64) * span)
+
     def clicks(self) -> np.ndarray:
         """Return the row numbers with label 1, in time order."""
         return np.flatnonzero(self.label == 1)
@@ -164,7 +180,7 @@ class Interactions:
 _COLUMNS = tuple(
     field.name
     for field in fields(Interactions)
-    if field.name in ("user", "item", "time", "label", "conversion", "length", "type", "context")
+    if field.name in ("user", "item", "time", "label", "conversion", "length", "type", "context", "part")
 )
 
 

@@ -119,7 +119,7 @@ class Loader:
         Args:
             rows: row numbers of `log`.
             size: rows per batch, drawn negatives not counted.
-            negatives: items drawn per row of label 1 and given label 0; 0 where non-clicks were logged.
+            negatives: items drawn per row of label 1 and given label 0, in the row's context if non-clicks were logged.
             seed: of the order and the draws; the same seed repeats the same batches.
             shuffle: put the rows, and then the batches, in random order.
             group: one number per row, such as its time slice, [len(rows)]; a batch never mixes groups.
@@ -167,7 +167,8 @@ class Loader:
             if conversion is not None:
                 unknown = np.full_like(drawn, np.nan, np.float32)
                 conversion = np.concatenate([conversion[:, None], unknown], 1).ravel()[real]
-            item, label, context = item[real], label[real], None
+            item, label = item[real], label[real]
+            context = context[query] if log.logged_non_clicks and context is not None else None
         batch = self.make_batch(user, item, time, label, query, context)
         return batch if conversion is None else replace(batch, conversion=torch.from_numpy(conversion))
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+_PARTS = (("train", "training", "0"), ("valid", "val", "validation", "dev", "1"), ("test", "testing", "2"))
+
 
 def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Series:
     """Parse one id per row, as int64 or text.
@@ -181,6 +183,35 @@ def parse_conversion(table: pl.DataFrame, columns: Sequence[str], where: str) ->
             f"A conversion is {columns[0]} / {columns[1]}; {count_rows(over)} above 1 {'is' if over == 1 else 'are'} 1."
         ]
     return part.cast(pl.Float32).fill_null(np.nan).to_numpy(), said
+
+
+def parse_parts(column: pl.Series, where: str) -> np.ndarray:
+    """Parse the split that a source gives: train, valid and test, or 0, 1 and 2.
+
+    Args:
+        column: text in any case (val, validation and dev are also "valid") or numbers; an empty cell is no part.
+        where: file and column, for an error.
+
+    Returns:
+        int8 [n]: 0, 1 or 2, as in `hyperctr.data.interactions.PARTS`; -1 for no part.
+
+    Raises:
+        ValueError: another value; the first is named.
+
+    >>> parse_parts(pl.Series(["train", "Dev", "test", None]), "log.csv, column 'split'").tolist()
+    [0, 1, 2, -1]
+    """
+    if column.dtype.is_numeric():
+        column = parse_numbers(column, where).cast(pl.Int64, strict=False)
+    text = column.cast(pl.String).str.strip_chars().str.to_lowercase().replace("", None)
+    names = {name: number for number, part in enumerate(_PARTS) for name in part}
+    part = text.replace_strict(names, default=None, return_dtype=pl.Int8)
+    if (wrong := part.is_null() & text.is_not_null()).any():
+        raise ValueError(
+            f"{where} must hold train, valid and test, or 0, 1 and 2; found {column[wrong.arg_max()]!r} in row "
+            f"{wrong.arg_max()} (the first is 0)"
+        )
+    return part.fill_null(-1).to_numpy()
 
 
 def read_table(file: Path) -> pl.DataFrame:

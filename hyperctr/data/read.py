@@ -13,7 +13,7 @@ from hyperctr.data import roles as role_table
 from hyperctr.data.catalog import builtin_roles, find
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.columns import encode_categories, tfidf_vectors
-from hyperctr.data.interactions import Interactions
+from hyperctr.data.interactions import PARTS, Interactions
 from hyperctr.data.items import Items, Users, present_rows
 from hyperctr.data.parse import (
     count_rows,
@@ -23,6 +23,7 @@ from hyperctr.data.parse import (
     parse_ids,
     parse_labels,
     parse_numbers,
+    parse_parts,
     read_table,
     seconds,
 )
@@ -271,6 +272,10 @@ def _interactions(
         length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
     context = [encode_categories(table[column]) for column in log.get("context", [])]
     type_codes, num_types = encode_categories(table[log["type"]]) if "type" in log else (None, 0)
+    part = None
+    if "split" in log:
+        part = parse_parts(table[log["split"]], f"{where}, column {log['split']!r}")
+        notes.append(_what_parts_mean(log["split"], part))
     return Interactions(
         user=numbers["user"],
         item=numbers["item"],
@@ -286,6 +291,7 @@ def _interactions(
         context_names=tuple(log.get("context", [])),
         context_sizes=tuple(size for _, size in context),
         has_time="time" in log,
+        part=part,
         logged_non_clicks=logged,
     )
 
@@ -327,6 +333,12 @@ def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
     if logged:
         return f"A click is {click}; {others} without one were shown and not clicked."
     return f"A click is {click}; {others} without one are neither samples nor history, and negatives have to be drawn."
+
+
+def _what_parts_mean(column: str, part: np.ndarray) -> str:
+    sizes = ", ".join(f"{(part == number).sum()} {name}" for number, name in enumerate(PARTS))
+    without = f" and {count_rows(int((part < 0).sum()))} in no part" if (part < 0).any() else ""
+    return f'The source gives a split (column {column}): {sizes} rows{without}. split.kind = "given" uses it.'
 
 
 def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dict]:

@@ -16,6 +16,7 @@ Every function here takes and returns roles in the shape of that file:
     length = "duration"             # how long the item takes, in any unit
     type = "behaviour"              # categorical
     context = ["tab"]               # categorical
+    split = "split"                 # the source's own: train, valid, test or 0, 1, 2; split.kind = "given" uses it
     [items]
     id = "item_id"                  # without it the columns of interactions.item
     title = "title"
@@ -70,6 +71,7 @@ class _Interactions:
     length: str | None = None
     type: str | None = None
     context: tuple[str, ...] | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
     """List the (role, column) pairs that the roles ask for, per table: interactions, items and users."""
     log = roles["interactions"]
     asked: dict[str, list[tuple[str, str]]] = {"interactions": [], "items": [], "users": []}
-    for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context"):
+    for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context", "split"):
         value = log.get(role) or []  # order may be false
         columns = share(value) if role == "conversion" and value else [value] if isinstance(value, str) else value
         asked["interactions"] += [(role, column) for column in columns]

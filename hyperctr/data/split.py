@@ -9,7 +9,7 @@ import numpy as np
 from hyperctr.data.context import DAY
 from hyperctr.data.interactions import Interactions
 
-KINDS = ("temporal", "leave-last-out", "leave-last-day-out", "random")
+KINDS = ("temporal", "leave-last-out", "leave-last-day-out", "random", "given")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,6 +22,7 @@ class Split:
         test: rows to report scores on, int64.
         leaky: True when a training row may be later than a test row.
         kind: one of `KINDS`.
+        note: what was decided that was not asked for, in one sentence; empty: nothing.
     """
 
     train: np.ndarray
@@ -29,6 +30,7 @@ class Split:
     test: np.ndarray
     leaky: bool
     kind: str
+    note: str = ""
 
     def __repr__(self) -> str:
         sizes = f"train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)}"
@@ -41,25 +43,29 @@ def split(
     """Divide the sample rows into three parts: all rows when non-clicks were logged, else only the clicks.
 
     - "temporal": two cuts in time, the same for all users, at the `train` and `train + valid` quantiles of the sample
-      rows. A cut moves to the nearest change of time, so rows of equal time stay together. Only this kind is not leaky.
+      rows. A cut moves to the nearest change of time, so rows of equal time stay together. Never leaky.
     - "leave-last-out": each user's last click is for test and the click before it for validation. Users with fewer
       than three clicks stay in train. A logged non-click goes with the user's next click, or with the last click when
       there is no next one. Stamped leaky: the cuts differ by user, so a training row of one user may be later than a
       test row of another. `train`, `valid` and `seed` are unused.
     - "leave-last-day-out": the same with UTC days that have a click of the user, instead of single clicks (for
       baskets): all rows from the last such day on are for test.
+    - "given": the parts that the source gives (`Interactions.part`); rows without a part are history only. Without
+      validation rows the last `valid` share of the training rows by time is for validation, or a random share if there
+      are no times. Stamped leaky when a row is later than a row of a later part, or when there are no times.
     - "random": each sample row by itself, drawn with `seed`. Stamped leaky: later rows of the same user are in train.
 
     Args:
         interactions: the table; row numbers refer to it.
-        kind: one of the four above.
+        kind: one of the five above.
         train: share of the rows, within (0, 1).
         valid: share of the rows; the test part is the rest.
-        seed: of the random kind.
+        seed: of what is drawn at random.
 
     Raises:
-        ValueError: an unknown kind, shares that leave no test part, no rows, a part without rows, logged validation or
-            test rows that all have one label, or "leave-last-day-out" for data without times.
+        ValueError: an unknown kind, "given" without a given split, shares that leave no test part, no rows, a part
+            without rows, logged validation or test rows that all have one label, or "leave-last-day-out" for data
+            without times.
 
     >>> import numpy as np
     >>> four, every_day = np.zeros(10, np.int64), np.arange(10) * 86_400
@@ -78,6 +84,7 @@ def split(
         what = "rows" if interactions.logged_non_clicks else "clicks"
         raise ValueError(f"there are no {what} to split; the table has {len(interactions)} rows in all")
 
+    note, leaky = "", kind != "temporal"
     if kind == "temporal":
         parts = _temporal(interactions.time[samples], train, train + valid)
     elif kind == "leave-last-out":
@@ -87,6 +94,8 @@ def split(
             raise ValueError('data without times have no days; use kind "leave-last-out"')
         click = interactions.label[samples] == 1
         parts = _leave_last_day_out(interactions.user[samples], click, interactions.time[samples] // DAY)
+    elif kind == "given":
+        parts, leaky, note = _given(interactions, samples, valid, seed)
     else:
         parts = _random(len(samples), train, train + valid, seed)
 
@@ -102,7 +111,7 @@ def split(
                 f"every row of the {name} part has label {labels[0]:g}, so nothing can be ranked; {_advice(kind)}, "
                 'or say non_clicks = "unobserved" so that negatives are drawn'
             )
-    return Split(*rows, leaky=kind != "temporal", kind=kind)
+    return Split(*rows, leaky, kind, note)
 
 
 def hold_out(interactions: Interactions, parts: Split, share: float = 0.1) -> tuple[Interactions, Split]:
@@ -172,6 +181,25 @@ def _leave_last_day_out(user: np.ndarray, click: np.ndarray, day: np.ndarray) ->
     return part
 
 
+def _given(log: Interactions, samples: np.ndarray, valid: float, seed: int) -> tuple[np.ndarray, bool, str]:
+    """Number the given part of each sample row; also return whether it is leaky, and a note."""
+    if log.part is None:
+        raise ValueError(
+            'split.kind = "given" needs the split of the source: a column of train, valid and test, named with '
+            'split = "..." under [interactions] of dataset.toml'
+        )
+    part, time, note = log.part[samples].astype(np.int64), log.time[samples], ""
+    train = np.flatnonzero(part == 0)
+    if len(train) > 1 and not (part == 1).any():
+        last = _temporal(time[train], 1 - valid) if log.has_time else _random(len(train), 1 - valid, 1, seed)
+        part[train[last == 1]] = 1
+        which = "last" if log.has_time else "random"
+        note = f"The source gives no validation rows: the {which} {valid:g} of its training rows are for validation."
+    first = [int(time[part == k].min(initial=np.iinfo(np.int64).max)) for k in range(3)]
+    last = [int(time[part == k].max(initial=np.iinfo(np.int64).min)) for k in range(3)]
+    return part, not log.has_time or last[0] > min(first[1:]) or last[1] > first[2], note
+
+
 def _random(count: int, train: float, valid_end: float, seed: int) -> np.ndarray:
     part = np.empty(count, dtype=np.int64)
     place = np.arange(count)
@@ -188,4 +216,6 @@ def _advice(kind: str) -> str:
         return 'users need three clicks or more; use kind "temporal"'
     if kind == "leave-last-day-out":
         return 'users need clicks on three days or more; use kind "temporal"'
+    if kind == "given":
+        return 'use a split by time, kind "temporal"'
     return "choose other train and valid shares, or use more rows"

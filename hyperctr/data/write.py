@@ -10,6 +10,7 @@ import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.dataset import Dataset
+from hyperctr.data.interactions import PARTS
 from hyperctr.data.parse import first_line
 from hyperctr.data.read import TABLES, _checked
 from hyperctr.data.roles import Roles
@@ -101,6 +102,9 @@ def write_folder(
     if log.type is not None:
         table["type"] = _codes(log.type)
         chosen["type"] = "type"
+    if log.part is not None:
+        table["split"] = pl.Series([*PARTS, None], dtype=pl.String)[log.part]
+        chosen["split"] = "split"
     for k, name in enumerate(log.context_names):
         table[name] = _codes(log.context[:, k])
     if log.context_names:

@@ -226,7 +226,7 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
     torch.manual_seed(run.train.seed)
     base = find_model(run.model_name)(run.model, ready.tables)
     model = find_wrapper(run.wrapper_name)(base, replace(run.wrapper, **settings), ready.tables)
-    drawn = not ready.dataset.interactions.logged_non_clicks
+    drawn = ready.draws
     losses = []
 
     def valid() -> float:

@@ -74,7 +74,7 @@ class SlicedHypergraphs:
 def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the log") -> TimeGrid:
     """Cut the timeline into slices by the clock, or into slices with equally many training clicks.
 
-    Under the temporal split, slices of equal counts continue after the training rows: a new slice begins after each
+    Under a split by time, slices of equal counts continue after the training rows: a new slice begins after each
     such number of clicks. Otherwise validation and test rows would read ever older hypergraphs.
 
     Args:
@@ -89,7 +89,7 @@ def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the 
     clicked = log.time[parts.train][log.label[parts.train] == 1]
     if slices.count:
         time = log.time[log.clicks()]
-        later = time[time > clicked.max(initial=0)] if parts.kind == "temporal" else None
+        later = time[time > clicked.max(initial=0)] if not parts.leaky else None
         return TimeGrid.cut(clicked, count=slices.count, later=later)
     if not log.has_time:
         raise ValueError(f"{name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)")

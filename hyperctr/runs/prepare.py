@@ -92,6 +92,18 @@ class Prepared:
         return 0 if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
 
     @property
+    def draws(self) -> bool:
+        """Whether evaluation draws its negatives: non-clicks were not logged, or `evaluate.sampled` asks for it."""
+        return self.run.evaluate.sampled or not self.dataset.interactions.logged_non_clicks
+
+    @property
+    def train_ratio(self) -> float:
+        """Non-clicks per click in training: drawn ones, or logged ones."""
+        log, rows = self.dataset.interactions, self.split.train
+        clicks = max(float(log.label[rows].sum()), 1.0)
+        return (len(rows) - clicks) / clicks if log.logged_non_clicks else self.run.train.negatives
+
+    @property
     def train_rows(self) -> int:
         """Rows of an epoch of `train_batches`, drawn negatives not counted."""
         plan = self.plan
@@ -146,17 +158,19 @@ class Prepared:
         most, negatives = {
             "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
         }[part]  # fmt: skip
+        if e.sampled:
+            rows = rows[log.label[rows] == 1]
         positives = int(log.label[rows].sum())
         if most and positives > most:
             rng = np.random.default_rng(e.seed)
             rows = np.sort(rng.choice(rows, round(len(rows) * most / positives), replace=False))
-        negatives = 0 if log.logged_non_clicks else negatives
+        negatives = negatives if self.draws else 0
         size = max(1, min(QUERIES, PAIRS // (1 + negatives)))
         return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
         """Return every metric of the model on "valid" or "test"; see `hyperctr.evaluation.evaluate.evaluate`."""
-        drawn = None if self.dataset.interactions.logged_non_clicks else self.run.train.negatives
+        drawn = self.train_ratio if self.draws else None
         seen = self.tables.ids.seen_user.numpy(), self.tables.ids.seen_item.numpy()
         clicks = _clicks(self.dataset.interactions, self.split.train)
         scored = score(model, self.evaluation_batches(part))
@@ -193,10 +207,14 @@ def read_dataset(run: config.Run) -> Dataset:
     """Read the data set that a run names, with the modalities it asks for."""
     stated = {"conversion": run.data.conversion} if run.data.conversion else None
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
-    if run.data.ties is None:
-        return dataset
-    note = "Events of one user at one time follow each other in the order of the file, a second apart (data.ties)."
-    return replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, note))
+    if run.data.ties is not None:
+        note = "Events of one user at one time follow each other in the order of the file, a second apart (data.ties)."
+        dataset = replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, note))
+    log = dataset.interactions
+    if run.split.kind == "given" and log.part is not None and not log.has_time:
+        note = "There are no times: validation rows follow the training rows, and test rows follow both (split.kind)."
+        dataset = replace(dataset, interactions=log.in_parts(), notes=(*dataset.notes, note))
+    return dataset
 
 
 def prepare(
@@ -212,7 +230,8 @@ def prepare(
     Under the temporal split every event enters the hypergraphs once its slice has closed, so a row at time t reads
     slices that ended at or before t (`rolling`). Under the other splits, and with `frozen` graphs, only training events
     enter. Under the random split, as in the paper, a row also reads the hypergraphs of its own slice, and only training
-    rows are history. Under all other splits every click strictly before a row is history.
+    rows are history. Under a given split without times, too, only training rows and rows without a part are history.
+    Under all other splits every click strictly before a row is history.
 
     Args:
         run: what to do.
@@ -234,6 +253,8 @@ def prepare(
         return _with_log(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     if parts is None:
         parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
+        if parts.note:
+            dataset = replace(dataset, notes=(*dataset.notes, parts.note))
     grid, train = time_grid(log, parts, run.slices, dataset.name), log.take(parts.train)
     tables = _tables(run, dataset, parts, progress)
     codes, edges, reads = None, None, _reads(run)
@@ -371,12 +392,13 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     """Make the hypergraphs, statistics and loader of the log; slices close by the clock, at its end or `until`."""
     run, log, parts = ready.run, ready.dataset.interactions, ready.split
     slices = levels = None
-    known = log if not parts.leaky else log.take(parts.train)
+    learned = parts.train if parts.kind != "given" else np.union1d(parts.train, np.flatnonzero(log.part < 0))
+    known = log if not parts.leaky else log.take(learned)
     upto = int(log.time.max(initial=until)) + 1
     if ready.edges is not None:
         levels = item_statistics.snapshots(known, ready.grid, upto, ready.edges)
     if "slices" in ready.reads:
-        entering = log.take(parts.train) if run.slices.graphs == "frozen" else known
+        entering = log.take(learned) if run.slices.graphs == "frozen" else known
         build = partial(
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
             item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
@@ -384,7 +406,8 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
         )  # fmt: skip
         interests = ready.tables.graphs.interests
         slices = interests.slices(build, run.interest) if interests else build()
-    before = known if parts.kind == "random" else log  # under other splits, each row looks back in time only
+    untimed = parts.kind == "random" or (parts.kind == "given" and not log.has_time)
+    before = known if untimed else log  # under other splits, each row looks back in time only
     loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))

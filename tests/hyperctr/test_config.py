@@ -82,7 +82,8 @@ def test_every_value_is_written():
         'dropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
         "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\neval_every = 1.0\nnegatives = 1\n"
         'clip = 5.0\nseed = 0\nthreads = 0\nscore = "auc"\n\n'
-        '[evaluate]\nnegatives = 1000\ndraw = "uniform"\nmax_positives = 20000\nvalid_negatives = 100\n'
+        '[evaluate]\nnegatives = 1000\nsampled = false\ndraw = "uniform"\nmax_positives = 20000\n'
+        "valid_negatives = 100\n"
         "valid_positives = 5000\nseed = 0\nmetrics = []\n"
     )
 

@@ -361,6 +361,25 @@ def test_nothing_is_ever_unpickled(shop, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize("names", ["train dev Test", "0 1 2", "0.0 1.0 2.0"])
+def test_a_split_of_the_source_is_read_by_its_usual_names(shop, names):
+    train, valid, test = names.split()
+    log = f"user_id,item_id,timestamp,split\n1,5,30,{test}\n1,6,10,{train}\n2,5,20,{valid}\n2,6,5,\n"
+    roles = '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\nsplit = "split"\n'
+    path = shop(interactions__csv=log, dataset__toml=roles)
+    assert log_of(path).part.tolist() == [-1, 0, 1, 2]
+    assert "(column split): 1 train, 1 valid, 1 test rows and 1 row in no part." in notes_of(path)
+
+
+def test_another_word_in_a_split_is_named(shop):
+    log = "user_id,item_id,timestamp,fold\n1,5,30,train\n1,6,10,holdout\n"
+    path = shop(interactions__csv=log)
+    with pytest.raises(ValueError, match="column 'fold' must hold train, valid and test.*found 'holdout' in row 1"):
+        read(path, roles={"split": "fold"})
+    with pytest.raises(ValueError, match=r"no column 'fould' \(for split\).*did you mean fold"):
+        read(path, roles={"split": "fould"})
+
+
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
@@ -370,7 +389,7 @@ def made():
     log = Interactions(
         user=[2, 0, 2], item=[1, 0, 1], time=[5, 6, 7], label=[1, 0, 1], num_users=3, num_items=2,
         conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], context=[[1, 0], [0, 2], [2, 1]],
-        context_names=["tab", "hour"], context_sizes=[3, 3],
+        context_names=["tab", "hour"], context_sizes=[3, 3], part=[0, -1, 2],
     )  # fmt: skip
     items = Items(
         2, ids=np.array(["x", "y"]), fields={"genre": np.array([1, 2])}, sizes={"genre": 3},

@@ -149,3 +149,54 @@ def test_random_is_seeded_leaky_and_seven_to_two_to_one():
 def test_a_split_that_cannot_be_is_refused(table, options, message):
     with pytest.raises(ValueError, match=message):
         split(table, **options)
+
+
+def test_a_given_split_is_used_as_it_is_and_rows_without_a_part_are_in_none():
+    s = split(log([1, 2, 3, 4, 5, 6, 7, 8], [1, 0, 1, 0, 1, 0, 1, 0], part=[0, -1, 0, 0, 1, 1, 2, 2]), "given")
+    assert parts(s) == ([0, 2, 3], [4, 5], [6, 7])
+    assert not s.leaky and s.note == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "leaky"),
+    [
+        ([0, 0, 0, 1, 1, 2, 2], False),
+        ([0, 0, 1, 0, 1, 2, 2], True),  # the fourth row is later than the third, a validation row
+        ([0, 0, 0, 2, 2, 1, 1], True),  # the model would be chosen by rows after the test
+        ([2, 2, 0, 0, 0, 1, 1], True),
+    ],
+)
+def test_a_given_split_is_leaky_where_a_row_is_later_than_one_of_a_later_part(part, leaky):
+    clicks = {"logged_non_clicks": False, "label": np.ones(7)}
+    assert split(log(range(7), part=part, **clicks), "given").leaky is leaky
+    assert split(log(range(7), part=part, has_time=False, **clicks), "given").leaky
+
+
+def test_equal_times_on_both_sides_of_a_given_cut_are_not_later():
+    assert not split(log([1, 2, 2, 2, 2, 3], part=[0, 0, 1, 1, 2, 2]), "given").leaky
+
+
+def test_validation_rows_that_the_source_lacks_are_the_last_training_rows():
+    table = log(range(12), part=[0] * 10 + [2, 2])
+    s = split(table, "given", valid=0.2)
+    assert parts(s) == (list(range(8)), [8, 9], [10, 11])
+    assert s.note == "The source gives no validation rows: the last 0.2 of its training rows are for validation."
+    drawn = split(log(range(12), part=[0] * 10 + [2, 2], has_time=False), "given", 0.5, 0.4, seed=1)
+    assert len(drawn.valid) == 4 and drawn.test.tolist() == [10, 11] and "random 0.4" in drawn.note
+    assert drawn.valid.tolist() != [6, 7, 8, 9]
+
+
+def test_a_given_split_needs_one_and_its_three_parts():
+    with pytest.raises(ValueError, match='needs the split of the source: a column .* split = "..." under'):
+        split(log(range(9)), "given")
+    with pytest.raises(ValueError, match='the test part of the given split has no rows .* kind "temporal"'):
+        split(log(range(9), part=[0] * 7 + [1, 1]), "given")
+    with pytest.raises(ValueError, match="part numbers must lie in"):
+        log(range(2), part=[0, 3])
+
+
+def test_parts_follow_one_another_where_there_are_no_times():
+    table = log([0, 1, 2, 3, 4], [1, 1, 1, 0, 1], has_time=False, part=[2, 0, 1, 0, -1]).in_parts()
+    assert table.part.tolist() == [0, 0, -1, 1, 2]
+    assert table.label.tolist() == [1, 0, 1, 1, 1]
+    assert (np.diff(table.time) > 0).all()
