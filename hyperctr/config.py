@@ -312,6 +312,28 @@ def to_toml(run: Run) -> str:
     return strict.to_toml(to_tables(run))
 
 
+def difference(there: Run, here: Run) -> str:
+    """Say in words in which keys two runs differ, at most three of them; "" for equal runs.
+
+    >>> one = read_run({"data": {"path": "ml-100k"}, "model": {"name": "din"}})
+    >>> difference(one, read_run({"data": {"path": "ml-100k"}, "model": {"name": "din", "dim": 8}}))
+    'model.dim is 16 there and 8 here'
+    """
+    flat = [
+        {f"{table}.{key}": value for table, keys in to_tables(run).items() for key, value in keys.items()}
+        for run in (there, here)
+    ]
+    missing = "left out"
+    names = [key for key in dict.fromkeys([*flat[0], *flat[1]]) if flat[0].get(key) != flat[1].get(key)]
+    if "model.name" in names:  # the other keys of two models are not compared
+        names = [key for key in names if not key.startswith("model.") or key == "model.name"]
+    found = [
+        f"{key} is {' there and '.join(missing if (x := run.get(key)) is None else literal(x) for run in flat)} here"
+        for key in names
+    ]
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more keys" if len(found) > 3 else "")
+
+
 def _load(source: str | Path | Mapping) -> dict:
     """Return the tables of a file or mapping, by their names of today, as a dict that overrides may change."""
     tables = source if isinstance(source, Mapping) else strict.read_toml(source, "run file")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,9 +54,12 @@ def search(
         raise ValueError(f"--objective is logloss or auc, got {objective!r}")
     space = dict(_space(word) for word in over) if over else None
     from hyperctr.experiments import search as tune
+    from hyperctr.experiments.settings import keys_of
     from hyperctr.training import malloc
 
     malloc.keep_freed_memory()
+    if "train.epochs" in keys_of(sets or ()):
+        print_note(f"trials train at most {epochs} epochs (--epochs); train.epochs is for {out / 'best.toml'}")
     best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note)
     if as_json:
         return print_json(vars(best.wrapper))
@@ -98,7 +101,7 @@ def sweep(
 
         hyperctr sweep --data ml-100k --every 7d,30d,90d --depth 1,2,3 --seeds 3 --out sweep
     """
-    rows = _sweep(run_from_options(base, data, sets), every, depth, seeds, out, jobs)
+    rows = _sweep(run_from_options(base, data, sets), every, depth, seeds, out, jobs, sets or ())
     if as_json:
         return print_json(rows)
     print((out / "report.md").read_text())
@@ -107,12 +110,12 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int) -> list[dict]:
+def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int, sets: Sequence[str] = ()) -> list[dict]:
     from hyperctr.experiments import sweep as sweeps
 
     widths, depths = split_list(every, "--every"), [whole_number(x, "--depth") for x in split_list(depth, "--depth")]
     with watch_cells("sweep") as watch:
-        return sweeps.sweep(base, widths, depths, seeds, out, num_jobs(jobs), watch, print_note)
+        return sweeps.sweep(base, widths, depths, seeds, out, num_jobs(jobs), watch, print_note, sets)
 
 
 class BenchCommand(TyperCommand):
@@ -212,6 +215,7 @@ def bench(
         scale=scale,
         masks=masks,
         jobs=num_jobs(jobs),
+        sets=tuple(sets or ()),
     )
     with watch_cells(study.name) as watch:
         found = benches.run(study, described, out, options, watch, print_note)

@@ -41,13 +41,15 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
 
     Args:
         path: the file.
-        columns: its columns; default: the columns of a sweep.
+        columns: its columns; default: the columns of a sweep. Further columns are metrics of the user's own.
 
     Raises:
-        ValueError: there is no such file, its header is not `columns`, or a line cannot be parsed.
+        ValueError: there is no such file, its header does not begin with `columns`, or a line cannot be parsed.
     """
     rows = []
-    for number, line in enumerate(_lines_of(Path(path), columns), start=2):
+    own, lines = _lines_of(Path(path), columns)
+    columns = dict(columns) | dict.fromkeys(own, float)
+    for number, line in enumerate(lines, start=2):
         if len(line) != len(columns):
             raise ValueError(f"{path}, line {number}: {len(line)} values, {len(columns)} expected")
         try:
@@ -60,18 +62,17 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
 def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str, type] = COLUMNS) -> None:
     """Add a row to results.csv; a new file gets a header, and a killed call leaves the old file as it was.
 
+    Further keys of the row are metrics of the user's own, written behind `columns`.
+
     Raises:
-        ValueError: the row's keys are not `columns`, or the file's header is not.
+        ValueError: the row lacks one of `columns`, or the file's header is another one.
     """
-    if set(row) != set(columns):
-        missing, extra = sorted(set(columns) - set(row)), sorted(set(row) - set(columns))
-        raise ValueError(
-            f"a row of results.csv has the columns {', '.join(columns)}; missing {missing}, not known {extra}"
-        )
-    path = Path(path)
-    if path.exists():
-        _lines_of(path, columns)
-    append_csv(path, {name: row[name] for name in columns})
+    if missing := sorted(set(columns) - set(row)):
+        raise ValueError(f"a row of results.csv has the columns {', '.join(columns)}; missing {missing}")
+    path, own = Path(path), [name for name in row if name not in columns]
+    if path.exists() and (there := _lines_of(path, columns)[0]) != own:
+        raise ValueError(f"{path} has the metrics {', '.join(there) or 'none'} of evaluate.metrics, not {own}")
+    append_csv(path, {name: row[name] for name in (*columns, *own)})
 
 
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
@@ -96,16 +97,22 @@ def named(rows: list[dict]) -> list[dict]:
     return [row | {"data": names[0]} for row in rows] if names else rows
 
 
-def _lines_of(path: Path, columns: Mapping[str, type]) -> list[list[str]]:
-    """Return the lines below the header, after checking the header."""
+def own_metrics(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict[str, float]:
+    """Return the test scores of `evaluate.metrics`, by the name of the function; NaN of a run that failed."""
+    names = [name.rpartition(":")[2] for name in base.evaluate.metrics]
+    return {name: math.nan if isinstance(got, BaseException) else got["test"][name] for name in names}
+
+
+def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the user's own metrics and the lines below the header, after checking the header."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = list(csv.reader(file)) or [[]]
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    if header != list(columns):
+    if header[: len(columns)] != list(columns):
         raise ValueError(f"{path} has the columns {','.join(header)}; this version writes {','.join(columns)}")
-    return lines
+    return header[len(columns) :], lines
 
 
 def _parse(kind: type, text: str) -> Any:

@@ -7,13 +7,13 @@ that have no good row yet, and continues a half-trained cell from its checkpoint
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from hyperctr import config
 from hyperctr.experiments import results as results_module
-from hyperctr.experiments import sweep_report
+from hyperctr.experiments import settings, sweep_report
 from hyperctr.runs import parallel
 
 # settings of their own, not of the model that is swept: they are small, and stop by validation AUC
@@ -21,6 +21,9 @@ BASELINES: dict[str, dict] = {
     "popularity": {"train": {"epochs": 3, "lr": 0.05, "batch_size": 4096, "l2": 0.0}, "model": {}},
     "mf": {"train": {"epochs": 30, "lr": 3e-3, "batch_size": 1024, "l2": 1e-3}, "model": {}},
 }
+
+VARIED = {"slices.every": "--every", "slices.count": "--every", "model.depth": "--depth"}
+"""Keys that a sweep varies, and the option that says how."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def sweep(
     jobs: int,
     watch: Callable[[dict[str, str], int, int], None],
     say: Callable[[str], None],
+    sets: Sequence[str] = (),
 ) -> list[dict]:
     """Run every missing cell, then write report.md and the figures.
 
@@ -97,18 +101,29 @@ def sweep(
         jobs: processes at a time.
         watch: called about once a second with what each running cell does, the cells done, and all cells.
         say: prints one line.
+        sets: the words of `--set` that made the base run. It is said which rows do not take one.
 
     Returns:
         the rows of results.csv.
 
     Raises:
-        ValueError: a granularity or depth cannot be parsed; the folder has another sweep in it or cannot be written.
+        ValueError: a granularity or depth cannot be parsed; `sets` has a key that the sweep varies; the folder has
+            another sweep in it or cannot be written.
     """
     if "depth" not in {field.name for field in fields(base.model)}:
         raise ValueError(f"a sweep varies depth, which {base.model_name} has not; use model.name = hyperctr")
+    for key in settings.keys_of(sets):
+        if key in VARIED:
+            given = {"--every": every, "--depth": depths}[VARIED[key]]
+            raise ValueError(
+                f"--set {key} and {VARIED[key]} {','.join(map(str, given))} name two values of what the sweep varies; "
+                f"leave out --set {key}"
+            )
     plan = cells(base, every, depths, seeds)
     runs = {cell: run_of(base, cell) for cell in plan}  # a bad granularity or depth stops here
     with parallel.claim(out, base, "a sweep"):
+        for line in settings.say_not_taken(base, {cell.model: run for cell, run in runs.items()}, sets):
+            say(line)
         return _sweep(base, plan, runs, out, jobs, watch, say)
 
 
@@ -166,7 +181,7 @@ def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:
     """Make a row of results.csv from a run's report or error."""
     cells = {"model": cell.model, "every": cell.every, "depth": "" if cell.depth is None else cell.depth}
     row = results_module.result(base, got) | cells | {"seed": cell.seed}
-    return {name: row[name] for name in results_module.COLUMNS}
+    return {name: row[name] for name in results_module.COLUMNS} | results_module.own_metrics(base, got)
 
 
 def _line(row: dict) -> str:

@@ -104,21 +104,19 @@ def claim(out: Path, base: config.Run, what: str) -> ExitStack:
             title = path.read_text(encoding="utf-8").partition("\n")[0]
             if title.startswith("# ") and title != f"# {what}":
                 raise ValueError(f"{out} holds {title[2:]}, not {what}; choose another --out")
-            if not _is_base(path, base):
-                raise ValueError(
-                    f"{out} holds {what} over another base run (its base.toml differs); choose another --out"
-                )
+            if differs := _difference(path, base):
+                raise ValueError(f"{out} holds {what} over another base run: {differs}; choose another --out")
         else:
             write_text(path, f"# {what}\n{config.to_toml(base)}")
         return claim.pop_all()
 
 
-def _is_base(path: Path, base: config.Run) -> bool:
-    """Return whether a base.toml, of this version or an earlier one, is of this run."""
+def _difference(path: Path, base: config.Run) -> str:
+    """Say in which keys a base.toml, of this version or an earlier one, differs from a run; "" where it does not."""
     try:
-        return config.read_run(path) == base
-    except ValueError:
-        return False
+        return config.difference(config.read_run(path), base)
+    except ValueError as error:
+        return f"its base.toml cannot be read ({error})"
 
 
 def _process() -> ProcessPoolExecutor:

@@ -133,10 +133,10 @@ class RunFolder:
 
         path = self.path
         with claim_folder(path) as claim:
-            if (path / "run.toml").exists() and without_threads(config.read_run(path / "run.toml")) != without_threads(
-                run
-            ):
-                raise ValueError(f"{path} holds another run (its run.toml differs); choose another --out or remove it")
+            if (path / "run.toml").exists():
+                there = config.read_run(path / "run.toml")
+                if differs := config.difference(without_threads(there), without_threads(run)):
+                    raise ValueError(f"{path} holds another run: {differs}; choose another --out or remove it")
             write_text(path / "run.toml", config.to_toml(run))
             if not (path / "checkpoint.safetensors").exists():
                 (path / "history.csv").unlink(missing_ok=True)

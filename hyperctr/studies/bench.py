@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperctr import config, files
 from hyperctr.experiments.results import append_result, read_results, result
+from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
 from hyperctr.studies import files as reports
@@ -66,6 +67,8 @@ class Options:
     """A finished run to time, for a study that trains nothing."""
     jobs: int = 1
     """Processes at a time; epochs are timed one after another."""
+    sets: Sequence[str] = ()
+    """The words of `--set` that made the run that all rows share; it is said which rows do not take one."""
 
 
 def _ignore(*given: Any) -> None:
@@ -104,6 +107,14 @@ def run(
     plan = study.rows(setup, dataset)
     numbers = [base.train.seed + k for k in range(1 if study.one_seed else options.seeds or study.seeds)]
     cells = _cells(setup, _chosen(plan, options.rows), numbers, out, options.scale)
+    taken = {cell.row.name: cell.run for cell in cells.values()}
+    for key, names in not_taken(base, taken, options.sets).items():
+        if set(names) == set(taken):
+            raise ValueError(
+                f"--set {key} reaches no row of {study.name}: each row has a value of its own; leave it out"
+            )
+    for line in say_not_taken(base, taken, options.sets):
+        say(line)
     with parallel.claim(out, base, f"the bench {study.name}"):
         facts = facts_of(setup, base, plan, dataset, numbers, options.paper_set)
         missing = _missing(cells, study, out)

@@ -8,7 +8,7 @@ import pytest
 
 from hyperctr import config
 from hyperctr.data import planted
-from hyperctr.experiments import results, sweep
+from hyperctr.experiments import results, settings, sweep
 from hyperctr.experiments.sweep import Cell, cells, run_of
 
 EVERY, DEPTHS = ["30d", "q3"], [0, 1]
@@ -142,8 +142,27 @@ def test_row_that_was_deleted_is_the_only_one_done_again(swept):
 
 def test_folder_of_a_sweep_over_another_base_is_refused(swept):
     start, out, _, _ = swept
-    with pytest.raises(ValueError, match="holds a sweep over another base run"):
+    with pytest.raises(ValueError, match="holds a sweep over another base run: train.lr is 0.01 there and 0.5 here;"):
         run(replace(start, train=replace(start.train, lr=0.5)), out)
+
+
+@pytest.mark.parametrize("key", ["slices.every=2d", "slices.count=8", "model.depth=3"])
+def test_a_setting_that_the_sweep_varies_is_refused(tmp_path, key):
+    option = "--depth 0,1" if "depth" in key else "--every 30d,q3"
+    with pytest.raises(ValueError, match=f"--set {key.partition('=')[0]} and {option} name two values of what the"):
+        sweep.sweep(base(), EVERY, DEPTHS, 1, tmp_path / "out", 1, lambda *how: None, print, [key])
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_do_not_reach_the_reference_rows_are_said():
+    start = base(epochs=1, patience=2)
+    rows = {cell.model: run_of(start, cell) for cell in cells(start, ["7d"], [1], 1)}
+    words = ["train.epochs=1", "model.dim=8", "data.history=5", "evaluate.negatives=10", "train.seed=3"]
+    assert settings.say_not_taken(start, rows, words) == [
+        "train.epochs does not reach popularity, mf, which have settings of their own",
+        "model.dim does not reach popularity, mf, which have settings of their own",
+        "data.history does not reach popularity, mf, which have settings of their own",
+    ]
 
 
 @pytest.mark.parametrize("every", ["7x", "q0", "q", "-1d", "7"])

@@ -86,7 +86,7 @@ def test_a_line_that_does_not_parse_is_named(tmp_path):
 
 
 def test_a_row_with_other_keys_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"missing \['auc'\], not known \['AUC'\]"):
+    with pytest.raises(ValueError, match=r"missing \['auc'\]"):
         results.append_result(tmp_path / "results.csv", {"AUC" if k == "auc" else k: v for k, v in row().items()})
     assert not (tmp_path / "results.csv").exists()
 
@@ -258,3 +258,12 @@ def test_slices_of_equal_counts_have_an_axis_of_their_own():
         sweep_report.Sweep([*only, row(every="7d"), row(every="1y")], "hyperctr")
     ).axes[0]
     assert lines_of(mixed)["1"].get_xdata().tolist() == [7, 365.25]
+
+
+def test_metrics_of_the_users_own_are_columns_behind_the_others(tmp_path):
+    path = tmp_path / "results.csv"
+    results.append_result(path, row() | {"precision": 0.25})
+    assert path.read_text().splitlines()[0].endswith(",status,precision")
+    assert results.read_results(path) == [row() | {"precision": 0.25}]
+    with pytest.raises(ValueError, match="results.csv has the metrics precision of evaluate.metrics"):
+        results.append_result(path, row())

@@ -138,7 +138,7 @@ def test_watcher_is_told_the_last_validation(tmp_path):
 def test_folder_of_another_kind_or_base_is_refused_and_one_with_other_threads_is_not(tmp_path):
     parallel.claim(tmp_path / "out", base(), "a sweep")
     parallel.claim(tmp_path / "out", base(threads=3), "a sweep")
-    with pytest.raises(ValueError, match=r"holds a sweep over another base run \(its base.toml differs\)"):
+    with pytest.raises(ValueError, match=r"holds a sweep over another base run: "):
         parallel.claim(tmp_path / "out", base(lr=0.5), "a sweep")
     with pytest.raises(ValueError, match="holds a sweep, not the bench dim; choose another --out"):
         parallel.claim(tmp_path / "out", base(), "the bench dim")
