@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -212,46 +211,6 @@ def parse_parts(column: pl.Series, where: str) -> np.ndarray:
             f"{wrong.arg_max()} (the first is 0)"
         )
     return part.fill_null(-1).to_numpy()
-
-
-def read_table(file: Path) -> pl.DataFrame:
-    """Read a .parquet file, or text with a header: .csv, .tsv or .txt, separated by commas or tabs.
-
-    Text becomes numbers only where that changes nothing, so that the id 007 stays as it is; an empty cell is null.
-
-    Raises:
-        ValueError: the file is missing, unreadable or of another kind.
-    """
-    try:
-        if file.suffix == ".parquet":
-            return pl.read_parquet(file, glob=False)
-        if file.suffix not in (".csv", ".tsv", ".txt"):
-            raise ValueError(f"{file} must be a .parquet, .csv, .tsv or .txt file")
-        with file.open("rb") as lines:
-            header = lines.readline()
-        separator = "\t" if header.count(b"\t") > header.count(b",") else ","
-        table = pl.read_csv(file, separator=separator, infer_schema=False, glob=False)
-        return table.select(narrowed(column) for column in table)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {file}") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"cannot read {file}: {first_line(error)}") from None
-
-
-def narrowed(column: pl.Series) -> pl.Series:
-    """Convert text into whole numbers, decimals or true/false where every cell allows it and nothing is lost.
-
-    >>> narrowed(pl.Series(["1", "2"])).dtype, narrowed(pl.Series(["007", "2"])).dtype
-    (Int64, String)
-    """
-    whole = column.cast(pl.Int64, strict=False)
-    if whole.null_count() == column.null_count() and (whole.cast(pl.String) == column).fill_null(True).all():
-        return whole
-    if (column.str.to_lowercase().is_in(["true", "false"])).fill_null(True).all():
-        return column.str.to_lowercase() == "true"
-    decimal = column.cast(pl.Float64, strict=False)
-    exact = not column.str.contains(r"^[+-]?(0\d|\d{16,}$)").fill_null(False).any()  # 007, or more digits than fit
-    return decimal if exact and decimal.null_count() == column.null_count() else column
 
 
 def count_rows(count: int) -> str:

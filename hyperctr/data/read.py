@@ -24,13 +24,18 @@ from hyperctr.data.parse import (
     parse_labels,
     parse_numbers,
     parse_parts,
-    read_table,
     seconds,
 )
 from hyperctr.data.roles import Roles
+from hyperctr.data.tables import read_table
 from hyperctr.strict import did_you_mean
 
 TABLES = ("interactions", "items", "users")
+ENDINGS = (
+    ".parquet",
+    *(f"{kind}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".zip") for kind in (".csv", ".tsv", ".txt")),
+)
+"""Endings of the names of tables in a folder; where there are several, the first is read."""
 
 
 def load_dataset(name_or_path: str | Path, modalities: Sequence[str] | None = None) -> Dataset:
@@ -61,7 +66,7 @@ def read(path: str | Path, modalities: Sequence[str] | None = None, roles: Roles
     written in the notes.
 
     Args:
-        path: a folder with interactions.parquet or .csv, or one .parquet, .csv, .tsv or .txt file.
+        path: a folder with interactions.parquet or .csv, or one file: Parquet or text, see `sniff`.
         modalities: names of the modalities to load; all when left out. An empty list loads none.
         roles: entries of [interactions] that replace the folder's own, such as {"user": "uid"}.
 
@@ -116,11 +121,10 @@ def _open(path: Path, stated: Roles | None) -> _Opened:
     if path.is_dir():
         files = {}
         for table in TABLES:
-            present = [file for suffix in (".parquet", ".csv") if (file := path / f"{table}{suffix}").is_file()]
+            present = [file for ending in ENDINGS if (file := path / f"{table}{ending}").is_file()]
             if present:
                 files[table] = present[0]
-            if len(present) > 1:
-                notes.append(f"{present[1].name} was not read: {present[0].name} is there too.")
+            notes += [f"{file.name} was not read: {present[0].name} is there too." for file in present[1:]]
         if "interactions" not in files:
             inside = sorted(entry.name for entry in path.iterdir())[:12]
             raise ValueError(
@@ -129,7 +133,9 @@ def _open(path: Path, stated: Roles | None) -> _Opened:
             )
     else:
         files = {"interactions": path}
-    tables = {table: read_table(file) for table, file in files.items()}
+    read_tables = {table: read_table(file) for table, file in files.items()}
+    tables = {table: found.frame for table, found in read_tables.items()}
+    notes += [note for found in read_tables.values() for note in found.notes]
     if not len(tables["interactions"]):
         raise ValueError(f"{files['interactions']} has no rows")
     chosen, said = _roles(path, tables, files, stated or {})
@@ -395,7 +401,7 @@ def read_pairs(path: str | Path) -> pl.DataFrame:
         ValueError: the file is unreadable, or it lacks one of the three columns, or a value in them.
     """
     file = Path(path)
-    table = read_table(file)
+    table = read_table(file).frame
     for name in ("user_id", "item_id", "timestamp"):
         if name not in table.columns:
             raise ValueError(role_table.missing_column(str(file), "a row to score", name, table.columns))
