@@ -12,6 +12,7 @@ from hyperctr.cli.console import (
     print_json,
     print_note,
     print_table,
+    split_list,
 )
 from hyperctr.cli.options import Json, Seed
 from hyperctr.data.formats import FORMATS
@@ -65,11 +66,16 @@ def get(
 
 @app.command("import", epilog="\n\n".join(f"{name}: {what}" for name, what in FORMATS.items()))
 def import_log(
-    source: Annotated[Path, typer.Argument(help="A .csv or .parquet file, or a folder with interactions.csv|parquet.")],
+    source: Annotated[
+        Path, typer.Argument(help="A table (text with any separator, or Parquet; also packed), or a folder of them.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     user: Annotated[str | None, typer.Option(help="Column of the user.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of the item.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of the time: unix seconds or ISO text.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the time: unix time, ISO text or dates.")] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="Unit of times that are numbers: s, ms, us, ns, min, h, d or year.")
+    ] = None,
     click: Annotated[
         str | None, typer.Option(help="Column of the click, or of a rating with --click-at-least.")
     ] = None,
@@ -80,24 +86,48 @@ def import_log(
     k_core: Annotated[
         int, typer.Option(help="Leave out users and items with fewer rows, again and again; 0 leaves all.", min=0)
     ] = 0,
+    conversion: Annotated[str | None, typer.Option(help='Column of the conversion, or "part/whole".')] = None,
+    context: Annotated[str | None, typer.Option(help="Columns that describe the moment: tab,device.")] = None,
+    split: Annotated[str | None, typer.Option(help="Column of the source's own split: train, valid, test.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Table of the items.")] = None,
+    users: Annotated[Path | None, typer.Option(help="Table of the users.")] = None,
+    fields: Annotated[str | None, typer.Option(help="Columns of items and users to read: genres,age.")] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE.npy", help="Matrix; row i belongs to row i of the items.")
+    ] = None,
 ) -> None:
     """Turn your own log into a checked folder with a dataset.toml that says which column plays which role.
 
     hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
     hyperctr data import downloads/reviews_Beauty.json.gz --format amazon --k-core 5 --out beauty
+    hyperctr data import log.parquet --context tab,device --items items.csv --fields genre,price --out shop
     """
     from hyperctr.data import write
     from hyperctr.data.formats.convert import convert
     from hyperctr.data.read import read
 
-    roles = {"user": user, "item": item, "time": time, "click": click, "click_at_least": click_at_least}
+    roles = {
+        "user": user, "item": item, "time": time, "time_unit": time_unit, "click": click,
+        "click_at_least": click_at_least, "conversion": conversion, "split": split,
+        "context": None if context is None else split_list(context, "--context"),
+    }  # fmt: skip
     stated = {key: value for key, value in roles.items() if value is not None}
+    named = [] if fields is None else split_list(fields, "--fields")
+    files = {}
+    for entry in modality or ():
+        name, equals, file = entry.partition("=")
+        if not (name and equals and file):
+            raise ValueError(f"--modality takes NAME=FILE.npy, got {entry!r}")
+        files[name] = Path(file)
     if published:
-        written = convert(published, source, out, stated, k_core)
+        own = {"items": items, "users": users, "fields": named, "modality": files}
+        if given := [name for name, value in own.items() if value]:
+            raise ValueError(f"--{given[0]} is for tables of your own; format {published} has its own")
+        dataset = read(convert(published, source, out, stated, k_core))
     else:
-        written = write.import_log(source, out, stated, k_core)
-    _describe(read(written), as_json=False)
-    print(written)
+        dataset = write.import_log(source, out, stated, items, users, named, files, k_core)
+    _describe(dataset, as_json=False)
+    print(out)
 
 
 @app.command("describe")

@@ -145,23 +145,25 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    input: Annotated[Path, typer.Option(help="Rows to score: .csv or .parquet with user_id, item_id, timestamp.")],
+    input: Annotated[Path, typer.Option(help="Rows to score, with the user, item and time columns of the data set.")],
     output: Annotated[Path, typer.Option(help="File to write: the rows and a column `probability`; .csv or .parquet.")],
 ) -> None:
     """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones.
 
     hyperctr predict runs/first --input rows.csv --output scored.csv
     """
-    from hyperctr.data import read, write
+    from hyperctr.data.rows import read_rows, write_rows
     from hyperctr.runs.open import open_run
 
-    table = read.read_pairs(input)
     opened = open_run(run)
-    probability = opened.predict(
-        table["user_id"].to_numpy(), table["item_id"].to_numpy(), table["timestamp"].to_numpy()
-    )
-    write.write_pairs(table, probability, output)
-    print(f"{output}: {len(probability)} rows")
+    dataset = opened.prepared.dataset
+    rows = read_rows(input, dataset)
+    for note in rows.notes:
+        print_note(note)
+    time = rows.time // 1_000_000 if dataset.interactions.has_time else rows.time
+    probability = opened.predict(rows.user, rows.item, time)
+    column = write_rows(rows.table, probability, output)
+    print(f"{output}: {len(probability)} rows" + (f", column {column}" if column != "probability" else ""))
 
 
 models = typer.Typer(

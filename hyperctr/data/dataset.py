@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Ids, Items, Users
@@ -18,6 +20,8 @@ class Dataset:
     items: Items
     users: Users
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, Any] = field(default_factory=dict)
+    """Which column is what, in the shape of dataset.toml; empty for data made in memory."""
 
     @cached_property
     def user_ids(self) -> Ids:

@@ -38,7 +38,7 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
         "users": log.num_users,
         "users_with_rows": len(events),
         "items": log.num_items,
-        "items_with_rows": len(np.unique(log.item)),
+        "items_with_rows": int(np.count_nonzero(np.bincount(log.item, minlength=1))),
         "rows": len(log),
         "clicks": int(log.label.sum()),
         "click_rate": round(float(log.label.mean()), 4) if len(log) else None,
@@ -94,9 +94,10 @@ def _sample(dataset: Dataset, history: int) -> dict[str, Any] | None:
 
 def _user_span(log) -> float:
     """Return the median over users of the days between their first and last row."""
-    users, first = np.unique(log.user, return_index=True)
-    last = len(log) - 1 - np.unique(log.user[::-1], return_index=True)[1]
-    return _days(np.median(log.time[last] - log.time[first]))
+    first, last = np.zeros((2, log.num_users), np.int64)
+    last[log.user] = log.time  # rows are in time order, and the last assignment stays
+    first[log.user[::-1]] = log.time[::-1]
+    return _days(np.median((last - first)[np.bincount(log.user, minlength=log.num_users) > 0]))
 
 
 def _days(seconds: float) -> float:

@@ -103,14 +103,14 @@ class Interactions:
                 )
             for k, (name, size) in enumerate(zip(self.context_names, self.context_sizes, strict=True)):
                 _check_range(f"context {name}", self.context[:, k], size)
-        if not np.isin(self.label, (0, 1)).all():
-            raise ValueError(f"labels must be 0 or 1, got {self.label[~np.isin(self.label, (0, 1))][0]:g}")
+        if not (right := (self.label == 0) | (self.label == 1)).all():
+            raise ValueError(f"labels must be 0 or 1, got {self.label[~right][0]:g}")
         if self.conversion is not None and ((self.conversion < 0) | (self.conversion > 1)).any():
             raise ValueError("conversions must lie in [0, 1], or be NaN where unknown")
         if self.length is not None and (self.length <= 0).any():
             raise ValueError("lengths must be above 0, or be NaN where unknown")
 
-        if (np.diff(self.time) < 0).any():
+        if (self.time[1:] < self.time[:-1]).any():
             order = np.argsort(self.time, kind="stable")
             for name in _COLUMNS:
                 if (column := getattr(self, name)) is not None:

@@ -95,9 +95,14 @@ class Users:
 
 
 class Ids:
-    """The original ids of users or items, for looking up their numbers; an id may be given as text.
+    """The original ids of users or items, for looking up their numbers by the rules of `hyperctr.data.parse.parse_ids`.
+
+    A number equals the text that writes it shortest, and a float without a fraction equals its whole number. Where the
+    ids are numbers, the texts "10.0" and "10" are both 10, as in a CSV column of decimals; "010" is no number.
 
     >>> Ids("item", np.array([30, 10])).numbers(["10", "99"]).tolist()
+    [1, 2]
+    >>> Ids("item", np.array(["007", "10"])).numbers([10.0, 7]).tolist()
     [1, 2]
 
     Args:
@@ -107,20 +112,22 @@ class Ids:
 
     def __init__(self, kind: str, ids: np.ndarray):
         self.kind, self.ids = kind, np.asarray(ids)
-        self._sorted: dict[bool, tuple[np.ndarray, np.ndarray]] = {}  # key: whether ids are compared as text
+        self.are_text = self.ids.dtype.kind in "OUT"
+        self._sorted: tuple[np.ndarray, np.ndarray] | None = None
 
     def numbers(self, wanted: ArrayLike) -> np.ndarray:
         """Return the number of each id, int64 [k]; an unknown id gets n, the first unused number."""
         wanted = np.asarray(wanted)
-        as_text = "text" in {_kind(wanted), _kind(self.ids)}
-        if as_text not in self._sorted:
-            ids = self.ids.astype(str) if as_text else self.ids
+        if not len(self.ids) or not wanted.size:
+            return np.full(wanted.shape, len(self.ids), np.int64)
+        if self._sorted is None:
+            ids = self.ids.astype(str) if self.are_text else self.ids
             order = np.argsort(ids, kind="stable")
-            self._sorted[as_text] = ids[order], order
-        ids, order = self._sorted[as_text]
-        wanted = wanted.astype(str) if as_text else wanted
+            self._sorted = ids[order], order
+        ids, order = self._sorted
+        wanted, usable = (_as_texts if self.are_text else _as_numbers)(wanted)
         at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-        return np.where(ids[at] == wanted, order[at], len(ids)).astype(np.int64)
+        return np.where((ids[at] == wanted) & usable, order[at], len(ids)).astype(np.int64)
 
     def number(self, wanted: Any) -> int:
         """Return the number of one id.
@@ -136,8 +143,25 @@ class Ids:
         return found
 
 
-def _kind(ids: np.ndarray) -> str:
-    return "text" if ids.dtype.kind in "OUT" else "number"
+def _as_texts(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray | bool]:
+    """Write ids as text; also say which of them are ids at all."""
+    if wanted.dtype.kind in "UTbiu":
+        return wanted.astype(str), True
+    plain = [int(x) if isinstance(x, float | np.floating) and float(x).is_integer() else x for x in wanted.tolist()]
+    return np.array([str(x) for x in plain], dtype=str), np.array([x is not None for x in plain])
+
+
+def _as_numbers(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray | bool]:
+    """Read ids as numbers; also say which of them are whole numbers."""
+    if wanted.dtype.kind in "iu":
+        return wanted, True
+    if wanted.dtype.kind in "bf":
+        return wanted, np.isfinite(wanted)
+    import polars as pl
+
+    texts = pl.Series(_as_texts(wanted)[0])
+    whole = texts.str.extract(r"^(-?(?:0|[1-9]\d*))(?:\.0*)?$").cast(pl.Int64, strict=False)
+    return whole.fill_null(0).to_numpy(), whole.is_not_null().to_numpy()
 
 
 def blocks(matrix: np.ndarray, numbers: int = 2**24) -> Iterator[tuple[int, np.ndarray]]:

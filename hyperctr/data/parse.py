@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -14,16 +15,23 @@ _PARTS = (("train", "training", "0"), ("valid", "val", "validation", "dev", "1")
 def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Series:
     """Parse one id per row, as int64 or text.
 
+    The rules, the same for training and for rows to score (`hyperctr.data.items.Ids` compares):
+
+    - A column of whole numbers gives numbers; 10.0 in a column of floats is 10. Whole numbers beyond int64 are text.
+    - Any other column is text as it is written: 007 stays 007. A CSV column with one such cell is text as a whole.
+    - A number equals the text that writes it shortest: 10 is "10", but not "010" or "1e1".
+
     Args:
         table: the rows.
         names: columns that together name a thing; several are joined by "|".
         where: the file, for an error.
 
     Returns:
-        A column "id"; null where a value is missing.
+        A column "id"; null where a value is missing, NaN or empty.
 
     Raises:
-        ValueError: a column of fractions, lists or bytes, or a value that contains "|" where columns are joined.
+        ValueError: a column of fractions, lists, bytes, or floats too large to tell whole numbers apart; or a value
+            that contains "|" where columns are joined.
     """
     parts = []
     for name in names:
@@ -31,18 +39,34 @@ def parse_ids(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.Serie
         if column.dtype.is_nested() or column.dtype == pl.Binary:
             raise ValueError(f"{where}: column {name!r} cannot be an id, it holds {column.dtype}")
         if column.dtype.is_float():
-            column = column.fill_nan(None)
-            if not (column.drop_nulls() == column.drop_nulls().round()).all():
-                raise ValueError(f"{where}: column {name!r} cannot be an id, it holds fractions such as {column[0]}")
-            column = column.cast(pl.Int64)
-        fits = column.dtype.is_integer() and (column.max() or 0) < 2**63
-        parts.append(column.cast(pl.Int64 if fits else pl.String).alias(name))
+            column = _whole_ids(column.fill_nan(None), f"{where}: column {name!r}")
+        elif column.dtype == pl.Decimal:
+            column = column.cast(pl.String).str.replace(r"\.0*$", "")
+        fits = column.dtype.is_integer() and (column.max() or 0) < 2**63 and (column.min() or 0) >= -(2**63)
+        if not fits:
+            column = column.cast(pl.String)
+            column = column.set(column == "", None) if (column == "").any() else column
+        parts.append(column.cast(pl.Int64).alias(name) if fits else column.alias(name))
     if len(parts) == 1:
         return parts[0].alias("id")
     for part in parts:
         if part.dtype == pl.String and part.str.contains("|", literal=True).any():
             raise ValueError(f'{where}: column {part.name!r} holds "|", which joins the ids of {", ".join(names)}')
-    return table.select(pl.concat_str(parts, separator="|").alias("id")).to_series()
+    return pl.DataFrame(parts).select(pl.concat_str(pl.all(), separator="|").alias("id")).to_series()
+
+
+def _whole_ids(column: pl.Series, where: str) -> pl.Series:
+    """Convert floats into whole numbers, where each float is one whole number and no other."""
+    bits = {pl.Float32: 24, pl.Float64: 53}.get(column.dtype.base_type(), 11)
+    if (fraction := (column != column.round()).fill_null(False)).any():
+        raise ValueError(f"{where} cannot be an id, it holds fractions such as {column[fraction.arg_max()]}")
+    if (coarse := (column.abs() >= 2.0**bits).fill_null(False)).any():
+        row = coarse.arg_max()
+        raise ValueError(
+            f"{where} cannot be an id: {column[row]} in row {row} (the first is 0) may stand for several "
+            f"whole numbers, as {column.dtype} tells them apart below 2^{bits} only; write whole numbers or text"
+        )
+    return column.cast(pl.Int64)
 
 
 def number_by_table(
@@ -64,6 +88,7 @@ def number_by_table(
     """
     if listed is None:
         listed = column.unique().sort()
+        return _numbers(column, listed), listed.to_numpy()
     if listed.null_count():
         raise ValueError(f"{other}: row {listed.is_null().arg_max()} (the first is 0) has no id")
     if listed.dtype != column.dtype:
@@ -71,15 +96,30 @@ def number_by_table(
     if listed.n_unique() < len(listed):
         twice = listed.filter(listed.is_duplicated())[0]
         raise ValueError(f"{other}: {role} id {twice!r} is there more than once; every {role} needs one row")
-    index = pl.DataFrame({"id": listed, "number": np.arange(len(listed))})
-    number = column.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")["number"]
-    if unknown := number.null_count():
-        first = column[int(number.is_null().arg_max())]
+    number = _numbers(column, listed)
+    if unknown := int((number < 0).sum()):
+        first = column[int((number < 0).argmax())]
         raise ValueError(
             f"{where}: {role} id {first!r} is not in {other} ({count_rows(unknown)} of such {role}s); "
             f"add {'it' if unknown == 1 else 'them'} there or take the rows out"
         )
-    return number.to_numpy().astype(np.int64), listed.to_numpy()
+    return number, listed.to_numpy()
+
+
+def _numbers(column: pl.Series, listed: pl.Series) -> np.ndarray:
+    """Return the place of each id in a list, int64; -1 where it is not there."""
+    if column.dtype == pl.Int64 and len(listed):
+        low, width = int(listed.min()), int(listed.max()) - int(listed.min()) + 1
+        if width <= 4 * len(column) + 2**16:  # a table by id is faster than a search
+            place = np.full(width + 1, -1, np.int64)
+            place[listed.to_numpy() - low] = np.arange(len(listed))
+            if not low <= column.min() <= column.max() < low + width:
+                column = column.clip(low - 1, low + width)
+                return place[np.where(column.to_numpy() < low, width, column.to_numpy() - low)]
+            return place[column.to_numpy() - low]
+    index = pl.DataFrame({"id": listed, "number": np.arange(len(listed))})
+    found = column.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")["number"]
+    return found.fill_null(-1).to_numpy().astype(np.int64)
 
 
 def seconds(column: pl.Series, where: str) -> pl.Series:
@@ -148,9 +188,14 @@ def parse_labels(column: pl.Series, at_least: float | None, where: str) -> pl.Se
     Raises:
         ValueError: other values than numbers, or other numbers than 0 and 1 where there is no `at_least`.
     """
-    numbers = parse_numbers(column, where)
     if at_least is not None:
+        numbers = parse_numbers(column, where)
+        if column.dtype in (pl.Float16, pl.Float32):  # 4.1 as this column writes it, not as a float64 does
+            at_least = pl.Series([at_least], dtype=column.dtype).cast(pl.Float64)[0]
         return (numbers >= at_least).cast(pl.Float32)
+    if column.dtype.is_integer() and column.is_between(0, 1).all():
+        return column.cast(pl.Float32)
+    numbers = parse_numbers(column, where)
     wrong = ((numbers != 0) & (numbers != 1)).fill_null(False)
     if wrong.any():
         found = f"{numbers[wrong.arg_max()]:g} in row {wrong.arg_max()} (the first is 0)"
@@ -211,6 +256,31 @@ def parse_parts(column: pl.Series, where: str) -> np.ndarray:
             f"{wrong.arg_max()} (the first is 0)"
         )
     return part.fill_null(-1).to_numpy()
+
+
+def parse_order(column: pl.Series, where: str) -> pl.Series:
+    """Parse the places of events in an order, as int64; only their order counts.
+
+    Whole numbers stay as they are. Other numbers and dates become their rank, so that no two different ones are equal.
+
+    Raises:
+        ValueError: the column holds other things than numbers or dates.
+    """
+    if column.dtype.is_integer() and (column.max() or 0) < 2**62 and (column.min() or 0) > -(2**62):
+        return column.cast(pl.Int64)
+    if not column.dtype.is_temporal():
+        column = parse_numbers(column, where, -math.inf, math.inf)
+    return column.rank("dense").cast(pl.Int64) - 1
+
+
+def count_repeats(table: pl.DataFrame) -> int:
+    """Count the rows that repeat an earlier row exactly, lists and structs left out.
+
+    Rows are compared by a hash of 64 bits: among 10 million rows the chance of one wrong match is 1 in 300,000.
+    """
+    flat = [name for name, kind in table.schema.items() if not kind.is_nested()]
+    hashes = np.sort(table.select(flat).hash_rows().to_numpy())
+    return int((hashes[1:] == hashes[:-1]).sum())
 
 
 def count_rows(count: int) -> str:

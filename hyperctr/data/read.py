@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
-from hyperctr.data.catalog import builtin_roles, find
+from hyperctr.data.catalog import find
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.columns import encode_categories, tfidf_vectors
 from hyperctr.data.interactions import PARTS, Interactions
 from hyperctr.data.items import Items, Users, present_rows
+from hyperctr.data.opened import Opened, open_tables
 from hyperctr.data.parse import (
+    count_repeats,
     count_rows,
     first_line,
     number_by_table,
@@ -23,19 +24,12 @@ from hyperctr.data.parse import (
     parse_ids,
     parse_labels,
     parse_numbers,
+    parse_order,
     parse_parts,
-    seconds,
 )
 from hyperctr.data.roles import Roles
-from hyperctr.data.tables import read_table
+from hyperctr.data.times import parse_times
 from hyperctr.strict import did_you_mean
-
-TABLES = ("interactions", "items", "users")
-ENDINGS = (
-    ".parquet",
-    *(f"{kind}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".zip") for kind in (".csv", ".tsv", ".txt")),
-)
-"""Endings of the names of tables in a folder; where there are several, the first is read."""
 
 
 def load_dataset(name_or_path: str | Path, modalities: Sequence[str] | None = None) -> Dataset:
@@ -87,111 +81,34 @@ def read(path: str | Path, modalities: Sequence[str] | None = None, roles: Roles
     >>> print(dataset.notes[0])
     Roles guessed from column names: user = user; item = item; time = timestamp. A dataset.toml can say otherwise.
     """
-    return _checked(Path(path), roles, modalities)[1]
+    return dataset_of(open_tables(Path(path), roles), modalities)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """Tables as they are on disk, and their roles."""
+def dataset_of(opened: Opened, wanted: Sequence[str] | None = None) -> Dataset:
+    """Turn opened tables into a data set; the table of interactions is taken out of `opened`, to free its memory.
 
-    path: Path
-    tables: Mapping[str, pl.DataFrame]
-    files: Mapping[str, Path]
-    roles: Roles
-    notes: tuple[str, ...]
+    Args:
+        opened: what `open_tables` returns.
+        wanted: names of the modalities to load; None for all.
 
-    @property
-    def where(self) -> str:
-        """The file of the interactions, for an error."""
-        return str(self.files["interactions"])
-
-
-def _checked(path: Path, stated: Roles | None, modalities: Sequence[str] | None) -> tuple[_Opened, Dataset]:
+    Raises:
+        ValueError: in one line, what was asked, what was found and what would work.
+    """
     try:
-        opened = _open(path, stated)
-        return opened, _read(opened, modalities)
+        notes = list(opened.notes)
+        columns = _event_columns(opened, notes)
+        table, columns = _complete_rows(opened, columns, notes)
+        numbers, ids = _numbered(opened, columns)
+        interactions = _interactions(opened, table, columns, numbers, ids, notes)
+        items, users = _items_and_users(opened, wanted, ids, notes)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"cannot read {path}: {first_line(error)}") from None
-
-
-def _open(path: Path, stated: Roles | None) -> _Opened:
-    notes: list[str] = []
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {path}")
-    if path.is_dir():
-        files = {}
-        for table in TABLES:
-            present = [file for ending in ENDINGS if (file := path / f"{table}{ending}").is_file()]
-            if present:
-                files[table] = present[0]
-            notes += [f"{file.name} was not read: {present[0].name} is there too." for file in present[1:]]
-        if "interactions" not in files:
-            inside = sorted(entry.name for entry in path.iterdir())[:12]
-            raise ValueError(
-                f"{path} has no interactions.parquet or interactions.csv; found {', '.join(inside) or 'nothing'}; "
-                "rename the table of clicks, or give the path of one file"
-            )
-    else:
-        files = {"interactions": path}
-    read_tables = {table: read_table(file) for table, file in files.items()}
-    tables = {table: found.frame for table, found in read_tables.items()}
-    notes += [note for found in read_tables.values() for note in found.notes]
-    if not len(tables["interactions"]):
-        raise ValueError(f"{files['interactions']} has no rows")
-    chosen, said = _roles(path, tables, files, stated or {})
-    for table, asked in role_table.columns_of(chosen).items():
-        for role, column in asked:
-            if table in tables and column not in tables[table].columns:
-                raise ValueError(role_table.missing_column(str(files[table]), role, column, tables[table].columns))
-            if table not in tables and role != "id":
-                raise ValueError(f"{path}: {role} asks for column {column!r} of {table}.parquet or .csv; there is none")
-    return _Opened(path, tables, files, chosen, (*notes, *said))
-
-
-def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[Roles, list[str]]:
-    """Find the roles: from dataset.toml, built in, or guessed; `stated` entries of [interactions] replace them."""
-    folder, where = (path, str(path / "dataset.toml")) if path.is_dir() else (path.parent, str(path))
-    columns = {table: tables[table].columns if table in tables else [] for table in TABLES}
-    said: list[str] = []
-    if path.is_dir() and (path / "dataset.toml").is_file():
-        chosen = role_table.read_toml(path / "dataset.toml")
-    elif (chosen := builtin_roles(folder.resolve())) and _fits(chosen, columns):
-        said.append("Roles are the built-in ones of this public set.")
-    else:
-        chosen, guessed = role_table.guess(*columns.values(), str(files["interactions"]), stated)
-        said.append(guessed)
-    if stated:
-        replaced = set(stated)
-        replaced |= {"time", "order"} if replaced & {"time", "order"} else set()
-        replaced |= {"click_at_least", "non_clicks"} if "click" in replaced else set()
-        kept = {role: value for role, value in chosen["interactions"].items() if role not in replaced}
-        chosen = chosen | {"interactions": kept | stated}
-    chosen = role_table.parse(chosen, where)
-    return chosen, said + ([chosen["note"]] if "note" in chosen else [])
-
-
-def _fits(roles: Roles, columns: Mapping[str, Sequence[str]]) -> bool:
-    """Check that the tables have every column that the roles ask for; only an items or users table may be absent."""
-    asked = role_table.columns_of(role_table.parse(roles, ""))
-    return all(
-        column in columns[table] for table in TABLES for role, column in asked[table] if columns[table] or role != "id"
-    )
-
-
-def _read(opened: _Opened, wanted: Sequence[str] | None) -> Dataset:
-    """Turn opened tables into a data set; `wanted` names the modalities to load, None for all."""
-    notes = list(opened.notes)
-    columns = _event_columns(opened, notes)
-    table, columns = _complete_rows(opened, columns, notes)
-    numbers, ids = _numbered(opened, columns)
-    interactions = _interactions(opened, table, columns, numbers, ids, notes)
-    items, users = _items_and_users(opened, wanted, ids, notes)
+        raise ValueError(f"cannot read {opened.path}: {first_line(error)}") from None
     path = opened.path
     name = opened.roles.get("name", path.name if path.is_dir() else path.stem)
-    return Dataset(name, interactions, items, users, tuple(notes))
+    return Dataset(name, interactions, items, users, tuple(notes), opened.roles)
 
 
-def _event_columns(opened: _Opened, notes: list[str]) -> dict[str, pl.Series]:
+def _event_columns(opened: Opened, notes: list[str]) -> dict[str, pl.Series]:
     """Parse the user, item, time and (if any) label of each event; a missing value is null."""
     log, table, where = opened.roles["interactions"], opened.tables["interactions"], opened.where
     columns = {role: parse_ids(table, log[role], where) for role in ("user", "item")}
@@ -203,19 +120,19 @@ def _event_columns(opened: _Opened, notes: list[str]) -> dict[str, pl.Series]:
     return columns
 
 
-def _times(opened: _Opened, user: pl.Series, notes: list[str]) -> pl.Series:
+def _times(opened: Opened, user: pl.Series, notes: list[str]) -> pl.Series:
     """Parse the times; without times, number the events in the order that the roles ask for."""
     log, table, where = opened.roles["interactions"], opened.tables["interactions"], opened.where
     if "time" in log:
-        if table.schema[log["time"]] == pl.String or getattr(table.schema[log["time"]], "time_zone", "") is None:
-            notes.append("Times without a zone are read as UTC.")
-        return seconds(table[log["time"]], f"{where}, column {log['time']!r}")
+        times, said = parse_times(table[log["time"]], f"{where}, column {log['time']!r}", log.get("time_unit"))
+        notes += said
+        return times // 1_000_000
     if log.get("order") is False:
         notes.append("There are no times and no order: each user's events were shuffled, with a fixed seed.")
         return _shuffled(user)
     if "order" in log:
         notes.append(f"There are no times: {log['order']} is used as the order of events, over all users.")
-        return parse_numbers(table[log["order"]], f"{where}, column {log['order']!r}").floor().cast(pl.Int64)
+        return parse_order(table[log["order"]], f"{where}, column {log['order']!r}")
     notes.append("There are no times: the order of the rows is used as the order of events, over all users.")
     if len(user.rle()) == user.n_unique() < len(table):
         notes.append("But rows are grouped by user: if that is not their order, write order = false in dataset.toml.")
@@ -223,25 +140,37 @@ def _times(opened: _Opened, user: pl.Series, notes: list[str]) -> pl.Series:
 
 
 def _complete_rows(
-    opened: _Opened, columns: dict[str, pl.Series], notes: list[str]
+    opened: Opened, columns: dict[str, pl.Series], notes: list[str]
 ) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
-    """Set aside the rows that miss a user, item, time or label, and count repeated rows."""
-    table = opened.tables["interactions"]
-    keep = np.ones(len(table), dtype=bool)
+    """Set aside the rows that miss a user, item, time or label, and count repeated rows.
+
+    Returns:
+        The columns that have yet to be read, and the parsed ones, of the rows that are left.
+    """
+    table = opened.tables.pop("interactions")
+    keep = None
     for role, column in columns.items():
-        if missing := int((keep & column.is_null().to_numpy()).sum()):
-            notes.append(f"{count_rows(missing)} without a {role} {'was' if missing == 1 else 'were'} set aside.")
-            keep &= column.is_not_null().to_numpy()
-    if not keep.any():
+        there = column.is_not_null() if column.null_count() else None
+        if there is not None and (missing := int((~there if keep is None else keep & ~there).sum())):
+            without = f"without {'an' if role == 'item' else 'a'} {role}"
+            notes.append(f"{count_rows(missing)} {without} {'was' if missing == 1 else 'were'} set aside.")
+            keep = there if keep is None else keep & there
+    if keep is not None and not keep.any():
         raise ValueError(f"{opened.where}: no row has a {', '.join(columns)}; all {len(table)} were set aside")
-    table = table.filter(pl.Series(keep))
-    flat = table.select(column for column, kind in table.schema.items() if not kind.is_nested())
-    if repeated := len(flat) - flat.n_unique():
+    if keep is not None:
+        table = table.filter(keep)
+        columns = {role: column.filter(keep) for role, column in columns.items()}
+    if repeated := count_repeats(table):
         notes.append(f"{count_rows(repeated)} {'repeats' if repeated == 1 else 'repeat'} an earlier one exactly; kept.")
-    return table, {role: column.filter(pl.Series(keep)) for role, column in columns.items()}
+    asked = dict.fromkeys(
+        column
+        for role, column in role_table.columns_of(opened.roles)["interactions"]
+        if role not in ("user", "item", "time", "order", "click")
+    )
+    return table.select(list(asked)), columns
 
 
-def _numbered(opened: _Opened, columns: Mapping[str, pl.Series]) -> tuple[dict, dict]:
+def _numbered(opened: Opened, columns: Mapping[str, pl.Series]) -> tuple[dict, dict]:
     """Number the users and items of the events; also return the original ids in the order of their numbers."""
     log, numbers, ids = opened.roles["interactions"], {}, {}
     for role, table in (("user", "users"), ("item", "items")):
@@ -255,7 +184,7 @@ def _numbered(opened: _Opened, columns: Mapping[str, pl.Series]) -> tuple[dict, 
 
 
 def _interactions(
-    opened: _Opened,
+    opened: Opened,
     table: pl.DataFrame,
     columns: Mapping[str, pl.Series],
     numbers: Mapping[str, np.ndarray],
@@ -264,7 +193,8 @@ def _interactions(
 ) -> Interactions:
     """Collect the events with their labels, conversions, lengths, types and context."""
     log, where = opened.roles["interactions"], opened.where
-    label = columns["label"].to_numpy() if "label" in columns else np.ones(len(table))
+    label = columns["label"].to_numpy() if "label" in columns else np.ones(len(columns["user"]), np.float32)
+    _check_labels(log, label, f"{where}, column {log.get('click')!r}")
     logged = log.get("non_clicks") == "logged"
     if "non_clicks" not in log and "click_at_least" not in log:
         logged = bool((label == 0).any())
@@ -303,7 +233,7 @@ def _interactions(
 
 
 def _items_and_users(
-    opened: _Opened, wanted: Sequence[str] | None, ids: Mapping[str, np.ndarray], notes: list[str]
+    opened: Opened, wanted: Sequence[str] | None, ids: Mapping[str, np.ndarray], notes: list[str]
 ) -> tuple[Items, Users]:
     """Collect the fields, titles and modalities of items and users."""
     roles, tables = opened.roles, opened.tables
@@ -341,6 +271,18 @@ def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
     return f"A click is {click}; {others} without one are neither samples nor history, and negatives have to be drawn."
 
 
+def _check_labels(log: Mapping, label: np.ndarray, where: str) -> None:
+    """Refuse a log without clicks, and one whose logged non-clicks are none."""
+    if not label.any():
+        asked = f"{log['click_at_least']:g} or more" if "click_at_least" in log else "1"
+        raise ValueError(f"{where}: no row is a click ({asked}); name another column or another click_at_least")
+    if log.get("non_clicks") == "logged" and label.all():
+        raise ValueError(
+            f'{where}: every row is a click, but non_clicks = "logged" says that the rows without one are here; '
+            'with non_clicks = "unobserved" negatives are drawn'
+        )
+
+
 def _what_parts_mean(column: str, part: np.ndarray) -> str:
     sizes = ", ".join(f"{(part == number).sum()} {name}" for number, name in enumerate(PARTS))
     without = f" and {count_rows(int((part < 0).sum()))} in no part" if (part < 0).any() else ""
@@ -353,7 +295,7 @@ def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dic
     return {name: codes for name, (codes, _) in coded.items()}, {name: size for name, (_, size) in coded.items()}
 
 
-def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -> tuple[dict, dict, list[str]]:
+def _modalities(opened: Opened, wanted: Sequence[str] | None, num_items: int) -> tuple[dict, dict, list[str]]:
     """Open the matrices, or make them from item columns; also return which items have each, and notes."""
     path, stated, said = opened.path, opened.roles.get("modalities"), []
     if stated is None:
@@ -371,7 +313,8 @@ def _modalities(opened: _Opened, wanted: Sequence[str] | None, num_items: int) -
         if wanted is not None and name not in wanted:
             continue
         if isinstance(made, str):
-            where, matrix = str(path / made), _load(path / made)
+            file = opened.matrices.get(name, path / made)
+            where, matrix = str(file), _load(file)
         else:
             where = f"{path}: modality {name!r}"
             try:
@@ -392,19 +335,3 @@ def _load(file: Path) -> np.ndarray:
         raise ValueError(f"there is no file {file}") from None
     except Exception as error:  # a damaged header can raise almost anything
         raise ValueError(f"{file} is not a readable .npy matrix: {first_line(error)}") from None
-
-
-def read_pairs(path: str | Path) -> pl.DataFrame:
-    """Read rows to score: user_id, item_id and timestamp (made whole seconds); other columns are kept.
-
-    Raises:
-        ValueError: the file is unreadable, or it lacks one of the three columns, or a value in them.
-    """
-    file = Path(path)
-    table = read_table(file).frame
-    for name in ("user_id", "item_id", "timestamp"):
-        if name not in table.columns:
-            raise ValueError(role_table.missing_column(str(file), "a row to score", name, table.columns))
-        if table[name].null_count():
-            raise ValueError(f"{file}: {name} is empty in row {table[name].is_null().arg_max()} (the first is 0)")
-    return table.with_columns(seconds(table["timestamp"], f"{file}, column 'timestamp'").alias("timestamp"))

@@ -7,7 +7,8 @@ Every function here takes and returns roles in the shape of that file:
     [interactions]
     user = "user_id"                # or a list of columns that together name the user
     item = "item_id"                # or a list
-    time = "timestamp"              # unix seconds, ISO text or a date column
+    time = "timestamp"              # unix time, ISO text or a date column
+    time_unit = "ms"                # of numbers: s, ms, us, ns, min, h, d or year; left out: recognised by their size
     order = "position"              # instead of time, when there are no times; false: the rows have no order at all
     click = "rating"                # without it every row is a click
     click_at_least = 4              # without it the column has 0 and 1
@@ -33,6 +34,7 @@ Every function here takes and returns roles in the shape of that file:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperctr import strict
+from hyperctr.data.times import Unit
 from hyperctr.strict import did_you_mean
 
 Roles = dict[str, Any]
@@ -63,6 +66,7 @@ class _Interactions:
     user: Columns | None = None
     item: Columns | None = None
     time: str | None = None
+    time_unit: Unit | None = None
     order: str | bool | None = None
     click: str | None = None
     click_at_least: float | None = None
@@ -158,6 +162,10 @@ def _check_interactions(log: Mapping[str, Any]) -> None:
             raise ValueError(f'[interactions] must name the column of the {role}, e.g. {role} = "{role}_id"')
     if "time" in log and "order" in log:
         raise ValueError("[interactions] names both time and order; order is for data without times")
+    if "time_unit" in log and "time" not in log:
+        raise ValueError("[interactions] states a time_unit, but no time")
+    if not math.isfinite(log.get("click_at_least", 0)):
+        raise ValueError(f"interactions.click_at_least must be a finite number, got {log['click_at_least']}")
     if log.get("order") is True:
         raise ValueError("interactions.order is a column, or false where the rows have no order, got true")
     if "click" not in log and ("click_at_least" in log or log.get("non_clicks") == "logged"):
@@ -249,6 +257,41 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
         if isinstance(made, dict):
             asked["items"] += [(f"modality {name}", column) for column in made["columns"]]
     return asked
+
+
+def unused(roles: Roles, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the columns that no role asks for, one sentence per table.
+
+    >>> unused({"interactions": {"user": ["u"], "item": ["i"]}}, {"interactions": ["u", "i", "price", "device"]})
+    ['Unused columns of interactions: price, device. The role context, or --context of data import, reads them.']
+    """
+    said = []
+    for table, asked in columns_of(roles).items():
+        used, role = {column for _, column in asked}, "context" if table == "interactions" else "fields"
+        if left := [column for column in columns.get(table, ()) if column not in used]:
+            how = f"The role {role}, or --{role} of data import, reads them."
+            said.append(f"Unused columns of {table}: {_listed(left)}. {how}")
+    return said
+
+
+def with_fields(roles: Roles, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Roles:
+    """Return roles whose fields are these columns, of items or of users, wherever each one is.
+
+    Raises:
+        ValueError: no table of items or users has a column of that name, or both have.
+    """
+    where: dict[str, list[str]] = {"items": [], "users": []}
+    for name in names:
+        there = [table for table in where if name in columns.get(table, ())]
+        if len(there) != 1:
+            listed = "; ".join(f"{table}: {_listed(columns[table])}" for table in where if table in columns)
+            found = "both tables have it: write it in dataset.toml" if there else f"found {listed or 'no such table'}"
+            raise ValueError(f"no field {name!r} of either items or users alone; {found}")
+        where[there[0]].append(name)
+    for table, chosen in where.items():
+        if table in columns:
+            roles = roles | {table: roles.get(table, {}) | {"fields": chosen}}
+    return roles
 
 
 def share(conversion: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from hyperctr.data import roles as role_table
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.formats.source import Source, in_core
 from hyperctr.data.interactions import PARTS
+from hyperctr.data.opened import TABLES, Opened, open_tables
 from hyperctr.data.parse import first_line
-from hyperctr.data.read import TABLES, _checked, read
+from hyperctr.data.read import dataset_of, read
 from hyperctr.data.roles import Roles
-from hyperctr.files import atomic, replace_folder
+from hyperctr.files import replace_folder
 
 MARK = "# written by hyperctr"
 
@@ -48,20 +50,32 @@ def write(
         ValueError: the folder cannot be written or read, or it contains something that this function did not write.
     """
     path = Path(path)
-    roles = role_table.parse(roles, f"roles for {path}")
-    try:
-        with replace_folder(path, "dataset.toml", _is_ours, "hyperctr", begins=MARK) as part:
-            for name, table in zip(TABLES, (interactions, items, users), strict=True):
-                if table is not None:
-                    table.write_parquet(part / f"{name}.parquet", compression="zstd")
-            for name, matrix in (modalities or {}).items():
-                np.save(part / f"{name}.npy", matrix, allow_pickle=False)
-            (part / "dataset.toml").write_text(f"{MARK}\n{role_table.to_toml(roles)}", encoding="utf-8")
-            if check:
-                read(part)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"cannot write to {path}: {first_line(error)}") from None
+    with _folder(path) as part:
+        for name, table in zip(TABLES, (interactions, items, users), strict=True):
+            if table is not None:
+                _write_table(table, part / f"{name}.parquet")
+        for name, matrix in (modalities or {}).items():
+            np.save(part / f"{name}.npy", matrix, allow_pickle=False)
+        _write_roles(roles, part, path)
+        if check:
+            read(part)
     return path
+
+
+def _folder(path: Path) -> AbstractContextManager[Path]:
+    return replace_folder(path, "dataset.toml", _is_ours, "hyperctr", begins=MARK)
+
+
+def _write_table(table: pl.DataFrame, file: Path) -> None:
+    try:
+        table.write_parquet(file, compression="zstd", compression_level=1)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"cannot write {file.name}: {first_line(error)}") from None
+
+
+def _write_roles(roles: Roles, part: Path, path: Path) -> None:
+    text = role_table.to_toml(role_table.parse(roles, f"roles for {path}"))
+    (part / "dataset.toml").write_text(f"{MARK}\n{text}", encoding="utf-8")
 
 
 def write_folder(
@@ -143,14 +157,29 @@ def write_folder(
     return write(path, roles, *(pl.DataFrame(columns) for columns in (table, item_table, user_table)), matrices)
 
 
-def import_log(source: str | Path, out: str | Path, roles: Roles | None = None, k: int = 0) -> Path:
+def import_log(
+    source: str | Path,
+    out: str | Path,
+    roles: Roles | None = None,
+    items: Path | None = None,
+    users: Path | None = None,
+    fields: Sequence[str] = (),
+    modalities: Mapping[str, Path] | None = None,
+    k: int = 0,
+) -> Dataset:
     """Check a log and write it as a folder, with all its columns and with every role written in dataset.toml.
 
     Args:
         source: a folder or file that `read` reads.
         out: the folder to write; not the source.
         roles: entries of [interactions], such as {"user": "uid", "click_at_least": 3}. `read` finds the remaining ones.
+        items, users: files of these tables.
+        fields: names of the columns of items or users to read as fields.
+        modalities: .npy files by name of the modality; row i belongs to row i of the items table.
         k: leave the k-core only, see `hyperctr.data.formats.source.k_core`; 0 leaves all rows.
+
+    Returns:
+        The data set as read from the source.
 
     Raises:
         ValueError: `out` is the source, or what `read` and `write` raise.
@@ -158,42 +187,46 @@ def import_log(source: str | Path, out: str | Path, roles: Roles | None = None, 
     source, out = Path(source), Path(out)
     if out.resolve() == source.resolve():
         raise ValueError(f"{out} is the folder to import; choose another one to write")
-    opened, dataset = _checked(source, roles, None)
-    stated = opened.roles.get("modalities", {name: f"{name}.npy" for name in dataset.items.modalities})
-    files = {name for name, made in stated.items() if isinstance(made, str)}
-    spelled = opened.roles | {"name": dataset.name}
-    if stated:
-        spelled["modalities"] = {name: f"{name}.npy" if name in files else made for name, made in stated.items()}
-    if "click" in spelled["interactions"]:
-        logged = "logged" if dataset.interactions.logged_non_clicks else "unobserved"
-        spelled["interactions"] = spelled["interactions"] | {"non_clicks": logged}
-    matrices = {name: matrix for name, matrix in dataset.items.modalities.items() if name in files}
-    tables = opened.tables
-    if k and matrices and "items" not in tables:
+    more = {name: Path(file) for name, file in (("items", items), ("users", users)) if file is not None}
+    files = {name: Path(file) for name, file in (modalities or {}).items()}
+    if k:
+        opened = open_tables(source, roles, more, fields, files)
+        return read(_write_core(out, opened, dict(opened.tables), k))
+    with _folder(out) as part:
+        opened = open_tables(source, roles, more, fields, files)
+        for name in opened.tables:  # before the log is parsed, which takes it apart
+            _write_table(opened.tables[name], part / f"{name}.parquet")
+        dataset = dataset_of(opened)
+        spelled, matrices = _spelled(opened, dataset)
+        for name, matrix in matrices.items():
+            np.save(part / f"{name}.npy", matrix, allow_pickle=False)
+        _write_roles(spelled, part, out)
+    return dataset
+
+
+def _write_core(out: Path, opened: Opened, tables: dict[str, pl.DataFrame], k: int) -> Path:
+    """Write the k-core of a log."""
+    dataset = dataset_of(opened)
+    spelled, matrices = _spelled(opened, dataset)
+    if matrices and "items" not in tables:
         if len(spelled["interactions"]["item"]) > 1:
-            raise ValueError(f"{source} needs an items table for a {k}-core: matrices belong to the rows of one")
-        tables = tables | {"items": pl.DataFrame({spelled["interactions"]["item"][0]: _id_column(dataset.items.ids)})}
-    whole = Source(tables["interactions"], spelled, tables.get("items"), tables.get("users"), matrices)
-    kept = in_core(whole, k) if k else whole
-    return write(out, kept.roles, kept.interactions, kept.items, kept.users, kept.modalities)
+            raise ValueError(f"{opened.path} needs an items table for a {k}-core: matrices belong to the rows of one")
+        tables["items"] = pl.DataFrame({spelled["interactions"]["item"][0]: _id_column(dataset.items.ids)})
+    core = in_core(Source(tables["interactions"], spelled, tables.get("items"), tables.get("users"), matrices), k)
+    return write(out, core.roles, core.interactions, core.items, core.users, core.modalities)
 
 
-def write_pairs(table: pl.DataFrame, probability: np.ndarray, output: str | Path) -> Path:
-    """Write scored rows, with a column `probability`, as .csv or .parquet; a temporary file is moved into place.
-
-    Raises:
-        ValueError: another suffix, or a file that cannot be written.
-    """
-    output = Path(output)
-    writers: dict[str, Callable] = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
-    if output.suffix not in writers:
-        raise ValueError(f"{output} must end in .csv or .parquet")
-    try:
-        with atomic(output) as part:
-            writers[output.suffix](table.with_columns(pl.Series("probability", probability)), part)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"cannot write {output}: {first_line(error)}") from None
-    return output
+def _spelled(opened: Opened, dataset: Dataset) -> tuple[Roles, dict[str, np.ndarray]]:
+    """Write out every role of a log, and collect the matrices that come from files."""
+    roles = opened.roles | {"name": dataset.name}
+    stated = roles.get("modalities", {name: f"{name}.npy" for name in dataset.items.modalities})
+    files = {name for name, made in stated.items() if isinstance(made, str)}
+    if stated:
+        roles["modalities"] = {name: f"{name}.npy" if name in files else made for name, made in stated.items()}
+    if "click" in roles["interactions"]:
+        logged = "logged" if dataset.interactions.logged_non_clicks else "unobserved"
+        roles["interactions"] = roles["interactions"] | {"non_clicks": logged}
+    return roles, {name: matrix for name, matrix in dataset.items.modalities.items() if name in files}
 
 
 def _is_ours(name: str) -> bool:

@@ -1,19 +1,16 @@
-import datetime as dt
 import os
-import time
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from hyperctr.data import parse
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
-from hyperctr.data.read import read, read_pairs
+from hyperctr.data.read import read
 from hyperctr.data.tables import read_table
-from hyperctr.data.write import import_log, write_folder, write_pairs
+from hyperctr.data.write import import_log, write_folder
 
 LOG = "user_id,item_id,timestamp,click\n7,b,30,1\n5,a,10,0\n7,a,20,1\n"
 ITEMS = "item_id,title,genres\nb,Bee,x|y\na,,x\nc,Sea,\n"
@@ -138,30 +135,6 @@ def test_rows_in_no_order_get_a_random_place_among_their_users_always_the_same(s
 def test_rows_grouped_by_user_are_no_order_of_events_and_the_note_says_so(shop, users, grouped):
     path = shop(interactions__csv="\n".join(["user,item", *(f"{user},{k}" for k, user in enumerate(users))]))
     assert ("But rows are grouped by user" in notes_of(path)) == grouped
-
-
-def test_times_of_every_kind_are_the_same_seconds(monkeypatch):
-    monkeypatch.setenv("TZ", "America/Lima")  # what the machine takes for local time must not matter
-    time.tzset()
-    expected = [1_493_985_600, 1_493_985_661]  # 2017-05-05 12:00:00 and 12:01:01 UTC
-    moments = [dt.datetime(2017, 5, 5, 12), dt.datetime(2017, 5, 5, 12, 1, 1, 999_999)]
-    columns = [
-        pl.Series(expected),
-        pl.Series([expected[0] + 0.2, expected[1] + 0.999]),
-        pl.Series(["2017-05-05 12:00:00", "2017-05-05T12:01:01Z"]),
-        pl.Series(["2017-05-05T14:00:00+02:00", "1493985661"]),
-        pl.Series(moments),
-        pl.Series(moments, dtype=pl.Datetime("ns")),
-        pl.Series(moments).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Shanghai"),
-    ]
-    for column in columns:
-        assert parse.seconds(column, "x").to_list() == expected
-    days = pl.Series([dt.date(1970, 1, 2), None])
-    assert parse.seconds(days, "x").to_list() == [86_400, None]
-    assert parse.seconds(days.cast(pl.String), "x").to_list() == [86_400, None]
-    assert parse.seconds(pl.Series([-0.5]), "x").to_list() == [-1]
-    monkeypatch.undo()
-    time.tzset()
 
 
 def test_a_dataset_toml_says_which_column_plays_which_role(shop):
@@ -308,8 +281,9 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ({"v__npy": np.array([[1, 2], [np.inf, 0]])}, r"v.npy holds NaN or infinity, first in row 1"),
         ({"v__npy": np.ones((2, 2), int)}, r"v.npy must hold floats"),
         ({"interactions__csv": LOG.replace("30", "so")}, r"'timestamp': 'so' in row 0 \(the first is 0\) is neither"),
-        ({"interactions__csv": LOG.replace("30", "1650812741436")}, r"1650812741436 looks like milli.*by 1000"),
-        ({"interactions__csv": LOG.replace("30", "inf")}, r"'timestamp': inf in row 0 .* is not within"),
+        ({"interactions__csv": "user_id,item_id,timestamp\n1,2,1650812741436\n1,2,1650812741\n"},
+         r"1650812741 in row 1 .* looks like seconds and 1650812741436 in row 0 like milliseconds; .*--time-unit"),
+        ({"interactions__csv": LOG.replace("30", "inf")}, r"'timestamp': inf in row 0 .* is no time"),
         ({"interactions__csv": LOG.replace(",0\n", ",2\n")}, r"'click' must hold 0 and 1, found 2 in row 1 "),
         ({"interactions__csv": LOG.replace(",0\n", ",no\n")}, r"'click' must hold numbers, found '1'"),
         ({"interactions__csv": LOG.replace("click", "bought").replace(",0\n", ",7\n")}, r"'bought': 7 in row 1.*, 1\]"),
@@ -325,11 +299,6 @@ def test_a_wrong_folder_ends_in_one_clear_line(shop, files, message):
     with pytest.raises(ValueError, match=message) as error:
         read(shop(**files))
     assert "\n" not in str(error.value)
-
-
-def test_dates_written_as_numbers_are_refused(shop):
-    with pytest.raises(ValueError, match=r"20220425 looks like a date yyyymmdd; write it as text yyyy-mm-dd"):
-        parse.seconds(pl.Series([20220425, 20220426]), "x")
 
 
 def test_lists_cannot_be_ids(shop):
@@ -500,7 +469,8 @@ def test_an_import_keeps_every_column_and_spells_the_roles_out(shop, tmp_path):
         visual__npy=np.ones((2, 3), np.float32),
     )
     stated = {"user": "who", "item": "sku", "time": "when", "click": "stars", "click_at_least": 3}
-    data = read(import_log(source, tmp_path / "out", stated))
+    import_log(source, tmp_path / "out", stated)
+    data = read(tmp_path / "out")
     assert data.interactions.label.tolist() == [1, 0] and not data.interactions.logged_non_clicks
     assert data.items.ids.tolist() == ["007", "7"] and "visual" in data.items.modalities
     assert not any("guessed" in note for note in data.notes)
@@ -510,6 +480,93 @@ def test_an_import_keeps_every_column_and_spells_the_roles_out(shop, tmp_path):
         import_log(source, source)
     with pytest.raises(ValueError, match=r"no column 'hwo' \(for user\); .*did you mean who\?"):
         import_log(source, tmp_path / "out", {**stated, "user": "hwo"})
+
+
+def test_an_import_takes_tables_fields_context_and_matrices_from_anywhere(shop, tmp_path):
+    log = "user_id,item_id,timestamp,click,tab,price\n7,b,30,1,x,2\n5,a,10,0,y,3\n7,a,20,1,x,4\n"
+    source = shop(interactions__csv=log, goods__csv=ITEMS.replace("genres", "kind"), people__csv=USERS)
+    np.save(source / "m.npy", np.ones((3, 2), np.float32))
+    data = import_log(
+        source / "interactions.csv", tmp_path / "out", {"context": ["tab"]},
+        source / "goods.csv", source / "people.csv", ["kind", "gender"], {"looks": source / "m.npy"},
+    )  # fmt: skip
+    for dataset in (data, read(tmp_path / "out")):
+        assert dataset.interactions.context_names == ("tab",)
+        assert list(dataset.items.fields) == ["kind"] and list(dataset.users.fields) == ["gender"]
+        assert list(dataset.items.modalities) == ["looks"]
+        assert any(note.startswith("Unused columns of interactions: price. The role context") for note in dataset.notes)
+    with pytest.raises(ValueError, match="no field 'size' of either items or users alone; found items: item_id"):
+        import_log(source / "interactions.csv", tmp_path / "out", {}, source / "goods.csv", fields=["size"])
+    with pytest.raises(ValueError, match="m.npy must have 2 rows, one per item, got shape"):
+        import_log(source / "interactions.csv", tmp_path / "new", {}, modalities={"looks": source / "m.npy"})
+    assert not (tmp_path / "new").exists()
+
+
+def test_columns_without_a_role_are_named(shop):
+    path = shop(
+        interactions__csv="user_id,item_id,timestamp,click,price\n7,b,30,1,2\n5,a,10,0,3\n",
+        items__csv=ITEMS.replace("genres", "size"),
+    )
+    assert "Unused columns of interactions: price. The role context, or --context of data import, reads them." in (
+        read(path).notes
+    )
+    assert "Unused columns of items: size. The role fields, or --fields of data import, reads them." in read(path).notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "roles", "message"),
+    [
+        ("0 0", {}, r"'click': no row is a click \(1\); name another column"),
+        ("2 3", {"click": "click", "click_at_least": 4}, r"no row is a click \(4 or more\)"),
+        (
+            "1 1",
+            {"click": "click", "non_clicks": "logged"},
+            "every row is a click, but .*negatives are drawn",
+        ),
+        ("1 0", {"click": "click", "click_at_least": float("nan")}, "click_at_least must be a finite number, got nan"),
+    ],
+)
+def test_labels_that_no_model_can_learn_are_refused_with_their_cause(shop, tmp_path, labels, roles, message):
+    rows = "\n".join(f"{k},{k},{k},{x}" for k, x in enumerate(labels.split()))
+    path = shop(interactions__csv=f"user,item,time,click\n{rows}\n")
+    with pytest.raises(ValueError, match=message):
+        import_log(path, tmp_path / "out", roles)
+    assert not (tmp_path / "out").exists()
+
+
+def test_float32_ratings_are_compared_as_float32(tmp_path):
+    for kind in (pl.Float32, pl.Float64):
+        table = pl.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": pl.Series([4.1, 4.0, 4.2], dtype=kind)})
+        table.write_parquet(tmp_path / "log.parquet")
+        roles = {"click": "rating", "click_at_least": 4.1}
+        assert read(tmp_path / "log.parquet", roles=roles).interactions.label.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "message"),
+    [
+        (pl.Float32, 2**24 - 1, ""),
+        (pl.Float32, 2**24, r"'user' cannot be an id: 16777216.0 in row 1 .* Float32 tells them apart below 2\^24"),
+        (pl.Float64, 2**53 - 1, ""),
+        (pl.Float64, 2**53, r"as Float64 tells them apart below 2\^53 only; write whole numbers or text"),
+        (pl.Float64, float("inf"), "may stand for several"),
+        (pl.Float64, 1.5, "holds fractions such as 1.5"),
+    ],
+)
+def test_floats_are_ids_only_where_each_is_one_whole_number(tmp_path, kind, most, message):
+    pl.DataFrame({"user": pl.Series([1, most], dtype=kind), "item": [1, 2]}).write_parquet(tmp_path / "log.parquet")
+    if not message:
+        assert read(tmp_path / "log.parquet").users.ids.tolist() == [1, most]
+    else:
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "log.parquet")
+
+
+def test_decimals_of_an_order_stay_apart(tmp_path):
+    table = pl.DataFrame({"user": [1, 1, 1], "item": [1, 2, 3], "position": [0.5, 0.25, 0.75]})
+    table.write_parquet(tmp_path / "log.parquet")
+    assert read(tmp_path / "log.parquet").interactions.item.tolist() == [1, 0, 2]
+    assert read(tmp_path / "log.parquet").interactions.time.tolist() == [0, 1, 2]
 
 
 def test_stated_roles_replace_those_of_the_folder(shop):
@@ -529,34 +586,3 @@ def test_stated_roles_replace_those_of_the_folder(shop):
     assert log.label.tolist() == [0, 1] and log.logged_non_clicks and log.has_time
     log = log_of(path, roles={"order": "position"})
     assert log.item.tolist() == [1, 0] and not log.has_time
-
-
-# --- rows to score -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_scored_rows_are_the_rows_and_a_probability(tmp_path, suffix):
-    (tmp_path / "rows.csv").write_text("user_id,item_id,timestamp,why\n1,a,1970-01-02,x\n2,b,1970-01-03,y\n")
-    rows = read_pairs(tmp_path / "rows.csv")
-    assert rows["timestamp"].to_list() == [86_400, 172_800]
-    output = write_pairs(rows, np.array([0.25, 0.5], np.float32), tmp_path / "new" / f"scored{suffix}")
-    scored = read_table(output).frame
-    assert scored.columns == ["user_id", "item_id", "timestamp", "why", "probability"]
-    assert scored["probability"].to_list() == [0.25, 0.5]
-    assert [entry.name for entry in output.parent.iterdir()] == [output.name]
-
-
-def test_rows_that_cannot_be_scored_are_refused(tmp_path):
-    file = tmp_path / "rows.csv"
-    file.write_text("user_id,item,timestamp\n1,a,5\n")
-    with pytest.raises(ValueError, match=r"no column 'item_id' \(for a row to score\); .*did you mean item\?"):
-        read_pairs(file)
-    file.write_text("user_id,item_id,timestamp\n1,a,5\n1,,6\n")
-    with pytest.raises(ValueError, match=r"item_id is empty in row 1 \(the first is 0\)"):
-        read_pairs(file)
-    with pytest.raises(ValueError, match=r"there is no file .*none.csv"):
-        read_pairs(tmp_path / "none.csv")
-    with pytest.raises(ValueError, match=r"out.json must end in .csv or .parquet"):
-        write_pairs(pl.DataFrame({"a": [1]}), np.ones(1), tmp_path / "out.json")
-    with pytest.raises(ValueError, match=r"cannot write .*out.csv"):
-        write_pairs(pl.DataFrame({"a": [1]}), np.ones(1), file / "out.csv")

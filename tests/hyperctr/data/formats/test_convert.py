@@ -8,7 +8,6 @@ import pytest
 from hyperctr.data.formats import FORMATS, find_format
 from hyperctr.data.formats.convert import convert
 from hyperctr.data.formats.source import Source, completed, in_core, k_core
-from hyperctr.data.read import read
 from hyperctr.data.write import import_log
 
 
@@ -69,7 +68,7 @@ def test_import_of_an_own_log_takes_a_core_too(tmp_path):
     source.mkdir()
     (source / "interactions.csv").write_text("user,item,time\n1,a,1\n1,b,2\n2,a,3\n2,b,4\n3,c,5\n")
     np.save(source / "visual.npy", np.array([[1.0], [2], [3]]))
-    data = read(import_log(source, tmp_path / "out", k=2))
+    data = import_log(source, tmp_path / "out", k=2)
     assert data.items.ids.tolist() == ["a", "b"] and data.items.modalities["visual"].tolist() == [[1], [2]]
     assert len(data.interactions) == 4 and any("2-core: 4 of 5 rows" in x for x in data.notes)
 
