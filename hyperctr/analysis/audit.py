@@ -13,7 +13,7 @@ share of such rows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.models import find_model
@@ -175,28 +176,30 @@ def audit(
 
 @dataclass(frozen=True)
 class _Audited:
-    """Rows to predict: user, item and time, [n] each, and the context of logged rows, [n, K] or None."""
+    """Rows to predict: user, item, time and number in the log for its context (-1 none), [n] each."""
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray
-    context: np.ndarray | None
+    row: np.ndarray
+    context: Mapping[str, Column]
+    """Of the log as it was, whose rows `row` numbers."""
 
     @classmethod
     def of(cls, ready: Prepared, rows: np.ndarray, rng: np.random.Generator) -> _Audited:
         """Take rows of the log, each with a drawn candidate where non-clicks were not logged."""
         log = ready.dataset.interactions
-        logged = cls(log.user[rows], log.item[rows], log.time[rows], None if log.context is None else log.context[rows])
+        logged = cls(log.user[rows], log.item[rows], log.time[rows], rows, log.context)
         if log.logged_non_clicks:
             return logged
         drawn = ready.loader.negatives(logged.user, logged.time, 1, rng)[:, 0]
         real = np.flatnonzero(drawn >= 0)
         both = np.concatenate([np.arange(len(rows)), real])
         item = np.concatenate([logged.item, drawn[real]])
-        return cls(logged.user[both], item, logged.time[both], None)
+        return cls(logged.user[both], item, logged.time[both], logged.row[both], log.context)
 
     def take(self, at: np.ndarray) -> _Audited:
-        return _Audited(self.user[at], self.item[at], self.time[at], None if self.context is None else self.context[at])
+        return _Audited(self.user[at], self.item[at], self.time[at], self.row[at], self.context)
 
     @torch.no_grad()
     def logits(self, model: nn.Module, ready: Prepared, at: np.ndarray, size: int = 256) -> np.ndarray:
@@ -205,7 +208,8 @@ class _Audited:
         for start in range(0, len(at), size):
             part = self.take(at[start : start + size])
             label, query = np.zeros(len(part.time), np.float32), np.arange(len(part.time))
-            batch = ready.loader.make_batch(part.user, part.item, part.time, label, query, part.context)
+            loader = ready.loader.reading(self.context)
+            batch = loader.make_batch(part.user, part.item, part.time, label, query, part.row)
             logits.append(model(batch).logit.numpy())
         return np.concatenate([np.empty(0, np.float32), *logits])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyperctr.data.columns import Category, Column, Number, TagLists
 from hyperctr.data.context import DAY
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
             name: {"dim": int(matrix.shape[1]), "coverage": round(float(items.present[name].mean()), 4)}
             for name, matrix in items.modalities.items()
         },
-        "item_fields": dict(items.sizes),
-        "user_fields": dict(users.sizes),
-        "context": dict(zip(log.context_names, log.context_sizes, strict=True)),
+        "item_fields": {name: column_facts(x) for name, x in items.fields.items()},
+        "user_fields": {name: column_facts(x) for name, x in users.fields.items()},
+        "context": {name: column_facts(x) for name, x in log.context.items()},
     }
     if log.conversion is not None:
         known = np.isfinite(log.conversion)
@@ -111,3 +112,16 @@ def _when(log, row: int) -> str | int:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def column_facts(column: Column) -> dict[str, Any]:
+    """Describe a column: its kind, number of values, and share missing."""
+    counted = isinstance(column, Category | TagLists)
+    values = (
+        len(column.values)
+        if counted
+        else int(len(np.unique(column.values[~column.missing])))
+        if isinstance(column, Number)
+        else column.matrix.shape[1]
+    )
+    return {"kind": str(column.kind), "values": values, "missing": round(float(column.missing.mean()), 4)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
+
+from hyperctr.data.columns import Column, checked
 
 PARTS = ("train", "valid", "test")
 
@@ -28,9 +31,7 @@ class Interactions:
         length: how long the item takes (the duration of a video), in any unit, NaN where unknown, float32 [n].
         type: behaviour type of the row (view, like, buy, ...), int64 [n].
         num_types: number of types; default: the largest type + 1.
-        context: categorical context columns (tab, weather, ...), int64 [n, K].
-        context_names: names of the context columns, K.
-        context_sizes: numbers of categories of the context columns, K.
+        context: columns of the context (tab, weather, ...) by name, [n] each; an array is codes of categories.
         has_time: whether `time` is a clock; False when it is only an order.
         part: part of the split that the source gives: 0 train, 1 valid, 2 test, -1 none, int8 [n]; None without one.
         logged_non_clicks: True: a row of label 0 was shown and not clicked. False: it is no impression (a rating below
@@ -38,7 +39,7 @@ class Interactions:
 
     Raises:
         ValueError: lengths disagree, a number is out of range, or a label is neither 0 nor 1.
-        TypeError: user, item, time, type or context are not whole numbers.
+        TypeError: user, item, time or type are not whole numbers.
 
     >>> log = Interactions(user=[1, 0], item=[0, 0], time=[9, 4], label=[0, 1], num_users=2, num_items=1)
     >>> log
@@ -57,9 +58,7 @@ class Interactions:
     length: np.ndarray | None = None
     type: np.ndarray | None = None
     num_types: int = 0
-    context: np.ndarray | None = None
-    context_names: tuple[str, ...] = ()
-    context_sizes: tuple[int, ...] = ()
+    context: Mapping[str, Column] = field(default_factory=dict)
     has_time: bool = True
     part: np.ndarray | None = None
     logged_non_clicks: bool = True
@@ -68,7 +67,7 @@ class Interactions:
         def keep(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        for name in ("user", "item", "time", "type", "context"):
+        for name in ("user", "item", "time", "type"):
             if (column := getattr(self, name)) is not None:
                 keep(name, _whole_numbers(name, column))
         for name in ("label", "conversion", "length"):
@@ -76,8 +75,6 @@ class Interactions:
                 keep(name, np.asarray(column, dtype=np.float32))
         if self.part is not None:
             keep("part", _whole_numbers("part", self.part).astype(np.int8))
-        keep("context_names", tuple(self.context_names))
-        keep("context_sizes", tuple(int(size) for size in self.context_sizes))
         if self.type is not None and self.num_types == 0:
             keep("num_types", int(self.type.max(initial=-1)) + 1)
 
@@ -91,18 +88,7 @@ class Interactions:
             _check_range("type", self.type, self.num_types)
         if self.part is not None:
             _check_range("part", self.part + 1, len(PARTS) + 1)
-        if self.context is None:
-            if self.context_names or self.context_sizes:
-                raise ValueError(f"context names {self.context_names} were given without a context array")
-        else:
-            shape = (len(self.user), len(self.context_names))
-            if self.context.shape != shape or len(self.context_sizes) != shape[1]:
-                raise ValueError(
-                    f"context must be [rows, names] = {list(shape)} with one size per name, "
-                    f"got {list(self.context.shape)} and {len(self.context_sizes)} sizes"
-                )
-            for k, (name, size) in enumerate(zip(self.context_names, self.context_sizes, strict=True)):
-                _check_range(f"context {name}", self.context[:, k], size)
+        keep("context", checked("context column", len(self.user), self.context))
         if not (right := (self.label == 0) | (self.label == 1)).all():
             raise ValueError(f"labels must be 0 or 1, got {self.label[~right][0]:g}")
         if self.conversion is not None and ((self.conversion < 0) | (self.conversion > 1)).any():
@@ -115,6 +101,7 @@ class Interactions:
             for name in _COLUMNS:
                 if (column := getattr(self, name)) is not None:
                     keep(name, column[order])
+            keep("context", {name: column[order] for name, column in self.context.items()})
 
     def __len__(self) -> int:
         return len(self.user)
@@ -135,7 +122,9 @@ class Interactions:
             rows: row numbers, a boolean mask or a slice; rows out of time order are sorted by time.
         """
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+        context = {name: column[rows] for name, column in self.context.items()}
+        taken = {name: column[rows] for name, column in columns.items() if column is not None}
+        return replace(self, **taken, context=context)
 
     def upto(self, time: int) -> Interactions:
         """Return the rows strictly before `time` (seconds): the first rows of the table, so row numbers stay valid."""
@@ -165,6 +154,14 @@ class Interactions:
         span = int(self.time[-1] - self.time[0]) + 1 if len(self) else 1
         return replace(self, time=self.time + np.maximum(self.part, 0).astype(np.int64) * span)
 
+    @property
+    def read_context(self) -> dict[str, Column]:
+        """The columns of the context that models read: where negatives have to be drawn, those of the moment only.
+
+        A drawn negative was never shown, so a column that says how an item was shown would tell clicks apart.
+        """
+        return {n: x for n, x in self.context.items() if self.logged_non_clicks or x.kind.of == "moment"}
+
     def clicks(self) -> np.ndarray:
         """Return the row numbers with label 1, in time order."""
         return np.flatnonzero(self.label == 1)
@@ -178,9 +175,9 @@ class Interactions:
 
 
 _COLUMNS = tuple(
-    field.name
-    for field in fields(Interactions)
-    if field.name in ("user", "item", "time", "label", "conversion", "length", "type", "context", "part")
+    entry.name
+    for entry in fields(Interactions)
+    if entry.name in ("user", "item", "time", "label", "conversion", "length", "type", "part")
 )
 
 

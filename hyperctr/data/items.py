@@ -1,4 +1,4 @@
-"""Items and Users: the tables that a model looks up by number, with categorical fields and one matrix per modality."""
+"""Items and Users: the tables that a model looks up by number, with their columns and one matrix per modality."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyperctr.data.columns import Column, checked, first_codes
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Items:
-    """The items: their original ids, categorical fields, titles, and one matrix per modality.
+    """The items: their original ids, columns, titles, and one matrix per modality.
 
     Args:
         num_items: number of items, I.
         ids: original ids, [I]; item number i is `ids[i]`. Default: the numbers themselves.
-        fields: categorical fields, name to int64 [I]; by the reader's convention 0 is "missing".
-        sizes: number of categories of each field.
+        fields: columns of the items by name, [I] each; an array is codes of categories, 0 for "missing".
         modalities: name to float matrix [I, d], float16 or float32, possibly memory-mapped.
         present: name to bool [I], True where the item has the modality. Default: every row that is not all zeros.
         titles: text to show, [I], "" where unknown.
 
     Raises:
-        ValueError: a table has another number of rows, a field is out of range, or a modality has NaN or infinity.
+        ValueError: a table has another number of rows, a field is no column, or a modality has NaN or infinity.
 
     >>> Items(2, modalities={"visual": np.array([[0.5, 1.0], [0.0, 0.0]], np.float32)})
     Items(2 items, fields: none, modalities: visual 2)
@@ -33,14 +34,13 @@ class Items:
 
     num_items: int
     ids: np.ndarray | None = None
-    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    fields: Mapping[str, Column] = field(default_factory=dict)
     modalities: Mapping[str, np.ndarray] = field(default_factory=dict)
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
     titles: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        ids, fields, sizes = _checked_fields("item", self.num_items, self.ids, self.fields, self.sizes)
+        ids, fields = _checked("item", self.num_items, self.ids, self.fields)
         present = dict(self.present)
         for name, matrix in self.modalities.items():
             if name not in present:
@@ -51,11 +51,16 @@ class Items:
             raise ValueError(f"presence was given for {sorted(unknown)}, the modalities are {sorted(self.modalities)}")
         if self.titles is not None and len(self.titles) != self.num_items:
             raise ValueError(f"titles must have {self.num_items} rows, one per item, got {len(self.titles)}")
-        for name, value in (("ids", ids), ("fields", fields), ("sizes", sizes), ("present", present)):
+        for name, value in (("ids", ids), ("fields", fields), ("present", present)):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return self.num_items
+
+    @property
+    def categories(self) -> dict[str, np.ndarray]:
+        """One code per item, 0 where missing, of each field that has any: its category, or its first tag, int64 [I]."""
+        return {name: codes for name, column in self.fields.items() if (codes := first_codes(column)) is not None}
 
     def __repr__(self) -> str:
         fields = ", ".join(self.fields) or "none"
@@ -65,26 +70,24 @@ class Items:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Users:
-    """The users: their original ids and categorical fields.
+    """The users: their original ids and columns.
 
     Args:
         num_users: number of users, U.
         ids: original ids, [U]; user number u is `ids[u]`. Default: the numbers themselves.
-        fields: categorical fields, name to int64 [U]; by the reader's convention 0 is "missing".
-        sizes: number of categories of each field.
+        fields: columns of the users by name, [U] each; an array is codes of categories, 0 for "missing".
 
     Raises:
-        ValueError: a table has another number of rows, or a field is out of range.
+        ValueError: a table has another number of rows, or a field is no column.
     """
 
     num_users: int
     ids: np.ndarray | None = None
-    fields: Mapping[str, np.ndarray] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    fields: Mapping[str, Column] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ids, fields, sizes = _checked_fields("user", self.num_users, self.ids, self.fields, self.sizes)
-        for name, value in (("ids", ids), ("fields", fields), ("sizes", sizes)):
+        ids, fields = _checked("user", self.num_users, self.ids, self.fields)
+        for name, value in (("ids", ids), ("fields", fields)):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -210,23 +213,9 @@ def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**
     return present
 
 
-def _checked_fields(kind: str, count: int, ids, fields, sizes) -> tuple[np.ndarray, dict, dict]:
-    """Check ids and categorical fields, of items and of users alike."""
+def _checked(kind: str, count: int, ids, fields) -> tuple[np.ndarray, dict[str, Column]]:
+    """Check ids and columns, of items and of users alike."""
     ids = np.arange(count) if ids is None else np.asarray(ids)
     if len(ids) != count:
         raise ValueError(f"{kind} ids must have {count} rows, got {len(ids)}")
-    if fields.keys() != sizes.keys():
-        raise ValueError(f"every {kind} field needs a size: fields {sorted(fields)}, sizes {sorted(sizes)}")
-    checked = {}
-    for name, column in fields.items():
-        column = np.asarray(column)
-        if column.shape != (count,) or column.dtype.kind not in "iu":
-            raise ValueError(
-                f"{kind} field {name!r} must be whole numbers [{count}], got {column.dtype} {list(column.shape)}"
-            )
-        if count and not 0 <= column.min() <= column.max() < sizes[name]:
-            raise ValueError(
-                f"{kind} field {name!r} must lie in [0, {sizes[name]}), got [{column.min()}, {column.max()}]"
-            )
-        checked[name] = column.astype(np.int64, copy=False)
-    return ids, checked, {name: int(size) for name, size in sizes.items()}
+    return ids, checked(f"{kind} field", count, fields)

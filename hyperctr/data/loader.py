@@ -6,17 +6,20 @@ table. Events at exactly t are not history. This rule is kept here, so that no m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 
-from hyperctr.batch import Batch, History, Step, Values
-from hyperctr.data.context import context_columns
+from hyperctr.batch import Batch, History, Step
+from hyperctr.data.columns import Column
+from hyperctr.data.features.encoders import Encoders
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
+from hyperctr.data.row_columns import BatchRows, Derived, Logged, RowColumns, read_all
 
 Draw = Literal["uniform", "popularity"]
 
@@ -29,7 +32,8 @@ class Loader:
         history: T, the most clicks in a history: the user's latest ones before the row.
         known: for a leaky split, the events that may serve as history and counts: the training rows, or all of `log`.
             Negatives are then items that the user never met in `log`, later events included, as in the papers.
-        derive: columns of `hyperctr.data.context` that are appended to the log's own context.
+        derive: columns of `hyperctr.data.context`, read behind the log's own context.
+        encoders: how the log's own context is read; None: fitted on all rows of the log.
 
     Raises:
         ValueError: a history shorter than one click.
@@ -46,18 +50,23 @@ class Loader:
         history: int = 100,
         known: Interactions | None = None,
         derive: tuple[str, ...] = (),
+        encoders: Encoders | None = None,
     ):
         if history < 1:
             raise ValueError(f"history must be at least one click long, got {history}")
         leaky = known is not None
         known = known if leaky else log
-        self.log, self.history, self.derive = log, history, derive
+        self.log, self.history = log, history
         clicks = known.take(known.clicks())
         self._clicks_of_user = PastIndex(clicks.user, clicks.time, log.num_users)
         columns = {"item": clicks.item, "time": clicks.time, "type": clicks.type}
         self._clicks = {  # sorted like `_clicks_of_user`, plus one padding entry that stands for 'no click'
             name: None if x is None else np.append(x[self._clicks_of_user.order], 0) for name, x in columns.items()
         }
+        encoders = Encoders.fit(log.read_context, np.ones(len(log))) if encoders is None else encoders
+        self.sources: list[RowColumns] = [Logged(encoders, log.context)] if len(encoders) else []
+        if derive:
+            self.sources.append(Derived(derive, self._clicks_of_user, self._clicks["time"]))
         self._rows_of_item = PastIndex(known.item, known.time, log.num_items)
         self._clicks_up_to = np.append(0, np.cumsum(known.label[self._rows_of_item.order] == 1))
 
@@ -71,6 +80,15 @@ class Loader:
             "uniform": (items[born], when(log.time)[row][born]),
             "popularity": (clicks.item, when(clicks.time)),
         }
+
+    def reading(self, table: Mapping[str, Column]) -> Loader:
+        """Return this loader with another table of context columns, for rows that are not in the log.
+
+        The `row` of `make_batch` is then a row of that table; a column that it lacks is unknown.
+        """
+        other = copy(self)
+        other.sources = [replace(x, table=table) if isinstance(x, Logged) else x for x in self.sources]
+        return other
 
     def negatives(
         self, user: np.ndarray, time: np.ndarray, count: int, rng: np.random.Generator, draw: Draw = "uniform"
@@ -154,7 +172,6 @@ class Loader:
         log = self.log
         user, time = log.user[rows], log.time[rows]
         item, label, query = log.item[rows], log.label[rows], np.arange(len(rows))
-        context = None if log.context is None else log.context[rows]
         conversion = None if log.conversion is None else log.conversion[rows]
         if negatives:
             rng = rng if rng is not None else np.random.default_rng(0)
@@ -168,8 +185,7 @@ class Loader:
                 unknown = np.full_like(drawn, np.nan, np.float32)
                 conversion = np.concatenate([conversion[:, None], unknown], 1).ravel()[real]
             item, label = item[real], label[real]
-            context = context[query] if log.logged_non_clicks and context is not None else None
-        batch = self.make_batch(user, item, time, label, query, context)
+        batch = self.make_batch(user, item, time, label, query, rows[query], drawn=negatives > 0)
         return batch if conversion is None else replace(batch, conversion=torch.from_numpy(conversion))
 
     def make_batch(
@@ -179,13 +195,16 @@ class Loader:
         time: np.ndarray,
         label: np.ndarray,
         query: np.ndarray,
-        context: np.ndarray | None = None,
+        row: np.ndarray | None = None,
+        drawn: bool = False,
     ) -> Batch:
         """Make a batch of any (user, item, time) triples, whether they are in the log or not.
 
         Args:
             user, time: one per query, [Q].
-            item, label, query, context: one per row, [B]; `query` is the number of the row's query.
+            item, label, query: one per row, [B]; `query` is the number of the row's query.
+            row: the number of each row in the log, for its context, [B]; -1, or None for all: its context is unknown.
+            drawn: whether some of the items were drawn as negatives for the rows of the log.
         """
         first, end = self._clicks_of_user.first(user), self._clicks_of_user.end(user, time)
         start = np.maximum(first, end - self.history)
@@ -193,13 +212,8 @@ class Loader:
         mask = place < end[:, None]
         place = np.where(mask, place, len(self._clicks["time"]) - 1)
         history = {name: None if x is None else torch.from_numpy(x[place]) for name, x in self._clicks.items()}
-        if self.derive:
-            logged = self.log.logged_non_clicks and self.log.context is not None  # -1 is unknown
-            known = np.full((len(item), len(self.log.context_names)), -1) if context is None else context
-            # arbitrary where there is no click
-            last, earliest = (self._clicks["time"][place] for place in (end - 1, first))
-            derived = context_columns(self.derive, time, end - first, last, earliest)
-            context = np.concatenate([known, derived[query]], 1) if logged else derived[query]
+        row = np.full(len(item), -1) if row is None else row
+        context = read_all(self.sources, BatchRows(user, time, item, query, row, drawn))
         item_first, item_end = self._rows_of_item.first(item), self._rows_of_item.end(item, time[query])
         shows = item_end - item_first
         clicks = self._clicks_up_to[item_end] - self._clicks_up_to[item_first]
@@ -217,6 +231,6 @@ class Loader:
             ),
             clicks_before=torch.from_numpy(clicks.astype(np.float32)),
             shows_before=torch.from_numpy(shows.astype(np.float32)) if self.log.logged_non_clicks else None,
-            context=None if context is None else Values(codes=torch.from_numpy(context)),
+            context=context,
             label=torch.from_numpy(label.astype(np.float32)),
         )

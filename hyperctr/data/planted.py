@@ -42,6 +42,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperctr.data.columns import Category
 from hyperctr.data.context import DAY
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
@@ -325,7 +326,7 @@ def _categories(rng: np.random.Generator, seed: int, scale: float) -> World:
         shown, own, shared = (rng.standard_normal((size, 16)) for size in (len(useful), clusters, clusters))
         x = shown[category] + own[cluster[:, m]] + 0.5 * shared[factor]
         features[modality] = (x + 0.3 * rng.standard_normal((items, 16))).astype(np.float32)
-    made = Items(items, fields={"category": category + 1}, sizes={"category": len(useful) + 1}, modalities=features)
+    made = Items(items, fields={"category": Category.plain(category + 1, len(useful) + 1)}, modalities=features)
     seen = np.stack([decisive, factor], 1)[item]
     return _world("categories", rng, seed, user, item, time, offset, logit, seen, None, users, made,
                   prior=0.6 * strength**2, useful=useful)  # fmt: skip
@@ -359,15 +360,18 @@ def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
         rows.append((user, item, time, logit, clicked, *now.T))
     user, item, time, logit, clicked, *now = _in_order(rows)
     made = Items(
-        items, fields={"category": category + 1, "topic": topic + 1},
-        sizes={"category": len(asked) + 1, "topic": topics + 1},
-    )  # fmt: skip
+        items,
+        fields={
+            "category": Category.plain(category + 1, len(asked) + 1),
+            "topic": Category.plain(topic + 1, topics + 1),
+        },
+    )
     seen = np.stack([category, topic], 1)[item]
     world = _world("fields", rng, seed, user, item, time, popularity[item] - 0.3, logit, seen, None, users, made,
                    prior=strength**2, asked=asked)  # fmt: skip
-    log = replace(world.dataset.interactions, label=clicked.astype(np.float32), context=np.stack(now, 1),
-                  context_names=tuple(MOMENT), context_sizes=tuple(MOMENT.values()))  # fmt: skip
-    known = Users(users, fields={name: x + 1 for name, x in who.items()}, sizes={n: k + 1 for n, k in USER.items()})
+    context = {name: Category.plain(x, size) for (name, size), x in zip(MOMENT.items(), now, strict=True)}
+    log = replace(world.dataset.interactions, label=clicked.astype(np.float32), context=context)
+    known = Users(users, fields={name: Category.plain(x + 1, USER[name] + 1) for name, x in who.items()})
     dataset = replace(world.dataset, interactions=log, users=known)
     return replace(world, dataset=dataset)
 
@@ -400,10 +404,12 @@ def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -
             interactions=replace(data.interactions, conversion=conversion, length=length[item]),
             items=replace(
                 data.items,
-                fields={"cover": 1 + cover, "worth": 1 + worth},  # 0 is for missing ones
-                sizes={"cover": 1 + covers, "worth": 1 + worths},
+                fields={  # 0 is for missing ones
+                    "cover": Category.plain(1 + cover, 1 + covers),
+                    "worth": Category.plain(1 + worth, 1 + worths),
+                },
             ),
-            users=Users(users, fields={"group": 1 + mine}, sizes={"group": 1 + groups}),
+            users=Users(users, fields={"group": Category.plain(1 + mine, 1 + groups)}),
         ),
     )
 

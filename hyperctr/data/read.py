@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.catalog import find
+from hyperctr.data.columns import Category, Column, Vectors, read_column
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.features.columns import encode_categories, tfidf_vectors
+from hyperctr.data.features.tfidf import tfidf_vectors
 from hyperctr.data.interactions import PARTS, Interactions
 from hyperctr.data.items import Items, Users, present_rows
+from hyperctr.data.kinds import Kind, likely
 from hyperctr.data.opened import Opened, open_tables
 from hyperctr.data.parse import (
     count_repeats,
@@ -206,8 +209,8 @@ def _interactions(
     if "length" in log:
         column = parse_numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
         length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
-    context = [encode_categories(table[column]) for column in log.get("context", [])]
-    type_codes, num_types = encode_categories(table[log["type"]]) if "type" in log else (None, 0)
+    context = _columns(table, log.get("context", []), where, "interactions.context", notes)
+    types = Category.read(table[log["type"]], bins=True) if "type" in log else None
     part = None
     if "split" in log:
         part = parse_parts(table[log["split"]], f"{where}, column {log['split']!r}")
@@ -221,11 +224,9 @@ def _interactions(
         num_items=len(ids["item"]),
         conversion=conversion,
         length=length,
-        type=type_codes,
-        num_types=num_types,
-        context=np.stack([codes for codes, _ in context], axis=1) if context else None,
-        context_names=tuple(log.get("context", [])),
-        context_sizes=tuple(size for _, size in context),
+        type=types and types.codes,
+        num_types=types.size if types else 0,
+        context=context,
         has_time="time" in log,
         part=part,
         logged_non_clicks=logged,
@@ -237,21 +238,23 @@ def _items_and_users(
 ) -> tuple[Items, Users]:
     """Collect the fields, titles and modalities of items and users."""
     roles, tables = opened.roles, opened.tables
-    matrices, present, said = _modalities(opened, wanted, len(ids["item"]))
+    fields = {}
+    for name in ("items", "users"):
+        stated, where = roles.get(name, {}).get("fields", []), str(opened.files.get(name))
+        fields[name] = _columns(tables[name], stated, where, f"{name}.fields", notes) if name in tables else {}
+    made = {name: column.matrix for name, column in fields["items"].items() if isinstance(column, Vectors)}
+    matrices, present, said = _modalities(opened, wanted, len(ids["item"]), made)
     notes += said
-    item_fields, item_sizes = _fields(tables.get("items"), roles.get("items", {}).get("fields", []))
-    user_fields, user_sizes = _fields(tables.get("users"), roles.get("users", {}).get("fields", []))
     title = roles.get("items", {}).get("title")
     items = Items(
         num_items=len(ids["item"]),
         ids=ids["item"],
-        fields=item_fields,
-        sizes=item_sizes,
+        fields={name: column for name, column in fields["items"].items() if name not in made},
         modalities=matrices,
         present=present,
         titles=tables["items"][title].cast(pl.String).fill_null("").to_numpy() if title else None,
     )
-    return items, Users(len(ids["user"]), ids["user"], user_fields, user_sizes)
+    return items, Users(len(ids["user"]), ids["user"], fields["users"])
 
 
 def _shuffled(user: pl.Series) -> pl.Series:
@@ -289,14 +292,27 @@ def _what_parts_mean(column: str, part: np.ndarray) -> str:
     return f'The source gives a split (column {column}): {sizes} rows{without}. split.kind = "given" uses it.'
 
 
-def _fields(table: pl.DataFrame | None, names: Sequence[str]) -> tuple[dict, dict]:
-    """Encode the categorical fields of a table; return their codes and their numbers of categories."""
-    coded = {name: encode_categories(table[name]) for name in names} if table is not None else {}
-    return {name: codes for name, (codes, _) in coded.items()}, {name: size for name, (_, size) in coded.items()}
+def _columns(
+    table: pl.DataFrame, stated: Sequence[str] | Mapping[str, Any], where: str, key: str, notes: list[str]
+) -> dict[str, Column]:
+    """Read the columns that a list or table of dataset.toml names; `key` is its name there, for a note."""
+    found, better = {}, []
+    for name in stated:
+        kind = Kind.parse(name, stated[name], key.endswith("context")) if isinstance(stated, Mapping) else None
+        found[name] = read_column(table[name], kind, f"{where}, column {name!r}")
+        better += [hint] if kind is None and (hint := likely(name, table[name])) else []
+    if better:
+        notes.append(f"Each value is a category, but {'; '.join(better)} under [{key}] of dataset.toml says so.")
+    return found
 
 
-def _modalities(opened: Opened, wanted: Sequence[str] | None, num_items: int) -> tuple[dict, dict, list[str]]:
-    """Open the matrices, or make them from item columns; also return which items have each, and notes."""
+def _modalities(
+    opened: Opened, wanted: Sequence[str] | None, num_items: int, columns: Mapping[str, np.ndarray]
+) -> tuple[dict, dict, list[str]]:
+    """Open the matrices, or make them from item columns; also return which items have each, and notes.
+
+    `columns` are item columns of the kinds vector and text, each a modality of the column's name.
+    """
     path, stated, said = opened.path, opened.roles.get("modalities"), []
     if stated is None:
         stated = {file.stem: file.name for file in sorted(path.glob("*.npy"))} if path.is_dir() else {}
@@ -304,11 +320,15 @@ def _modalities(opened: Opened, wanted: Sequence[str] | None, num_items: int) ->
             said.append(f"Every .npy file of the folder is a modality: {', '.join(stated)}.")
         if stated and "items" not in opened.tables:
             said.append("There is no items table: row i of a modality belongs to the i-th item id in sorted order.")
+    for name in columns:
+        if name in stated:
+            raise ValueError(f"{path}: {name!r} is an item column of vectors and a modality; rename one of them")
     for name in wanted or ():
-        if name not in stated:
-            near, known = did_you_mean(name, stated), ", ".join(stated) or "none"
+        if name not in (every := [*stated, *columns]):
+            near, known = did_you_mean(name, every), ", ".join(every) or "none"
             raise ValueError(f"{path}: no modality {name!r}{near and ', ' + near} (there are: {known})")
-    matrices, present = {}, {}
+    matrices = {name: matrix for name, matrix in columns.items() if wanted is None or name in wanted}
+    present = {name: matrix.any(1) for name, matrix in matrices.items()}
     for name, made in stated.items():
         if wanted is not None and name not in wanted:
             continue

@@ -16,12 +16,15 @@ Every function here takes and returns roles in the shape of that file:
     conversion = "bought"           # within [0, 1], empty where unknown; "played/duration": a share, at most 1
     length = "duration"             # how long the item takes, in any unit
     type = "behaviour"              # categorical
-    context = ["tab"]               # categorical
+    context = ["tab"]               # categorical; or [interactions.context], as [items.fields] below
     split = "split"                 # the source's own: train, valid, test or 0, 1, 2; split.kind = "given" uses it
     [items]
     id = "item_id"                  # without it the columns of interactions.item
     title = "title"
-    fields = ["genres"]
+    fields = ["genres"]             # categorical; or, to state the kind of each column (`hyperctr.data.kinds`):
+    [items.fields]
+    genres = "tags"
+    price = { kind = "number", log = true }
     [users]
     id = "user_id"
     fields = ["gender", "age"]
@@ -42,6 +45,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperctr import strict
+from hyperctr.data.kinds import Kind
 from hyperctr.data.times import Unit
 from hyperctr.strict import did_you_mean
 
@@ -74,7 +78,7 @@ class _Interactions:
     conversion: str | None = None
     length: str | None = None
     type: str | None = None
-    context: tuple[str, ...] | None = None
+    context: tuple[str, ...] | dict | None = None
     split: str | None = None
 
 
@@ -82,13 +86,13 @@ class _Interactions:
 class _Items:
     id: Columns | None = None
     title: str | None = None
-    fields: tuple[str, ...] | None = None
+    fields: tuple[str, ...] | dict | None = None
 
 
 @dataclass(frozen=True)
 class _Users:
     id: Columns | None = None
-    fields: tuple[str, ...] | None = None
+    fields: tuple[str, ...] | dict | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,8 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
             if table in roles or table == "interactions":
                 checked = strict.values(cls, roles.get(table, {}), table)
                 roles[table] = {key: _as_list(key, value) for key, value in checked.items()}
+                for key in roles[table].keys() & {"fields", "context"}:
+                    _check_kinds(f"{table}.{key}", roles[table][key])
         _check_interactions(roles["interactions"])
         if "modalities" in roles:
             roles["modalities"] = {name: _modality(name, made) for name, made in roles["modalities"].items()}
@@ -153,6 +159,13 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
 def _as_list(key: str, value: Any) -> Any:
     """Return columns as a list, also a single column of a role that may have several."""
     return list(value) if isinstance(value, tuple) else [value] if key in ("user", "item", "id") else value
+
+
+def _check_kinds(table: str, columns: Sequence[str] | Mapping[str, Any]) -> None:
+    """Check the kind that dataset.toml states for each column, if it states any."""
+    if isinstance(columns, Mapping):
+        for name, stated in columns.items():
+            Kind.parse(f"{table}.{name}", stated, context=table.endswith("context"))
 
 
 def _check_interactions(log: Mapping[str, Any]) -> None:
@@ -302,10 +315,19 @@ def share(conversion: str) -> list[str]:
 def to_toml(roles: Roles) -> str:
     """Write roles as the text of a dataset.toml."""
     tables = {key: roles[key] for key in ("name", "note", *_TABLES, "modalities") if key in roles}
+    for table in tables.keys() & _TABLES.keys():
+        tables[table] = {key: _spelled(value) for key, value in tables[table].items()}
     made = tables.get("modalities", {})
     if any(isinstance(x, dict) for x in made.values()):  # tables are written below texts, and the order counts
         tables["modalities"] = {name: {"file": x} if isinstance(x, str) else x for name, x in made.items()}
     return strict.to_toml(tables)
+
+
+def _spelled(value: Any) -> Any:
+    """Write the kinds of columns all as tables where one of them is, as TOML would else change their order."""
+    if not (isinstance(value, Mapping) and any(isinstance(kind, Mapping) for kind in value.values())):
+        return value
+    return {name: {"kind": kind} if isinstance(kind, str) else kind for name, kind in value.items()}
 
 
 def missing_column(where: str, role: str, column: str, columns: Sequence[str]) -> str:

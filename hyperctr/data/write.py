@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
+from hyperctr.data.columns import Column
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.formats.source import Source, in_core
 from hyperctr.data.interactions import PARTS
+from hyperctr.data.kinds import Kind
 from hyperctr.data.opened import TABLES, Opened, open_tables
 from hyperctr.data.parse import first_line
 from hyperctr.data.read import dataset_of, read
@@ -91,8 +94,8 @@ def write_folder(
 ) -> Path:
     """Write a data set that was made in memory as a folder; `read` returns an equal one.
 
-    Field, type and context numbers are written as they are, 0 as missing. Modality rows of items that lack the modality
-    are written as zeros.
+    Type numbers are written as they are, 0 as missing. A hash is written as the numbers of its buckets, a category.
+    Modality rows of items that lack the modality are written as zeros.
 
     Args:
         dataset: what to write.
@@ -132,21 +135,20 @@ def write_folder(
     if log.part is not None:
         table["split"] = pl.Series([*PARTS, None], dtype=pl.String)[log.part]
         chosen["split"] = "split"
-    for k, name in enumerate(log.context_names):
-        table[name] = _codes(log.context[:, k])
-    if log.context_names:
-        chosen["context"] = list(log.context_names)
+    table |= {name: column.series() for name, column in log.context.items()}
+    if log.context:
+        chosen["context"] = _kinds(log.context)
     for name, column in (extra_interactions or {}).items():
         if name in table:
             raise ValueError(f"extra column {name!r} has the name of a written one ({', '.join(table)})")
         table[name] = pl.Series(column)
 
-    item_table = {"item_id": _id_column(items.ids)} | {name: _codes(column) for name, column in items.fields.items()}
-    item_roles: dict = {"id": "item_id", "fields": list(items.fields)}
+    item_table = {"item_id": _id_column(items.ids)} | {name: column.series() for name, column in items.fields.items()}
+    item_roles: dict = {"id": "item_id", "fields": _kinds(items.fields)}
     if items.titles is not None:
         item_table["title"] = pl.Series([str(title) for title in items.titles], dtype=pl.String)
         item_roles["title"] = "title"
-    user_table = {"user_id": _id_column(users.ids)} | {name: _codes(column) for name, column in users.fields.items()}
+    user_table = {"user_id": _id_column(users.ids)} | {name: column.series() for name, column in users.fields.items()}
     matrices = {}
     for name, matrix in items.modalities.items():
         absent = ~np.asarray(items.present[name])
@@ -157,7 +159,7 @@ def write_folder(
         "name": dataset.name,
         "interactions": chosen,
         "items": item_roles,
-        "users": {"id": "user_id", "fields": list(users.fields)},
+        "users": {"id": "user_id", "fields": _kinds(users.fields)},
         "modalities": {name: f"{name}.npy" for name in matrices},
     }
     if dataset.notes:
@@ -227,7 +229,9 @@ def _write_core(out: Path, opened: Opened, tables: dict[str, pl.DataFrame], k: i
 def _spelled(opened: Opened, dataset: Dataset) -> tuple[Roles, dict[str, np.ndarray]]:
     """Write out every role of a log, and collect the matrices that come from files."""
     roles = opened.roles | {"name": dataset.name}
-    stated = roles.get("modalities", {name: f"{name}.npy" for name in dataset.items.modalities})
+    columns = roles.get("items", {}).get("fields", [])
+    found = {name: f"{name}.npy" for name in dataset.items.modalities if name not in columns}
+    stated = roles.get("modalities", found)
     files = {name for name, made in stated.items() if isinstance(made, str)}
     if stated:
         roles["modalities"] = {name: f"{name}.npy" if name in files else made for name, made in stated.items()}
@@ -246,6 +250,13 @@ def _id_column(ids: np.ndarray) -> pl.Series:
     """Return ids as a column of whole numbers, or else of text."""
     ids = np.asarray(ids)
     return pl.Series(ids) if ids.dtype.kind in "iu" else pl.Series([str(entry) for entry in ids], dtype=pl.String)
+
+
+def _kinds(columns: Mapping[str, Column]) -> list[str] | dict:
+    """Return what dataset.toml says of columns: their names where all are plain categories, else their kinds."""
+    again = {"hash": Kind("category"), "text": Kind("vector")}  # what can be read from what is written
+    kinds = {name: replace(again.get(x.kind.kind, x.kind), of=x.kind.of) for name, x in columns.items()}
+    return list(kinds) if set(kinds.values()) <= {Kind()} else {name: kind.stated() for name, kind in kinds.items()}
 
 
 def _codes(column: np.ndarray) -> pl.Series:

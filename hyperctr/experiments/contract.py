@@ -32,7 +32,7 @@ class Case:
     Attributes:
         ready: the small world, made ready for the model.
         user, time: of the queries, [QUERIES].
-        item, query: of the rows, [ROWS]. context: of the rows, [ROWS, K]; None where the world has none.
+        item, query: of the rows, [ROWS]. row: of the log, whose context each has, [ROWS].
     """
 
     ready: Prepared
@@ -40,7 +40,7 @@ class Case:
     time: np.ndarray
     item: np.ndarray
     query: np.ndarray
-    context: np.ndarray | None
+    row: np.ndarray
 
     @classmethod
     def of(cls, name: str, wrapper: str = "", preset: str = "conflict") -> Case:
@@ -58,16 +58,14 @@ class Case:
         items = np.random.default_rng(0).integers(log.num_items, size=(QUERIES, EACH))
         items[:, 0] = log.item[rows]
         query = np.repeat(np.arange(QUERIES), EACH)
-        context = None if log.context is None else log.context[rows][query]
-        return cls(ready, log.user[rows], log.time[rows], items.ravel(), query, context)
+        return cls(ready, log.user[rows], log.time[rows], items.ravel(), query, rows[query])
 
     def rows(self, rows: np.ndarray) -> Batch:
         """Make a batch of some of the rows, in the given order."""
         queries, query = np.unique(self.query[rows], return_inverse=True)
         label = (rows % 2).astype(np.float32)
-        context = None if self.context is None else self.context[rows]
         loader = self.ready.loader
-        return loader.make_batch(self.user[queries], self.item[rows], self.time[queries], label, query, context)
+        return loader.make_batch(self.user[queries], self.item[rows], self.time[queries], label, query, self.row[rows])
 
     @cached_property
     def batch(self) -> Batch:

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import load_file
 from torch import nn
 
 from hyperctr import config
 from hyperctr.batch import Batch
+from hyperctr.data.columns import Column
+from hyperctr.data.parse import count_rows
 from hyperctr.runs import report as reports
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 from hyperctr.runs.train import sources_of
+from hyperctr.strict import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -28,28 +33,26 @@ class Opened:
     model: nn.Module
     report: dict[str, Any]
 
-    def predict(self, user: np.ndarray, item: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Predict click probabilities of (user, item, time) by the data set's own ids; unknown ids count as new ones.
+    def predict(
+        self, user: ArrayLike, item: ArrayLike, at: ArrayLike, context: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
+        """Predict click probabilities of rows, by the data set's own ids and values.
+
+        Rows that evaluation scored get the scores of evaluation: bit for bit in its order, else within rounding.
 
         Args:
-            user, item: original ids, [n]. at: seconds, [n]; only events strictly before it are used.
+            user, item: original ids, [n]; unknown ids count as new ones.
+            at: seconds, [n]; only events strictly before it are used.
+            context: values of the context columns by name, [n] each, as in the data set. A column that the model reads
+                and that is absent here is unknown; a warning says so.
 
         Returns:
             Probabilities, float32 [n]; no rows give none.
         """
-        user, item, at = np.asarray(user), np.asarray(item), np.asarray(at, np.int64)
-        data = self.prepared.dataset
-        users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
-        logits = []
-        for start in range(0, len(users), 4096):
-            rows = slice(start, start + 4096)
-            count = len(users[rows])
-            batch = self.prepared.loader.make_batch(
-                users[rows], items[rows], at[rows], np.zeros(count, np.float32), np.arange(count)
-            )
-            with torch.no_grad():
-                logits.append(self.model(batch).logit)
-        return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0, np.float32)
+        found, notes = predict_rows(self, user, item, at, context)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return found
 
 
 def open_run(path: str | Path) -> Opened:
@@ -90,12 +93,74 @@ def open_run(path: str | Path) -> Opened:
     return Opened(ready, model.eval(), report)
 
 
+def predict_rows(
+    opened: Opened,
+    user: ArrayLike,
+    item: ArrayLike,
+    at: ArrayLike,
+    context: Mapping[str, Any] | None = None,
+    query: np.ndarray | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Predict as `Opened.predict` does, and return notes on what the model does not know instead of warnings.
+
+    Args:
+        query: number of the query that each row belongs to, [n]: consecutive rows of one number, user and time were
+            scored together. None: rows of logged non-clicks are queries of their own; otherwise consecutive rows of one
+            user and time are one query, as a click and its drawn negatives.
+    """
+    ready, at = opened.prepared, np.asarray(at, np.int64)
+    data = ready.dataset
+    users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
+    table, notes = _given(ready, context or {}, len(users))
+    for kind, numbers, known in (("user", users, len(data.users)), ("item", items, len(data.items))):
+        if new := int((numbers == known).sum()):
+            notes.append(f"{count_rows(new)} {'has' if new == 1 else 'have'} a {kind} that the data do not know")
+    new = np.ones(len(users), bool)
+    if query is not None or ready.draws:
+        keys = (users, items * 0 if query is None else np.asarray(query), at)
+        new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    loader, logits = ready.loader.reading(table), []
+    first = np.flatnonzero(new)
+    for start in range(0, len(first), ready.queries):
+        queries = first[start : start + ready.queries]
+        end = first[start + ready.queries] if start + ready.queries < len(first) else len(users)
+        rows = np.arange(queries[0], end)
+        number = np.cumsum(new[rows]) - 1
+        label = np.zeros(len(rows), np.float32)
+        batch = loader.make_batch(users[queries], items[rows], at[queries], label, number, rows)
+        with torch.no_grad():
+            logits.append(opened.model(batch).logit)
+    return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0, np.float32), notes
+
+
+def _given(ready: Prepared, context: Mapping[str, Any], count: int) -> tuple[dict[str, Column], list[str]]:
+    """Read context columns as training did; also return notes on columns and values that are not known."""
+    reads, logged, table, notes = ready.encoders.names, ready.dataset.interactions.context, {}, []
+    for name, values in context.items():
+        if name not in logged:
+            near = did_you_mean(name, logged)
+            known = ", ".join(logged) or "none"
+            raise ValueError(f"there is no context column {name!r}{near and ', ' + near} (there are: {known})")
+        if name not in reads:
+            notes.append(f"column {name} is not read: training draws its negatives, and it is not of the moment")
+            continue
+        column = logged[name].encode(values if isinstance(values, pl.Series) else pl.Series(name, values))
+        if len(column) != count:
+            raise ValueError(f"context column {name!r} must have {count} values, one per row, got {len(column)}")
+        if unknown := int(column.unknown.sum()):
+            notes.append(f"column {name}: {count_rows(unknown)} with a value that the data do not have")
+        table[name] = column
+    if absent := [name for name in reads if name not in table]:
+        notes.append(f"the model reads {', '.join(absent)}, which the rows lack: unknown in every row")
+    return table, notes
+
+
 def request(
     ready: Prepared,
     user: int,
     items: Sequence[int],
     at: int | None = None,
-    context: Mapping[str, int] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Batch:
     """Make the batch of one query: a user and candidates, by number.
 
@@ -103,21 +168,21 @@ def request(
         ready: what the model was built from.
         user, items: their numbers, [C] items.
         at: seconds. None: right after the last event of the log.
-        context: number of each logged column that is known, by name; the others are unknown.
+        context: value of each context column that is known, by name, as in the data set; the others are unknown.
 
     Raises:
-        ValueError: a column that the model does not read, or a number that it does not have.
+        ValueError: a column that the model does not read, or a value that the data do not have.
     """
-    log, sizes = ready.dataset.interactions, ready.tables.fields.context.sizes
-    logged = [name for name in log.context_names if name in sizes] if log.logged_non_clicks else []
-    given = dict(context or {})
-    for name, value in given.items():
-        if name not in logged:
-            raise ValueError(f"there is no context column {name!r} to give; there are {', '.join(logged) or 'none'}")
-        if not 0 <= value < sizes[name]:
-            raise ValueError(f"context {name} must lie in [0, {sizes[name]}), got {value}")
+    log, given = ready.dataset.interactions, dict(context or {})
+    for name in given:
+        if name not in ready.encoders.names:
+            known = ", ".join(ready.encoders.names) or "none"
+            raise ValueError(f"there is no context column {name!r} to give; there are {known}")
+    table = {name: log.context[name].encode(pl.Series(name, [value])) for name, value in given.items()}
+    for name, column in table.items():
+        if column.unknown.any():
+            raise ValueError(f"context {name}: the data do not have the value {given[name]!r}")
     at = int(log.time[-1]) + 1 if at is None else int(at)
     zeros = np.zeros(len(items), np.int64)
-    row = np.array([given.get(name, -1) for name in logged], np.int64)
-    columns = np.tile(row, (len(items), 1)) if logged else None
-    return ready.loader.make_batch(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, columns)
+    loader = ready.loader.reading(table)
+    return loader.make_batch(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, zeros)

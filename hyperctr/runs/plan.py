@@ -178,7 +178,7 @@ def duration(seconds: float) -> str:
 def _log(dataset: Dataset) -> int:
     """Return the bytes of the log's columns and of the item and user fields."""
     log = dataset.interactions
-    columns = [log.user, log.item, log.time, log.label, log.type, log.context, log.conversion, log.length]
+    columns = [log.user, log.item, log.time, log.label, log.type, log.conversion, log.length, *log.context.values()]
     for table in (dataset.items, dataset.users):
         columns += [table.ids, *table.fields.values()]
     return sum(column.nbytes for column in columns if column is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,17 +28,17 @@ from hyperctr.batch import (
     Tables,
     Titles,
     TrainingPlan,
-    Values,
     plan_of,
 )
 from hyperctr.data import catalog, read
+from hyperctr.data.columns import Column
 from hyperctr.data.context import OF_USER, SIZES
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
+from hyperctr.data.features.encoders import Encoders
 from hyperctr.data.features.modalities import features
 from hyperctr.data.features.titles import tokens
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.items import Items, Users
 from hyperctr.data.loader import Loader
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.split import Split, split
@@ -64,6 +64,8 @@ class Prepared:
     grid: TimeGrid
     loader: Loader
     tables: Tables
+    encoders: Encoders
+    """How the context columns of a row are read."""
     codes: dict[str, np.ndarray] | None = None
     """Cluster of each item in each modality, where S2-cluster asks for it."""
     edges: np.ndarray | None = None
@@ -165,8 +167,13 @@ class Prepared:
             rng = np.random.default_rng(e.seed)
             rows = np.sort(rng.choice(rows, round(len(rows) * most / positives), replace=False))
         negatives = negatives if self.draws else 0
-        size = max(1, min(QUERIES, PAIRS // (1 + negatives)))
+        size = queries_per_batch(negatives)
         return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
+
+    @property
+    def queries(self) -> int:
+        """Queries per batch when test rows are scored."""
+        return queries_per_batch(self.run.evaluate.negatives if self.draws else 0)
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
         """Return every metric of the model on "valid" or "test"; see `hyperctr.evaluation.evaluate.evaluate`."""
@@ -183,6 +190,11 @@ class Prepared:
     @property
     def _sliced(self) -> bool:
         return bool(self.reads & {"slices", "statistics"})
+
+
+def queries_per_batch(negatives: int) -> int:
+    """Return how many queries are scored together, each a click and its negatives, or one logged row."""
+    return max(1, min(QUERIES, PAIRS // (1 + negatives)))
 
 
 def metrics_of(names: Iterable[str], key: str = "evaluate.metrics") -> dict[str, Metric]:
@@ -256,7 +268,7 @@ def prepare(
         if parts.note:
             dataset = replace(dataset, notes=(*dataset.notes, parts.note))
     grid, train = time_grid(log, parts, run.slices, dataset.name), log.take(parts.train)
-    tables = _tables(run, dataset, parts, progress)
+    tables, encoders = _tables(run, dataset, parts, progress)
     codes, edges, reads = None, None, _reads(run)
     if "statistics" in reads:
         edges = item_statistics.fit(train, grid)
@@ -265,7 +277,7 @@ def prepare(
         if "S2-cluster" in run.slices.augment:
             items, seen = tables.modalities, tables.ids.seen_item.numpy()
             codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
-    ready = Prepared(run, dataset, parts, grid, None, tables, codes, edges)
+    ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges)
     _check_conversions(ready)
     ready = _with_log(ready)
     if edges is None:
@@ -274,8 +286,11 @@ def prepare(
     return replace(ready, tables=replace(ready.tables, clicks=clicks))
 
 
-def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable) -> Tables:
-    """Build the tables that the training rows decide; hypergraphs, statistics and ages are still missing."""
+def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable) -> tuple[Tables, Encoders]:
+    """Build the tables that the training rows decide, and how the context is read.
+
+    Hypergraphs, statistics and ages are still missing.
+    """
     log = dataset.interactions
     label = log.label[parts.train]
     seen_user, seen_item = np.zeros(log.num_users, bool), np.zeros(log.num_items, bool)
@@ -284,9 +299,8 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
     matrices = features(dataset, np.flatnonzero(seen_item), run.data.reduce, progress)
     present = {name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()}
     fields = Fields(
-        user=_columns(dataset.users, seen_user),
-        item=_columns(dataset.items, seen_item),
-        context=Columns(_context(run, log)),
+        user=_columns(dataset.users.fields, log.user[parts.train], log.num_users),
+        item=_columns(dataset.items.fields, log.item[parts.train], log.num_items),
         of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
     )
     priors = Priors(
@@ -296,7 +310,11 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
     )
     if "titles" in _reads(run) and dataset.items.titles is not None:
         titles = Titles(*tokens(dataset.items.titles, seen_item))
-    return Tables(
+    weight = np.zeros(len(log), bool)
+    weight[parts.train] = True
+    encoders = Encoders.fit(log.read_context, weight)
+    fields = replace(fields, context=_context(run, log, encoders))
+    tables = Tables(
         ids=Ids(log.num_users, log.num_items, torch.from_numpy(seen_user), torch.from_numpy(seen_item)),
         modalities=ItemModalities(matrices, present),
         fields=fields,
@@ -305,6 +323,7 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
         titles=titles,
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
     )
+    return tables, encoders
 
 
 def _check_conversions(ready: Prepared) -> None:
@@ -325,37 +344,25 @@ def _check_conversions(ready: Prepared) -> None:
         raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
-def _columns(table: Users | Items, seen: np.ndarray) -> Columns:
-    """Return the columns of every user or item and, last, of an unknown one.
-
-    Categories that no training row shows count as unknown.
-    """
-    found = []
-    for name, code in table.fields.items():
-        size = table.sizes[name]
-        shown = np.zeros(size, bool)
-        shown[code[seen]] = True
-        found.append(np.append(np.where(shown[code], code, size), size))
-    values = Values(torch.from_numpy(np.stack(found, 1))) if found else None
-    return Columns(dict(table.sizes), values=values)
+def _columns(fields: Mapping[str, Column], trained: np.ndarray, count: int) -> Columns:
+    """Return the columns of every user or item and, last, of an unknown one; `trained` are those of training rows."""
+    weight = np.bincount(trained, minlength=count)
+    return Encoders.fit(fields, weight).table(fields, count)
 
 
-def _context(run: config.Run, log: Interactions) -> dict[str, int]:
-    """Return the number of categories of each context column: logged columns, then derived ones.
-
-    Where negatives are drawn, logged context is left out: drawn negatives have none, so it would tell clicks apart.
+def _context(run: config.Run, log: Interactions, encoders: Encoders) -> Columns:
+    """Return the columns of the context: logged columns, then derived ones.
 
     Raises:
         ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
     """
-    found = dict(zip(log.context_names, log.context_sizes, strict=True)) if log.logged_non_clicks else {}
     for name in run.data.derive or ():
         if not log.has_time and name != "clicks":
             raise ValueError(f"data.derive={name} needs times, the data has only an order; clicks needs none")
-        if name in found:
+        if name in encoders.by_name:
             raise ValueError(f"data.derive={name}: the data has a context column of this name; leave one of them out")
-        found[name] = SIZES[name]
-    return found
+    found = encoders.columns
+    return replace(found, sizes=found.sizes | {name: SIZES[name] for name in run.data.derive or ()})
 
 
 def _log_odds(log: Interactions) -> np.ndarray:
@@ -408,7 +415,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
         slices = interests.slices(build, run.interest) if interests else build()
     untimed = parts.kind == "random" or (parts.kind == "given" and not log.has_time)
     before = known if untimed else log  # under other splits, each row looks back in time only
-    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or ())
+    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or (), ready.encoders)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))
 

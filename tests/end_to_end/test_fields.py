@@ -9,6 +9,7 @@ import torch
 
 from hyperctr import config
 from hyperctr.batch import Fields
+from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
 from hyperctr.data.interactions import Interactions
@@ -34,13 +35,11 @@ def dataset(logged=True):
         label=rng.random(ROWS) < 0.5,
         num_users=USERS,
         num_items=ITEMS,
-        context=np.stack([rng.integers(2, size=ROWS), rng.integers(24, size=ROWS)], 1),
-        context_names=("tab", "hour"),
-        context_sizes=(2, 24),
+        context={name: Category.plain(rng.integers(k, size=ROWS), k) for name, k in (("tab", 2), ("hour", 24))},
         logged_non_clicks=logged,
     )
-    items = Items(ITEMS, fields={"kind": np.array([0, 1, 2, 0, 1, 2, 1, 3, 4, 2])}, sizes={"kind": 5})
-    users = Users(USERS, fields={"age": np.arange(USERS) % 3, "home": np.arange(USERS)}, sizes={"age": 3, "home": 12})
+    items = Items(ITEMS, fields={"kind": np.array([0, 1, 2, 0, 1, 2, 1, 3, 4, 2])})
+    users = Users(USERS, fields={"age": np.arange(USERS) % 3, "home": np.arange(USERS)})
     return Dataset("fields", log, items, users, ())
 
 
@@ -83,7 +82,7 @@ def test_a_field_alone_can_tell_clicks():
     """Clicks depend on the kind of the item and nothing else: new items of a known kind are told too."""
     world = dataset()
     log = world.interactions
-    kind = world.items.fields["kind"]
+    kind = world.items.fields["kind"].codes
     told = replace(world, interactions=replace(log, label=np.isin(kind[log.item], (0, 2)).astype(np.float32)))
     ready = prepare(run_of("deepfm"), told)
     torch.manual_seed(0)

@@ -86,10 +86,11 @@ def planted(preset: str) -> dict[str, np.ndarray]:
     held = {
         "probability": world.probability,
         **{name: getattr(data.interactions, name) for name in ("user", "item", "time", "label")},
-        **{name: getattr(data.interactions, name) for name in ("context", "conversion", "length")},
+        **{name: getattr(data.interactions, name) for name in ("conversion", "length")},
+        "context": np.stack([x.codes for x in context], 1) if (context := data.interactions.context.values()) else None,
         **{f"modality {name}": x for name, x in data.items.modalities.items()},
-        **{f"item {name}": x for name, x in data.items.fields.items()},
-        **{f"user {name}": x for name, x in data.users.fields.items()},
+        **{f"item {name}": x.codes for name, x in data.items.fields.items()},
+        **{f"user {name}": x.codes for name, x in data.users.fields.items()},
     }
     return {name: np.asarray(x) for name, x in held.items() if x is not None}
 

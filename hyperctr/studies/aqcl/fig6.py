@@ -77,7 +77,7 @@ def hidden_vectors(bare: Path, wrapped: Path) -> dict[str, Any]:
         code = (z @ model.codebook.code.T).argmax(1).numpy()
     found = {"clicks": len(clicks), "code": code.tolist(), "agreement": {}}
     found["vectors"] = [flattened(h.numpy(), code, seed) for h in hidden]
-    for field, category in list(ready.dataset.items.fields.items())[:1]:
+    for field, category in list(ready.dataset.items.categories.items())[:1]:
         found["agreement"] = agreement(code, category[log.item[clicks]], favourites(ready, category)[log.user[clicks]])
         found["field"] = field
     return found

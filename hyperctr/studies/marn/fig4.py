@@ -30,14 +30,14 @@ CATEGORIES = 12
 
 def _rows(setup: Setup, dataset: Dataset) -> list[Row]:
     setting.need_marn(setup, dataset)
-    if not dataset.items.fields:
+    if not dataset.items.categories:
         raise ValueError(f"{setup.study.name} needs a category of items, {dataset.name} has no field of them")
     return [POPULARITY, MARN]
 
 
 def by_category(opened: Opened, folder: Path) -> dict[str, Any]:
     """Return the strength of attention: `categories`, `modalities`, and `strength` of both, NaN as None."""
-    found = attention(opened, next(iter(opened.prepared.dataset.items.fields)))
+    found = attention(opened, next(iter(opened.prepared.dataset.items.categories)))
     strength = [[None if np.isnan(x) else float(x) for x in line] for line in found.strength]
     return {"categories": found.categories, "modalities": found.modalities, "strength": strength}
 
@@ -46,7 +46,7 @@ def attention(opened: Opened, field: str) -> marn_modalities.Attention:
     """Return the attention to each modality over the items of the largest categories of a field; 0 is "missing"."""
     from hyperctr.analysis import marn_modalities
 
-    category = opened.prepared.dataset.items.fields[field]
+    category = opened.prepared.dataset.items.categories[field]
     count = np.bincount(category)
     count[0] = 0
     largest = np.flatnonzero(count)[np.argsort(-count[count > 0], kind="stable")][:CATEGORIES]

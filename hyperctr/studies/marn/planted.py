@@ -77,7 +77,7 @@ def parts(opened: Opened, folder: Path) -> dict[str, Any]:
     model, found = opened.model, by_popularity(opened, folder)
     found["recall"] = mean_known(unseen_recall(*vectors.unseen(opened, vectors.item_vectors(opened)), NEAREST))
     if model.config.fusion == "maf":
-        category, names = opened.prepared.dataset.items.fields["category"] - 1, model.modalities.names
+        category, names = opened.prepared.dataset.items.categories["category"] - 1, model.modalities.names
         strength = marn_modalities.attention(model, category).strength
         of = [names.index(name) for name in planted.MODALITIES]
         useful = planted.planted(WORLD, 0, 0.03).useful

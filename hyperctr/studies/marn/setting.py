@@ -45,7 +45,7 @@ def need_marn(setup: Setup, dataset: Dataset) -> None:
 
 def facts(setup: Setup, plan: list[Row], dataset: Dataset) -> dict[str, Any]:
     """Return the first field of items, and whether non-clicks are logged."""
-    return {"field": next(iter(dataset.items.fields), ""), "logged": dataset.interactions.logged_non_clicks}
+    return {"field": next(iter(dataset.items.categories), ""), "logged": dataset.interactions.logged_non_clicks}
 
 
 def measured(of: Any) -> dict[str, Any]:

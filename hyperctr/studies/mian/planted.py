@@ -69,7 +69,7 @@ def by_kind(opened: Opened, folder: Path) -> dict[str, float]:
     from hyperctr.evaluation.metrics import auc
 
     scored = score(opened.model, opened.prepared.evaluation_batches("test"))
-    category = opened.prepared.dataset.items.fields["category"][scored["item"]] - 1
+    category = opened.prepared.dataset.items.categories["category"][scored["item"]] - 1
     kind = planted.planted(WORLD, 0, 0.03).asked[category]
     return {name: auc(scored["label"][kind == k], scored["logit"][kind == k]) for k, name in enumerate(KINDS)}
 

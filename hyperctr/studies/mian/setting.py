@@ -34,7 +34,7 @@ def notes(setup: Setup, dataset: Dataset) -> list[str]:
 
 def has_context(setup: Setup, dataset: Dataset) -> bool:
     """Return whether rows have a context, in the data or derived."""
-    logged = dataset.interactions.context_names if dataset.interactions.logged_non_clicks else ()
+    logged = tuple(dataset.interactions.context) if dataset.interactions.logged_non_clicks else ()
     return bool(logged or setup.base.data.derive)
 
 

@@ -87,7 +87,7 @@ def test_every_weight_stands_beside_its_name(world, opened, batch, reading):
 
 
 def test_values_are_those_of_the_row(world, opened, batch, reading):
-    gender = world.users.fields["gender"][batch.user.numpy()]
+    gender = world.users.fields["gender"].codes[batch.user.numpy()]
     assert reading.frame.filter(name="gender")["value"].to_list() == [str(x) for x in gender]
     assert reading.frame.filter(name="hour")["value"].to_list() == [str(int(x)) for x in batch.context.codes[:, 0]]
     assert reading.frame.filter(name="clicks", group="user")["value"].to_list() == [

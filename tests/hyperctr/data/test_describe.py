@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 
+from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.describe import describe
 from hyperctr.data.interactions import Interactions
@@ -17,21 +18,22 @@ def data(**changed):
     items = Items(
         4, ids=np.array(["a", "b", "c", "d"]), titles=np.array(["A", "B", "C", "D"]),
         modalities={"visual": np.array([[1, 1], [0, 0], [1, 0], [1, 1]], np.float32)},
-        fields={"genre": np.array([0, 1, 2, 1])}, sizes={"genre": 3},
+        fields={"genre": np.array([0, 1, 2, 1])},
     )  # fmt: skip
     return Dataset("toy", log, items, Users(3, ids=np.array([7, 8, 9])), ("A note.",))
 
 
 def test_numbers_by_hand():
-    facts = describe(data(conversion=[1, np.nan, 0, 0, 1], context=np.zeros((5, 1), int), context_names=["tab"],
-                          context_sizes=[2], type=[0, 0, 1, 0, 0]))  # fmt: skip
+    facts = describe(data(conversion=[1, np.nan, 0, 0, 1], type=[0, 0, 1, 0, 0],
+                          context={"tab": Category.plain([1, 1, 0, 1, 1], 2)}))  # fmt: skip
     sample = facts.pop("sample")
     assert facts == {
         "name": "toy", "users": 3, "users_with_rows": 2, "items": 4, "items_with_rows": 3, "rows": 5, "clicks": 4,
         "click_rate": 0.8, "non_clicks": "logged", "from": "1970-01-01 00:00:00", "to": "1970-01-05 00:00:00",
         "span_days": 4.0, "sparsity": 0.583333, "rows_per_user": {"min": 1, "p10": 1, "median": 2, "p90": 3, "max": 4},
         "median_user_span_days": 2.0, "modalities": {"visual": {"dim": 2, "coverage": 0.75}},
-        "item_fields": {"genre": 3}, "user_fields": {}, "context": {"tab": 2}, "conversion_rate": 0.5, "types": 2,
+        "item_fields": {"genre": {"kind": "category", "values": 2, "missing": 0.25}}, "user_fields": {},
+        "context": {"tab": {"kind": "category", "values": 1, "missing": 0.2}}, "conversion_rate": 0.5, "types": 2,
         "notes": ["A note."],
     }  # fmt: skip
     assert sample == {

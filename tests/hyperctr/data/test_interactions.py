@@ -3,7 +3,7 @@ import pytest
 
 from hyperctr.data.interactions import Interactions
 
-TAB = {"context": [[1], [0], [1]], "context_names": ["tab"], "context_sizes": [2]}
+TAB = {"context": {"tab": [1, 0, 1]}}
 
 
 def table(**changed):
@@ -14,9 +14,11 @@ def table(**changed):
 
 def test_columns_have_their_kinds():
     log = table(conversion=[0.5, np.nan, 1], type=[0, 1, 0], **TAB)
-    assert {column.dtype for column in (log.user, log.item, log.time, log.type, log.context)} == {np.dtype(np.int64)}
+    assert {column.dtype for column in (log.user, log.item, log.time, log.type, log.context["tab"].codes)} == {
+        np.dtype(np.int64)
+    }
     assert log.label.dtype == log.conversion.dtype == np.float32
-    assert log.num_types == 2 and log.context_names == ("tab",)
+    assert log.num_types == 2 and log.context["tab"].size == 2
 
 
 def test_rows_are_sorted_by_time_and_ties_keep_their_order():
@@ -26,7 +28,7 @@ def test_rows_are_sorted_by_time_and_ties_keep_their_order():
     assert log.user.tolist() == [1, 0, 0]
     assert log.conversion.tolist() == [0.5, 1, 0]
     assert log.type.tolist() == [1, 2, 0]
-    assert log.context.tolist() == [[0], [1], [1]]
+    assert log.context["tab"].codes.tolist() == [0, 1, 1]
 
 
 def test_upto_holds_only_strictly_earlier_rows_under_their_own_numbers():
@@ -60,7 +62,7 @@ def test_in_order_agrees_with_a_slow_loop_and_leaves_distinct_times_alone():
 def test_take_keeps_every_column():
     log = table(type=[0, 1, 0], num_types=4, **TAB).take(np.array([2, 0]))
     assert log.time.tolist() == [10, 30]
-    assert log.context.tolist() == [[1], [1]]
+    assert log.context["tab"].codes.tolist() == [1, 1]
     assert log.num_types == 4
     assert table().take(np.array([False, True, False])).item.tolist() == [0]
 
@@ -95,9 +97,9 @@ def test_no_rows_are_a_table():
         ({"conversion": [0, 2, 0]}, r"conversions must lie in \[0, 1\]"),
         ({"length": [3, 0, np.nan]}, "lengths must be above 0, or be NaN where unknown"),
         ({"type": [0, 1, 2], "num_types": 2}, r"type numbers must lie in \[0, 2\)"),
-        ({**TAB, "context_sizes": [1]}, r"context tab numbers must lie in \[0, 1\), got \[0, 1\]"),
-        ({**TAB, "context_names": ["tab", "hour"]}, r"context must be .* = \[3, 2\]"),
-        ({"context_names": ["tab"]}, "without a context array"),
+        ({"context": {"tab": [1, 0]}}, "context column 'tab' must have 3 rows, got 2"),
+        ({"context": {"tab": [0, -1, 1]}}, r"context column 'tab': categories must lie in \[0, 2\), got \[-1, 1\]"),
+        ({"context": {"tab": [0.5, 1, 2]}}, "context column 'tab': categories must be whole numbers"),
     ],
 )
 def test_a_wrong_table_is_refused(changed, message):

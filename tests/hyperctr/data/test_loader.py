@@ -24,9 +24,7 @@ def random_log(seed=0, logged=True):
         num_users=USERS,
         num_items=ITEMS,
         type=rng.integers(1, 4, size=ROWS),
-        context=np.arange(ROWS)[:, None],
-        context_names=("row",),
-        context_sizes=(ROWS,),
+        context={"row": np.arange(ROWS)},
         logged_non_clicks=logged,
     )
 

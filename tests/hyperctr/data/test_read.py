@@ -59,8 +59,8 @@ def test_a_folder_is_read_in_time_order_and_numbered_as_its_tables_are(shop):
     assert data.name == "shop"
     assert data.users.ids.tolist() == [5, 7] and data.items.ids.tolist() == ["b", "a", "c"]
     assert data.items.titles.tolist() == ["Bee", "", "Sea"]
-    assert data.items.fields["genres"].tolist() == [2, 1, 0] and data.items.sizes == {"genres": 3}
-    assert data.users.fields["gender"].tolist() == [1, 0]
+    assert data.items.fields["genres"].codes.tolist() == [2, 1, 0] and data.items.fields["genres"].size == 3
+    assert data.users.fields["gender"].codes.tolist() == [1, 0]
     assert data.items.present["visual"].tolist() == [True, False, True]
     assert isinstance(data.items.modalities["visual"], np.memmap)
     assert repr(data).startswith("Dataset(shop: Interactions(3 rows")
@@ -176,8 +176,8 @@ def test_a_dataset_toml_says_which_column_plays_which_role(shop):
     assert log.label.tolist() == [1, 1, 0] and log.logged_non_clicks
     np.testing.assert_array_equal(log.conversion, [np.nan, 1, 0.5])
     assert log.type.tolist() == [1, 2, 0] and log.num_types == 3
-    assert log.context.tolist() == [[0], [1], [2]] and log.context_sizes == (3,) and log.context_names == ("tab",)
-    assert data.users.fields["age"].tolist() == [2, 1]
+    assert log.context["tab"].codes.tolist() == [0, 1, 2] and log.context["tab"].size == 3
+    assert data.users.fields["age"].codes.tolist() == [2, 1]
     assert {name: matrix.shape for name, matrix in data.items.modalities.items()} == {
         "visual": (2, 5), "tags": (2, 2), "text": (2, 3),
     }  # fmt: skip
@@ -360,15 +360,15 @@ def made():
     """A data set made in memory: 3 users, 2 items, one of them without its modality."""
     log = Interactions(
         user=[2, 0, 2], item=[1, 0, 1], time=[5, 6, 7], label=[1, 0, 1], num_users=3, num_items=2,
-        conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], context=[[1, 0], [0, 2], [2, 1]],
-        context_names=["tab", "hour"], context_sizes=[3, 3], part=[0, -1, 2],
+        conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], part=[0, -1, 2],
+        context={"tab": [1, 0, 2], "hour": [0, 2, 1]},
     )  # fmt: skip
     items = Items(
-        2, ids=np.array(["x", "y"]), fields={"genre": np.array([1, 2])}, sizes={"genre": 3},
+        2, ids=np.array(["x", "y"]), fields={"genre": np.array([1, 2])},
         modalities={"visual": np.array([[1, 2], [3, 4]], np.float16)}, present={"visual": np.array([True, False])},
         titles=np.array(["Ex", "Why"]),
     )  # fmt: skip
-    users = Users(3, ids=np.array([10, 5, 7]), fields={"age": np.array([0, 2, 1])}, sizes={"age": 3})
+    users = Users(3, ids=np.array([10, 5, 7]), fields={"age": np.array([0, 2, 1])})
     return Dataset("made", log, items, users, ("Made up.",))
 
 
@@ -379,11 +379,14 @@ def test_what_is_written_reads_back(made, tmp_path, changed):
     data = read(path)
     assert data.notes[0] == "Made up."
     for name, value in vars(log).items():
-        np.testing.assert_array_equal(getattr(data.interactions, name), value, err_msg=name)
+        found = getattr(data.interactions, name)
+        if name == "context":
+            found, value = ({key: x.codes.tolist() for key, x in columns.items()} for columns in (found, value))
+        np.testing.assert_array_equal(found, value, err_msg=name)
     assert data.name == "made"
     assert data.items.ids.tolist() == ["x", "y"] and data.users.ids.tolist() == [10, 5, 7]
     assert data.items.titles.tolist() == ["Ex", "Why"]
-    assert data.items.fields["genre"].tolist() == [1, 2] and data.users.fields["age"].tolist() == [0, 2, 1]
+    assert data.items.fields["genre"].codes.tolist() == [1, 2] and data.users.fields["age"].codes.tolist() == [0, 2, 1]
     assert data.items.modalities["visual"].tolist() == [[1, 2], [0, 0]]
     assert data.items.modalities["visual"].dtype == np.float16
     assert data.items.present["visual"].tolist() == [True, False]

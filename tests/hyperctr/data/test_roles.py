@@ -67,7 +67,7 @@ def test_parsing_leaves_the_given_tables_alone():
         ({"interactions": {"user": 3, "item": "i"}}, "user must be text in quotes or a list, each text .*, got 3"),
         ({"interactions": {"user": ["a", 3], "item": "i"}}, r'user must be text .*, got \["a", 3\]'),
         ({"interactions": {**LOG, "click": "c", "click_at_least": True}}, "click_at_least must be a number, got true"),
-        ({"interactions": {**LOG, "context": "tab"}}, 'context must be a list, each text in quotes, got "tab"'),
+        ({"interactions": {**LOG, "context": "tab"}}, 'context must be a list, each .* or a table, got "tab"'),
         ({"interactions": "u"}, "interactions must be a table"),
         ({"interactions": {**LOG, "time": "t", "order": "o"}}, "names both time and order"),
         ({"interactions": {**LOG, "order": True}}, "order is a column, or false .*, got true"),

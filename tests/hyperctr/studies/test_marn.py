@@ -314,7 +314,7 @@ def test_attention_is_of_the_largest_categories(opened, monkeypatch):
     run_, where = opened
     every = fig4.by_category(run_, where)
     assert every["categories"] == ("1", "2", "3", "4", "5", "6")  # 0 would be "missing"
-    category = run_.prepared.dataset.items.fields["category"]
+    category = run_.prepared.dataset.items.categories["category"]
     own = marn_modalities.attention(run_.model, category)
     np.testing.assert_allclose(np.array(every["strength"], float), own.strength)
     monkeypatch.setattr(fig4, "CATEGORIES", 2)

@@ -2,32 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hyperctr.data.features.columns import encode_categories, tfidf_vectors
-
-
-@pytest.mark.parametrize(
-    ("values", "codes", "size"),
-    [
-        (["b", None, "a", "b", ""], [2, 0, 1, 2, 0], 3),
-        ([30, 20, None, 30], [2, 1, 0, 2], 3),
-        ([1.5, float("nan"), 0.5], [2, 0, 1], 3),
-        ([[2, 1], None, [], [2, 1], [1]], [2, 0, 0, 2, 1], 3),
-        ([True, False, None], [2, 1, 0], 3),
-        ([None, None], [0, 0], 1),
-    ],
-)
-def test_values_are_numbered_from_one_and_zero_is_missing(values, codes, size):
-    found, found_size = encode_categories(pl.Series("x", values))
-    assert (found.tolist(), found_size) == (codes, size)
-    assert found.dtype == np.int64
-
-
-def test_a_float_of_many_values_is_cut_into_sixteen_equal_bins():
-    values = np.random.default_rng(0).permutation(1600) / 7.0
-    codes, size = encode_categories(pl.Series("x", [*values, None]))
-    assert size == 17 and codes[-1] == 0
-    assert (np.bincount(codes)[1:] == 100).all()
-    assert (np.diff(codes[:-1][np.argsort(values)]) >= 0).all()
+from hyperctr.data.features.tfidf import tfidf_vectors
 
 
 def test_tokens_are_values_split_on_bars_and_commas_and_lists():
