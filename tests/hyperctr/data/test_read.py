@@ -494,7 +494,7 @@ def test_an_import_takes_tables_fields_context_and_matrices_from_anywhere(shop, 
         source / "goods.csv", source / "people.csv", ["kind", "gender"], {"looks": source / "m.npy"},
     )  # fmt: skip
     for dataset in (data, read(tmp_path / "out")):
-        assert dataset.interactions.context_names == ("tab",)
+        assert list(dataset.interactions.context) == ["tab"]
         assert list(dataset.items.fields) == ["kind"] and list(dataset.users.fields) == ["gender"]
         assert list(dataset.items.modalities) == ["looks"]
         assert any(note.startswith("Unused columns of interactions: price. The role context") for note in dataset.notes)

@@ -16,7 +16,7 @@ def test_the_given_split_with_stated_columns(imported):
     assert rows(data) == [(1, 7, 0), (1, 8, 1), (2, 7, 1), (2, 8, 0), (1, 7, 1)]
     log = data.interactions
     assert log.part.tolist() == [0, 0, 0, 1, 2] and log.logged_non_clicks
-    assert log.context_names == ("pid", "price") and log.context[:, 0].tolist() == [1, 2, 1, 2, 1]
+    assert list(log.context) == ["pid", "price"] and log.context["pid"].codes.tolist() == [1, 2, 1, 2, 1]
     assert "Sequences are not read, histories are made from the log: click_sequence." in note(data)
     assert "Columns of a single value are not read: const." in note(data)
 

@@ -20,7 +20,7 @@ def test_items_of_the_test_file_are_others_than_those_of_the_training_file(impor
     assert data.interactions.part.tolist() == [0, 0, 0, 0, 2, 2]
     covers = dict(zip(data.items.ids.tolist(), data.items.modalities["cover"].tolist(), strict=True))
     assert covers == {"train-0": [1, 2], "train-1": [3, 4], "train-2": [5, 6], "test-0": [7, 8], "test-1": [9, 1]}
-    category = dict(zip(data.items.ids.tolist(), data.items.fields["cate_id"].tolist(), strict=True))
+    category = dict(zip(data.items.ids.tolist(), data.items.fields["cate_id"].codes.tolist(), strict=True))
     assert category["train-1"] == category["train-2"] == category["test-0"] != category["train-0"]
     assert "train-5 is not test-5" in note(data)
 

@@ -15,7 +15,7 @@ def test_typed_headers_give_columns_vectors_and_guessed_roles(imported):
     assert str(table["timestamp"].dtype) == "Int64"
     assert data.items.titles.tolist() == ["Toy Story", "Heat"]
     assert data.items.modalities["emb"].tolist() == [[1, 2], [0, 0]]
-    assert data.users.fields["age"].tolist() == [1, 0] and "Roles guessed" in note(data)
+    assert data.users.fields["age"].codes.tolist() == [1, 0] and "Roles guessed" in note(data)
 
 
 @pytest.mark.parametrize("form", ["benchmark files", "x_label"])
