@@ -38,7 +38,8 @@ def test_reviews_of_2014_with_metadata_that_are_python_literals(imported):
     ]  # fmt: skip
     assert instants(data)[0] == "1970-01-02T00:00:00" and table["overall"].to_list() == [5, 1, 5, 5, 5]
     assert data.items.titles.tolist() == ["Nail 'n' file", "Soap", ""]
-    assert data.items.fields["brand"].codes.tolist() == [1, 0, 0] and data.items.fields["price"].codes.tolist() == [1, 0, 0]
+    assert data.items.fields["brand"].codes.tolist() == [1, 0, 0]
+    assert data.items.fields["price"].codes.tolist() == [1, 0, 0]
     assert data.items.fields["category"].codes.tolist() == [2, 1, 0]
     assert set(data.items.modalities) == {"titles", "categories"}
     assert "Every review is a click, at any rating" in note(data) and "1 item of the log had no row" in note(data)
@@ -48,7 +49,8 @@ def test_of_2018_prices_are_text_and_the_rating_may_be_the_click(imported):
     files = {"Beauty_5.json.gz": REVIEWS, "meta_Beauty.json.gz": META_2018}
     data, _ = imported("amazon", files, click="overall", click_at_least=4)
     assert [label for *_, label in rows(data)] == [1, 0, 1, 1, 1]
-    assert data.items.fields["price"].codes.tolist() == [1, 0, 0] and data.items.fields["category"].codes.tolist() == [1, 0, 0]
+    assert data.items.fields["price"].codes.tolist() == [1, 0, 0]
+    assert data.items.fields["category"].codes.tolist() == [1, 0, 0]
 
 
 def test_a_two_core_leaves_users_and_items_with_two_rows_and_says_the_counts(imported):

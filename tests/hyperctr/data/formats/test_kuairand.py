@@ -41,8 +41,13 @@ def test_all_logs_are_read_with_their_users_and_videos(imported):
     assert instants(data)[0] == "2022-04-08T07:30:00" and table["time_ms"].max() == 1650700000000
     assert data.interactions.conversion is not None and data.interactions.length.tolist() == [9000] * 5
     assert data.items.ids.tolist() == [12, 13, 15]
-    assert data.items.fields["tag"].codes.tolist()[2] == 0 and data.items.present["tags"].tolist() == [True, True, False]
-    assert data.users.ids.tolist() == [0, 1] and data.users.fields["user_active_degree"].codes.tolist() == [1, 0]
+    assert data.items.fields["tag"].codes.tolist()[2] == 0 and data.items.present["tags"].tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert data.users.ids.tolist() == [0, 1]
+    assert data.users.fields["user_active_degree"].codes.tolist() == [1, 0]
     said = note(data)
     assert "2 rows of the table of items whose item is not in the log were left out." in said
     assert "1 item of the log had no row in the table of items." in said and "1 user of the log had no row" in said

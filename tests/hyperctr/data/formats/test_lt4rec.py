@@ -52,7 +52,8 @@ def test_records_are_decoded_field_by_field(imported, name):
     np.testing.assert_allclose(data.interactions.conversion, [0, 0.5, 1])
     assert instants(data)[0] == "2020-10-11T15:00:24" and table["FEA_UCAT"].to_list() == [["5"]] * 3
     assert data.interactions.context["FEA_ORDER"].codes.tolist() == [2, 1, 1]
-    assert data.items.ids.tolist() == ["a", "b"] and data.items.fields["FEA_CP"].codes.tolist() == [1, 2]
+    assert data.items.ids.tolist() == ["a", "b"]
+    assert data.items.fields["FEA_CP"].codes.tolist() == [1, 2]
     assert "An item's columns are those of its first row" in note(data)
 
 

@@ -19,7 +19,8 @@ def check(data):
         ("00038317", "4714981010038", 1), ("00045902", "4710265849066", 1), ("00038317", "4710265849066", 1)
     ]  # fmt: skip
     assert [x[:10] for x in instants(data)] == ["2000-11-01", "2000-11-30", "2001-01-02"]
-    assert data.users.ids.tolist() == ["00038317", "00045902"] and data.users.fields["age_group"].codes.tolist() == [1, 0]
+    assert data.users.ids.tolist() == ["00038317", "00045902"]
+    assert data.users.fields["age_group"].codes.tolist() == [1, 0]
     assert data.users.fields["pin_code"].codes.tolist() == [1, 1]
     assert data.items.fields["product_subclass"].codes.tolist() == [2, 1]
 
