@@ -43,14 +43,20 @@ class Hypergraph(Incidence):
         """Multiply: H x with gradients, [num_hyperedges, ...] -> [num_nodes, ...]; `h.T @ y` is H^T y."""
         return ops.product(self, x)
 
-    def propagate(self, x: Tensor, hyperedge_weight: Tensor | None = None, norm: ops.Norm = "sym") -> Tensor:
+    def propagate(
+        self,
+        x: Tensor,
+        hyperedge_weight: Tensor | None = None,
+        norm: ops.Norm = "sym",
+        value: Tensor | None = None,
+    ) -> Tensor:
         """Return D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 x, [num_nodes, ...]; see `graphs.ops.propagate`.
 
         >>> Hypergraph.from_pairs([0, 1], [0, 0]).propagate(torch.tensor([[1.0], [3.0]]))
         tensor([[2.],
                 [2.]])
         """
-        return ops.propagate(self, x, hyperedge_weight, norm)
+        return ops.propagate(self, x, hyperedge_weight, norm, value)
 
     def describe(self) -> dict:
         """Count nodes, hyperedges, incidences, components and more; see `graphs.describe.describe`.

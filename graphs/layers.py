@@ -48,7 +48,13 @@ class HGCNConv(nn.Module):
         self.activation = activation
         self.norm = norm
 
-    def forward(self, x: Tensor, h: Hypergraph | Block | Tensor, hyperedge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        h: Hypergraph | Block | Tensor,
+        hyperedge_weight: Tensor | None = None,
+        value: Tensor | None = None,
+    ) -> Tensor:
         """Convolve the rows of x over the hypergraph.
 
         Args:
@@ -56,6 +62,7 @@ class HGCNConv(nn.Module):
             h: a hypergraph, one of its blocks, or pairs as a tensor [2, n], row 0 nodes and row 1 hyperedges. Equal
                 pairs count once. Pairs are sorted again when they differ from those of the previous call.
             hyperedge_weight: learnable w that replaces h's own, [num_hyperedges], not negative.
+            value: learnable values h(v, e) that replace h's own, [num_incidences], not negative; see `propagate`.
 
         Returns:
             [num_nodes, out_dim], of a block the rows of its targets; act(b) for a node in no hyperedge.
@@ -64,7 +71,7 @@ class HGCNConv(nn.Module):
             ValueError: x and h disagree on the number of nodes, or ids are out of range.
         """
         h = _hypergraph(h, x, hyperedge_weight)
-        y = _convolve(x, h, hyperedge_weight, self.theta, self.bias, self.norm)
+        y = _convolve(x, h, hyperedge_weight, self.theta, self.bias, self.norm, value)
         return y if self.activation is None else self.activation(y)
 
     def extra_repr(self) -> str:
@@ -105,7 +112,11 @@ class HGCN(nn.Module):
         self.isolated = isolated
 
     def forward(
-        self, x: Tensor, h: Hypergraph | Tensor | Sequence[Block], hyperedge_weight: Tensor | None = None
+        self,
+        x: Tensor,
+        h: Hypergraph | Tensor | Sequence[Block],
+        hyperedge_weight: Tensor | None = None,
+        value: Tensor | None = None,
     ) -> Tensor:
         """Convolve x `depth` times: [num_nodes, dim] -> [num_nodes, dim]; arguments as in `HGCNConv`.
 
@@ -115,7 +126,7 @@ class HGCN(nn.Module):
         if len(steps) != len(self.layers):
             raise ValueError(f"{len(self.layers)} layers need one block each, got {len(steps)}")
         for layer, step in zip(self.layers, steps, strict=True):
-            y = self.dropout(layer(x, step, hyperedge_weight))
+            y = self.dropout(layer(x, step, hyperedge_weight, value))
             own = (x[step.targets] if isinstance(step, Block) else x).to(y.dtype)
             if self.residual:
                 y = own + y
@@ -268,12 +279,18 @@ class HypergraphConv(nn.Module):
 
 
 def _convolve(
-    x: Tensor, h: Hypergraph | Block, weight: Tensor | None, theta: Tensor, bias: Tensor | None, norm: ops.Norm
+    x: Tensor,
+    h: Hypergraph | Block,
+    weight: Tensor | None,
+    theta: Tensor,
+    bias: Tensor | None,
+    norm: ops.Norm,
+    value: Tensor | None = None,
 ) -> Tensor:
     in_dim, out_dim = theta.shape
     _check_columns("x", x, in_dim)
     theta_first = out_dim <= in_dim  # A (X Theta) = (A X) Theta: propagate on the narrower side
-    y = h.propagate(x @ theta if theta_first else x, weight, norm)
+    y = h.propagate(x @ theta if theta_first else x, weight, norm, value)
     y = y if theta_first else y @ theta
     return y if bias is None else y + bias.to(y.dtype)
 

@@ -61,7 +61,13 @@ def product(h: Incidence, x: Tensor, transposed: bool = False) -> Tensor:
     return y.reshape(len(y), *x.shape[1:])
 
 
-def propagate(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None = None, norm: Norm = "sym") -> Tensor:
+def propagate(
+    h: Incidence,
+    x: Tensor,
+    hyperedge_weight: Tensor | None = None,
+    norm: Norm = "sym",
+    value: Tensor | None = None,
+) -> Tensor:
     """Go from nodes to hyperedges and back: D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 x, Eq. 5 of HyperCTR without Theta.
 
     D_v(v) = sum_e w_e h(v, e) and D_e(e) = sum_v h(v, e); a degree of zero counts as 0^-1/2 = 0^-1 = 0.
@@ -72,12 +78,14 @@ def propagate(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None = None, n
         hyperedge_weight: replaces h's weights, [num_hyperedges], not negative. It gets its gradient, also through the
             degrees.
         norm: "sym" as above, "row" for D_v^-1 H W D_e^-1 H^T x, whose rows sum to one.
+        value: replaces h's values h(v, e), [num_incidences] in the order of `h.hyperedge_index`, not negative. It gets
+            its gradient, also through degrees and sizes.
 
     Returns:
         [num_nodes, ...]; zeros for a node of degree zero.
 
     Raises:
-        ValueError: x or hyperedge_weight has the wrong length, device or dtype; an unknown norm.
+        ValueError: x, hyperedge_weight or value has the wrong length, device or dtype; an unknown norm.
 
     >>> propagate(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), torch.tensor([2.0, 6.0]), norm="row")
     tensor([4., 5.])
@@ -86,6 +94,8 @@ def propagate(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None = None, n
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
     _check(h, x, h.num_nodes, "node")
     flat = x.reshape(len(x), _width(x))
+    if value is not None:
+        return _propagate_values(h, flat, hyperedge_weight, norm, value).reshape(x.shape)
     left, middle, right = scales(h, hyperedge_weight, norm, torch.promote_types(x.dtype, torch.float32))
     if hyperedge_weight is None:
         return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
@@ -94,6 +104,18 @@ def propagate(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None = None, n
         y = right[:, None] * y
     y = middle[:, None] * product(h, y, transposed=True)  # W D_e^-1 H^T ..., [hyperedges, dim]
     return (left[:, None] * product(h, y)).to(x.dtype).reshape(x.shape)
+
+
+def _propagate_values(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None, norm: Norm, value: Tensor) -> Tensor:
+    """Compute `propagate` with given values of the incidences, [nodes, dim]."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    w = h.hyperedge_weight if hyperedge_weight is None else hyperedge_weight
+    w = x.new_ones(h.num_hyperedges, dtype=dtype) if w is None else w.to(dtype)
+    size = weighed(h, x.new_ones(h.num_nodes, dtype=dtype), value, transposed=True)
+    left = inverse(weighed(h, w, value), 0.5 if norm == "sym" else 1.0)[:, None]
+    y = left * x if norm == "sym" else x.to(dtype)
+    y = (w * inverse(size, 1.0))[:, None] * weighed(h, y, value, transposed=True)
+    return (left * weighed(h, y, value)).to(x.dtype)
 
 
 def weighed(h: Incidence, x: Tensor, value: Tensor, transposed: bool = False) -> Tensor:

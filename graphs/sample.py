@@ -104,21 +104,22 @@ class Block:
         """Move to another device."""
         return replace(self, **{name: part.to(device) for name, part in vars(self).items()})
 
-    def propagate(self, x: Tensor, hyperedge_weight: None = None, norm: ops.Norm = "sym") -> Tensor:
+    def propagate(self, x: Tensor, hyperedge_weight: None = None, norm: ops.Norm = "sym", value: None = None) -> Tensor:
         """Return the rows of `Hypergraph.propagate` that belong to the targets: [inputs, dim] -> [targets, dim].
 
         Without caps they are exact. With caps each entry is an unbiased estimate: its mean over draws is exact.
 
         Raises:
-            ValueError: x has other rows, device or dtype; a hyperedge weight, since a block lacks hyperedges that the
-                degrees need.
+            ValueError: x has other rows, device or dtype; a hyperedge weight or values, since a block lacks hyperedges
+                that the degrees need.
 
         >>> inputs, (block,) = blocks(Hypergraph.from_pairs([0, 1, 2, 3], [0, 0, 1, 1]), nodes=[3], depth=1)
         >>> block.propagate(torch.tensor([[0.0], [1.0], [2.0], [6.0]])[inputs])
         tensor([[4.]])
         """
-        if hyperedge_weight is not None:
-            raise ValueError("a block weighs by the weights of its hypergraph: give hyperedge_weight to a Hypergraph")
+        if hyperedge_weight is not None or value is not None:
+            name = "value" if hyperedge_weight is None else "hyperedge_weight"
+            raise ValueError(f"a block weighs by the weights of its hypergraph: give {name} to a Hypergraph")
         if x.dim() != 2 or len(x) != len(self.inputs):
             raise ValueError(f"x must be x[block.inputs], [{len(self.inputs)}, dim], got shape {list(x.shape)}")
         dtype = torch.promote_types(x.dtype, torch.float32)

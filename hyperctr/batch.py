@@ -192,6 +192,7 @@ class SlicedGraphs(Protocol):
         users, items: for each slice the active nodes (`nodes`, [n]) and their hypergraphs (`graphs`, one per name);
             None where the slice is empty.
         own: whether a row reads the hypergraphs of its own slice too.
+        typed: whether the incidences' values are behaviour types: 1 + the type, 0 for an incidence of many clicks.
         target_edge: where `own`, whether a row's own click is taken out before the row is scored.
     """
 
@@ -200,6 +201,7 @@ class SlicedGraphs(Protocol):
     users: tuple
     items: tuple
     own: bool
+    typed: bool
     target_edge: Literal["exclude", "keep"]
 
     def __len__(self) -> int: ...
@@ -422,11 +424,13 @@ class TrainingPlan:
         order: "joint": every batch trains all tasks. "alternate": one batch of clicks, one of conversions, until both
             are used up. "cycle": the same, but conversions start over until the clicks are used up.
         batches_per_graph: successive batches of one time slice that share one propagation of the hypergraphs.
+        typed_hypergraphs: whether the incidences of the hypergraphs have the behaviour types of a log with types.
     """
 
     tasks: tuple[str, ...] = ("click",)
     order: Literal["joint", "alternate", "cycle"] = "joint"
     batches_per_graph: int = 1
+    typed_hypergraphs: bool = False
 
 
 # --- what a model and a wrapper are ---------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def _held(row: PerturbedRow, k: int) -> list[tuple[int, int]]:
     found = []
     graphs = row.sides[k].graphs
     for m in range(min(1, len(graphs) - 1), len(graphs)):  # the group only where there is no modality
-        h = graphs[m]
+        h = row.model.states.weighted(graphs[m])
         scale = torch.where(h.isolated, 0.0, h.degree().clamp(min=1e-9) ** -0.5)
         for e in h.hyperedges(row.local(k)).tolist():
             weight = 1.0 if h.hyperedge_weight is None else float(h.hyperedge_weight[e])

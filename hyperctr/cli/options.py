@@ -37,13 +37,17 @@ def with_masks(run: Any, masks: Path | None) -> Any:
 def run_from_options(
     path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr", default: Any = None
 ) -> Any:
-    """Read a run from a file; without a file, take a model on a data set, or the tables `default`."""
+    """Read a run from a file or a run's folder; without either, take a model on a data set, or the tables `default`."""
     import copy
 
     tables: dict[str, Any] = copy.deepcopy(dict(default or {"model": {"name": model}}))
     if path is None and data is None and "path" not in tables.get("data", {}):
         raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
-    if path is not None:
+    if path is not None and path.is_dir():
+        from hyperctr.runs.digest import completed
+
+        tables = completed(read_toml(path / "run.toml", "run file"))
+    elif path is not None:
         tables = read_toml(path, "run file")
     content = tables.setdefault("data", {})  # anything but a table is refused below
     if isinstance(content, dict):

@@ -41,7 +41,7 @@ def train(
         hyperctr train today.toml --masks runs/yesterday
     """
     if run is not None and run.is_dir():
-        out, run = out or run, run / "run.toml"
+        out = out or run
     described = with_masks(run_from_options(run, data, sets), masks)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr.runs import plan as plans
@@ -109,7 +109,7 @@ def plan(
     hyperctr plan run.toml
     hyperctr plan --data ml-1m --set model.propagation=full
     """
-    described = run_from_options(run / "run.toml" if run is not None and run.is_dir() else run, data, sets)
+    described = run_from_options(run, data, sets)
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
 

@@ -54,6 +54,7 @@ class SlicedHypergraphs:
         own: whether a row also reads its own slice, as in the papers' random split. Hyperedges are then not merged, and
             keep the number of their user or item, so that `without` can take a click out again.
         target_edge: with `own`, whether the row's own click is taken out before the row is scored ("exclude").
+        typed: whether the incidences' values are behaviour types, see `slice_hypergraphs`.
     """
 
     grid: TimeGrid
@@ -62,6 +63,7 @@ class SlicedHypergraphs:
     items: tuple[Side | None, ...]
     own: bool = False
     target_edge: Literal["exclude", "keep"] = "exclude"
+    typed: bool = False
 
     def __len__(self) -> int:
         return len(self.users)
@@ -107,6 +109,7 @@ def slice_hypergraphs(
     own: bool = False,
     target_edge: Literal["exclude", "keep"] = "exclude",
     codes: Mapping[str, np.ndarray] | None = None,
+    typed: bool = False,
 ) -> SlicedHypergraphs:
     """Build the hypergraphs of every slice that has closed by `upto`.
 
@@ -131,6 +134,9 @@ def slice_hypergraphs(
         augment: which recipes; the entries of a side without any recipe are None.
         own, target_edge: see `SlicedHypergraphs`; `own` also builds the open slice, and merges nothing.
         codes: name to cluster of each item, int [num_items], -1 without: `cluster_codes`. Only "S2-cluster" reads it.
+        typed: give every incidence a value: 1 + the behaviour type of the last click between its node and its
+            hyperedge in the slice, and 0 where the hyperedge combines many clicks ("S2-cluster", "S2-couser"). Equal
+            hyperedges are merged only if they agree in these values.
 
     Raises:
         ValueError: an event at or after `upto`, unknown recipes, or recipes that do not go together.
@@ -144,7 +150,7 @@ def slice_hypergraphs(
     ([0, 1], [0, 1])
     """
     augment = tuple(augment)
-    _check_recipes(log, present, upto, item_edges, augment, own, codes)
+    _check_recipes(log, present, upto, item_edges, augment, own, codes, typed)
     clicks = log.take(log.clicks())
     slice_of_click = grid.slice_of(clicks.time)
     count = max(0, int(grid.slice_of(np.array([upto]))[0]))
@@ -152,9 +158,10 @@ def slice_hypergraphs(
         count = max(count, int(slice_of_click[-1]) + 1)
     recipe = _Recipe(present, keep, item_edges, augment, own, codes, log.num_users, log.num_items)
     borders = np.searchsorted(slice_of_click, np.arange(count + 1))
-    sides = [recipe.build(clicks.user[start:end], clicks.item[start:end]) for start, end in pairwise(borders)]
+    columns = clicks.user, clicks.item, *([clicks.type] if typed else [])
+    sides = [recipe.build(*(x[start:end] for x in columns)) for start, end in pairwise(borders)]
     users, items = (tuple(each[k] for each in sides) for k in range(2))
-    return SlicedHypergraphs(grid, ("group", *present), users, items, own, target_edge)
+    return SlicedHypergraphs(grid, ("group", *present), users, items, own, target_edge, typed)
 
 
 def _check_recipes(
@@ -165,6 +172,7 @@ def _check_recipes(
     augment: tuple[str, ...],
     own: bool,
     codes: Mapping[str, np.ndarray] | None,
+    typed: bool,
 ) -> None:
     if len(log) and log.time[-1] >= upto:
         raise ValueError(f"events must be strictly before upto = {upto}, the last one is at {log.time[-1]}")
@@ -174,6 +182,8 @@ def _check_recipes(
         raise ValueError(f"item_edges must be interest or all, got {item_edges!r}")
     if "S2-cluster" in augment and present and not (codes and codes.keys() >= present.keys()):
         raise ValueError("S2-cluster needs the cluster of every item: codes=cluster_codes(...)")
+    if typed and log.type is None:
+        raise ValueError("typed hypergraphs need the behaviour type of every click; the log has no types")
     if own and {"S2-cluster", "S2-couser"} & set(augment):
         raise ValueError(
             "S2-cluster and S2-couser combine many clicks, of which none can be taken out again: leave them "
@@ -197,7 +207,7 @@ def without(h: Hypergraph, nodes: np.ndarray, hyperedge_ids: np.ndarray) -> Hype
     node = np.searchsorted(h.node_ids, nodes)
     known = np.append(h.node_ids, -1)[node] == nodes
     node = node[known]
-    indptr, indices, _ = h.numpy_members()
+    indptr, indices, value = h.numpy_members()
     touched = np.zeros(h.num_nodes, bool)
     touched[node] = True
     place = np.flatnonzero(touched[indices])
@@ -212,7 +222,8 @@ def without(h: Hypergraph, nodes: np.ndarray, hyperedge_ids: np.ndarray) -> Hype
     stays[place[gone]] = False
     indptr = np.append(0, np.cumsum(left[large]))
     ids = {"node_ids": h.node_ids, "hyperedge_ids": h.hyperedge_ids[large]}
-    smaller = Hypergraph.from_members(indptr, indices[stays], None, h.num_nodes, **ids)
+    value = None if value is None else value[stays]
+    smaller = Hypergraph.from_members(indptr, indices[stays], value, h.num_nodes, **ids)
     weight = h.hyperedge_weight
     return smaller if weight is None else replace(smaller, hyperedge_weight=weight[torch.from_numpy(large)])
 
@@ -273,11 +284,12 @@ class _Counts(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """Incidences (node, hyperedge), and the id of each hyperedge."""
+    """Incidences (node, hyperedge), the id of each hyperedge, and the behaviour type of each incidence."""
 
     node: np.ndarray
     edge: np.ndarray
     ids: np.ndarray
+    type: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,15 +305,17 @@ class _Recipe:
     num_users: int
     num_items: int
 
-    def build(self, user: np.ndarray, item: np.ndarray) -> tuple[Side | None, Side | None]:
-        """Build the user side and the item side from the clicks (user, item) of one slice."""
+    def build(
+        self, user: np.ndarray, item: np.ndarray, type: np.ndarray | None = None
+    ) -> tuple[Side | None, Side | None]:
+        """Build the user side and the item side from the clicks (user, item) of one slice; with types, typed."""
         users, items = _Numbered.of(user), _Numbered.of(item)
         every = self._present_counts(item)
         chosen = every
         if self.keep is not None and self.present and len(user):
             chosen = _chosen(every, self.keep(user, item))
         of_items = every if self.item_edges == "all" else chosen
-        return self._users(users, items, item, chosen), self._items(users, items, of_items)
+        return self._users(users, items, item, chosen, type), self._items(users, items, of_items, type)
 
     def _present_counts(self, item: np.ndarray) -> dict[str, _Counts]:
         """Return which clicks count for each modality by its presence; equal for modalities of the same items."""
@@ -315,7 +329,12 @@ class _Recipe:
         return {m: np.packbits(mask).tobytes() for m, mask in self.present.items()}
 
     def _users(
-        self, users: _Numbered, items: _Numbered, item: np.ndarray, counts: Mapping[str, _Counts]
+        self,
+        users: _Numbered,
+        items: _Numbered,
+        item: np.ndarray,
+        counts: Mapping[str, _Counts],
+        type: np.ndarray | None,
     ) -> Side | None:
         more = None
         if "S2-cluster" in self.augment and self.present:
@@ -324,16 +343,20 @@ class _Recipe:
             def more(m: str, has: np.ndarray) -> _Edges:
                 return _cluster_edges(users.at[has], self.codes[m][item[has]], self.num_items)
 
-        return _side(users, items if "S1" in self.augment else None, counts, more, self.own, len(self.present))
+        edges = items if "S1" in self.augment else None
+        return _side(users, edges, counts, more, self.own, len(self.present), type)
 
-    def _items(self, users: _Numbered, items: _Numbered, counts: Mapping[str, _Counts]) -> Side | None:
+    def _items(
+        self, users: _Numbered, items: _Numbered, counts: Mapping[str, _Counts], type: np.ndarray | None
+    ) -> Side | None:
         more = None
         if "S2-couser" in self.augment:
 
             def more(m: str, has: np.ndarray) -> _Edges:
                 return _couser_edges(items.at[has], users.at[has], items.ids, self.num_users)
 
-        return _side(items, users if "S2" in self.augment else None, counts, more, self.own, len(self.present))
+        edges = users if "S2" in self.augment else None
+        return _side(items, edges, counts, more, self.own, len(self.present), type)
 
 
 def _chosen(every: Mapping[str, _Counts], kept: np.ndarray) -> dict[str, _Counts]:
@@ -351,30 +374,38 @@ def _side(
     more: Callable[[str, np.ndarray], _Edges] | None,
     own: bool,
     modalities: int,
+    type: np.ndarray | None,
 ) -> Side | None:
     """Build one hypergraph per modality on the active nodes; each click that counts joins its node to its edge.
 
-    `more(m, has)` adds hyperedges to the hypergraph of modality m.
+    `more(m, has)` adds hyperedges to the hypergraph of modality m. `type` is of each click; None: no values.
     """
     if not len(nodes.ids) or (edges is None and more is None):
         return None
     built: dict[str | bytes, Hypergraph] = {}
     for m, (key, has) in counts.items():
         if key not in built:
-            parts = [] if edges is None else [_Edges(nodes.at[has], edges.at[has], edges.ids)]
-            built[key] = _hypergraph(nodes.ids, parts + ([] if more is None else [more(m, has)]), own)
+            of_click = None if type is None else type[has]
+            parts = [] if edges is None else [_Edges(nodes.at[has], edges.at[has], edges.ids, of_click)]
+            parts += [] if more is None else [more(m, has)]
+            built[key] = _hypergraph(nodes.ids, parts, own, type is not None)
     each = [built[key] for key, _ in counts.values()]
     group = each[0] if len(built) == 1 else union(*each, merge=not own)
     return Side(torch.from_numpy(nodes.ids), (group, *each[:modalities]))
 
 
-def _hypergraph(node_ids: np.ndarray, parts: list[_Edges], own: bool) -> Hypergraph:
+def _hypergraph(node_ids: np.ndarray, parts: list[_Edges], own: bool, typed: bool) -> Hypergraph:
     """Join the hyperedges of all parts on these nodes, drop those of one member, and merge equal ones unless `own`."""
     start = np.cumsum([0] + [len(part.ids) for part in parts])
     node = np.concatenate([part.node for part in parts])
     edge = np.concatenate([part.edge + first for part, first in zip(parts, start[:-1], strict=True)])
     ids = np.concatenate([part.ids for part in parts])
-    h = Hypergraph.from_pairs(node, edge, len(node_ids), len(ids), node_ids=node_ids, hyperedge_ids=ids)
+    value = None
+    if typed:
+        value = np.concatenate([np.zeros(len(p.node)) if p.type is None else 1.0 + p.type for p in parts])
+        last = len(node) - 1 - np.unique((edge * len(node_ids) + node)[::-1], return_index=True)[1]
+        node, edge, value = node[last], edge[last], value[last]  # clicks are in the order of time
+    h = Hypergraph.from_pairs(node, edge, len(node_ids), len(ids), value, node_ids=node_ids, hyperedge_ids=ids)
     h = drop_small(h, 2)
     return h if own else merge_equal(h)
 

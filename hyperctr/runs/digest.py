@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Any
 
 from hyperctr import config
-from hyperctr.strict import literal
+from hyperctr.strict import literal, read_toml
 
-INTRODUCED: dict[str, Any] = {}
+INTRODUCED: dict[str, Any] = {"model.hyperctr.fields": False, "model.hyperctr.types": False}
 """The default that a key was introduced with, where its default is another one today: "train.lr" or "model.din.dim".
 
 A digest leaves out a key at the default that it was introduced with. So a new key leaves the digests of older runs as
-they are, and a default that is changed later gives another digest.
+they are, and a default that is changed later gives another digest. A key that changes what a run does by default is
+listed from its first day, with the value that older runs had without it.
 """
 
 KEYS_0_1 = {
@@ -62,6 +65,30 @@ KEYS_0_1 = {
     "round rewind shuffle",
 }
 """The keys of version 0.1 in its order, which its digests depend on."""
+
+
+def read_written(path: Path) -> config.Run:
+    """Read a run file that a run, sweep or study wrote into its folder.
+
+    Raises:
+        ValueError: as `config.read_run`.
+    """
+    return config.read_run(completed(read_toml(path, "run file")))
+
+
+def completed(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the keys that are younger than the version that wrote a run file, as it states every key that it knew.
+
+    >>> completed({"model": {"name": "hyperctr", "dim": 8}})["model"]
+    {'name': 'hyperctr', 'dim': 8, 'fields': False, 'types': False}
+    """
+    found = dict(tables)
+    for key, value in INTRODUCED.items():
+        table, *name, key = key.split(".")
+        content = found.get(table)
+        if isinstance(content, Mapping) and (not name or content.get("name") == name[0]):
+            found[table] = {**content, key: content.get(key, value)}
+    return found
 
 
 def digest(run: config.Run) -> str:

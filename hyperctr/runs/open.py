@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 from safetensors.torch import load_file
 from torch import nn
 
-from hyperctr import config
 from hyperctr.batch import Batch
 from hyperctr.data.columns import Column
 from hyperctr.data.parse import count_rows
 from hyperctr.runs import report as reports
+from hyperctr.runs.digest import read_written
 from hyperctr.runs.prepare import Prepared, build_model, prepare
 from hyperctr.runs.train import sources_of
 from hyperctr.strict import did_you_mean
@@ -75,7 +75,7 @@ def open_run(path: str | Path) -> Opened:
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
-    run = config.read_run(path / "run.toml")
+    run = read_written(path / "run.toml")
     ready = prepare(run, out=path)
     model = build_model(ready)
     weights = load_file(path / "weights.safetensors")

@@ -22,6 +22,7 @@ from pathlib import Path
 from hyperctr import config
 from hyperctr.files import claim_folder, read_csv, write_text
 from hyperctr.runs import report
+from hyperctr.runs.digest import read_written
 
 Cells = Mapping[str, tuple[config.Run, Path]]
 """Cells by name: the run and its folder."""
@@ -114,7 +115,7 @@ def claim(out: Path, base: config.Run, what: str) -> ExitStack:
 def _difference(path: Path, base: config.Run) -> str:
     """Say in which keys a base.toml, of this version or an earlier one, differs from a run; "" where it does not."""
     try:
-        return config.difference(config.read_run(path), base)
+        return config.difference(read_written(path), base)
     except ValueError as error:
         return f"its base.toml cannot be read ({error})"
 

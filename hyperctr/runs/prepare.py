@@ -410,6 +410,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
             item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
             target_edge=run.slices.target_edge, codes=ready.codes,
+            typed=ready.plan.typed_hypergraphs and log.type is not None,
         )  # fmt: skip
         interests = ready.tables.graphs.interests
         slices = interests.slices(build, run.interest) if interests else build()

@@ -34,7 +34,7 @@ from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
 from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_json, write_text
 from hyperctr.models import find_model, find_wrapper, outside
-from hyperctr.runs.digest import digest
+from hyperctr.runs.digest import digest, read_written
 from hyperctr.runs.prepare import Prepared, build_model, metrics_named, metrics_of, prepare, stays
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, fit
@@ -134,7 +134,7 @@ class RunFolder:
         path = self.path
         with claim_folder(path) as claim:
             if (path / "run.toml").exists():
-                there = config.read_run(path / "run.toml")
+                there = read_written(path / "run.toml")
                 if differs := config.difference(without_threads(there), without_threads(run)):
                     raise ValueError(f"{path} holds another run: {differs}; choose another --out or remove it")
             write_text(path / "run.toml", config.to_toml(run))

@@ -56,6 +56,31 @@ def test_a_given_weight_takes_the_place_of_the_stored_one(random_hypergraph, ope
 
 
 @pytest.mark.parametrize("norm", ["sym", "row"])
+def test_given_values_take_the_place_of_the_stored_ones(random_hypergraph, operator, norm, kernels):
+    """Degrees and sizes are those of the given values; a node or hyperedge whose values are all zero is left out."""
+    h, w = random_hypergraph(valued=True), torch.rand(7, dtype=torch.float64)
+    x = torch.randn(h.num_nodes, 4, dtype=torch.float64)
+    nodes, hyperedges = h.hyperedge_index
+    for value in (torch.rand(h.num_incidences), (nodes != 0).float(), (hyperedges != 0).float()):
+        weight = w[: h.num_hyperedges]
+        other = Hypergraph.from_pairs(nodes, hyperedges, h.num_nodes, h.num_hyperedges, weight=value)
+        for given in (None, weight):
+            used = h.hyperedge_weight if given is None else given
+            expected = operator(other, used, norm) @ x
+            torch.testing.assert_close(h.propagate(x, given, norm, value.double()), expected, rtol=1e-6, atol=1e-6)
+    own = h.by_hyperedge.value.double()
+    torch.testing.assert_close(h.propagate(x, norm=norm, value=own), h.propagate(x, norm=norm), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
+def test_gradients_of_given_values_equal_finite_differences(random_hypergraph, norm, kernels):
+    h = random_hypergraph(6, 5, valued=True)
+    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    value = torch.rand(h.num_incidences, dtype=torch.float64).add(0.1).requires_grad_()
+    assert gradcheck(lambda x, value: h.propagate(x, norm=norm, value=value), (x, value))
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
 @pytest.mark.parametrize("learnable", [False, True])
 def test_gradients_and_second_gradients_equal_finite_differences(random_hypergraph, norm, learnable, kernels):
     h = random_hypergraph(6, 5, valued=True)

@@ -11,6 +11,7 @@ from torch import nn
 from graphs import HGCN, Hypergraph
 from hyperctr.models.hyperctr.attention import Attention, TemporalAttention
 from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.fields import TypeWeights
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Prediction, Readout, pairs
 
 
@@ -128,7 +129,7 @@ def attention():
     return temporal()
 
 
-def summarise(attention, user, rows, now):
+def summarise(attention, user, rows, now, type=None):
     """E_t of several rows, each a list of (slice, item vector)."""
     item = [vector for row in rows for _, vector in row]
     return attention(
@@ -138,6 +139,7 @@ def summarise(attention, user, rows, now):
         torch.tensor([r for r, row in enumerate(rows) for _ in row], dtype=torch.long),
         torch.tensor([n for row in rows for n, _ in row], dtype=torch.long),
         torch.tensor(now),
+        type,
     )
 
 
@@ -200,6 +202,19 @@ def test_a_row_is_summarised_within_and_then_across_its_slices(within, across):
     expected = [slow_summary(module, u, row, n) for u, (row, n) in zip(USER.tolist(), ROWS, strict=True)]
     together = summarise(module, USER, rows, now)
     torch.testing.assert_close(together, torch.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_the_behaviour_type_adds_its_vector_to_the_click():
+    config = Config(dim=8, heads=2, slices=3, clicks=4)
+    typed = scrambled(TemporalAttention(config, types=3))
+    rows, now = zip(*ROWS, strict=True)
+    count = sum(len(row) for row in rows)
+    kind = torch.arange(count) % 3
+    vectors = iter(typed.behaviour.weight[k] for k in kind.tolist())
+    moved = [[(n, vector + next(vectors)) for n, vector in row] for row in rows]
+    expected = [slow_summary(typed, u, row, n) for u, row, n in zip(USER.tolist(), moved, now, strict=True)]
+    y = summarise(typed, USER, rows, now, kind)
+    torch.testing.assert_close(y, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("across", ACROSS)
@@ -282,9 +297,13 @@ def graph():
     return Hypergraph.from_pairs(NODE, HYPEREDGE, 6, 3, hyperedge_weight=WEIGHT)
 
 
-def slow_hgcn(x, theta, members, weight):
-    """One layer of Eq. (5), sum over the hyperedges of a node of the sum over their members; lists all through."""
-    degree = [sum(w for e, w in zip(members, weight, strict=True) if v in e) for v in range(len(x))]
+def slow_hgcn(x, theta, members, weight, value=None):
+    """One layer of Eq. (5), sum over the hyperedges of a node of the sum over their members; lists all through.
+
+    `value` is h(v, e) by (node, hyperedge number); None: 1 for every member.
+    """
+    h = [{v: 1.0 if value is None else value[v, k] for v in e} for k, e in enumerate(members)]
+    degree = [sum(w * e.get(v, 0.0) for e, w in zip(h, weight, strict=True)) for v in range(len(x))]
     columns = list(zip(*theta.tolist(), strict=True))
     out = []
     for v, row in enumerate(x):
@@ -292,9 +311,9 @@ def slow_hgcn(x, theta, members, weight):
             out.append(row)  # passthrough
             continue
         total = [0.0] * len(columns)
-        for e, w in zip(members, weight, strict=True):
+        for e, w in zip(h, weight, strict=True):
             for u in e if v in e else []:
-                scale = w / len(e) / math.sqrt(degree[v] * degree[u])
+                scale = e[v] * e[u] * w / sum(e.values()) / math.sqrt(degree[v] * degree[u])
                 projected = [sum(a * b for a, b in zip(x[u], column, strict=True)) for column in columns]
                 total = [t + scale * p for t, p in zip(total, projected, strict=True)]
         out.append([max(0.0, t) for t in total])
@@ -310,6 +329,22 @@ def test_equation_5_sums_over_hyperedges_and_their_members_and_isolated_nodes_ke
     y = conv(x, graph())
     torch.testing.assert_close(y, torch.tensor(expected), rtol=1e-4, atol=1e-5)
     assert torch.equal(y[5], x[5]) and not torch.allclose(y[4], x[4])
+
+
+def test_equation_5_with_weights_of_the_incidences_by_behaviour_type():
+    """h(v, e) = w_type in H, in the degrees D_v and in the sizes D_e."""
+    types = torch.arange(len(NODE)) % 3
+    h = Hypergraph.from_pairs(NODE, HYPEREDGE, 6, 3, hyperedge_weight=WEIGHT, weight=1.0 + types)
+    weights, conv, x = TypeWeights(3), scrambled(HGCN(4, 1, isolated="zero")), torch.randn(6, 4)
+    weights.log_weight.data = torch.tensor([0.3, -1.0, 1.2])
+    value = [math.exp([0.3, -1.0, 1.2][k]) for k in types.tolist()]
+    of_pair = dict(zip(zip(NODE, HYPEREDGE, strict=True), value, strict=True))
+    members = [[v for v, e in zip(NODE, HYPEREDGE, strict=True) if e == k] for k in range(3)]
+    expected = slow_hgcn(x.tolist(), conv.layers[0].theta.detach(), members, WEIGHT, of_pair)
+    y = conv(x, h, value=weights.values(h))
+    torch.testing.assert_close(y[:5], torch.tensor(expected)[:5], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(conv(x, weights.weighted(h)), y, rtol=1e-5, atol=1e-6)
+    assert (y[5] == 0).all()
 
 
 def dense_gcn(h, x, theta):
@@ -474,26 +509,32 @@ def test_reading_by_attention_weighs_the_vectors_by_their_scores():
 # --- Eq. (7) and (8) -------------------------------------------------------------------------------------------------
 
 
-def slow_prediction(predict, user, item):
-    """Three layers on [T_U; e_i; T_U * e_i], and beside them a weighted inner product."""
-    first = torch.cat([predict.user.weight, predict.item.weight, predict.both.weight], 1)
+def slow_prediction(predict, user, item, context=()):
+    """Three layers on [T_U; e_i; T_U * e_i; c], and beside them weighted inner products."""
+    maps = [predict.user, predict.item, predict.both, *([predict.context] if context else [])]
+    first = torch.cat([linear.weight for linear in maps], 1)
     second, third = [layer for layer in predict.rest if isinstance(layer, nn.Linear)]
     both = [a * b for a, b in zip(user, item, strict=True)]
-    x = [max(0.0, v) for v in plus(times(first, [*user, *item, *both]), predict.user.bias.tolist())]
+    x = [max(0.0, v) for v in plus(times(first, [*user, *item, *both, *context]), predict.user.bias.tolist())]
     x = [max(0.0, v) for v in plus(times(second.weight, x), second.bias.tolist())]
     direct = sum(a * w for a, w in zip(both, predict.direct.tolist(), strict=True))
+    if context:
+        each = zip(context, user, item, predict.cross.tolist(), strict=True)
+        direct += sum(c * (a + b) * v for c, a, b, v in each)
     return times(third.weight, x)[0] + third.bias.item() + direct
 
 
 @pytest.mark.parametrize("pairs", [5, 200], ids=["few", "many"])
-def test_equation_7_is_three_layers_and_an_inner_product(pairs):
+@pytest.mark.parametrize("width", [0, 4], ids=["plain", "context"])
+def test_equation_7_is_three_layers_and_inner_products(pairs, width):
     """Many pairs of few users are computed user by user; in any order, and a user may have none."""
-    predict = scrambled(Prediction(4, (6, 5), 0.3))
-    user, item = torch.randn(4, 4), torch.randn(9, 4)
+    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0))
+    user, item, context = torch.randn(4, 4), torch.randn(9, 4), torch.randn(pairs, width)
     user_row, item_row = torch.tensor([0, 1, 3])[torch.randint(3, (pairs,))], torch.randint(9, (pairs,))
-    logit = predict(user, item, user_row, item_row)
+    logit = predict(user, item, user_row, item_row, context if width else None)
     expected = [
-        slow_prediction(predict, user[u].tolist(), item[i].tolist()) for u, i in zip(user_row, item_row, strict=True)
+        slow_prediction(predict, user[u].tolist(), item[i].tolist(), c)
+        for u, i, c in zip(user_row, item_row, context.tolist(), strict=True)
     ]
     torch.testing.assert_close(logit, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 

@@ -47,9 +47,14 @@ class Attention(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """A vector of the user's clicks: attention within each slice, then across slices, Eq. (1)-(4), section 2.2.1."""
+    """A vector of the user's clicks: attention within each slice, then across slices, Eq. (1)-(4), section 2.2.1.
 
-    def __init__(self, config: Config):
+    Args:
+        config: sizes.
+        types: number of behaviour types that clicks have; 0 reads none.
+    """
+
+    def __init__(self, config: Config, types: int = 0):
         super().__init__()
         self.config = config
         d, heads = config.dim, config.heads
@@ -58,8 +63,18 @@ class TemporalAttention(nn.Module):
         self.gru = nn.GRU(d, d, batch_first=True) if config.across == "gru" else None
         self.age = nn.Embedding(16, d)  # how many slices ago, in powers of two
         self.cold = nn.Parameter(torch.zeros(d))
+        self.behaviour = nn.Embedding(types, d) if types else None  # a behaviour type adds its vector to the click
 
-    def forward(self, user: Tensor, item: Tensor, click: Tensor, row: Tensor, slice: Tensor, now: Tensor) -> Tensor:
+    def forward(
+        self,
+        user: Tensor,
+        item: Tensor,
+        click: Tensor,
+        row: Tensor,
+        slice: Tensor,
+        now: Tensor,
+        type: Tensor | None = None,
+    ) -> Tensor:
         """Summarise the clicks of each of R rows.
 
         Args:
@@ -69,6 +84,7 @@ class TemporalAttention(nn.Module):
             row: which row a click belongs to, ascending, [N].
             slice: the slice of each click, [N].
             now: the slice of each row, [R]; clicks in it form the open slice.
+            type: the behaviour type of each click, [N]; read only by a model of types.
 
         Returns:
             E_t [R, d]; for a row without clicks, its user vector plus a learned constant.
@@ -92,6 +108,8 @@ class TemporalAttention(nn.Module):
         token = torch.arange(int(first[-1])) + torch.repeat_interleave(start - first[:-1], size)
 
         x = F.embedding(click[token], item) + F.embedding(row[token], user)  # [N, d]
+        if self.behaviour is not None and type is not None:
+            x = x + self.behaviour(type[token])
         if self.within is not None:
             x = self.within(x, first[:-1], size)  # (1)-(4) within a slice
         pooled = torch.segment_reduce(x, "mean", offsets=first, axis=0)

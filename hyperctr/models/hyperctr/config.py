@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,12 @@ class Config:
     """Share of activations dropped in attention, convolution and prediction."""
     id_dropout: float = 0.2
     """Share of user and item ids hidden per training step, which trains the vector of unknown ids."""
+    fields: bool = True
+    """Whether users' profiles and items' metadata are part of E_U and of the item inputs, and context of Eq. 7."""
+    types: bool = True
+    """Whether clicks of different behaviour types weigh differently in the hyperedges and in attention."""
+    type_weights: tuple[float, ...] = ()
+    """Given weights of the types in the hyperedges, in the sorted order of their names; empty learns them."""
 
     def __post_init__(self):
         for name, low in [("dim", 1), ("depth", 0), ("heads", 1), ("slices", 1), ("clicks", 1), ("neighbors", 0),
@@ -62,5 +69,7 @@ class Config:
             raise ValueError('model.propagation = "sampled" draws from hyperedges, model.conv = "gcn" has none')
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim = {self.dim}, got {self.heads}")
+        if not all(0 <= weight < math.inf for weight in self.type_weights):
+            raise ValueError(f"model.type_weights must be numbers of at least 0, got {list(self.type_weights)}")
         check_shares(self, "dropout", "id_dropout")
         check_choices(self, "conv", "within", "across", "fusion", "carry", "read", "propagation")

@@ -5,9 +5,19 @@ comes from a convolution over the user-interest hypergraphs of the slice before 
 reads their outer product (Eq. 6) and the item's vector, which comes from the item-homogeneous hypergraphs. The loss is
 the cross entropy (Eq. 8).
 
+Section 2.2.1 makes E_U and the item inputs of "metadata and profiles". Here E_U[u] is the user's id vector plus one
+vector per column of the profile, and M_I[i] the item's id vector plus one per column of the metadata, so X^(0) of the
+hypergraphs has them too. A click's behaviour type decides the value h(v, e) of its incidence: one weight per type.
+
 Where we differ from the paper, and why:
 - Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the
   mean of the item's modality vectors.
+- The paper does not say how W of Definition 1 is set, or where behaviour types enter. We give each type one weight,
+  learned from 1 on or given, as the value of the incidence. A pair that is clicked more than once in a slice has the
+  type of its last click. A type also adds a vector to the click in attention. The GCN of the ablation reads no types.
+- Context (hour, device, page) is not in the paper. One vector c per row, the sum over the columns, enters Eq. 7: its
+  network, and a direct term of c * (T_U + e_i). Every value of a column, also of profiles and metadata, has a bias.
+- Interests (section 2.3.1) are learned on id and modality vectors alone, before there are vectors of columns.
 - Attention normalises before each part, not after, and E_t is the mean over slices. With normalisation afterwards, the
   modality vectors dominate the id vectors, and the planted world is learned half as well.
 - Eq. 7 also reads the product T_U * e_i, in the network and as a direct term: a network on the two vectors side by side
@@ -45,6 +55,7 @@ from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, Trai
 from hyperctr.layers.table import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.fields import Fields, TypeWeights
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
 
@@ -67,11 +78,12 @@ class HyperCTR(nn.Module):
     @classmethod
     def plan(cls, config: Config, plan: TrainingPlan) -> TrainingPlan:
         """Return the plan in which several batches share a propagation."""
-        return replace(plan, batches_per_graph=config.batches_per_graph)
+        typed = config.types and config.conv == "hgcn"
+        return replace(plan, batches_per_graph=config.batches_per_graph, typed_hypergraphs=typed)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
-        d, ids, items = config.dim, tables.ids, tables.modalities
+        d, ids, items, fields = config.dim, tables.ids, tables.modalities, tables.fields
         slices, interests, self.config = tables.graphs.slices, tables.graphs.interests, config
         if slices is None:
             raise ValueError("HyperCTR needs time-sliced hypergraphs: build them with hyperctr.hypergraphs")
@@ -80,6 +92,8 @@ class HyperCTR(nn.Module):
                 'model.propagation = "sampled" cannot leave out the own clicks of the random split: choose "slice" or '
                 '"full", or slices.target_edge = "keep"'
             )
+        types = tables.clicks.num_types if config.types else 0
+        _check_types(config, types)
         self.modalities = list(items.features)
         graphs = len(slices.names)
         # E_U and M_I; the last row: any unknown one
@@ -87,15 +101,20 @@ class HyperCTR(nn.Module):
         self.item = nn.Embedding(ids.num_items + 1, d, sparse=ids.num_items > LARGE)
         self.user_bias = nn.Embedding(ids.num_users + 1, 1, sparse=ids.num_users > LARGE)
         self.item_bias = nn.Embedding(ids.num_items + 1, 1, sparse=ids.num_items > LARGE)
+        self.profile, self.metadata, self.context = (  # parts of E_U, of M_I, of Eq. (7)
+            Fields(columns, d) if config.fields and len(columns) else None
+            for columns in (fields.user, fields.item, fields.context)
+        )
         self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in items.features.items()})  # P_m
-        self.temporal = TemporalAttention(config)
+        self.temporal = TemporalAttention(config, types)
         # Theta of users' and of items' hypergraphs: one stack of layers per hypergraph, shared by all slices
         convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
-        self.states = Propagation(config, slices, convs, pairs if config.conv == "gcn" else None)
+        weights = TypeWeights(types, config.type_weights) if slices.typed else None
+        self.states = Propagation(config, slices, convs, pairs if config.conv == "gcn" else None, weights)
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
-        self.predict = Prediction(d, config.hidden, config.dropout)
+        self.predict = Prediction(d, config.hidden, config.dropout, self.context is not None)
         for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(items.present[m], (0, 1)), persistent=False)
@@ -123,7 +142,8 @@ class HyperCTR(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw embeddings from N(0, 0.1^2), weights Kaiming-normal; biases are 0, attention starts as the identity."""
-        for module in self.modules():
+        fields = {m for part in (self.profile, self.metadata, self.context) if part is not None for m in part.modules()}
+        for module in (m for m in self.modules() if m not in fields):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
             elif isinstance(module, nn.Linear):
@@ -138,6 +158,8 @@ class HyperCTR(nn.Module):
             module.reset_parameters()
         for table in (self.user_bias, self.item_bias):
             nn.init.zeros_(table.weight)
+        if self.temporal.behaviour is not None:
+            nn.init.zeros_(self.temporal.behaviour.weight)
 
     @property
     def hidden_dim(self) -> int:
@@ -152,21 +174,30 @@ class HyperCTR(nn.Module):
                 ones. Only `hyperctr explain` gives them.
         """
         fused, e_i, of_row, bias, penalty, logs = self._sides(batch, states)
-        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row)  # (7)  [B], [B, D2]
+        c = None if self.context is None else self.context(batch)  # [B, d]
+        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row, c)  # (7)  [B], [B, D2]
         return Output(logit + bias, penalty, logs, hidden)
 
     def features(self, batch: Batch) -> Features:
-        """Return [T_U; e_i; T_U * e_i] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1]."""
+        """Return [T_U; e_i; T_U * e_i; c] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1].
+
+        With a context it has d columns more.
+        """
         fused, e_i, of_row, bias, penalty, logs = self._sides(batch)
         user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
-        direct = bias + (user * item) @ self.direct
-        return Features(torch.cat([user, item, user * item, direct[:, None]], 1), penalty, logs)
+        parts, direct = [user, item, user * item], bias + (user * item) @ self.direct
+        if self.context is not None:
+            c = self.context(batch)
+            parts, direct = [*parts, c], direct + (c * (user + item)) @ self.cross
+        return Features(torch.cat([*parts, direct[:, None]], 1), penalty, logs)
 
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
-        p, self.predict, self.direct = self.predict, None, self.predict.direct
-        first = nn.Linear(3 * self.config.dim + 1, len(p.user.bias))
-        parts = [p.user.weight, p.item.weight, p.both.weight, first.weight[:, -1:]]
+        p, self.predict = self.predict, None
+        self.direct, self.cross = p.direct, p.cross
+        maps = [p.user, p.item, p.both, *([] if p.context is None else [p.context])]
+        first = nn.Linear(len(maps) * self.config.dim + 1, len(p.user.bias))
+        parts = [*(linear.weight for linear in maps), first.weight[:, -1:]]
         with torch.no_grad():
             first.weight.copy_(torch.cat(parts, 1))
             first.bias.copy_(p.user.bias)
@@ -201,7 +232,8 @@ class HyperCTR(nn.Module):
             return self.states.join(static, torch.zeros_like(static) if state is None else state.expand_as(static))
 
         slice = self.slice_of(batch.histories.time[row, column])
-        temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first])  # (1)-(4)  E_t
+        kind = None if batch.histories.type is None else batch.histories.type[row, column]
+        temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first], kind)  # (1)-(4) E_t
         static = user.repeat(1, len(self.states.slices.names))
         group = read(0, static)  # Z_U
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
@@ -209,7 +241,13 @@ class HyperCTR(nn.Module):
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
         b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
         b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+        if self.profile is not None:
+            b_u = b_u + self.profile.weight_of(batch.user[first])
+        if self.metadata is not None:
+            b_i = b_i + self.metadata.weight_of(item)
         bias = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        if self.context is not None:
+            bias = bias + self.context.weights(batch)
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
@@ -220,8 +258,9 @@ class HyperCTR(nn.Module):
         return (torch.bucketize(time, self.starts, right=True) - 1).clamp(min=0)
 
     def user_vector(self, user: Tensor) -> Tensor:
-        """Look up E_U[u], [n] -> [n, d]."""
-        return self.user(self._known(user, self.seen_user))
+        """Compute E_U: the id vector plus the profile, [n] -> [n, d]."""
+        x = self.user(self._known(user, self.seen_user))
+        return x if self.profile is None else x + self.profile.of(user)
 
     def user_inputs(self, user: Tensor) -> Tensor:
         """Repeat X^(0) = E_U for each hypergraph, side by side: [n] -> [n, graphs * d]."""
@@ -233,6 +272,8 @@ class HyperCTR(nn.Module):
         [n] -> [n, graphs * d]; the first d columns are the item's vector everywhere else.
         """
         x = self.item(self._known(item, self.seen_item))
+        if self.metadata is not None:
+            x = x + self.metadata.of(item)
         if not self.modalities:
             return x
         row = item.clamp(max=len(self.seen_item) - 2)
@@ -264,3 +305,17 @@ class HyperCTR(nn.Module):
         if self.training and self.config.id_dropout:
             known = known & (torch.rand(len(index)) >= self.config.id_dropout)
         return torch.where(known, index, len(seen) - 1)
+
+
+def _check_types(config: Config, types: int) -> None:
+    """Refuse settings of behaviour types that do not fit the log; type 0 is a missing one."""
+    given = len(config.type_weights)
+    if given and given != max(types - 1, 0):
+        raise ValueError(
+            f"model.type_weights has {given} weights; the behaviour types that are read are {max(types - 1, 0)}"
+        )
+    if types and config.propagation == "sampled":
+        raise ValueError(
+            'model.propagation = "sampled" cannot weigh behaviour types: choose "slice" or "full", or set '
+            "model.types = false"
+        )

@@ -118,44 +118,67 @@ class Readout(nn.Module):
 
 
 class Prediction(nn.Module):
-    """logit = MLP([T_U; e_i; T_U * e_i]) + w^T (T_U * e_i), the MLP with three layers: Eq. (7) before its sigmoid."""
+    """logit = MLP([T_U; e_i; T_U * e_i; c]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)): Eq. (7) before its sigmoid.
 
-    def __init__(self, dim: int, hidden: tuple[int, ...], dropout: float):
+    The MLP has three layers. Without a context vector c the terms of c are left out.
+
+    Args:
+        dim: width of the vectors.
+        hidden: widths of the first two layers.
+        dropout: share of activations dropped after each of them.
+        context: whether rows have a context vector c.
+    """
+
+    def __init__(self, dim: int, hidden: tuple[int, ...], dropout: float, context: bool = False):
         super().__init__()
         self.user = nn.Linear(dim, hidden[0])  # the first layer's columns for T_U
         self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
         self.both = nn.Linear(dim, hidden[0], bias=False)  # and for their product
+        self.context = nn.Linear(dim, hidden[0], bias=False) if context else None  # and for c
         self.direct = nn.Parameter(torch.full((dim,), dim**-0.5))  # w
+        self.cross = nn.Parameter(torch.full((dim,), dim**-0.5)) if context else None  # v
         self.rest = nn.Sequential(
             nn.ReLU(), Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden[1], 1)
         )
 
-    def forward(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> Tensor:
-        """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B]: [B]."""
-        return self.score(user, item, user_row, item_row)[0]
+    def forward(
+        self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, context: Tensor | None = None
+    ) -> Tensor:
+        """Score user [Q, d] against item [P, d] for the pairs (user_row, item_row) [B] in a context [B, d]: [B]."""
+        return self.score(user, item, user_row, item_row, context)[0]
 
-    def score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+    def score(
+        self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Score as `forward`, and return the input of the last linear layer too, [B, D2]."""
         many = len(user_row) > 32 * len(user)  # candidates per user
-        return choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row)
+        more = None if context is None else self.context(context)
+        logit, hidden = choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row, more)
+        if context is not None:
+            logit = logit + (context * (F.embedding(user_row, user) + F.embedding(item_row, item))) @ self.cross
+        return logit, hidden
 
-    def _plain_score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+    def _plain_score(
+        self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, more: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         both = F.embedding(user_row, user) * F.embedding(item_row, item)
         first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item)) + self.both(both)
-        hidden = self.rest[:-1](first)
+        hidden = self.rest[:-1](first if more is None else first + more)
         return self.rest[-1](hidden).squeeze(1) + both @ self.direct, hidden
 
-    def _fast_score(self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor) -> tuple[Tensor, Tensor]:
+    def _fast_score(
+        self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, more: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Use one matrix per user for all candidates: W_i e + W_b (T * e) = (W_i + W_b diag(T)) e."""
         before, last = self.rest[:-1], self.rest[-1]
         order = user_row.argsort(stable=True)
-        rows = item_row[order].split(torch.bincount(user_row, minlength=len(user)).tolist())
+        rows = order.split(torch.bincount(user_row, minlength=len(user)).tolist())
         bias, direct = self.user(user), user * self.direct
         weight = self.item.weight.T + user[:, :, None] * self.both.weight.T  # [Q, d, D1]
-        found = [
-            (before(torch.addmm(b, item[row], w)), item[row] @ v)
-            for row, b, w, v in zip(rows, bias, weight, direct, strict=True)
-        ]
+        found = []
+        for row, b, w, v in zip(rows, bias, weight, direct, strict=True):
+            x = item[item_row[row]]
+            found.append((before(torch.addmm(b if more is None else b + more[row], x, w)), x @ v))
         place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
         hidden, direct = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
         return last(hidden).squeeze(1) + direct, hidden

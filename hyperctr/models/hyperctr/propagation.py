@@ -21,6 +21,7 @@ from graphs import Hypergraph
 from graphs.sample import blocks, cap
 from hyperctr.batch import Batch
 from hyperctr.models.hyperctr.cache import FreshStates, StateCache
+from hyperctr.models.hyperctr.fields import TypeWeights
 
 Inputs = Callable[[int, Tensor], Tensor]
 
@@ -117,6 +118,7 @@ class Propagation(nn.Module):
         slices: the sliced hypergraphs, `hyperctr.hypergraphs.SlicedHypergraphs`.
         convs: for users and for items, for the group and each modality: the layers of Eq. (5).
         operator: makes of a hypergraph what the layers take; None: the hypergraph itself.
+        types: weights of the incidences, whose values in `slices` are behaviour types; None: the values are weights.
 
     Where `inputs` is asked for: X^(0) of (number of the node type, nodes [n]), side by side, [n, graphs * d].
 
@@ -130,10 +132,15 @@ class Propagation(nn.Module):
     """
 
     def __init__(
-        self, config, slices, convs: nn.ModuleList, operator: Callable[[Hypergraph], Hypergraph] | None = None
+        self,
+        config,
+        slices,
+        convs: nn.ModuleList,
+        operator: Callable[[Hypergraph], Hypergraph] | None = None,
+        types: TypeWeights | None = None,
     ):
         super().__init__()
-        self.config, self.convs, self.operator = config, convs, operator
+        self.config, self.convs, self.operator, self.types = config, convs, operator, types
         d = config.dim
         self.mix = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1)) if config.carry == "gate" else None
         self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
@@ -313,10 +320,15 @@ class Propagation(nn.Module):
     def convolve(self, kind: NodeType, on: SliceGraphs, inputs: Inputs) -> list[Tensor]:
         """Compute Eq. (5) on some hypergraphs and return the output of every layer: [n, graphs * d] each."""
         layers = [inputs(kind.number, on.nodes).split(self.config.dim, 1)]
+        values = [{} if self.types is None else {"value": self.types.values(h)} for h in on.graphs]
         for j in range(self.config.depth):
-            stacks = zip(self.convs[kind.number], layers[-1], on.graphs, strict=True)
-            layers.append([stack[j](x, h) for stack, x, h in stacks])
+            stacks = zip(self.convs[kind.number], layers[-1], on.graphs, values, strict=True)
+            layers.append([stack[j](x, h, **value) for stack, x, h, value in stacks])
         return [torch.cat(parts, 1) for parts in layers[1:]]
+
+    def weighted(self, h: Hypergraph) -> Hypergraph:
+        """Return one of the hypergraphs with the weights of Eq. (5) as the values of its incidences."""
+        return h if self.types is None else self.types.weighted(h)
 
     def _around(
         self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, augmented: bool

@@ -437,3 +437,58 @@ def test_with_the_batch_taken_out_the_graphs_do_not_say_which_of_two_items_was_c
         kept.append([memberships(h) for h in users.graphs + items.graphs])
     assert inputs[0] == inputs[1]
     assert kept[0] != kept[1]  # `keep` shows the label
+
+
+def test_an_incidence_has_the_type_of_the_last_click_of_its_pair_in_the_slice():
+    rows = [
+        (0, 1, 0.1, 2),
+        (1, 1, 0.2, 0),
+        (0, 1, 0.3, 1),
+        (2, 1, 0.4, 2),
+        (0, 2, 0.5, 0),
+        (0, 1, 1.5, 0),
+        (1, 1, 1.6, 1),
+    ]
+    user, item, day, kind = zip(*rows, strict=True)
+    log = Interactions(user, item, [int(d * DAY) for d in day], [1] * len(rows), 5, 8, type=kind, num_types=3)
+    built = slice_hypergraphs(log, NO_MODALITY, daily(), upto=2 * DAY, typed=True)
+    assert built.typed and not slice_hypergraphs(log, NO_MODALITY, daily(), upto=2 * DAY).typed
+
+    def values(side):
+        (h,) = side.graphs
+        indptr, indices, value = h.numpy_members()
+        return [dict(zip(side.nodes[indices[a:b]].tolist(), value[a:b].tolist(), strict=True))
+                for a, b in zip(indptr, indptr[1:], strict=False)]  # fmt: skip
+
+    assert values(built.users[0]) == [{0: 2, 1: 1, 2: 3}]  # of item 1; user 0 clicked it with types 2, then 1
+    assert values(built.items[0]) == [{1: 2, 2: 1}]  # of user 0
+    assert values(built.users[1]) == [{0: 1, 1: 2}]
+
+
+def test_hyperedges_of_equal_members_merge_only_where_the_types_agree():
+    rows = [(0, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 1), (0, 2, 1), (1, 2, 1)]
+    user, item, kind = zip(*rows, strict=True)
+    log = Interactions(user, item, range(6), [1] * 6, 5, 8, type=kind, num_types=2)
+    plain, typed = (slice_hypergraphs(log, NO_MODALITY, daily(), DAY, typed=t).users[0].graphs[0] for t in (0, 1))
+    assert plain.hyperedge_weight.tolist() == [3] and typed.hyperedge_weight.tolist() == [2, 1]
+
+
+def test_taking_a_click_out_keeps_the_types_of_the_others():
+    rows = [(0, 1, 0), (1, 1, 1), (2, 1, 2), (0, 2, 0), (1, 2, 0)]
+    user, item, kind = zip(*rows, strict=True)
+    log = Interactions(user, item, range(5), [1] * 5, 5, 8, type=kind, num_types=3)
+    h = slice_hypergraphs(log, NO_MODALITY, daily(), DAY, own=True, typed=True).users[0].graphs[0]
+    left = without(h, np.array([1]), np.array([1]))
+    assert left.members(0).tolist() == [0, 2] and left.by_hyperedge.value.tolist() == [1, 3, 1, 1]
+
+
+def test_hyperedges_of_many_clicks_have_no_type_and_a_log_without_types_is_refused():
+    log = random_log(1)
+    typed = Interactions(log.user, log.item, log.time, log.label, 5, 8, type=log.user % 2, num_types=2)
+    augment = ("S1", "S2", "S2-couser")
+    side = slice_hypergraphs(typed, PRESENT, daily(), 6 * DAY, augment=augment, typed=True).items[0]
+    h = side.graphs[1]
+    extra = np.repeat(h.hyperedge_ids >= 5, np.diff(h.numpy_members()[0]))
+    assert (h.numpy_members()[2][extra] == 0).all() and (h.numpy_members()[2][~extra] > 0).all() and extra.any()
+    with pytest.raises(ValueError, match="typed hypergraphs need the behaviour type of every click"):
+        slice_hypergraphs(log, PRESENT, daily(), 6 * DAY, typed=True)

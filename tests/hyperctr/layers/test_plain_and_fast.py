@@ -119,7 +119,9 @@ def lstm():
 
 def score():
     rows = torch.randint(3, (40,)), torch.randint(6, (40,))
-    yield parts.Prediction(4, (5, 3), 0.0).double(), (drawn(3, 4), drawn(6, 4), *rows)
+    for context in (False, True):
+        more = (drawn(40, 5),) if context else ()
+        yield parts.Prediction(4, (5, 3), 0.0, context).double(), (drawn(3, 4), drawn(6, 4), *rows, *more)
 
 
 def masked_weight():

@@ -111,6 +111,19 @@ def test_equal_runs_have_equal_digests(make):
     assert digest(replace(run, train=config.Train(lr=2.0))) == digest(replace(run, train=config.Train(lr=2)))
 
 
+def test_a_written_run_file_that_lacks_a_key_is_of_a_run_without_it(tmp_path, make, monkeypatch):
+    """A run file of one's own takes today's default; one that a run wrote knew no such key."""
+    run = make(dim=4, rate=0.7)
+    text = config.to_toml(run).replace("rate = 0.7\n", "")
+    assert "rate" not in text
+    (tmp_path / "run.toml").write_text(text)
+    monkeypatch.setitem(INTRODUCED, "model.toy.rate", 0.5)
+    assert digests.read_written(tmp_path / "run.toml").model.rate == 0.5
+    assert config.read_run(tmp_path / "run.toml") == run
+    (tmp_path / "run.toml").write_text(config.to_toml(run))
+    assert digests.read_written(tmp_path / "run.toml") == run
+
+
 def settings():
     """Every dataclass of a run file, by its table and the name in it."""
     found = {name: cls for name, cls in config.TABLES.items() if cls}

@@ -8,7 +8,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from table_builder import change_tables, make_tables
+from slow_hyperctr import (
+    DAY,
+    ITEMS,
+    NAMES,
+    PRESENT,
+    SIZES,
+    USERS,
+    Slow,
+    grid_of,
+    logits,
+    model_of,
+    random_log,
+    scrambled,
+    tables_of,
+)
+from table_builder import change_tables
 from torch import nn
 
 from graphs import HGCN, TimeGrid
@@ -25,66 +40,11 @@ from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.training.fit import fit
 from hyperctr.training.interests import Joint
 
-DAY = 86_400
-USERS, ITEMS = 7, 9
-PRESENT = {"visual": np.ones(ITEMS, bool), "text": np.arange(ITEMS) % 2 == 0}
-NAMES = ("group", *PRESENT)
-
-
-def random_log(seed=0, days=5, rows=120):
-    """Users 0 to 4 and items 0 to 6 of seven and nine; nobody comes on day 2, some stay away on day 3."""
-    rng = np.random.default_rng(seed)
-    time = np.sort(rng.integers(days * DAY, size=rows))
-    time[time // DAY == 2] += DAY
-    user, item, rare = rng.integers(5, size=rows), rng.integers(7, size=rows), time // DAY == 3
-    user[rare], item[rare] = user[rare] % 3, item[rare] % 4
-    return Interactions(user, item, time, rng.random(rows) < 0.6, USERS, ITEMS)
-
-
-def grid_of(days=5):
-    return TimeGrid(every="1d", origin=0, num_slices=days)
-
-
-def tables_of(log, days=5, seed=0, **slices):
-    generator = torch.Generator().manual_seed(seed)
-    present = {name: torch.from_numpy(x) for name, x in PRESENT.items()}
-    return make_tables(
-        num_users=USERS,
-        num_items=ITEMS,
-        modalities={name: torch.randn(ITEMS, 3, generator=generator) * x[:, None] for name, x in present.items()},
-        present=present,
-        seen_user=torch.arange(USERS) < 5,
-        seen_item=torch.arange(ITEMS) < 7,
-        slices=slice_hypergraphs(log, PRESENT, grid_of(days), upto=days * DAY, **slices),
-    )
-
-
-def scrambled(model, seed=0, std=0.4):
-    """In evaluation, every parameter random: nothing starts as the identity."""
-    generator = torch.Generator().manual_seed(seed)
-    for p in model.parameters():
-        nn.init.normal_(p, std=std, generator=generator)
-    return model.eval()
-
-
-SIZES = {"dim": 8, "depth": 2, "hidden": (8, 4), "slices": 2, "clicks": 3}
-
-
-def model_of(log, tables=None, **changed):
-    return scrambled(HyperCTR(Config(**{**SIZES, **changed}), tables or tables_of(log)))
-
 
 def exact(log, tables=None, **changed):
     """A model in training in which nothing is drawn: what it computes depends on its weights alone."""
     nothing = {"dropout": 0.0, "id_dropout": 0.0, "neighbors": 0}
     return model_of(log, tables, **{**nothing, **changed}).train()
-
-
-@torch.no_grad()
-def logits(model, log, user, item, time):
-    n = len(user)
-    batch = Loader(log).make_batch(np.array(user), np.array(item), np.array(time), np.zeros(n), np.arange(n))
-    return model(batch).logit
 
 
 def batch_of(log, day):
@@ -107,112 +67,6 @@ def assert_same_gradients(a, b, tolerance=1e-5):
 
 
 # --- from the log to a logit -----------------------------------------------------------------------------------------
-
-
-class Slow:
-    """HyperCTR row by row from the log itself, with sets, dictionaries and dense matrices.
-
-    Gradients go through the slices in `live`, through all if None. Rows of a random split (`own`) read their own slice
-    as well, and clicks (user, item, day) in `without` are in no hyperedge.
-    """
-
-    def __init__(self, model, log, live=None, own=False, without=()):
-        self.model, self.log, self.live, self.own, self.without, self.states = model, log, live, own, without, {}
-        self.clicks = [(u, i, t) for u, i, t, y in zip(log.user, log.item, log.time, log.label, strict=True) if y == 1]
-
-    def user(self, u):
-        return self.model.user.weight[u if u < 5 else USERS]
-
-    def item(self, i):
-        """X^(0) in each hypergraph, [graphs, d]."""
-        m = self.model
-        x = m.item.weight[i if i < 7 else ITEMS]
-        parts = {q: m.project[q](getattr(m, f"feature_{q}")[i]) for q in PRESENT if i < ITEMS and PRESENT[q][i]}
-        mean = sum(parts.values()) / len(parts) if parts else 0.0
-        return torch.stack([x + mean, *(x + parts.get(q, 0.0) for q in PRESENT)])
-
-    def inputs(self, kind, v):
-        return self.user(v).expand(len(NAMES), -1) if kind == 0 else self.item(v)
-
-    def active(self, kind, n):
-        return sorted({click[kind] for click in self.clicks if click[2] // DAY == n})
-
-    def hyperedges(self, kind, n):
-        """Members of the hyperedges of each hypergraph of a slice."""
-        found = {}
-        for q in PRESENT:
-            members = {}
-            for click in self.clicks:
-                if click[2] // DAY == n and PRESENT[q][click[1]] and (*click[:2], n) not in self.without:
-                    members.setdefault(click[1 - kind], set()).add(click[kind])
-            found[q] = [e for e in members.values() if len(e) > 1]
-        return {"group": found["visual"] + found["text"], **found}
-
-    def state(self, kind, n):
-        """Eq. (5) on each hypergraph of a slice, node -> [graphs, d]."""
-        if (kind, n) not in self.states:
-            nodes, edges = self.active(kind, n), self.hyperedges(kind, n)
-            x, done = torch.stack([self.inputs(kind, v) for v in nodes]), []
-            for g, name in enumerate(NAMES):
-                y = x[:, g]
-                for layer in self.model.states.convs[kind][g]:
-                    matrix, held, theta = self.operator(layer, nodes, edges[name])
-                    y = torch.relu(matrix @ y @ theta) * held[:, None]
-                done.append(y)
-            if not (self.live is None or n in self.live):
-                done = [y.detach() for y in done]
-            self.states[kind, n] = dict(zip(nodes, torch.stack(done, 1), strict=True))
-        return self.states[kind, n]
-
-    def operator(self, layer, nodes, edges):
-        h = torch.tensor([[float(v in e) for e in edges] for v in nodes]).view(len(nodes), len(edges))
-        if isinstance(layer, HGCN):
-            matrix, theta = h @ torch.diag(1 / h.sum(0)) @ h.T, layer.layers[0].theta
-            degree, held = h.sum(1), h.any(1)
-        else:
-            shared = (h @ h.T).fill_diagonal_(0)
-            matrix, theta = shared + torch.eye(len(nodes)), layer.theta.weight.T
-            degree, held = matrix.sum(1), shared.any(1)
-        scale = torch.where(degree > 0, degree, 1.0) ** -0.5
-        return scale[:, None] * matrix * scale, held, theta
-
-    def carried(self, kind, v, now):
-        """The input and the state of the last slice before `now` in which the node was active, [graphs, d]."""
-        m, static = self.model, self.inputs(kind, v)
-        before = [n for n in range(now) if v in self.active(kind, n)]
-        if m.config.carry == "none":
-            before = [n for n in before if n == now - 1]
-        z = self.state(kind, before[-1])[v] if before and m.config.depth else torch.zeros_like(static)
-        if self.own and any(v in edge for edge in self.hyperedges(kind, now)["group"]):
-            z = self.state(kind, now)[v]
-        z = static + z
-        if m.config.carry == "gate" and m.config.depth:
-            weight = torch.stack([m.states.mix(z), m.states.mix(static)]).softmax(0)
-            z = weight[0] * z + weight[1] * static
-        return z
-
-    def logit(self, u, i, t):
-        m, c, now = self.model, self.model.config, t // DAY
-        own = [(j, s // DAY) for w, j, s in self.clicks if w == u and s < t]
-        closed = sorted({n for _, n in own if n < now})[-c.slices :]
-        own = [x for n in [*closed, now] for x in [x for x in own if x[1] == n][-c.clicks :]]
-        temporal = m.temporal(
-            self.user(u)[None],
-            torch.stack([self.item(j)[0] for j, _ in own]) if own else torch.empty(0, c.dim),
-            torch.arange(len(own)),
-            torch.zeros(len(own), dtype=torch.long),
-            torch.tensor([n for _, n in own], dtype=torch.long),
-            torch.tensor([now]),
-        )
-        group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))
-        e_i = m.read_item(self.item(i)[:1], self.carried(1, i, now).reshape(1, -1))
-        one = torch.zeros(1, dtype=torch.long)
-        bias = m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
-        return m.predict(m.fusion(temporal, group), e_i, one, one) + bias
-
-    def logits(self, batch):
-        rows = zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)
-        return torch.cat([self.logit(*row) for row in rows])
 
 
 EVERYTHING = [

@@ -1,0 +1,79 @@
+"""What HyperCTR reads beside ids and modalities: profiles, metadata, context, behaviour types.
+
+The one place that knows how columns are stored: everything else reads a vector and a weight per user, item or row.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphs import Hypergraph
+from hyperctr.batch import Batch, Columns
+from hyperctr.layers.columns import ColumnVectors
+
+
+class Fields(nn.Module):
+    """Users' profiles, items' metadata or the context of rows: the sum over the columns of one vector and one weight.
+
+    A missing or unknown value adds nothing, but a missing number has a vector of its own.
+
+    Args:
+        columns: at least one.
+        dim: width of the vectors.
+    """
+
+    def __init__(self, columns: Columns, dim: int):
+        super().__init__()
+        self.vector, self.weight = ColumnVectors(columns, dim), ColumnVectors(columns, 1)
+
+    def of(self, node: Tensor) -> Tensor:
+        """Add up the vectors of users or items by number: [n] -> [n, d]."""
+        return self.vector.of(node).sum(1)
+
+    def weight_of(self, node: Tensor) -> Tensor:
+        """Add up the weights of users or items by number: [n] -> [n, 1]."""
+        return self.weight.of(node).sum(1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Add up the vectors of the rows' context: [B, d]; zero for rows without one."""
+        return self.vector(batch.context, len(batch)).sum(1)
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Add up the weights of the rows' context: [B]; zero for rows without one."""
+        return self.weight(batch.context, len(batch)).sum((1, 2))
+
+
+class TypeWeights(nn.Module):
+    """The value h(v, e) of an incidence: one weight per behaviour type, learned or given.
+
+    Learned weights start from 1 and stay positive. An incidence that combines many clicks has weight 1.
+
+    Args:
+        count: number of types; type 0 is a missing one.
+        given: weights of the others, [count - 1]; a missing type then has weight 1. Empty: learned.
+    """
+
+    def __init__(self, count: int, given: tuple[float, ...] = ()):
+        super().__init__()
+        self.log_weight = None if given else nn.Parameter(torch.zeros(count))
+        self.register_buffer("given", torch.tensor([1.0, *given]) if given else None, persistent=False)
+
+    def values(self, h: Hypergraph) -> Tensor:
+        """Return the weight of each incidence, [num_incidences], in the order of `h.hyperedge_index`.
+
+        Args:
+            h: from `slice_hypergraphs(typed=True)`: its values are 1 + the type, or 0.
+        """
+        weight = self.log_weight.exp() if self.given is None else self.given
+        return F.pad(weight, (1, 0), value=1.0)[h.by_hyperedge.value.long()]
+
+    @torch.no_grad()
+    def weighted(self, h: Hypergraph) -> Hypergraph:
+        """Return the hypergraph with the weights as its values."""
+        indptr, indices, _ = h.numpy_members()
+        weight = None if h.hyperedge_weight is None else h.hyperedge_weight.numpy()
+        ids = {"node_ids": h.node_ids, "hyperedge_ids": h.hyperedge_ids}
+        value = self.values(h).numpy()
+        return Hypergraph.from_members(indptr, indices, value, h.num_nodes, hyperedge_weight=weight, **ids)

@@ -1,0 +1,215 @@
+"""HyperCTR row by row from the log, by loops; and small logs and models to compare it with."""
+
+import numpy as np
+import torch
+from table_builder import make_tables
+from torch import nn
+
+from graphs import HGCN, TimeGrid
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.loader import Loader
+from hyperctr.hypergraphs.recipes import slice_hypergraphs
+from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.model import HyperCTR
+
+DAY = 86_400
+USERS, ITEMS = 7, 9
+PRESENT = {"visual": np.ones(ITEMS, bool), "text": np.arange(ITEMS) % 2 == 0}
+NAMES = ("group", *PRESENT)
+
+
+def random_log(seed=0, days=5, rows=120, types=0):
+    """Users 0 to 4 and items 0 to 6 of seven and nine; nobody comes on day 2, some stay away on day 3."""
+    rng = np.random.default_rng(seed)
+    time = np.sort(rng.integers(days * DAY, size=rows))
+    time[time // DAY == 2] += DAY
+    user, item, rare = rng.integers(5, size=rows), rng.integers(7, size=rows), time // DAY == 3
+    user[rare], item[rare] = user[rare] % 3, item[rare] % 4
+    label = rng.random(rows) < 0.6
+    kind = rng.integers(types, size=rows) if types else None
+    return Interactions(user, item, time, label, USERS, ITEMS, type=kind, num_types=types)
+
+
+def grid_of(days=5):
+    return TimeGrid(every="1d", origin=0, num_slices=days)
+
+
+def tables_of(log, days=5, seed=0, **slices):
+    generator = torch.Generator().manual_seed(seed)
+    present = {name: torch.from_numpy(x) for name, x in PRESENT.items()}
+    return make_tables(
+        num_users=USERS,
+        num_items=ITEMS,
+        modalities={name: torch.randn(ITEMS, 3, generator=generator) * x[:, None] for name, x in present.items()},
+        present=present,
+        seen_user=torch.arange(USERS) < 5,
+        seen_item=torch.arange(ITEMS) < 7,
+        num_types=log.num_types,
+        slices=slice_hypergraphs(log, PRESENT, grid_of(days), upto=days * DAY, **slices),
+    )
+
+
+def scrambled(model, seed=0, std=0.4):
+    """In evaluation, every parameter random: nothing starts as the identity. Unknown categories stay zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for p in model.parameters():
+        nn.init.normal_(p, std=std, generator=generator)
+    for m in model.modules():
+        if isinstance(m, nn.Embedding) and m.padding_idx is not None:
+            nn.init.zeros_(m.weight[m.padding_idx])
+    return model.eval()
+
+
+SIZES = {"dim": 8, "depth": 2, "hidden": (8, 4), "slices": 2, "clicks": 3}
+
+
+def model_of(log, tables=None, **changed):
+    return scrambled(HyperCTR(Config(**{**SIZES, **changed}), tables or tables_of(log)))
+
+
+@torch.no_grad()
+def logits(model, log, user, item, time):
+    n = len(user)
+    batch = Loader(log).make_batch(np.array(user), np.array(item), np.array(time), np.zeros(n), np.arange(n))
+    return model(batch).logit
+
+
+class Slow:
+    """HyperCTR row by row from the log itself, with sets, dictionaries and dense matrices.
+
+    Gradients go through the slices in `live`, through all if None. Rows of a random split (`own`) read their own slice
+    as well, and clicks (user, item, day) in `without` are in no hyperedge. `fields` are the columns of the tables, all
+    of them categories, and `context` the codes of a row's context by (user, item, time).
+    """
+
+    def __init__(self, model, log, live=None, own=False, without=(), fields=None, context=None):
+        self.model, self.log, self.live, self.own, self.without, self.states = model, log, live, own, without, {}
+        self.fields, self.context = fields, context or {}
+        types = log.type if log.type is not None else [0] * len(log)
+        rows = zip(log.user, log.item, log.time, log.label, types, strict=True)
+        self.clicks = [(u, i, t, kind) for u, i, t, y, kind in rows if y == 1]
+
+    def total(self, table, columns, codes):
+        """The sum of one row of the table per known category; the columns' rows follow each other."""
+        found, first = torch.zeros(table.weight.shape[1]), 0
+        for size, code in zip(columns.sizes.values(), codes, strict=True):
+            if 0 <= code < size:
+                found = found + table.weight[first + code]
+            first += size
+        return found
+
+    def part(self, name, kind, of):
+        """The vector or the weight that the fields of a user, an item or a row add."""
+        fields = getattr(self.model, name)
+        if fields is None:
+            return 0.0
+        columns = getattr(self.fields, {"profile": "user", "metadata": "item", "context": "context"}[name])
+        codes = self.context.get(of, [-1] * len(columns)) if name == "context" else columns.values.codes[of].tolist()
+        return self.total(getattr(fields, kind), columns, codes)
+
+    def weight_of(self, kind):
+        """The weight of a click of some type in a hyperedge."""
+        types = self.model.states.types
+        return 1.0 if types is None else (types.log_weight[kind].exp() if types.given is None else types.given[kind])
+
+    def user(self, u):
+        return self.model.user.weight[u if u < 5 else USERS] + self.part("profile", "vector", u)
+
+    def item(self, i):
+        """X^(0) in each hypergraph, [graphs, d]."""
+        m = self.model
+        x = m.item.weight[i if i < 7 else ITEMS] + self.part("metadata", "vector", i)
+        parts = {q: m.project[q](getattr(m, f"feature_{q}")[i]) for q in PRESENT if i < ITEMS and PRESENT[q][i]}
+        mean = sum(parts.values()) / len(parts) if parts else 0.0
+        return torch.stack([x + mean, *(x + parts.get(q, 0.0) for q in PRESENT)])
+
+    def inputs(self, kind, v):
+        return self.user(v).expand(len(NAMES), -1) if kind == 0 else self.item(v)
+
+    def active(self, kind, n):
+        return sorted({click[kind] for click in self.clicks if click[2] // DAY == n})
+
+    def hyperedges(self, kind, n):
+        """Members of the hyperedges of each hypergraph of a slice, and the weight of each: that of its last click."""
+        found = {}
+        for q in PRESENT:
+            members = {}
+            for click in self.clicks:
+                if click[2] // DAY == n and PRESENT[q][click[1]] and (*click[:2], n) not in self.without:
+                    members.setdefault(click[1 - kind], {})[click[kind]] = self.weight_of(click[3])
+            found[q] = [e for e in members.values() if len(e) > 1]
+        return {"group": found["visual"] + found["text"], **found}
+
+    def state(self, kind, n):
+        """Eq. (5) on each hypergraph of a slice, node -> [graphs, d]."""
+        if (kind, n) not in self.states:
+            nodes, edges = self.active(kind, n), self.hyperedges(kind, n)
+            x, done = torch.stack([self.inputs(kind, v) for v in nodes]), []
+            for g, name in enumerate(NAMES):
+                y = x[:, g]
+                for layer in self.model.states.convs[kind][g]:
+                    matrix, held, theta = self.operator(layer, nodes, edges[name])
+                    y = torch.relu(matrix @ y @ theta) * held[:, None]
+                done.append(y)
+            if not (self.live is None or n in self.live):
+                done = [y.detach() for y in done]
+            self.states[kind, n] = dict(zip(nodes, torch.stack(done, 1), strict=True))
+        return self.states[kind, n]
+
+    def operator(self, layer, nodes, edges):
+        h = torch.zeros(len(nodes), len(edges))
+        for column, edge in enumerate(edges):
+            for row, v in enumerate(nodes):
+                if v in edge:
+                    h = h.index_put((torch.tensor(row), torch.tensor(column)), torch.as_tensor(edge[v]))
+        if isinstance(layer, HGCN):
+            matrix, theta = h @ torch.diag(1 / h.sum(0)) @ h.T, layer.layers[0].theta
+            degree, held = h.sum(1), (h > 0).any(1)
+        else:
+            shared = (h @ h.T).fill_diagonal_(0)
+            matrix, theta = shared + torch.eye(len(nodes)), layer.theta.weight.T
+            degree, held = matrix.sum(1), shared.any(1)
+        scale = torch.where(degree > 0, degree, 1.0) ** -0.5
+        return scale[:, None] * matrix * scale, held, theta
+
+    def carried(self, kind, v, now):
+        """The input and the state of the last slice before `now` in which the node was active, [graphs, d]."""
+        m, static = self.model, self.inputs(kind, v)
+        before = [n for n in range(now) if v in self.active(kind, n)]
+        if m.config.carry == "none":
+            before = [n for n in before if n == now - 1]
+        z = self.state(kind, before[-1])[v] if before and m.config.depth else torch.zeros_like(static)
+        if self.own and any(v in edge for edge in self.hyperedges(kind, now)["group"]):
+            z = self.state(kind, now)[v]
+        z = static + z
+        if m.config.carry == "gate" and m.config.depth:
+            weight = torch.stack([m.states.mix(z), m.states.mix(static)]).softmax(0)
+            z = weight[0] * z + weight[1] * static
+        return z
+
+    def logit(self, u, i, t):
+        m, c, now = self.model, self.model.config, t // DAY
+        own = [(j, s // DAY, kind) for w, j, s, kind in self.clicks if w == u and s < t]
+        closed = sorted({n for _, n, _ in own if n < now})[-c.slices :]
+        own = [x for n in [*closed, now] for x in [x for x in own if x[1] == n][-c.clicks :]]
+        temporal = m.temporal(
+            self.user(u)[None],
+            torch.stack([self.item(j)[0] for j, _, _ in own]) if own else torch.empty(0, c.dim),
+            torch.arange(len(own)),
+            torch.zeros(len(own), dtype=torch.long),
+            torch.tensor([n for _, n, _ in own], dtype=torch.long),
+            torch.tensor([now]),
+            torch.tensor([kind for _, _, kind in own], dtype=torch.long),
+        )
+        group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))
+        e_i = m.read_item(self.item(i)[:1], self.carried(1, i, now).reshape(1, -1))
+        one = torch.zeros(1, dtype=torch.long)
+        bias = m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
+        bias = bias + self.part("profile", "weight", u) + self.part("metadata", "weight", i)
+        bias = bias + self.part("context", "weight", (u, i, t))
+        context = None if m.context is None else self.part("context", "vector", (u, i, t))[None]
+        return m.predict(m.fusion(temporal, group), e_i, one, one, context) + bias
+
+    def logits(self, batch):
+        rows = zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)
+        return torch.cat([self.logit(*row) for row in rows])
