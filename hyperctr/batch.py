@@ -53,7 +53,7 @@ class Values:
     Attributes:
         codes: of the categorical columns, int64 [n, K]; -1, or the column's size, where unknown.
         numbers: of the numeric columns, scaled, float32 [n, N]; NaN where missing.
-        tags: of the columns of tags, [n, T, L], padded with -1.
+        tags: of the columns of tags, [n, T, L], padded with -1; -1, or the column's size, where unknown.
         vectors: of the columns of vectors, float32 [n, d] each, zero where missing.
 
     >>> Values(codes=torch.tensor([[2, 0], [1, -1]]))[torch.tensor([1])].codes.tolist()
@@ -111,7 +111,8 @@ class Columns:
 
     def code(self, name: str) -> Tensor:
         """Return the category of each user or item in a categorical column; `sizes[name]` where unknown."""
-        return self.values.codes[:, list(self.sizes).index(name)]
+        code = self.values.codes[:, list(self.sizes).index(name)]
+        return code.where(code >= 0, self.sizes[name])
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def write(
             np.save(part / f"{name}.npy", matrix, allow_pickle=False)
         _write_roles(roles, part, path)
         if check:
-            read(part)
+            _check(part)
     return path
 
 
@@ -79,6 +79,14 @@ def _write_table(table: pl.DataFrame, file: Path) -> None:
 def _write_roles(roles: Roles, part: Path, path: Path) -> None:
     text = role_table.to_toml(role_table.parse(roles, f"roles for {path}"))
     (part / "dataset.toml").write_text(f"{MARK}\n{text}", encoding="utf-8")
+
+
+def _check(part: Path) -> None:
+    """Read a folder that is not in place yet; an error names its files without the folder."""
+    try:
+        read(part)
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"{part}/", "")) from None
 
 
 def write_folder(

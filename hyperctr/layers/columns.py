@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from hyperctr.batch import Columns, Values
 from hyperctr.layers.table import STD, Table
 
-WAVES = 16  # frequencies of a periodic embedding
-SPREAD = 1.0  # standard deviation of their first values, per unit of the scaled number
+WAVES = 24  # frequencies of a periodic embedding
+SLOWEST, FASTEST = 0.05, 20.0  # first and last of their first values, per unit of the scaled number
 
 
 def column_vectors(columns: Columns, dim: int) -> ColumnVectors | None:
@@ -21,12 +21,12 @@ def column_vectors(columns: Columns, dim: int) -> ColumnVectors | None:
 
 
 class ColumnVectors(Table):
-    """One vector per column, in the order of `Columns.names`. An unknown or missing value is zero, but for numbers.
+    """One vector per column, in the order of `Columns.names`. An unknown or missing value is zero, except for numbers.
 
     All categories are rows of one table, this one. Of the other kinds:
 
     - a number interpolates between the vectors of its two nearest knots (`Piecewise`), or is a sum of waves
-      (`Periodic`); a missing number has its own vector;
+      (`Periodic`); a missing number has a vector of its own (`Numbers`);
     - tags have the mean of their vectors;
     - a vector goes through a linear map.
 
@@ -42,14 +42,11 @@ class ColumnVectors(Table):
 
     def __init__(self, columns: Columns, dim: int):
         super().__init__(sum(columns.sizes.values()), dim)
+        self.weight.requires_grad_(bool(columns.sizes))  # without a category nothing here is trained
         sizes = torch.tensor(list(columns.sizes.values()), dtype=torch.long)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)  # row of each column's value 0, [K]
         self.register_buffer("sizes", sizes, persistent=False)
-        piecewise = [knots for knots in columns.numbers.values() if len(knots)]
-        self.is_piecewise = [len(knots) > 0 for knots in columns.numbers.values()]
-        self.piecewise = Piecewise(piecewise, dim) if piecewise else None
-        waves = len(self.is_piecewise) - len(piecewise)
-        self.periodic = Periodic(waves, dim) if waves else None
+        self.numbers = Numbers(list(columns.numbers.values()), dim) if columns.numbers else None
         self.tags = Tags(list(columns.tags.values()), dim) if columns.tags else None
         self.project = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in columns.vectors.values())
         for linear in self.project:
@@ -70,7 +67,7 @@ class ColumnVectors(Table):
         if self.known_numbers is not None:
             found.append(~self.known_numbers.isnan().all(1))
         if self.known_tags is not None:
-            found.append((self.known_tags >= 0).flatten(1).any(1))
+            found.append(self.tags.known(self.known_tags).flatten(1).any(1))
         found += [(getattr(self, f"known_vector_{k}") != 0).any(1) for k in range(len(self.project))]
         return torch.stack(found).any(0)
 
@@ -96,18 +93,47 @@ class ColumnVectors(Table):
         self, rows: Tensor | None, numbers: Tensor | None, tags: Tensor | None, vectors: tuple[Tensor, ...]
     ) -> Tensor:
         parts = [] if rows is None or not rows.shape[1] else [super().forward(rows)]
-        if self.is_piecewise:
-            each = torch.tensor(self.is_piecewise)
-            found = numbers.new_empty(*numbers.shape, self.embedding_dim)
-            if self.piecewise is not None:
-                found[:, each] = self.piecewise(numbers[:, each])
-            if self.periodic is not None:
-                found[:, ~each] = self.periodic(numbers[:, ~each])
-            parts.append(found)
+        if self.numbers is not None:
+            parts.append(self.numbers(numbers))
         if self.tags is not None:
             parts.append(self.tags(tags))
-        parts += [linear(x)[:, None] for linear, x in zip(self.project, vectors, strict=True)]
+        parts += [linear(x.to(linear.weight.dtype))[:, None] for linear, x in zip(self.project, vectors, strict=True)]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+
+class Numbers(nn.Module):
+    """The vectors of numbers: `Piecewise` for those with knots, `Periodic` for the others; and of a missing number.
+
+    What is no row of a table has three dimensions: models draw the first values of all their matrices, which would
+    undo the frequencies of `Periodic` and the zeros of a number that no training row lacks.
+
+    Args:
+        knots: of each number, as in `Columns.numbers`.
+        dim: width of a vector.
+    """
+
+    def __init__(self, knots: list[Tensor], dim: int):
+        super().__init__()
+        self.cut = [n for n, own in enumerate(knots) if len(own)]
+        self.waving = [n for n, own in enumerate(knots) if not len(own)]
+        self.piecewise = Piecewise([knots[n] for n in self.cut], dim) if self.cut else None
+        self.periodic = Periodic(len(self.waving), dim) if self.waving else None
+        order = torch.tensor(self.cut + self.waving).argsort()  # where each number is among both kinds
+        self.register_buffer("order", order, persistent=False)
+        self.missing = nn.Parameter(torch.zeros(1, len(knots), dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed numbers, NaN where missing: [n, N] -> [n, N, d]."""
+        missing, x = x.isnan()[..., None], x.nan_to_num().to(self.missing.dtype)
+        return self._present(x).where(~missing, self.missing)
+
+    def _present(self, x: Tensor) -> Tensor:
+        if self.periodic is None:
+            return self.piecewise(x)
+        if self.piecewise is None:
+            return self.periodic(x)
+        both = torch.cat([self.piecewise(x[:, self.cut]), self.periodic(x[:, self.waving])], 1)
+        return both.index_select(1, self.order)
 
 
 class Piecewise(nn.Module):
@@ -115,8 +141,7 @@ class Piecewise(nn.Module):
 
     With w = (x - t_k) / (t_{k+1} - t_k) between the knots t_k and t_{k+1}; outside, the vector of the nearest end.
     These are the functions of the piecewise linear encoding followed by a linear map, Gorishniy et al., NeurIPS 2022
-    (arXiv 2203.05556), Eq. (1), but constant outside the knots, and written so that a step moves two vectors only. A
-    missing number has its own vector.
+    (arXiv 2203.05556), Eq. (1), but constant outside the knots, and written so that a step moves two vectors only.
 
     Args:
         knots: of each number, ascending and distinct, [E] each, at least one.
@@ -130,27 +155,29 @@ class Piecewise(nn.Module):
         counts = torch.tensor([len(x) for x in knots])
         self.register_buffer("knots", padded, persistent=False)  # [N, most]
         self.register_buffer("last", counts - 1, persistent=False)
-        self.register_buffer("first", (counts + 1).cumsum(0) - counts - 1, persistent=False)  # one more row: missing
-        self.table = Table(int((counts + 1).sum()), dim)
+        self.register_buffer("first", counts.cumsum(0) - counts, persistent=False)
+        self.table = Table(int(counts.sum()), dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed numbers: [n, N] -> [n, N, d]."""
-        missing, value = x.isnan(), x.nan_to_num()
-        above = torch.searchsorted(self.knots, value.T.contiguous(), right=True).T  # knots at or below x
+        above = torch.searchsorted(self.knots, x.T.contiguous(), right=True).T  # knots at or below x
         low = (above - 1).clamp(min=0)
         high = torch.minimum(above, self.last)
         column = torch.arange(x.shape[1], device=x.device)
         start, end = self.knots[column, low], self.knots[column, high]
-        weight = ((value - start) / (end - start).where(end > start, 1.0)).clamp(0, 1)[..., None]
-        low = (self.first + low).where(~missing, self.first + self.last + 1)
-        high = (self.first + high).where(~missing, self.first + self.last + 1)
-        return (1 - weight) * self.table(low) + weight * self.table(high)
+        weight = ((x - start) / (end - start).where(end > start, 1.0)).clamp(0, 1)[..., None]
+        ends = self.first[:, None] + torch.stack([low, high], 2)
+        of_low, of_high = self.table(ends).unbind(2)  # one look-up: one gradient of the table
+        return torch.lerp(of_low, of_high, weight)
 
 
 class Periodic(nn.Module):
-    """Waves of a number through a linear map: e(x) = ReLU(W [sin(2 pi c x); cos(2 pi c x)] + b), c learned.
+    """Waves of a number through a linear map: e(x) = W [sin(2 pi c x); cos(2 pi c x)] + b, with c learned.
 
-    Gorishniy et al., NeurIPS 2022 (arXiv 2203.05556), Eq. (2). A missing number has its own vector.
+    Gorishniy et al., NeurIPS 2022 (arXiv 2203.05556), Eq. (2), and a linear layer after it, so that a linear model
+    stays linear in the waves. Where we differ: the paper draws the first c from a normal distribution whose deviation
+    is searched per data set. Here they are spread evenly in their logarithm, from `SLOWEST` to `FASTEST`, so that a
+    slow trend and a fast wave are both near one of them.
 
     Args:
         count: number of columns N.
@@ -159,18 +186,16 @@ class Periodic(nn.Module):
 
     def __init__(self, count: int, dim: int):
         super().__init__()
-        self.frequency = nn.Parameter(torch.randn(1, count, WAVES) * SPREAD)
+        spread = torch.logspace(math.log10(SLOWEST), math.log10(FASTEST), WAVES)
+        self.frequency = nn.Parameter(spread.repeat(1, count, 1))
         self.weight = nn.Parameter(torch.randn(count, 2 * WAVES, dim) * STD)
         self.bias = nn.Parameter(torch.zeros(count, 1, dim))
-        self.missing = nn.Parameter(torch.zeros(count, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed numbers: [n, N] -> [n, N, d]."""
-        missing = x.isnan()
-        angle = 2 * math.pi * x.nan_to_num()[..., None] * self.frequency  # [n, N, WAVES]
+        angle = 2 * math.pi * x[..., None] * self.frequency  # [n, N, WAVES]
         waves = torch.cat([angle.sin(), angle.cos()], 2).transpose(0, 1)
-        found = torch.baddbmm(self.bias, waves, self.weight).transpose(0, 1)
-        return found.where(~missing[..., None], self.missing)
+        return torch.baddbmm(self.bias, waves, self.weight).transpose(0, 1)
 
 
 class Tags(nn.Module):
@@ -185,10 +210,15 @@ class Tags(nn.Module):
         super().__init__()
         counts = torch.tensor(sizes)
         self.register_buffer("first", (counts.cumsum(0) - counts)[:, None], persistent=False)  # [T, 1]
+        self.register_buffer("sizes", counts[:, None], persistent=False)
         self.table = Table(sum(sizes), dim)
 
+    def known(self, tags: Tensor) -> Tensor:
+        """Return which tags have a vector, bool [n, T, L]."""
+        return (tags >= 0) & (tags < self.sizes)
+
     def forward(self, tags: Tensor) -> Tensor:
-        """Embed tags: [n, T, L], padded with -1 -> [n, T, d]."""
-        there = tags >= 0
+        """Embed tags: [n, T, L], padded with -1 -> [n, T, d]. A tag outside [0, size) is unknown, as padding is."""
+        there = self.known(tags)
         rows = (tags.long() + self.first).where(there, self.table.num_embeddings - 1)
         return self.table(rows).sum(2) / there.sum(2, keepdim=True).clamp(min=1)

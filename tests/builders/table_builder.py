@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 
 import torch
+import torch.nn.functional as F
 
 from hyperctr.batch import Clicks, Columns, Fields, Graphs, Ids, ItemModalities, Priors, Tables, Titles, Values
 
@@ -39,3 +40,34 @@ def change_tables(tables, **columns):
             old = getattr(tables, group)
             changed[group] = record(**own) if old is None else replace(old, **own)
     return replace(tables, **changed, **names)
+
+
+def every_kind(sizes, count=None):
+    """Make columns of every kind: the categories, a piecewise and a periodic number, tags and a vector.
+
+    Args:
+        sizes: number of values of each category.
+        count: users or items whose values are drawn, and an unknown one is added; None: without values.
+    """
+    columns = Columns(
+        dict(sizes), {"price": torch.tensor([-1.0, 0.0, 0.5]), "age": torch.empty(0)}, {"words": 6}, {"look": 3}
+    )
+    if count is None:
+        return columns
+    known = draw_values(columns, count)
+    codes = torch.cat([known.codes, torch.tensor([[*sizes.values()]])])
+    numbers = F.pad(known.numbers, (0, 0, 0, 1), value=float("nan"))
+    tags = F.pad(known.tags, (0, 0, 0, 0, 0, 1), value=-1)
+    return replace(columns, values=Values(codes, numbers, tags, tuple(F.pad(x, (0, 0, 0, 1)) for x in known.vectors)))
+
+
+def draw_values(columns, count, draw=None, codes=None):
+    """Draw the values of `count` rows, all known but for a number in six rows and some tags."""
+    if codes is None:
+        codes = torch.stack([torch.randint(size, (count,), generator=draw) for size in columns.sizes.values()], 1)
+    numbers = torch.randn(count, len(columns.numbers), generator=draw)
+    missing = torch.arange(count)[:, None] % 6 == torch.arange(numbers.shape[1])
+    numbers[missing] = float("nan")
+    tags = [torch.randint(-1, size, (count, 3), generator=draw) for size in columns.tags.values()]
+    vectors = tuple(torch.randn(count, width, generator=draw) for width in columns.vectors.values())
+    return Values(codes, numbers, torch.stack(tags, 1), vectors)

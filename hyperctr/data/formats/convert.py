@@ -12,9 +12,12 @@ from typing import Any
 import polars as pl
 
 from hyperctr.data.formats import find_format
-from hyperctr.data.formats.source import completed, in_core
+from hyperctr.data.formats.source import Source, completed, in_core
 from hyperctr.data.parse import first_line
+from hyperctr.data.tables import _silent
 from hyperctr.data.write import write
+
+_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, pl.exceptions.PolarsError)
 
 
 def convert(name: str, path: str | Path, out: str | Path, stated: Mapping[str, Any] = {}, k: int = 0) -> Path:
@@ -37,13 +40,27 @@ def convert(name: str, path: str | Path, out: str | Path, stated: Mapping[str, A
     if Path(out).resolve() == path.resolve():
         raise ValueError(f"{out} is the folder to import; choose another one to write")
     try:
-        source = module.read(path, stated)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, pl.exceptions.PolarsError) as error:
+        with _silent():
+            source = _with_roles(module.read(path, stated), stated)
+            source = completed(in_core(source, k) if k else source).noted(f"Format {name}, {module.HOME}.")
+            return _written(source, Path(out), path)
+    except ValueError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except (*_DAMAGED, pl.exceptions.PanicException) as error:
         raise ValueError(f"{path} is not readable as {name}: {first_line(error)}") from None
+
+
+def _with_roles(source: Source, stated: Mapping[str, Any]) -> Source:
+    """Replace roles of the format by stated ones."""
     log = source.roles["interactions"]
     if "click" in stated:
         log = {role: value for role, value in log.items() if role not in ("click_at_least", "non_clicks")}
-    source = replace(source, roles={**source.roles, "interactions": log | dict(stated)})
-    source = completed(in_core(source, k) if k else source).noted(f"Format {name}, {module.HOME}.")
-    roles = {"name": Path(out).name, **source.roles}
-    return write(out, roles, source.interactions, source.items, source.users, source.modalities, check=True)
+    return replace(source, roles={**source.roles, "interactions": log | dict(stated)})
+
+
+def _written(source: Source, out: Path, path: Path) -> Path:
+    roles = {"name": out.name, **source.roles}
+    try:
+        return write(out, roles, source.interactions, source.items, source.users, source.modalities, check=True)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

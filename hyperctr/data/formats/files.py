@@ -110,7 +110,7 @@ def read_columns(
         found = pl.read_csv(file, n_rows=1, **options).columns
         if header:
             if missing := [name for name in columns if name not in found]:
-                raise ValueError(f"{where} has no column {missing[0]!r}; found {', '.join(found[:20])}")
+                raise ValueError(f"{where} has no column {missing[0]!r}; found {', '.join(x[:40] for x in found[:20])}")
             types = {name: kind for name, kind in {**columns, **optional}.items() if name in found}
             return pl.read_csv(file, columns=list(types), schema_overrides=types, **options)
         if len(found) < len(columns):
@@ -135,7 +135,8 @@ def read_matrix(file: Path) -> np.ndarray:
         raise ValueError(f"{file} is not a readable .npy matrix: {first_line(error)}") from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise ValueError(f"{file} must hold a matrix of numbers, got {matrix.dtype} {list(matrix.shape)}")
-    return matrix if matrix.dtype in (np.float16, np.float32) else matrix.astype(np.float32)
+    with np.errstate(over="ignore"):  # a number too large becomes infinite, which is refused later
+        return matrix if matrix.dtype in (np.float16, np.float32) else matrix.astype(np.float32)
 
 
 def read_h5(file: Path) -> tuple[pl.Series, np.ndarray]:

@@ -35,7 +35,9 @@ def read(path: Path, stated: Mapping) -> Source:
         log = log.with_columns(pl.col("timestamp").cast(pl.Datetime("ms", "UTC")))
     else:
         clock, log = "order", _sequences(file)
-    items, said = log.select("item").unique().sort("item"), []
+    items, said = log.select("item").drop_nulls().unique().sort("item"), []
+    if not len(items):
+        raise ValueError(f"{file} has no pairs")
     roles = {"interactions": {"user": "user", "item": "item", clock: "timestamp" if clock == "time" else "position"}}
     if titles := find_files(folder, "*title*.csv"):
         items = items.join(_titles(titles[0]), on="item", how="left", maintain_order="left")

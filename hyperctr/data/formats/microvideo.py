@@ -83,9 +83,9 @@ def _covers(folder: Path, ids: pl.Series, covers: Mapping[str, np.ndarray]) -> n
         raise ValueError(f"{folder}: the two matrices of covers have different widths, {sorted(width)}")
     found = np.zeros((len(ids), width.pop()), np.float32)
     part, number = ids.str.split_exact("-", 1).struct.unnest()
-    number = number.cast(pl.Int64).to_numpy()
+    number = number.cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
     for name, matrix in covers.items():
-        mine = (part == name).to_numpy()
+        mine = (part == name).fill_null(False).to_numpy() & (number >= 0)
         if mine.any() and number[mine].max() >= len(matrix):
             raise ValueError(
                 f"{folder}: item {number[mine].max()} of {name}_data.csv has no row in "

@@ -60,9 +60,9 @@ def _pairs(file: Path) -> pl.DataFrame:
     if file.suffix == ".json":
         try:
             listed = {int(user): items for user, items in json.loads(file.read_text(encoding="utf-8")).items()}
-            user = np.repeat(list(listed), [len(items) for items in listed.values()])
-            item = np.asarray([int(item) for items in listed.values() for item in items])
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            user = np.repeat(np.asarray([*listed], np.int64), [len(items) for items in listed.values()])
+            item = np.asarray([int(item) for items in listed.values() for item in items], np.int64)
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
             raise ValueError(f"{file} is not a JSON object of user: [items]") from None
     else:
         from scipy.sparse import load_npz
@@ -73,6 +73,6 @@ def _pairs(file: Path) -> pl.DataFrame:
             raise ValueError(f"{file} is not a sparse matrix that scipy.sparse.save_npz wrote") from None
         here = matrix.data != 0
         user, item = matrix.row[here], matrix.col[here]
-    if not len(user):
-        raise ValueError(f"{file} has no entries")
+    if not len(user) or min(user.min(), item.min()) < 0:
+        raise ValueError(f"{file} has {'a negative number' if len(user) else 'no entries'}")
     return pl.DataFrame({"user_id": np.asarray(user, np.int64), "item_id": np.asarray(item, np.int64)})

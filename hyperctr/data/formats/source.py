@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
+from hyperctr.data import roles as role_table
 from hyperctr.data.parse import count_rows
 from hyperctr.data.roles import Roles
 
@@ -41,12 +42,12 @@ def completed(source: Source) -> Source:
         rows, (name, *more) = getattr(source, table), _columns(source, role)
         if rows is None or more:
             continue
-        known = source.roles.get(table, {}).get("id", name)
+        known = _id(source, table, name)
         missing = source.interactions[name].drop_nulls().unique().sort()
-        missing = missing.filter(~missing.is_in(rows[known].implode()))
+        missing = missing.filter(~_among(missing, rows[known]))
         if not len(missing):
             continue
-        rows = pl.concat([rows, missing.alias(known).cast(rows.schema[known]).to_frame()], how="diagonal")
+        rows = pl.concat([rows, missing.alias(known).to_frame()], how="diagonal_relaxed")
         source = replace(source, **{table: rows}).noted(
             f"{len(missing)} {role if len(missing) == 1 else table} of the log had no row in the table of {table}."
         )
@@ -63,8 +64,8 @@ def only_known(source: Source) -> Source:
         rows, (name, *more) = getattr(source, table), _columns(source, role)
         if rows is None or more:
             continue
-        known = source.roles.get(table, {}).get("id", name)
-        keep = rows[known].is_in(source.interactions[name].drop_nulls().unique().implode())
+        known = _id(source, table, name)
+        keep = _among(rows[known], source.interactions[name].drop_nulls().unique())
         if keep.all():
             continue
         source = replace(source, **{table: rows.filter(keep)}).noted(
@@ -122,6 +123,21 @@ def in_core(source: Source, k: int) -> Source:
 def with_split(parts: Mapping[str, pl.DataFrame], column: str = "split") -> pl.DataFrame:
     """Join the tables of the parts, train, valid and test, into one whose column `column` names the part."""
     return pl.concat([table.with_columns(pl.lit(part).alias(column)) for part, table in parts.items()])
+
+
+def _id(source: Source, table: str, name: str) -> str:
+    """Return the column of a table that names its rows."""
+    known = source.roles.get(table, {}).get("id", name)
+    if known not in (columns := getattr(source, table).columns):
+        raise ValueError(role_table.missing_column(f"the table of {table}", "id", known, columns))
+    return known
+
+
+def _among(ids: pl.Series, known: pl.Series) -> pl.Series:
+    """Return which ids are among the known ones, compared as text if the two columns differ in type; not for null."""
+    if ids.dtype != known.dtype:
+        ids, known = ids.cast(pl.String), known.cast(pl.String)
+    return ids.is_in(known.implode()).fill_null(False)
 
 
 def _columns(source: Source, role: str) -> list[str]:

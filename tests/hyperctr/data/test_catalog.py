@@ -268,7 +268,7 @@ def test_a_set_that_is_there_is_not_fetched_again_unless_asked(home, tmp_path, m
 
 @pytest.mark.parametrize("name", ["ml-10m", "ml-20m", "ml-25m"])
 def test_larger_releases_come_from_grouplens_alone(name, home, tmp_path, monkeypatch):
-    csv = {"ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n",
+    csv = {"ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n1,2,4.5,1112486027\n",
            "ml-20m/movies.csv": "movieId,title,genres\n2,Jumanji (1995),Adventure|Children\n"}  # fmt: skip
     dat = {
         "ml-10M100K/ratings.dat": "1::2::4.5::838985046\n",

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from table_builder import change_tables, make_tables
+from table_builder import change_tables, draw_values, every_kind, make_tables
 from torch import nn
 
-from hyperctr.batch import LEVELS, Batch, History, Statistics, Values
+from hyperctr.batch import LEVELS, Batch, History, Statistics
 from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 
 USERS, ITEMS = 20, 30
+MOMENT = {"tab": 2, "hour": 24}
 WIDE = {"dim": 4, "hidden": (12, 10)}
 SMALL = {
     "lr": {}, "fm": {"dim": 4}, "dcn": {"depth": 2}, "xdeepfm": {"maps": (6, 5)}, "din": {"attention": (6,)},
@@ -28,8 +29,8 @@ def ids():
 
 
 @pytest.fixture
-def rich(ids):
-    """The same with fields, a modality and context."""
+def plain(ids):
+    """The same with a modality, and categories of users, items and the context."""
 
     def codes(count, size):
         return torch.cat([torch.randint(size, (count,)), torch.tensor([size])])
@@ -37,8 +38,15 @@ def rich(ids):
     return change_tables(
         ids, modalities={"visual": torch.randn(ITEMS, 4)}, present={"visual": torch.arange(ITEMS) % 3 > 0},
         user_fields={"age": codes(USERS, 3)}, user_sizes={"age": 3}, item_fields={"type": codes(ITEMS, 5)},
-        item_sizes={"type": 5}, context_sizes={"tab": 2, "hour": 24},
+        item_sizes={"type": 5}, context_sizes=MOMENT,
     )  # fmt: skip
+
+
+@pytest.fixture
+def rich(plain):
+    """The same with columns of every kind: categories, numbers by knots and by waves, tags and vectors."""
+    users, items = every_kind({"gender": 3}, USERS), every_kind({"type": 5}, ITEMS)
+    return change_tables(plain, user=users, item=items, context=every_kind(MOMENT))
 
 
 @pytest.fixture
@@ -86,9 +94,10 @@ def make():
 
         query = torch.arange(queries).repeat_interleave(rows)
         user, item, label = drawn(USERS, queries), drawn(ITEMS, len(query)), drawn(2, len(query))
-        context = Values(torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1))
+        codes = torch.stack([drawn(2, len(query)), drawn(24, len(query))], 1)
         past = drawn(ITEMS, queries, longest)
         past = torch.cat([past, torch.randint(ITEMS, (queries, padding))], 1)  # whatever stands there
+        context = draw_values(every_kind(MOMENT), len(query), draw, codes)
         mask = torch.arange(longest + padding) < torch.tensor(lengths, dtype=torch.long)[:, None]
         made = Batch(
             user=user[query], item=item, time=query, query=query, query_row=torch.arange(queries) * rows,

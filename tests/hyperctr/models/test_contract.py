@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from table_builder import change_tables
 from torch import nn
 
-from hyperctr.batch import History
+from hyperctr.batch import History, Values
 from hyperctr.experiments import contract
 from hyperctr.layers import bodies, chunked
+from hyperctr.layers.columns import Numbers, Periodic
 from hyperctr.layers.table import Table
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.training.optim import coalesce, optimisers
@@ -169,14 +170,79 @@ def test_a_row_without_context_is_scored(tables, built, make, name):
     model, batch = built(name, tables), make()
     without = model(replace(batch, context=None)).logit
     assert without.isfinite().all() and not torch.allclose(without, model(batch).logit)
-    nn.init.zeros_((model.profile if name in MODAL else model.embed).context.weight)
+    for p in (model.profile if name in MODAL else model.embed).context.parameters():
+        nn.init.zeros_(p)
     close(model(batch).logit, without)
+
+
+KINDS = ("category", "piecewise", "periodic", "tags", "vector")
+
+
+def other(values, kind, rows):
+    """Change the first column of a kind in some rows; all other columns stay as they are."""
+    codes, numbers, tags = values.codes.clone(), values.numbers.clone(), values.tags.clone()
+    vectors = tuple(x.clone() for x in values.vectors)
+    if kind == "category":
+        codes[rows, 0] = torch.where(codes[rows, 0] == 0, 1, 0)
+    elif kind == "tags":
+        tags[rows, 0, 0] = torch.where(tags[rows, 0, 0] == 0, 1, 0)
+    elif kind == "vector":
+        vectors[0][rows] += 1.0
+    else:
+        n = ("piecewise", "periodic").index(kind)
+        numbers[rows, n] = torch.where(numbers[rows, n] > 0, -0.4, 0.4)
+    return Values(codes, numbers, tags, vectors)
+
+
+@pytest.mark.parametrize("side", ["user", "item", "context"])
+@every
+def test_every_column_moves_the_logit_of_its_rows(tables, built, make, name, side):
+    model, batch = built(name, tables), make(lengths=(3, 3), item=torch.tensor([4, 9, 5, 9]))
+    past = replace(batch.histories, item=batch.histories.item % 9)  # item 9 is a candidate and no click
+    batch = replace(batch, user=torch.tensor([7, 7, 2, 2]), histories=past)
+    before, rows = model(batch).logit, {"user": [0, 1], "item": [1, 3], "context": [2]}[side]
+    for kind in KINDS:
+        if side == "context":
+            after = model(replace(batch, context=other(batch.context, kind, torch.tensor(rows)))).logit
+        else:
+            columns = getattr(tables.fields, side)
+            values = other(columns.values, kind, torch.tensor({"user": [7], "item": [9]}[side]))
+            changed = built(name, change_tables(tables, **{side: replace(columns, values=values)}))
+            changed.load_state_dict(model.state_dict())
+            after = changed(batch).logit
+        assert (after - before).abs()[rows].max() > 1e-6, kind  # not in each: a ReLU may be shut
+        left = [row for row in range(4) if row not in rows]
+        close(after[left], before[left])
+
+
+@pytest.mark.parametrize("name", [*NAMES, "lt4rec"])
+def test_first_weights_leave_the_frequencies_of_waves_and_missing_numbers_alone(tables, name):
+    model = MODELS[name](MODELS[name].Config(), tables)
+    waves = [m.frequency for m in model.modules() if isinstance(m, Periodic)]
+    missing = [m.missing for m in model.modules() if isinstance(m, Numbers)]
+    assert len(waves) == len(missing) == 3 and not any(p.any() for p in missing)
+    assert all(torch.equal(p, Periodic(1, 1).frequency) for p in waves)
+    assert all(not m.weight[-1].any() for m in model.modules() if isinstance(m, Table))
+
+
+def test_lr_adds_up_what_its_columns_say(rich, built, make):
+    model, batch = built("lr", rich), make()
+    rows = torch.arange(len(batch))
+
+    def logit(*kinds):
+        values = batch.context
+        for kind in kinds:
+            values = other(values, kind, rows)
+        return model(replace(batch, context=values)).logit
+
+    for kind in KINDS[1:]:
+        close(logit(kind, "category") - logit("category"), logit(kind) - logit())
 
 
 @every_choice
 def test_every_weight_gets_a_gradient(tables, built, make, name, sizes):
     model = built(name, tables, **sizes).train()
-    out = model(make(lengths=(4, 5, 3, 2, 1, 4), rows=4))
+    out = model(make(lengths=(4, 5, 3, 2, 1, 4), rows=4, user=torch.arange(6).repeat_interleave(4)))
     (out.logit.square().sum() + out.penalty).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == (["second.weight", "second.bias"] if name == "marn" else [])  # at the first step lambda is 0

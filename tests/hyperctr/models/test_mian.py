@@ -17,6 +17,23 @@ from hyperctr.training.optim import optimisers
 
 
 @pytest.fixture
+def rich(plain):
+    """Categories alone, whose vectors are rows of a table."""
+    return plain
+
+
+@pytest.fixture
+def make(make):
+    """Batches whose context has categories alone."""
+
+    def batch(*args, **columns):
+        made = make(*args, **columns)
+        return made if made.context is None else replace(made, context=Values(made.context.codes))
+
+    return batch
+
+
+@pytest.fixture
 def whole(rich):
     """Fields, a modality, context, and a column of it that tells of the user."""
     return change_tables(rich, of_user=("tab",))

@@ -1,13 +1,14 @@
 """What MARN and the baselines of its Table 2 hold to: beyond the contract, whatever fuses the modalities."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from table_builder import change_tables
+from torch import nn
 
-from hyperctr.batch import Values
 from hyperctr.evaluation.metrics import auc
 from hyperctr.models import MODELS
 from hyperctr.training.optim import coalesce, optimisers
@@ -43,13 +44,17 @@ def test_statistics_are_those_of_the_rows_slice(whole, make, name, built):
 def test_a_column_that_is_unknown_adds_nothing_and_the_others_stay(whole, make, built):
     """As where a request knows the hour and not the tab: -1, each column in the place of its own."""
     model, batch = built("marn", whole), make()
-    tab, hour = batch.context.codes.T
-    known = model.profile(replace(batch, context=Values(torch.stack([torch.full_like(tab, -1), hour], 1))))
+    codes, width = batch.context.codes, model.profile.context.embedding_dim
+    hour_only = replace(batch.context, codes=torch.stack([torch.full_like(codes[:, 0], -1), codes[:, 1]], 1))
     expected = model.profile(batch).clone()
-    expected[:, -2 * model.profile.context.embedding_dim : -model.profile.context.embedding_dim] = 0.0
-    close(known, expected)
-    neither = model.profile(replace(batch, context=Values(torch.full_like(batch.context.codes, -1))))
-    close(neither, model.profile(replace(batch, context=None)))
+    first = expected.shape[1] - width * len(whole.fields.context)  # the tab's vector is the first of the context
+    expected[:, first : first + width] = 0.0
+    close(model.profile(replace(batch, context=hour_only)), expected)
+    numbers, none = batch.context.numbers, replace(batch.context, codes=torch.full_like(codes, -1))
+    neither = replace(none, numbers=torch.full_like(numbers, math.nan), tags=torch.full_like(none.tags, -1),
+                      vectors=tuple(torch.zeros_like(x) for x in none.vectors))  # fmt: skip
+    nn.init.zeros_(model.profile.context.numbers.missing)
+    close(model.profile(replace(batch, context=neither)), model.profile(replace(batch, context=None)))
 
 
 @pytest.mark.parametrize("name", NAMES)

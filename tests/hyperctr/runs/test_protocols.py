@@ -100,4 +100,4 @@ def test_the_papers_negatives_are_drawn_where_non_clicks_were_logged():
 def test_drawn_negatives_of_a_logged_row_share_its_context():
     log = Interactions([0, 0, 1], [0, 1, 2], [1, 2, 3], [1, 0, 1], 2, 3, context={"tab": [1, 2, 3]})
     batch = Loader(log).batch(np.array([2]), negatives=4)
-    assert batch.context.tolist() == [[3]] * len(batch) and len(batch) > 1
+    assert batch.context.codes.tolist() == [[3]] * len(batch) and len(batch) > 1
