@@ -153,15 +153,15 @@ def predict(
     hyperctr predict runs/first --input rows.csv --output scored.csv
     """
     from hyperctr.data.rows import read_rows, write_rows
-    from hyperctr.runs.open import open_run
+    from hyperctr.runs.open import open_run, predict_rows
 
     opened = open_run(run)
     dataset = opened.prepared.dataset
     rows = read_rows(input, dataset)
-    for note in rows.notes:
-        print_note(note)
     time = rows.time // 1_000_000 if dataset.interactions.has_time else rows.time
-    probability = opened.predict(rows.user, rows.item, time)
+    probability, notes = predict_rows(opened, rows.user, rows.item, time, rows.context, rows.query)
+    for note in (*rows.notes, *notes):
+        print_note(note)
     column = write_rows(rows.table, probability, output)
     print(f"{output}: {len(probability)} rows" + (f", column {column}" if column != "probability" else ""))
 

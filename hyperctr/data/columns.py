@@ -87,6 +87,11 @@ class Category:
         return len(self.values) + 1
 
     @property
+    def are_text(self) -> bool:
+        """Whether the values are text, as written."""
+        return self.kind.kind == "hash" or self.values.dtype == pl.String
+
+    @property
     def missing(self) -> np.ndarray:
         """Where no value is given, bool [n]."""
         return self.codes == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from hyperctr.data import roles as role_table
+from hyperctr.data.columns import Category, Number
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.items import Ids
 from hyperctr.data.parse import count_rows, first_line, parse_ids, parse_order
@@ -28,6 +29,9 @@ class Rows:
         table: the input as it was read, untouched.
         user, item: the original ids, [n].
         time: whole microseconds since 1970 UTC; positions where the data have an order instead, int64 [n].
+        context: the context columns of the data set that the rows have, by name.
+        query: the column `query`, which numbers the rows that were scored together; None without one, or where the data
+            set has a column of that name.
         notes: what was assumed, and how many ids are unknown.
     """
 
@@ -35,6 +39,8 @@ class Rows:
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray
+    context: Mapping[str, pl.Series]
+    query: np.ndarray | None
     notes: tuple[str, ...]
 
 
@@ -54,9 +60,12 @@ def read_rows(path: str | Path, dataset: Dataset) -> Rows:
     asked[clock] = asked[clock] if isinstance(asked[clock], str) else USUAL["time"]
     known = {"user": dataset.user_ids, "item": dataset.item_ids}
     as_text = {asked[role][0] for role in known if len(asked[role]) == 1 and known[role].are_text}
-    found = read_table(file, text=as_text | {USUAL[role][0] for role in known if known[role].are_text})
+    context = dataset.interactions.context
+    coded = {n for n, x in context.items() if isinstance(x, Number) or (isinstance(x, Category) and not x.are_text)}
+    words = context.keys() - coded
+    found = read_table(file, text=words | as_text | {USUAL[role][0] for role in known if known[role].are_text})
     table, said = found.frame, list(found.notes)
-    columns = {}
+    columns, used = {}, {"query"}
     for role, names in asked.items():
         names, usual = ([x] if isinstance(x, str) else x for x in (names, USUAL.get(role, USUAL["time"])))
         if not set(names) <= set(table.columns) and set(usual) <= set(table.columns):
@@ -66,6 +75,7 @@ def read_rows(path: str | Path, dataset: Dataset) -> Rows:
                 role_table.missing_column(str(file), f"the {role} of a row to score", missing[0], table.columns)
             )
         where = f"{file}, column {names[0]!r}"
+        used |= set(names)
         if role in known:
             column = parse_ids(table, names, str(file))
         elif has_time:
@@ -78,7 +88,12 @@ def read_rows(path: str | Path, dataset: Dataset) -> Rows:
         columns[role] = column
     ids = {role: columns[role].to_numpy() for role in known}
     said += [note for role in known if (note := _unknown(known[role], ids[role]))]
-    return Rows(table, ids["user"], ids["item"], columns[clock].to_numpy(), tuple(said))
+    here = {name: table[name] for name in context if name in table.columns}
+    if others := [name for name in table.columns if name not in used | here.keys()]:
+        said.append(f"Columns that are not read: {', '.join(others)}.")
+    own = {name for _, name in role_table.columns_of({"interactions": log})["interactions"]}
+    query = table["query"].to_numpy() if "query" in table.columns and "query" not in own else None
+    return Rows(table, ids["user"], ids["item"], columns[clock].to_numpy(), here, query, tuple(said))
 
 
 def _unknown(known: Ids, ids: np.ndarray) -> str:

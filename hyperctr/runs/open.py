@@ -50,6 +50,11 @@ class Opened:
             Probabilities, float32 [n]; no rows give none.
         """
         found, notes = predict_rows(self, user, item, at, context)
+        data = self.prepared.dataset
+        for ids, wanted in ((data.user_ids, user), (data.item_ids, item)):
+            if new := int((ids.numbers(wanted) == len(ids.ids)).sum()):
+                whose = {"user": "a user", "item": "an item"}[ids.kind]
+                notes.append(f"{count_rows(new)} with the id of {whose} that is not in the data set; scored as new")
         for note in notes:
             warnings.warn(note, stacklevel=2)
         return found
@@ -101,7 +106,7 @@ def predict_rows(
     context: Mapping[str, Any] | None = None,
     query: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Predict as `Opened.predict` does, and return notes on what the model does not know instead of warnings.
+    """Predict as `Opened.predict` does, and return notes on the context instead of warnings.
 
     Args:
         query: number of the query that each row belongs to, [n]: consecutive rows of one number, user and time were
@@ -112,9 +117,6 @@ def predict_rows(
     data = ready.dataset
     users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
     table, notes = _given(ready, context or {}, len(users))
-    for kind, numbers, known in (("user", users, len(data.users)), ("item", items, len(data.items))):
-        if new := int((numbers == known).sum()):
-            notes.append(f"{count_rows(new)} {'has' if new == 1 else 'have'} a {kind} that the data do not know")
     new = np.ones(len(users), bool)
     if query is not None or ready.draws:
         keys = (users, items * 0 if query is None else np.asarray(query), at)
@@ -142,16 +144,16 @@ def _given(ready: Prepared, context: Mapping[str, Any], count: int) -> tuple[dic
             known = ", ".join(logged) or "none"
             raise ValueError(f"there is no context column {name!r}{near and ', ' + near} (there are: {known})")
         if name not in reads:
-            notes.append(f"column {name} is not read: training draws its negatives, and it is not of the moment")
+            notes.append(f"Column {name} is not read: training draws its negatives, and it is not of the moment.")
             continue
         column = logged[name].encode(values if isinstance(values, pl.Series) else pl.Series(name, values))
         if len(column) != count:
             raise ValueError(f"context column {name!r} must have {count} values, one per row, got {len(column)}")
         if unknown := int(column.unknown.sum()):
-            notes.append(f"column {name}: {count_rows(unknown)} with a value that the data do not have")
+            notes.append(f"Column {name}: {count_rows(unknown)} with a value that is not in the data set.")
         table[name] = column
     if absent := [name for name in reads if name not in table]:
-        notes.append(f"the model reads {', '.join(absent)}, which the rows lack: unknown in every row")
+        notes.append(f"The model reads {', '.join(absent)}, which the rows lack: unknown in every row.")
     return table, notes
 
 
