@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from hyperctr.data.context import DAY
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.write import write
 from hyperctr.files import replace_folder
 
-START = 1_546_300_800  # 2019-01-01 00:00 UTC
+START, DAY = 1_546_300_800, 86_400  # 2019-01-01 00:00 UTC; seconds
 CHUNK = 2**15  # rows of features made at a time
 CLUSTERS, FAVOURITES, FAITHFUL, RANK = 64, 3, 0.8, 32
 

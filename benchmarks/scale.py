@@ -202,8 +202,9 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
     import numpy as np
     import torch
 
-    from benchmarks.paper_sizes import DAY, START
+    from benchmarks.paper_sizes import START
     from hyperctr import config
+    from hyperctr.data.clock import DAY, SECOND
     from hyperctr.models import MODELS
     from hyperctr.runs.prepare import prepare, read_dataset
     from hyperctr.training import fit
@@ -213,12 +214,13 @@ def slices(name: str, path: Path, steps: int, positives: int, threads: int, past
     tables = {"data": {"path": str(path)}, "model": {"name": "hyperctr"}, "interest": {"mode": "none"}}
     dataset = read_dataset(config.read_run(tables, set=sets))
     events = dataset.interactions
-    days = int(events.time[-1] - START) // DAY // (max(counts) + 2)
-    last = int(events.time[-1] - START) // DAY // days - 1  # the last whole one
+    start = START * SECOND
+    days = int(events.time[-1] - start) // DAY // (max(counts) + 2)
+    last = int(events.time[-1] - start) // DAY // days - 1  # the last whole one
     run = config.read_run(tables | {"slices": {"every": f"{days}d"}}, set=sets)
     figures = {}
     for k in counts:
-        first, end = (START + n * days * DAY for n in (last - k, last + 1))
+        first, end = (start + n * days * DAY for n in (last - k, last + 1))
         part = replace(dataset, interactions=events.take((events.time >= first) & (events.time < end)))
         ready = prepare(run, part)
         torch.manual_seed(0)

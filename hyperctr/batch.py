@@ -159,7 +159,7 @@ class Clicks:
 
     Attributes:
         num_types: 0 where the log has no types.
-        ages: edges between the levels, seconds, [LEVELS - 1]; empty for models that read no statistics.
+        ages: edges between the levels, microseconds, [LEVELS - 1]; empty for models that read no statistics.
     """
 
     num_types: int = 0
@@ -173,7 +173,7 @@ class Statistics:
     Attributes:
         names: of the K statistics.
         edges: between the levels of each statistic, [K, LEVELS - 1].
-        starts: first second of each of the S slices, [S].
+        starts: start of each of the S slices, microseconds, [S].
         level: number of edges below the value, LEVELS without a history, uint8 [S + 1, num_items + 1, K]. Snapshot 0
             is before all slices. It and the last row, an unknown item, have no history.
     """
@@ -272,7 +272,7 @@ class History:
     """The last T clicks strictly before each of Q queries, oldest first.
 
     Attributes:
-        item: [Q, T]. time: seconds, [Q, T].
+        item: [Q, T]. time: microseconds, [Q, T].
         mask: True for a click, False for padding, [Q, T]; clicks come first.
         type: behaviour types, [Q, T]; None where the log has none.
         length: all clicks strictly before each query, also those beyond T, [Q]; None: the clicks in `mask`.
@@ -313,7 +313,7 @@ class Batch:
     tensors once per query, for the rows `query_row`, and gather them with `expand_to_rows`.
 
     Attributes:
-        user: [B]. item: [B]. time: seconds, [B].
+        user: [B]. item: [B]. time: microseconds, [B].
         query: number of each row's query, [B], in [0, Q).
         query_row: one row of each query, [Q].
         histories: the clicks before each query, [Q, T].

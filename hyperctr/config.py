@@ -38,7 +38,7 @@ class Data:
     """Column of the conversion, or two columns as "part/whole"; left out: the column that the data's own roles name."""
     ties: Literal["order"] | None = None
     """Events of a user at the same time, as in logs of days. Left out: none is in the history of another. "order": they
-    follow each other in the order of the file, one second apart (`Interactions.in_order`)."""
+    follow each other in the order of the file, one microsecond apart (`Interactions.in_order`)."""
     derive: tuple[str, ...] | None = None
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""

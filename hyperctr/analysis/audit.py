@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hyperctr.data import clock
 from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.progress import Bar, no_progress
@@ -61,7 +62,7 @@ class Audit:
         run: model, data and split in words.
         rows: number of audited rows.
         drawn: number of them that are drawn candidates, where only clicks were logged.
-        moments: the times t*, seconds, ascending.
+        moments: the times t*, ascending; seconds since 1970, with decimals where they are no whole seconds.
         changes: one outcome per kind of change of the future.
         control: the outcome of the change of the past.
         early: share of the rows that are earlier than the last training row.
@@ -72,7 +73,7 @@ class Audit:
     run: str
     rows: int
     drawn: int
-    moments: tuple[int, ...]
+    moments: tuple[int | float, ...]
     changes: tuple[Outcome, ...]
     control: Outcome
     early: float
@@ -156,8 +157,9 @@ def audit(
         Outcome(name, checked, len(rows), max((abs(after - before) for *_, before, after in rows), default=0.0))
         for name, rows in moves.items()
     )
+    when = {moment: clock.seconds(moment, log.has_time) for moment in moments}
     violations = [
-        audited.name(ready, row) | {"moment": moment, "change": name, "before": before, "after": after}
+        audited.name(ready, row) | {"moment": when[moment], "change": name, "before": before, "after": after}
         for name, rows in moves.items()
         for row, moment, before, after in rows
         if name != PAST
@@ -166,7 +168,7 @@ def audit(
         run=f"{ready.run.model_name} on {ready.dataset.name}, {ready.split.kind} split",
         rows=len(audited.time),
         drawn=len(audited.time) - len(chosen),
-        moments=tuple(moments),
+        moments=tuple(when.values()),
         changes=tuple(changes),
         control=control,
         early=float((audited.time < log.time[ready.split.train].max()).mean()),
@@ -220,7 +222,7 @@ class _Audited:
         return {
             "user": user.item() if isinstance(user, np.generic) else user,
             "item": item.item() if isinstance(item, np.generic) else item,
-            "time": int(self.time[row]),
+            "time": clock.seconds(self.time[row], ready.dataset.interactions.has_time),
         }
 
 

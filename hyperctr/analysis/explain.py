@@ -26,10 +26,10 @@ import torch
 from graphs import Hypergraph
 from graphs.build import subhypergraph, union
 from hyperctr.analysis.perturb import PerturbedRow
+from hyperctr.data import clock
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.interactions import day
 from hyperctr.reporting import figures
-from hyperctr.runs.open import Opened
+from hyperctr.runs.open import Opened, moment
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ class Explanation:
 
     Attributes:
         user, item: their names; a title where the data has one.
-        time: seconds.
+        time: seconds since 1970, with decimals where it is no whole second; a position in data without times.
         when: the time in words.
         logit: as it is.
         frame: one line per thing left out, grouped by kind, largest effects first: kind (see `KINDS`), side (users
@@ -67,7 +67,7 @@ class Explanation:
 
     user: str
     item: str
-    time: int
+    time: int | float
     when: str
     logit: float
     frame: pl.DataFrame
@@ -119,13 +119,14 @@ class Explanation:
         return f"<p>{escape(self.title)}</p><table>{head}{rows}</table>{notes}"
 
 
-def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: int = 20) -> Explanation:
+def explain(opened: Opened, user: Any, item: Any, at: Any = None, top: int = 20) -> Explanation:
     """Leave out each thing that the prediction of (user, item, time) reads, and predict again without it.
 
     Args:
         opened: a trained run of HyperCTR.
         user, item: by the data set's own ids, also as text.
-        at: seconds; only events strictly before it are read. None: right after the last event of the log.
+        at: a time as `Opened.predict` takes it; only events strictly before it are read. None: right after the last
+            event of the log.
         top: most hyperedges per side, and most clicks, that are left out: the hyperedges with the largest share in the
             node's row of Eq. 5 (heavy ones, and ones whose members are in few others), and the latest clicks.
 
@@ -139,14 +140,14 @@ def explain(opened: Opened, user: Any, item: Any, at: int | None = None, top: in
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     u, i = data.user_ids.number(user), data.item_ids.number(item)
-    at = int(log.time[-1]) + 1 if at is None else int(at)
+    at = moment(log, at)
     zero = np.zeros(1, np.int64)
     batch = ready.loader.make_batch(np.array([u]), np.array([i]), np.array([at]), zero.astype(np.float32), zero)
     row = PerturbedRow.of(opened.model, batch)
     lines = [*_modalities(row, data), *_slices(row, data), *_hyperedges(row, data, top), *_clicks(row, data, top)]
     who = f"user {data.users.ids[u]}", _item(data, i)
     frame, notes = _frame(lines, row.logit()), tuple(_notes(row, data, who, top))
-    return Explanation(*who, at, _when(data, at), row.logit(), frame, notes)
+    return Explanation(*who, clock.seconds(at, log.has_time), _when(data, at), row.logit(), frame, notes)
 
 
 Line = tuple[str, str, int | None, str, str, int, float]
@@ -247,7 +248,7 @@ def _item(data: Dataset, item: int) -> str:
 
 def _when(data: Dataset, time: int) -> str:
     """The day of a time; its number where the data has an order and no times."""
-    return day(time) if data.interactions.has_time else f"event {time}"
+    return clock.day(time) if data.interactions.has_time else f"event {time}"
 
 
 def _called(data: Dataset, k: int, h: Hypergraph, e: int) -> str:

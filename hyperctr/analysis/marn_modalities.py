@@ -65,7 +65,7 @@ def attention(
         model: a MARN with `fusion="maf"`.
         category: number of each item's category, [num_items]; an item below 0 is left out.
         names: names of the categories; empty takes their numbers.
-        at: seconds; the statistics of its slice are read. None: of the last slice.
+        at: microseconds; the statistics of its slice are read. None: of the last slice.
         most: most items per category, drawn by the seed.
         seed: of the draw.
 
@@ -166,7 +166,7 @@ def space(
     Args:
         model: a MARN with an adversary.
         items: numbers of the items; None takes all.
-        at: seconds; the statistics of its slice are read. None: of the last slice.
+        at: microseconds; the statistics of its slice are read. None: of the last slice.
         most: most items; more are drawn by the seed.
         seed: of the draw.
 

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from hyperctr.batch import Batch, Columns, Values
-from hyperctr.data.context import DAY
-from hyperctr.data.interactions import day
+from hyperctr.data.clock import DAY, day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
 from hyperctr.runs.open import Opened, request
 
@@ -138,15 +137,13 @@ def cases(opened: Opened, count: int = 14, seed: int = 0) -> Batch:
     return opened.prepared.loader.batch(np.sort(chosen))
 
 
-def case(
-    opened: Opened, user: Any, item: Any, at: int | None = None, context: Mapping[str, int] | None = None
-) -> Batch:
+def case(opened: Opened, user: Any, item: Any, at: Any = None, context: Mapping[str, int] | None = None) -> Batch:
     """Make a batch of one row to predict, from the data's own ids; see `hyperctr.runs.open.request`.
 
     Args:
         opened: a trained run.
         user, item: ids, also as text.
-        at: seconds; None: right after the last event of the log.
+        at: a time as `Opened.predict` takes it. None: right after the last event of the log.
         context: number of each known context column, by name.
 
     Raises:

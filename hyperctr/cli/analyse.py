@@ -77,14 +77,17 @@ def explain(
     hyperctr explain runs/first --user 42 --item 7 --out why.png
     hyperctr explain runs/first --user 42 --item 7 --at 1998-03-01 --json
     """
-    import polars as pl
+    import numpy as np
 
     from hyperctr.analysis import mian_attention
     from hyperctr.analysis.explain import explain as explain_row
-    from hyperctr.data.parse import seconds
+    from hyperctr.data import clock
     from hyperctr.runs.open import open_run
 
-    time, opened = None if at is None else int(seconds(pl.Series([at]), "--at")[0]), open_run(run)
+    opened = open_run(run)
+    has_time = opened.prepared.dataset.interactions.has_time
+    time = None if at is None else clock.option(at, "--at", has_time)
+    time = np.datetime64(time, "us") if at is not None and has_time else time
     if opened.prepared.run.model_name == "mian":
         return _attended(mian_attention.read(opened, mian_attention.case(opened, user, item, time)), out, top, as_json)
     found = explain_row(opened, user, item, time, top)

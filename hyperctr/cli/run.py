@@ -158,7 +158,7 @@ def predict(
     opened = open_run(run)
     dataset = opened.prepared.dataset
     rows = read_rows(input, dataset)
-    time = rows.time // 1_000_000 if dataset.interactions.has_time else rows.time
+    time = rows.time.astype("datetime64[us]") if dataset.interactions.has_time else rows.time
     probability, notes = predict_rows(opened, rows.user, rows.item, time, rows.context, rows.query)
     for note in (*rows.notes, *notes):
         print_note(note)

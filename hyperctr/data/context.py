@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-HOUR, DAY = 3_600, 86_400
+from hyperctr.data.clock import DAY, HOUR
+
 LONGEST = 2**13  # hours, almost a year; anything longer is one class
 
 SIZES = {"hour": 24, "weekday": 7, "season": 4, "clicks": 14, "since_last": 16, "since_first": 16}
@@ -28,7 +29,7 @@ def context_columns(
 
     Args:
         names: keys of `SIZES`.
-        time: seconds, one per row, [n].
+        time: microseconds, one per row, [n].
         clicks: number of the user's clicks strictly before `time`, [n].
         last, first: times of the last and the first of these clicks, [n]; arbitrary where there is none.
     """
@@ -40,7 +41,7 @@ def context_columns(
     column: dict[str, Callable[[], np.ndarray]] = {
         "hour": lambda: time // HOUR % 24,
         "weekday": lambda: (time // DAY + 3) % 7,  # 1 January 1970 was a Thursday
-        "season": lambda: (time.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) + 1) % 12 // 3,
+        "season": lambda: (time.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) + 1) % 12 // 3,
         "clicks": lambda: np.minimum(_doublings(clicks), SIZES["clicks"] - 1),
         "since_last": lambda: since(last),
         "since_first": lambda: since(first),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyperctr.data import clock
 from hyperctr.data.columns import Category, Column, Number, TagLists
-from hyperctr.data.context import DAY
 
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
@@ -101,13 +100,12 @@ def _user_span(log) -> float:
     return _days(np.median((last - first)[np.bincount(log.user, minlength=log.num_users) > 0]))
 
 
-def _days(seconds: float) -> float:
-    return round(float(seconds) / DAY, 4)
+def _days(time: float) -> float:
+    return round(float(time) / clock.DAY, 4)
 
 
 def _when(log, row: int) -> str | int:
-    time = int(log.time[row])
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S") if log.has_time else time
+    return clock.written(log.time[row]) if log.has_time else int(log.time[row])
 
 
 def _plain(value: Any) -> Any:

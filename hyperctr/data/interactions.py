@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
+from hyperctr.data.clock import day
 from hyperctr.data.columns import Column, checked
 
 PARTS = ("train", "valid", "test")
@@ -23,7 +23,7 @@ class Interactions:
     Args:
         user: user numbers in [0, num_users), int64 [n].
         item: item numbers in [0, num_items), int64 [n].
-        time: seconds since 1970 UTC, int64 [n]; without real times (`has_time=False`) only the order counts.
+        time: whole microseconds since 1970 UTC, int64 [n]; without real times (`has_time=False`) only the order counts.
         label: 1 for a click, 0 for none, float32 [n].
         num_users: all users, also those without a row.
         num_items: all items, also those without a row.
@@ -127,11 +127,11 @@ class Interactions:
         return replace(self, **taken, context=context)
 
     def upto(self, time: int) -> Interactions:
-        """Return the rows strictly before `time` (seconds): the first rows of the table, so row numbers stay valid."""
+        """Return the rows strictly before `time`: the first rows of the table, so row numbers stay valid."""
         return self.take(slice(0, int(np.searchsorted(self.time, time, side="left"))))
 
     def in_order(self) -> Interactions:
-        """Return the rows with each user's rows of equal time moved one second apart, in the order of the table.
+        """Return the rows with each user's rows of equal time moved one microsecond apart, in the order of the table.
 
         Meant for logs that record only the day: otherwise no row is history for another row of the same user and day.
         Where a moved row reaches a later row of the user, the later row moves too.
@@ -139,11 +139,11 @@ class Interactions:
         order = np.argsort(self.user, kind="stable")
         user = self.user[order]
         place = np.arange(len(user)) - np.searchsorted(user, user, side="left")  # among the rows of the same user
-        # t_k = max over j <= k of (time_j + k - j): a running maximum per user
-        span = int(self.time[-1] - self.time[0]) + len(user) + 1 if len(user) else 1
-        latest = np.maximum.accumulate(self.time[order] - place + user * span)
+        # t_k = max over j <= k of (time_j + k - j): a running maximum per user, over ranks so that nothing overflows
+        early, rank = np.unique(self.time[order] - place, return_inverse=True)
+        latest = np.maximum.accumulate(rank + user * len(early)) - user * len(early)
         time = np.empty_like(self.time)
-        time[order] = latest - user * span + place
+        time[order] = early[latest] + place
         return replace(self, time=time)
 
     def in_parts(self) -> Interactions:
@@ -179,15 +179,6 @@ _COLUMNS = tuple(
     for entry in fields(Interactions)
     if entry.name in ("user", "item", "time", "label", "conversion", "length", "type", "part")
 )
-
-
-def day(time: int) -> str:
-    """Return the UTC day of a time in seconds, as text.
-
-    >>> day(1_650_900_000)
-    '2022-04-25'
-    """
-    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%d")
 
 
 def _whole_numbers(name: str, column: np.ndarray) -> np.ndarray:

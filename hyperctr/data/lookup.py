@@ -10,7 +10,7 @@ class PastIndex:
 
     Args:
         key: whole numbers in [0, num_keys), [n].
-        time: seconds, [n].
+        time: microseconds, [n].
         num_keys: number of keys; a larger key has no events.
     """
 

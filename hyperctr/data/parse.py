@@ -1,10 +1,9 @@
-"""Parse the columns of a table into ids, seconds, numbers and labels."""
+"""Parse the columns of a table into ids, numbers, labels and places in an order."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -120,50 +119,6 @@ def _numbers(column: pl.Series, listed: pl.Series) -> np.ndarray:
     index = pl.DataFrame({"id": listed, "number": np.arange(len(listed))})
     found = column.alias("id").to_frame().join(index, on="id", how="left", maintain_order="left")["number"]
     return found.fill_null(-1).to_numpy().astype(np.int64)
-
-
-def seconds(column: pl.Series, where: str) -> pl.Series:
-    """Convert a column of times into whole seconds since 1970 UTC; fractions are cut off, nulls stay.
-
-    Args:
-        column: unix seconds, ISO 8601 text, or dates. Times without a zone count as UTC.
-        where: file and column, for an error.
-
-    Raises:
-        ValueError: text that is no ISO time (the first is named), or numbers that look like milliseconds or yyyymmdd.
-
-    >>> seconds(pl.Series(["1970-01-02", "1970-01-01T00:00:05.9", None]), "log.csv, column 'time'").to_list()
-    [86400, 5, None]
-    """
-    if column.dtype.is_temporal() and column.dtype in (pl.Date, pl.Datetime):
-        return column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))).dt.epoch("us") // 1_000_000
-    if column.dtype == pl.String:
-        texts = column.drop_nulls().unique(maintain_order=True)
-        parsed = {text: _iso_seconds(text) for text in texts}
-        if bad := next((text for text, value in parsed.items() if value is None), None):
-            row = (column == bad).arg_max()
-            raise ValueError(f"{where}: {bad!r} in row {row} (the first is 0) is neither unix seconds nor an ISO time")
-        column = column.replace_strict(parsed, default=None, return_dtype=pl.Int64)
-    column = parse_numbers(column, where).floor().cast(pl.Int64)
-    if column.abs().max() is not None and column.abs().max() > 1e11:
-        raise ValueError(
-            f"{where}: {column.drop_nulls()[0]} looks like milliseconds or finer; divide by 1000 so that it is seconds"
-        )
-    if column.min() is not None and column.min() >= 19_000_101 and column.max() <= 21_001_231:
-        raise ValueError(f"{where}: {column.drop_nulls()[0]} looks like a date yyyymmdd; write it as text yyyy-mm-dd")
-    return column
-
-
-def _iso_seconds(text: str) -> int | None:
-    """Parse one text as unix seconds or as an ISO time; None if it is neither."""
-    text = text.strip()
-    try:
-        if text.lstrip("-").replace(".", "", 1).isdigit() and len(text) != 8:
-            return int(float(text) // 1)
-        time = datetime.fromisoformat(text)
-        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() // 1)
-    except (ValueError, OverflowError):
-        return None
 
 
 def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float = 1e18) -> pl.Series:

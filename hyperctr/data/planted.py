@@ -42,15 +42,16 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperctr.data.clock import SECOND
 from hyperctr.data.columns import Category
-from hyperctr.data.context import DAY
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.write import write_folder
 from hyperctr.evaluation.metrics import auc
 
-START = 1_672_531_200  # 2023-01-01 00:00 UTC
+START = 1_672_531_200  # 2023-01-01 00:00 UTC, seconds
+DAY = 86_400  # seconds, in which the worlds are drawn
 MODALITIES = ("visual", "acoustic", "textual")
 PRESETS = (
     "drift", "multihop", "group", "fashion", "coldstart", "categories", "fields", "conflict", "agree", "noise",
@@ -121,7 +122,7 @@ class World:
             return auc(log.label[test], self.offset[test])
         count, num_modalities = int(self.cluster.max()) + 1, self.cluster.shape[1]
         columns = self.cluster + count * np.arange(num_modalities)  # [n, Q]
-        age = (log.time[train].max() - log.time[train]) / DAY
+        age = (log.time[train].max() - log.time[train]) / (DAY * SECOND)
         weight = np.ones(len(train)) if np.isinf(self.half_life) else 0.5 ** (age / self.half_life)
         beta = _ridge_logistic(
             log.user[train],
@@ -457,8 +458,8 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
         x[hidden] = rng.standard_normal(16) + 0.5 * rng.standard_normal((int(hidden.sum()), 16))
         modalities[modality] = x.astype(np.float32)
     log = Interactions(
-        user=user.astype(np.int64), item=item.astype(np.int64), time=START + time.astype(np.int64), label=label,
-        num_users=users, num_items=len(shows if items is None else items), logged_non_clicks=True,
+        user=user.astype(np.int64), item=item.astype(np.int64), time=SECOND * (START + time.astype(np.int64)),
+        label=label, num_users=users, num_items=len(shows if items is None else items), logged_non_clicks=True,
     )  # fmt: skip
     dataset = Dataset(
         name=f"planted-{name}",

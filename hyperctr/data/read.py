@@ -129,7 +129,7 @@ def _times(opened: Opened, user: pl.Series, notes: list[str]) -> pl.Series:
     if "time" in log:
         times, said = parse_times(table[log["time"]], f"{where}, column {log['time']!r}", log.get("time_unit"))
         notes += said
-        return times // 1_000_000
+        return times
     if log.get("order") is False:
         notes.append("There are no times and no order: each user's events were shuffled, with a fixed seed.")
         return _shuffled(user)

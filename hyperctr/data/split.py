@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperctr.data.context import DAY
+from hyperctr.data.clock import DAY
 from hyperctr.data.interactions import Interactions
 
 KINDS = ("temporal", "leave-last-out", "leave-last-day-out", "random", "given")
@@ -68,7 +68,7 @@ def split(
             without times.
 
     >>> import numpy as np
-    >>> four, every_day = np.zeros(10, np.int64), np.arange(10) * 86_400
+    >>> four, every_day = np.zeros(10, np.int64), np.arange(10) * 86_400_000_000
     >>> log = Interactions(four, four, every_day, np.ones(10), num_users=1, num_items=1, logged_non_clicks=False)
     >>> split(log)
     Split(temporal: train 7, valid 2, test 1)

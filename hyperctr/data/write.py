@@ -118,7 +118,7 @@ def write_folder(
     table = {
         "user_id": _id_column(users.ids)[log.user],
         "item_id": _id_column(items.ids)[log.item],
-        clock: pl.Series(log.time),
+        clock: pl.Series(log.time).cast(pl.Datetime("us", "UTC")) if log.has_time else pl.Series(log.time),
         "click": pl.Series(log.label.astype(np.int8)),
     }
     chosen = {"user": "user_id", "item": "item_id", "time" if log.has_time else "order": clock, "click": "click"}

@@ -69,7 +69,7 @@ def _attributed(built: Graphs, row: Row) -> Hypergraph:
     node, kind = KINDS[row.side]
     hyperedge = {"slice": row.slice, "modality": row.modality, "kind": kind}
     if built.has_time:
-        hyperedge["presence"] = [[built.grid.start(row.slice), built.grid.end(row.slice)]]
+        hyperedge["presence"] = [[built.seconds(time(row.slice)) for time in (built.grid.start, built.grid.end)]]
     metadata = {"name": f"{built.data}: {row.side}, {row.modality}, slice {row.slice}", "every": built.every}
     nodes, hyperedges = dict.fromkeys(range(h.num_nodes), {"type": node}), range(h.num_hyperedges)
     return replace(h, attributes=Attributes(metadata, nodes, dict.fromkeys(hyperedges, hyperedge)))

@@ -17,12 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from graphs import Hypergraph, TimeGrid
 from graphs.build import from_ids
-from graphs.slices.grid import Granularity
-from hyperctr.data import catalog, parse
+from graphs.slices.grid import UNITS, Granularity, date
+from hyperctr.data import catalog, clock
 from hyperctr.data import read as read_module
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
@@ -45,7 +44,7 @@ class Row:
 
     slice: int
     start: int
-    """First second of the slice; without times, its first position in the order of events."""
+    """Start of the slice in the grid's unit; without times, its first position in the order of events."""
     date: str
     side: str
     modality: str
@@ -77,7 +76,12 @@ class Graphs:
 
     def date(self, n: int) -> str:
         """Format the start of slice n: a UTC date or time, or its position in data without times."""
-        return _when(self.grid.start(n), self.has_time)
+        return _when(self.grid.start(n), self.has_time, self.grid.unit)
+
+    def seconds(self, time: int) -> int | float:
+        """Return a time of the grid in seconds since 1970; in data without times it is a position."""
+        per = UNITS[self.grid.unit] if self.has_time else 1
+        return time / per if time % per else time // per
 
 
 def build(
@@ -135,8 +139,9 @@ def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Cal
     cut = Granularity.parse(every)
     if not cut.by_count and not log.has_time:
         raise ValueError(f"{name} has no times, only an order; cut it by counts: --every q8")
-    grid = TimeGrid.cut(clicks, count=cut.count) if cut.by_count else TimeGrid.cut(clicks, every=every)
-    until = int(log.time[-1]) + 1 if upto is None else _seconds(upto)
+    how = {"count": cut.count} if cut.by_count else {"every": every}
+    grid = TimeGrid.cut(clicks, **how, unit="us")
+    until = int(log.time[-1]) + 1 if upto is None else clock.option(upto, "--upto", log.has_time)
     closed = min(int(grid.slice_of(np.array([until]))[0]), len(grid))
     if closed < 1:
         raise ValueError(
@@ -224,7 +229,13 @@ def describe(built: Graphs) -> dict:
         for n in range(len(built.grid)):
             h = built.load(n, side, GROUP)
             sizes.append(np.diff(h.numpy_members()[0]))
-            row = {"slice": n, "start": built.grid.start(n), "date": built.date(n), "side": side, "nodes": h.num_nodes}
+            row = {
+                "slice": n,
+                "start": built.seconds(built.grid.start(n)),
+                "date": built.date(n),
+                "side": side,
+                "nodes": h.num_nodes,
+            }
             row["isolated"] = int((h.by_node.indptr.diff() == 0).sum())
             indexed = [built.rows.get((n, side, name)) for name in built.modalities]
             row |= _counts(built.modalities, filter(None, indexed)) | _middle(sizes[-1])
@@ -277,12 +288,5 @@ def _find(built: Graphs, n: int, side: str, modality: str) -> Row:
     return built.rows[n, side, modality]
 
 
-def _seconds(text: str) -> int:
-    try:
-        return int(parse.seconds(pl.Series([text]), "--upto")[0])
-    except ValueError:
-        raise ValueError(f"--upto takes a date or time such as 2024-05-01T06:00, or seconds, got {text!r}") from None
-
-
-def _when(time: int, has_time: bool) -> str:
-    return str(np.datetime64(time, "s")).removesuffix("T00:00:00") if has_time else str(time)
+def _when(time: int, has_time: bool, unit: str = "us") -> str:
+    return date(time, unit).removesuffix("T00:00:00") if has_time else str(time)

@@ -92,10 +92,10 @@ def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the 
     if slices.count:
         time = log.time[log.clicks()]
         later = time[time > clicked.max(initial=0)] if not parts.leaky else None
-        return TimeGrid.cut(clicked, count=slices.count, later=later)
+        return TimeGrid.cut(clicked, count=slices.count, later=later, unit="us")
     if not log.has_time:
         raise ValueError(f"{name} has no times, only an order; cut it by counts: slices.count=8 (in a sweep, q8)")
-    return TimeGrid.cut(clicked, every=slices.every)
+    return TimeGrid.cut(clicked, every=slices.every, unit="us")
 
 
 def slice_hypergraphs(
@@ -127,7 +127,7 @@ def slice_hypergraphs(
         log: events; those of label 1 make hyperedges.
         present: name to bool [num_items], which items have the modality.
         grid: the time slices.
-        upto: seconds; a slice that ends later is not built.
+        upto: microseconds; a slice that ends later is not built.
         keep: (user, item) of one slice's clicks -> bool [n, Q], called once per slice: `Interests.keep_mask`. None: all
             clicks count.
         item_edges: "all" builds the item-homogeneous hypergraphs without `keep`, as Eq. (11) is written.
@@ -143,7 +143,7 @@ def slice_hypergraphs(
 
     >>> log = Interactions(user=[0, 1, 0], item=[0, 0, 1], time=[1, 2, 3], label=[1, 1, 1], num_users=2, num_items=2)
     >>> present = {"visual": np.array([True, True])}
-    >>> built = slice_hypergraphs(log, present, TimeGrid.cut(log.time, every="1h"), upto=3600)
+    >>> built = slice_hypergraphs(log, present, TimeGrid.cut(log.time, every="1h", unit="us"), upto=3_600_000_000)
     >>> len(built), built.names
     (1, ('group', 'visual'))
     >>> built.users[0].graphs[1].members(0).tolist(), built.items[0].graphs[1].members(0).tolist()

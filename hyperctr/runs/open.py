@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hyperctr.batch import Batch
+from hyperctr.data import clock
 from hyperctr.data.columns import Column
+from hyperctr.data.interactions import Interactions
 from hyperctr.data.parse import count_rows
 from hyperctr.runs import report as reports
 from hyperctr.runs.digest import read_written
@@ -42,12 +44,16 @@ class Opened:
 
         Args:
             user, item: original ids, [n]; unknown ids count as new ones.
-            at: seconds, [n]; only events strictly before it are used.
+            at: times, [n]; only events strictly before them are used. Seconds since 1970 (whole numbers or float64, to
+                the microsecond), numpy datetime64 or `datetime`; positions in data without times.
             context: values of the context columns by name, [n] each, as in the data set. A column that the model reads
                 and that is absent here is unknown; a warning says so.
 
         Returns:
             Probabilities, float32 [n]; no rows give none.
+
+        Raises:
+            ValueError: what cannot be a time, see `hyperctr.data.clock.moments`.
         """
         found, notes = predict_rows(self, user, item, at, context)
         data = self.prepared.dataset
@@ -113,8 +119,9 @@ def predict_rows(
             scored together. None: rows of logged non-clicks are queries of their own; otherwise consecutive rows of one
             user and time are one query, as a click and its drawn negatives.
     """
-    ready, at = opened.prepared, np.asarray(at, np.int64)
+    ready = opened.prepared
     data = ready.dataset
+    at = clock.moments(at, data.interactions.has_time)
     users, items = data.user_ids.numbers(user), data.item_ids.numbers(item)
     table, notes = _given(ready, context or {}, len(users))
     new = np.ones(len(users), bool)
@@ -161,7 +168,7 @@ def request(
     ready: Prepared,
     user: int,
     items: Sequence[int],
-    at: int | None = None,
+    at: Any = None,
     context: Mapping[str, Any] | None = None,
 ) -> Batch:
     """Make the batch of one query: a user and candidates, by number.
@@ -169,7 +176,7 @@ def request(
     Args:
         ready: what the model was built from.
         user, items: their numbers, [C] items.
-        at: seconds. None: right after the last event of the log.
+        at: a time as `Opened.predict` takes it. None: right after the last event of the log.
         context: value of each context column that is known, by name, as in the data set; the others are unknown.
 
     Raises:
@@ -184,7 +191,16 @@ def request(
     for name, column in table.items():
         if column.unknown.any():
             raise ValueError(f"context {name}: the data do not have the value {given[name]!r}")
-    at = int(log.time[-1]) + 1 if at is None else int(at)
+    at = moment(log, at)
     zeros = np.zeros(len(items), np.int64)
     loader = ready.loader.reading(table)
     return loader.make_batch(np.array([user]), np.array(items, np.int64), np.array([at]), zeros, zeros, zeros)
+
+
+def moment(log: Interactions, at: Any = None) -> int:
+    """Return a time that a caller gives in microseconds; None is right after the last event of the log.
+
+    Raises:
+        ValueError: what cannot be a time, see `hyperctr.data.clock.moments`.
+    """
+    return int(log.time[-1]) + 1 if at is None else int(clock.moments(at, log.has_time))

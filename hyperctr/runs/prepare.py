@@ -220,7 +220,7 @@ def read_dataset(run: config.Run) -> Dataset:
     stated = {"conversion": run.data.conversion} if run.data.conversion else None
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
     if run.data.ties is not None:
-        note = "Events of one user at one time follow each other in the order of the file, a second apart (data.ties)."
+        note = "Events of one user at one time follow each other in file order, 1 microsecond apart (data.ties)."
         dataset = replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, note))
     log = dataset.interactions
     if run.split.kind == "given" and log.part is not None and not log.has_time:

@@ -168,13 +168,14 @@ class Server:
         self.ready, self.factored = opened.prepared, Factored(opened.model)
 
     def probabilities(
-        self, user: Any, items: Sequence, at: int | None = None, context: Mapping[str, int] | None = None
+        self, user: Any, items: Sequence, at: Any = None, context: Mapping[str, int] | None = None
     ) -> np.ndarray:
         """Predict the click probabilities of candidates for one user at one time; an unknown id counts as a new one.
 
         Args:
             user, items: ids, also as text; [C] items.
-            at: seconds; only events strictly before it are read. None: right after the last event of the log.
+            at: a time as `Opened.predict` takes it; only events strictly before it are read. None: right after
+                the last event of the log.
             context: number of each known context column, by name.
 
         Returns:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from hyperctr.batch import Batch
 from hyperctr.files import atomic
 from hyperctr.models.marn import MARN
-from hyperctr.runs.open import Opened
+from hyperctr.runs.open import Opened, moment
 
 BLOCK = 2**14  # items encoded per block
 LAST = 10  # latest clicks whose mean is a user's vector, for look-up
@@ -98,12 +99,13 @@ class ItemVectors:
 
 
 @torch.no_grad()
-def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
+def item_vectors(opened: Opened, at: Any = None) -> ItemVectors:
     """Encode all items of a run's data set.
 
     Args:
         opened: a trained run of MARN.
-        at: seconds; the statistics at the start of its slice are read. None: right after the last event of the log.
+        at: a time as `Opened.predict` takes it; the statistics at the start of its slice are read. None:
+            right after the last event of the log.
 
     Raises:
         ValueError: the run has another model.
@@ -111,8 +113,7 @@ def item_vectors(opened: Opened, at: int | None = None) -> ItemVectors:
     model, ready = opened.model, opened.prepared
     if not isinstance(model, MARN):
         raise ValueError(f"only MARN has item vectors, this run's model is {ready.run.model_name}")
-    at = int(ready.dataset.interactions.time[-1]) + 1 if at is None else int(at)
-    number = int(model.modalities.snapshot(torch.tensor(at)))
+    number = int(model.modalities.snapshot(torch.tensor(moment(ready.dataset.interactions, at))))
     item = torch.arange(ready.tables.ids.num_items + 1)
     parts = [model.eval().vectors(some, torch.full_like(some, number)) for some in item.split(BLOCK)]
     return ItemVectors(ready.dataset.items.ids, torch.cat(parts), _digest(model, number), number)

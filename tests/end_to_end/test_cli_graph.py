@@ -131,7 +131,7 @@ def test_slice_by_slice_equals_all_at_once(shop, tmp_path, every):
     built, dataset = graph.build(str(shop), every, tmp_path / "out"), folder.read(shop)
     log, upto = dataset.interactions, built.grid.end(len(built.grid) - 1)
     count = int(every[1:]) if every[0] == "q" else None
-    grid = TimeGrid.cut(log.time[log.clicks()], every=None if count else every, count=count)
+    grid = TimeGrid.cut(log.time[log.clicks()], every=None if count else every, count=count, unit="us")
     whole = slice_hypergraphs(log.upto(upto), dataset.items.present, grid, upto)
     assert len(whole) == len(built.grid) > 2
     users, items = dataset.users.ids, dataset.items.ids

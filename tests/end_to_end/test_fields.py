@@ -19,7 +19,7 @@ from hyperctr.runs import train as training
 from hyperctr.runs.prepare import prepare
 from hyperctr.training.fit import fit
 
-DAY = 86_400
+DAY = 86_400_000_000  # microseconds
 USERS, ITEMS, ROWS = 12, 10, 400
 
 

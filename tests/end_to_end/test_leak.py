@@ -18,7 +18,7 @@ from hyperctr.models import MODELS
 from hyperctr.runs.prepare import prepare
 from hyperctr.runs.train import train
 
-HOUR, DAY = 3_600, 86_400
+HOUR, DAY = 3_600_000_000, 86_400_000_000  # microseconds
 START = 18_000 * DAY
 USERS, ITEMS, EVENTS, DAYS = 60, 40, 1500, 60
 HISTORY = 12

@@ -32,11 +32,11 @@ def numbers(log: Interactions, moments: np.ndarray) -> Iterator[np.ndarray]:
 
     Args:
         log: the events.
-        moments: seconds, ascending.
+        moments: microseconds, ascending.
 
     Yields:
-        float64 [num_items, K] in the order of `names`: clicks; seconds since the last click; impressions; clicks per
-        impression. NaN where the item has no event of the kind that is counted.
+        float64 [num_items, K] in the order of `names`: clicks; microseconds since the last click; impressions; clicks
+        per impression. NaN where the item has no event of the kind that is counted.
     """
     clicks, shows, last = np.zeros(log.num_items), np.zeros(log.num_items), np.full(log.num_items, np.nan)
     start = 0
@@ -78,7 +78,7 @@ def snapshots(log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray) ->
     Args:
         log: the events to count.
         grid: the slices; a grid with a fixed width (`every`) continues after its last slice.
-        upto: seconds.
+        upto: microseconds.
         cuts: edges of the statistics, from `fit`.
     """
     count = len(grid) if grid.every is None else max(int(grid.slice_of([upto])[0]) + 1, 0)
@@ -92,7 +92,7 @@ def snapshots(log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray) ->
 
 
 def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:
-    """Fit the edges of the ages of clicks, in seconds before the row, on the histories of training rows, int64 [99]."""
+    """Fit the edges of the ages of clicks, microseconds before the row, on histories of training rows, int64 [99]."""
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
     sampled = [ages_of(loader.batch(rows[start : start + 1024])) for start in range(0, len(rows), 1024)]
@@ -100,6 +100,6 @@ def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:
 
 
 def ages_of(batch: Batch) -> np.ndarray:
-    """Return the seconds from each click of the histories (padding left out) to its row."""
+    """Return the microseconds from each click of the histories (padding left out) to its row."""
     age = batch.time[batch.query_row][:, None] - batch.histories.time
     return age[batch.histories.mask].numpy().astype(np.float64)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperctr import files
-from hyperctr.data.context import DAY
+from hyperctr.data.clock import DAY
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.significance import Score
 from hyperctr.reporting import markdown

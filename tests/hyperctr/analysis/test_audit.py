@@ -11,6 +11,7 @@ from hyperctr import config
 from hyperctr.analysis import audit
 from hyperctr.batch import Output
 from hyperctr.data import planted
+from hyperctr.data.clock import DAY
 from hyperctr.data.loader import Loader
 from hyperctr.models import MODELS
 from hyperctr.runs import prepare as prepare_module
@@ -156,7 +157,7 @@ def test_hypergraphs_that_hold_the_slice_to_come_are_found(monkeypatch, folder_o
     honest = prepare_module.slice_hypergraphs
 
     def early(log, *args, **kwargs):
-        return honest(replace(log, time=np.maximum(log.time - 45 * 86_400, log.time[0])), *args, **kwargs)
+        return honest(replace(log, time=np.maximum(log.time - 45 * DAY, log.time[0])), *args, **kwargs)
 
     monkeypatch.setattr(prepare_module, "slice_hypergraphs", early)
     found = audit.audit(open_run(folder_of()), rows=20, cuts=2)

@@ -103,7 +103,12 @@ def rebuilt(opened, side, n, denied):
 
 def explained(opened, row, **more):
     ids = opened.prepared.dataset
-    return explain_module.explain(opened, ids.users.ids[row[0]], ids.items.ids[row[1]], row[2], **more)
+    return explain_module.explain(opened, ids.users.ids[row[0]], ids.items.ids[row[1]], when(opened, row[2]), **more)
+
+
+def when(opened, time):
+    """A time of the log as a caller gives it."""
+    return np.datetime64(int(time), "us") if opened.prepared.dataset.interactions.has_time else int(time)
 
 
 def test_the_prediction_is_that_of_the_run(opened):
@@ -111,7 +116,7 @@ def test_the_prediction_is_that_of_the_run(opened):
         found = explained(opened, row)
         assert found.logit == pytest.approx(predicted(opened, row), abs=1e-6)
         user, item = (np.array([x]) for x in row[:2])
-        assert found.probability == pytest.approx(opened.predict(user, item, np.array([row[2]]))[0], abs=1e-6)
+        assert found.probability == pytest.approx(opened.predict(user, item, [when(opened, row[2])])[0], abs=1e-6)
 
 
 @pytest.mark.parametrize("side", ["users", "items"])
@@ -284,8 +289,8 @@ def test_depth_zero_reads_no_hypergraph(opened):
 def test_without_a_time_everything_in_the_log_is_the_past(opened):
     log = opened.prepared.dataset.interactions
     found = explain_module.explain(opened, 3, 5)
-    assert found.time == log.time[-1] + 1
-    assert found.logit == explain_module.explain(opened, "3", "5", int(log.time[-1]) + 1).logit
+    assert found.time == (log.time[-1] + 1) / 10**6
+    assert found.logit == explain_module.explain(opened, "3", "5", when(opened, log.time[-1] + 1)).logit
 
 
 def test_without_a_clock_events_are_numbered():

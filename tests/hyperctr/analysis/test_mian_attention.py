@@ -13,6 +13,7 @@ from hyperctr import config
 from hyperctr.analysis import mian_attention
 from hyperctr.batch import History, Values
 from hyperctr.data import planted
+from hyperctr.data.clock import DAY
 from hyperctr.layers.table import Table
 from hyperctr.models import MODELS
 from hyperctr.models.mian import PARTS, bounds
@@ -81,7 +82,7 @@ def test_every_weight_stands_beside_its_name(world, opened, batch, reading):
         latest = [int(x) for x in past.item[b][:count].flip(0)]
         assert [world.items.titles[k] or f"item {k}" for k in latest] == clicks["name"].to_list()
         np.testing.assert_allclose(clicks["weight"], weights["clicks"][b, :count], rtol=1e-5)
-        ages = (batch.time[b] - past.time[b][:count].flip(0)) / planted.DAY
+        ages = (batch.time[b] - past.time[b][:count].flip(0)) / DAY
         np.testing.assert_allclose(clicks["days"], ages)
         assert (np.diff(clicks["days"]) > 0).all() and clicks["value"][0].startswith("2023-")
 

@@ -65,7 +65,7 @@ def test_every_real_set_is_read_by_its_built_in_roles_and_splits(real, name):
 def test_each_role_reads_its_own_column(real):
     path = real("kuairand-demo")
     log, raw = read.read(path).interactions, pl.read_parquet(path / "interactions.parquet")
-    np.testing.assert_array_equal(log.time, raw["timestamp"])
+    np.testing.assert_array_equal(log.time, 10**6 * raw["timestamp"].to_numpy())
     np.testing.assert_array_equal(log.label, raw["is_click"])
     np.testing.assert_array_equal(log.conversion, raw["long_view"])
     length = raw["duration_ms"].to_numpy()

@@ -78,7 +78,7 @@ def test_both_homes_give_the_same_films(name, from_home, home, tmp_path, monkeyp
     assert path == home / name == catalog.find(name)
     data = read.read(path)
     log = data.interactions
-    assert log.time.tolist() == [100, 200, 300]
+    assert log.time.tolist() == [100_000_000, 200_000_000, 300_000_000]
     assert log.label.tolist() == [0, 1, 1] and not log.logged_non_clicks
     assert data.users.ids[log.user].tolist() == [1, 2, 1]
     year = "" if name == "ml-100k" and not from_home else " (1990)"

@@ -8,7 +8,7 @@ from hyperctr.data.describe import describe
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 
-DAY = 86_400
+DAY = 86_400_000_000  # microseconds
 
 
 def data(**changed):

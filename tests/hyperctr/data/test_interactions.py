@@ -39,7 +39,7 @@ def test_upto_holds_only_strictly_earlier_rows_under_their_own_numbers():
     assert (log.upto(20).num_users, log.upto(20).num_items) == (2, 3)
 
 
-def test_in_order_sets_a_users_rows_of_one_time_a_second_apart():
+def test_in_order_sets_a_users_rows_of_one_time_a_microsecond_apart():
     log = Interactions([0, 0, 1, 0, 0, 1, 0], range(7), [5, 5, 5, 5, 6, 9, 100], np.ones(7), 2, 7).in_order()
     assert [(u, i, t) for u, i, t in zip(log.user.tolist(), log.item.tolist(), log.time.tolist(), strict=True)] == [
         (0, 0, 5), (1, 2, 5), (0, 1, 6), (0, 3, 7), (0, 4, 8), (1, 5, 9), (0, 6, 100)
@@ -59,6 +59,12 @@ def test_in_order_agrees_with_a_slow_loop_and_leaves_distinct_times_alone():
     assert len(table().take([]).in_order()) == 0
 
 
+def test_in_order_of_many_users_over_centuries_does_not_overflow():
+    users, last = 3_000_000, 4_102_444_800_000_000  # the year 2100
+    log = Interactions([0, users - 1, users - 1], [0, 1, 2], [-last, last, last], np.ones(3), users, 3).in_order()
+    assert log.time.tolist() == [-last, last, last + 1]
+
+
 def test_take_keeps_every_column():
     log = table(type=[0, 1, 0], num_types=4, **TAB).take(np.array([2, 0]))
     assert log.time.tolist() == [10, 30]
@@ -74,7 +80,7 @@ def test_samples_are_all_rows_only_when_non_clicks_were_logged():
 
 
 def test_prints_itself_in_one_line():
-    assert repr(table(time=[0, 86_400, 172_800])) == (
+    assert repr(table(time=[0, 86_400_000_000, 172_800_000_000])) == (
         "Interactions(3 rows, 2 clicks, 2 users, 3 items, 1970-01-01 to 1970-01-03)"
     )
     assert "order without times" in repr(table(has_time=False))

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from hyperctr.data import read
-from hyperctr.data.planted import DAY, MODALITIES, PRESETS, START, planted, write
+from hyperctr.data.clock import DAY, SECOND
+from hyperctr.data.planted import MODALITIES, PRESETS, START, planted, write
 from hyperctr.data.split import split
 from hyperctr.evaluation import metrics
 
@@ -79,7 +80,7 @@ def test_rows_are_impressions_in_time_order_of_known_users_and_items(preset):
     w = world(preset)
     log = w.dataset.interactions
     assert log.logged_non_clicks
-    assert (np.diff(log.time) >= 0).all() and log.time[0] >= START
+    assert (np.diff(log.time) >= 0).all() and log.time[0] >= START * SECOND
     assert len(w.probability) == len(w.offset) == len(log)
     assert 0.1 < log.label.mean() < 0.9
     assert ((w.probability > 0) & (w.probability < 1)).all()
@@ -115,7 +116,7 @@ def tiers():
 
 
 def week_of(log):
-    return (log.time - START) // (7 * DAY)
+    return (log.time - START * SECOND) // (7 * DAY)
 
 
 def test_features_show_the_community_of_anchors_and_of_no_other_item():
@@ -202,7 +203,7 @@ def is_anchor(preset, anchors):
 def test_half_of_the_items_of_fashion_are_about_something_else_after_the_turnover():
     w, anchor = world("fashion"), is_anchor("fashion", 20)
     assert w.turnover == 8
-    log, day = w.dataset.interactions, (w.dataset.interactions.time - START) // DAY
+    log, day = w.dataset.interactions, (w.dataset.interactions.time - START * SECOND) // DAY
     about = np.full((180, w.dataset.items.num_items), -1)
     about[day, log.item] = w.cluster[:, 0]
     assert (about[day, log.item] == w.cluster[:, 0]).all()  # an item has one community on a day

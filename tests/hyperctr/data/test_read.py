@@ -51,7 +51,7 @@ def test_a_folder_is_read_in_time_order_and_numbered_as_its_tables_are(shop):
     visual = np.array([[1, 2], [0, 0], [3, 4]], np.float16)
     data = read(shop(items__csv=ITEMS, users__csv=USERS, visual__npy=visual))
     log = data.interactions
-    assert log.time.tolist() == [10, 20, 30]
+    assert log.time.tolist() == [10_000_000, 20_000_000, 30_000_000]
     assert log.user.tolist() == [0, 1, 1]
     assert log.item.tolist() == [1, 1, 0]
     assert log.label.tolist() == [0, 1, 1]
@@ -214,7 +214,7 @@ def test_rows_without_a_role_are_set_aside_and_said(shop):
         interactions__csv="user_id,item_id,time,click\n1,1,1,1\n,2,2,1\n,,3,0\n1,1,,1\n1,3,5,\n1,4,6,NaN\n2,4,7,0\n"
     )
     data = read(path)
-    assert data.interactions.time.tolist() == [1, 7]
+    assert data.interactions.time.tolist() == [1_000_000, 7_000_000]
     assert data.items.ids.tolist() == [1, 4]
     said = " ".join(data.notes)
     assert "2 rows without a user were set aside." in said

@@ -91,16 +91,16 @@ def slow_leave_last_day_out(table):
     train, valid, test = [], [], []
     for row in range(len(table)):
         mine = [r for r in range(len(table)) if table.user[r] == table.user[row] and table.label[r] == 1]
-        days = sorted({int(table.time[r]) // 86_400 for r in mine})
-        if len(days) < 3 or table.time[row] // 86_400 <= days[-3]:
+        days = sorted({int(table.time[r]) // 86_400_000_000 for r in mine})
+        if len(days) < 3 or table.time[row] // 86_400_000_000 <= days[-3]:
             train.append(row)
         else:
-            (valid if table.time[row] // 86_400 <= days[-2] else test).append(row)
+            (valid if table.time[row] // 86_400_000_000 <= days[-2] else test).append(row)
     return train, valid, test
 
 
 def test_leave_last_day_out_keeps_baskets_together():
-    day = 86_400
+    day = 86_400_000_000
     #             user 0: two rows on days 0 and 1, three on day 3; user 1: two days alone
     times = [0, 5, day, day + 9, 3 * day, 3 * day, 4 * day - 1, 0, 9 * day]
     table = log(times, np.ones(9), [0] * 7 + [1] * 2, logged_non_clicks=False)
@@ -114,7 +114,7 @@ def test_leave_last_day_out_keeps_baskets_together():
 
 def test_leave_last_day_out_agrees_with_a_slow_loop():
     rng = np.random.default_rng(0)
-    time = np.sort(rng.integers(0, 9 * 86_400, 300))
+    time = np.sort(rng.integers(0, 9 * 86_400_000_000, 300))
     table = log(time, rng.integers(0, 2, 300), rng.integers(0, 25, 300))
     assert parts(split(table, "leave-last-day-out")) == slow_leave_last_day_out(table)
 

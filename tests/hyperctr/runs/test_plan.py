@@ -83,7 +83,7 @@ def test_the_history_of_a_row_is_the_mean_by_a_loop():
 def test_counts_are_those_of_the_hypergraphs_that_are_built(every):
     data = planted.planted("drift", seed=0, scale=0.1).dataset
     log = data.interactions.take(data.interactions.clicks())
-    grid = TimeGrid.cut(log.time, every=every)
+    grid = TimeGrid.cut(log.time, every=every, unit="us")
     built = slice_hypergraphs(log, {"visual": data.items.present["visual"]}, grid, upto=int(log.time[-1]) + 1)
     sides = plan._sides(log.user, log.item, grid.slice_of(log.time), len(built), 0)
     for counted, real in zip(sides, (built.users, built.items), strict=True):

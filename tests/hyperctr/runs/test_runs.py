@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 from hyperctr import config
-from hyperctr.data import planted
+from hyperctr.data import clock, planted
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
@@ -117,9 +117,10 @@ def test_predict_by_original_ids_gives_the_test_probabilities(finished):
     data = opened.prepared.dataset
     order = np.random.default_rng(0).permutation(len(scored["user"]))  # rows do not depend on their neighbours
     user, item = data.users.ids[scored["user"]][order], data.items.ids[scored["item"]][order]
-    found = opened.predict(user, item, scored["time"][order])
+    at = scored["time"][order].astype("datetime64[us]")
+    found = opened.predict(user, item, at)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-scored["logit"][order])), rtol=1e-4)
-    as_text = opened.predict(user[:5].astype(str), item[:5].astype(str), scored["time"][order][:5])
+    as_text = opened.predict(user[:5].astype(str), item[:5].astype(str), at[:5])
     np.testing.assert_allclose(as_text, found[:5], rtol=1e-4)
 
 
@@ -131,7 +132,7 @@ def test_unknown_users_and_items_get_a_probability(tmp_path, finished, model):
         folder = tmp_path / "run"
         training.train(settings(model, path=data), folder)
     opened = open_run(folder)
-    time = int(opened.prepared.dataset.interactions.time[-1])
+    time = clock.seconds(opened.prepared.dataset.interactions.time[-1])
     known = opened.prepared.dataset.users.ids[0], opened.prepared.dataset.items.ids[0]
     user, item = np.array([10**9, known[0], 10**9]), np.array([known[1], -7, -7])
     for at in (time, time + 10**8, 0):
@@ -320,7 +321,7 @@ def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_count
             user = int(data.users.ids[batch.user[row]])
             found = data.items.ids[clicks_before(batch, row)]
             assert [int(item) for item in found] == clicked[user][:earlier]
-        assert any("a second apart" in note for note in data.notes) is bool(ties)
+        assert any("1 microsecond apart" in note for note in data.notes) is bool(ties)
 
 
 def test_a_folder_that_another_process_writes_is_refused_and_left_alone(tmp_path):

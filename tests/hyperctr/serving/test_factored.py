@@ -132,7 +132,7 @@ def test_ids_of_the_data_set_are_served(world, opened):
         expected = opened.predict(np.array([user] * 4), np.array(items), np.array([at] * 4))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert server.probabilities(7, []).shape == (0,)
-    last = int(world.interactions.time[-1]) + 1
+    last = np.datetime64(int(world.interactions.time[-1]) + 1, "us")
     np.testing.assert_array_equal(server.probabilities(7, items), server.probabilities(7, items, last))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyperctr import config
-from hyperctr.data import planted
+from hyperctr.data import clock, planted
 from hyperctr.data.dataset import Dataset
 from hyperctr.evaluation.metrics import unseen_recall
 from hyperctr.models import MODELS
@@ -60,7 +60,7 @@ def test_scores_from_the_table_are_those_of_the_model(opened):
 
 
 def test_rows_of_another_slice_are_refused(opened):
-    table = vectors.item_vectors(opened, at=int(opened.prepared.grid.start(1)))
+    table = vectors.item_vectors(opened, at=clock.seconds(opened.prepared.grid.start(1)))
     batch = opened.prepared.loader.batch(opened.prepared.split.test[-5:])
     with pytest.raises(ValueError, match=r"are of snapshot 2, rows of the batch read \[4\]; make new vectors"):
         table.logit(opened.model, batch)
@@ -75,9 +75,9 @@ def test_blocks_of_items_make_the_same_table(opened, monkeypatch):
 def test_a_table_knows_what_it_was_made_of(opened, world):
     last = vectors.item_vectors(opened)
     assert vectors.item_vectors(opened).snapshot == last.snapshot
-    earlier = vectors.item_vectors(opened, at=int(opened.prepared.grid.start(1)))
+    earlier = vectors.item_vectors(opened, at=clock.seconds(opened.prepared.grid.start(1)))
     assert earlier.snapshot != last.snapshot and earlier.number != last.number
-    same_slice = vectors.item_vectors(opened, at=int(opened.prepared.grid.start(1)) + 3600)
+    same_slice = vectors.item_vectors(opened, at=clock.seconds(opened.prepared.grid.start(1)) + 3600)
     assert same_slice.snapshot == earlier.snapshot
     other = opened_of(world)
     torch.nn.init.constant_(other.model.weigh.bias, 0.1)

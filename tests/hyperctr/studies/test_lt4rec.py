@@ -314,7 +314,7 @@ def test_a_replay_ranks_the_impressions_of_each_user_and_day(world):
     found = replay.ranks(log, test, logits)
     groups = {}
     for k, row in enumerate(test):
-        groups.setdefault((log.user[row], log.time[row] // 86_400), []).append((k, row))
+        groups.setdefault((log.user[row], log.time[row] // 86_400_000_000), []).append((k, row))
     for name, (click, conversion) in replay.RANKED.items():
         for top in (1, 3, 5):
             seen = []
