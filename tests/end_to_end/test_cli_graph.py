@@ -183,7 +183,7 @@ def test_index_says_slice_side_modality_counts_and_file(tiny, tmp_path):
     graph.build(str(tiny), "1d", tmp_path / "g")
     index = json.loads((tmp_path / "g" / "graphs.json").read_text())
     assert index["hypergraphs"][0] == {
-        "slice": 0, "start": ORIGIN, "date": "2024-01-01", "side": "users", "modality": "group",
+        "slice": 0, "start": ORIGIN * 10**6, "date": "2024-01-01", "side": "users", "modality": "group",
         "num_nodes": 3, "num_hyperedges": 1, "num_incidences": 2, "file": "0-users-group.npz",
     }  # fmt: skip
     assert [len(index["hypergraphs"]), index["every"], index["data"]] == [8, "1d", "tiny"]
@@ -265,7 +265,7 @@ def test_describe_counts_by_hand(hyperctr, tiny, tmp_path):
     facts = json.loads(out)
     rows = {(row["slice"], row["side"]): row for row in facts["slices"]}
     assert rows[0, "users"] == {
-        "slice": 0, "start": ORIGIN, "date": "2024-01-01", "side": "users", "nodes": 3, "isolated": 1,
+        "slice": 0, "start": ORIGIN * 10**6, "date": "2024-01-01", "side": "users", "nodes": 3, "isolated": 1,
         "hyperedges": {"group": 1, "visual": 1}, "incidences": {"group": 2, "visual": 2}, "median": 2.0, "max": 2,
         "returning": None, "overlap": None,
     }  # fmt: skip

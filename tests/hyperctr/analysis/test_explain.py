@@ -361,7 +361,7 @@ def test_what_is_not_there_is_named_with_what_would_work(opened):
 def test_the_command_prints_and_draws(hyperctr, monkeypatch, opened, tmp_path):
     monkeypatch.setattr("hyperctr.runs.open.open_run", lambda path: opened)
     user, item, at = next(rows_of(opened))
-    words = "explain", tmp_path, "--user", user, "--item", item, "--at", at
+    words = "explain", tmp_path, "--user", user, "--item", item, "--at", when(opened, at)
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.png")
     assert code == 0
     assert "hyperedges of the user" in out and "why.png" in err

@@ -15,7 +15,7 @@ from hyperctr.data.items import Items, Users
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
 from hyperctr.runs import plan
 
-DAY = 86400
+DAY = 86_400_000_000  # microseconds
 
 
 def toy():
