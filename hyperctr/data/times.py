@@ -216,34 +216,35 @@ def _from_years(column: pl.Series, where: str) -> pl.Series:
 
 
 def _from_text(column: pl.Series, where: str, unit: Unit | None, said: list[str]) -> pl.Series:
-    """Parse text: format by format as they come, numbers as numbers, and what remains value by value."""
-    column = column.str.strip_chars()
-    column = column.set(column == "", None) if (column == "").any() else column
-    times = pl.Series("time", [None], pl.Int64).new_from_index(0, len(column)) if not len(column) else None
-    naive = False
+    """Parse text: shape by shape as they come, numbers as numbers, and what remains value by value."""
+    times, zoned = None, True
+    rest = column
     for _ in range(8):
-        rest = column if times is None else column.filter(times.is_null())
         first = rest.drop_nulls().head(1)
         shape = _ISO.fullmatch(first[0]) if len(first) else None
         if shape is None:
             break
-        parsed, zoned = _by_shape(rest, shape)
+        parsed, has_zone = _by_shape(rest, shape)
         if parsed.null_count() == len(rest):
             break
-        naive |= not zoned
-        if shape["frac"] and len(shape["frac"]) > 6 and (finer := rest.str.contains(r"\.\d{6}0*[1-9]").sum()):
+        zoned &= has_zone
+        if shape["frac"] and len(shape["frac"]) > 6 and (finer := rest.str.contains(r"\.\d{6}\d*[1-9]").sum()):
             said.append(_finer(int(finer)))
         times = parsed if times is None else _filled(times, parsed)
-    if times is None:
-        times = pl.Series("time", np.zeros(len(column), np.int64)).set(pl.Series(np.ones(len(column), bool)), None)
-    for parse in (_numbers_in_text, _dates_with_slashes, _one_by_one):
-        open_ = times.is_null() & column.is_not_null()
-        if not open_.any():
+        if times.null_count() == column.null_count():
             break
-        parsed, zoned = parse(column.set(~open_, None), where, unit, said)
-        naive |= not zoned
-        times = parsed if times.null_count() == len(times) else times.fill_null(parsed)
-    if naive and not any(UTC_NOTE in note for note in said):
+        rest = column.filter(times.is_null())
+    if times is None:
+        times = pl.Series("time", [None], pl.Int64).new_from_index(0, len(column))
+    for parse in (_numbers_in_text, _dates_with_slashes, _one_by_one):
+        if times.null_count() == column.null_count():
+            break
+        rest = column.set(times.is_not_null(), None).str.strip_chars().replace("", None)
+        if rest.null_count() < len(rest):
+            parsed, has_zone = parse(rest, where, unit, said)
+            zoned &= has_zone
+            times = times.fill_null(parsed)
+    if not zoned and not any(UTC_NOTE in note for note in said):
         said.append(UTC_NOTE)
     return times
 
