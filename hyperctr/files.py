@@ -112,12 +112,24 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Read the lines of a CSV file with a header; a file that is missing has none."""
+    """Read the lines of a CSV file with a header; a file that is missing has none.
+
+    Raises:
+        ValueError: the file is no UTF-8 text, or a line has another number of cells than the header (it is named).
+    """
     path = Path(path)
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            lines = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    for number, line in enumerate(lines, 2):
+        if None in line or None in line.values():
+            raise ValueError(f"{path}, line {number}: another number of cells than the header; is the file damaged?")
+    return lines
 
 
 def write_csv(path: str | Path, lines: Iterable[Mapping[str, Any]], nan: str = "") -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperctr import config
-from hyperctr.files import claim_folder, read_csv, write_text
+from hyperctr.files import claim_folder, write_text
 from hyperctr.runs import report
 from hyperctr.runs.digest import read_written
 
@@ -145,7 +145,7 @@ def _outcome(future: Future) -> dict | BaseException:
 
 def _doing(folder: Path) -> str:
     """Return the last line of a cell's history in words."""
-    lines = read_csv(folder / "history.csv")
+    lines = report.read_history(folder)
     if not lines:
         return "starting"
     return f"epoch {lines[-1]['epoch']}, valid AUC {float(lines[-1]['valid_auc']):.4f}"

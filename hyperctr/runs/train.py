@@ -32,8 +32,9 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
-from hyperctr.files import claim_folder, read_csv, save_tensors, write_csv, write_json, write_text
+from hyperctr.files import claim_folder, save_tensors, write_csv, write_json, write_text
 from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.runs import report as reports
 from hyperctr.runs.digest import digest, read_written
 from hyperctr.runs.prepare import Prepared, build_model, metrics_named, metrics_of, prepare, stays
 from hyperctr.training import lottery_tickets
@@ -146,7 +147,7 @@ class RunFolder:
         """Add the line of a validation to history.csv, in place of lines that were written after the checkpoint."""
         if self.path is not None and "round" not in row:
             path = self.path / "history.csv"
-            earlier = [old for old in read_csv(path) if float(old["epoch"]) < row["epoch"]]
+            earlier = [old for old in reports.read_history(self.path) if float(old["epoch"]) < row["epoch"]]
             write_csv(path, [*earlier, row], nan="nan")
 
     def finish(self, model: nn.Module, trained: nn.Module, report: dict[str, Any]) -> None:
