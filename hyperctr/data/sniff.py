@@ -38,7 +38,13 @@ _OTHERS = (  # how files begin that are no table; what they are, and what to do
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
     (b"%PDF", "a PDF file", "write its table as .csv"),
 )
-_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_BOMS = (
+    (b"\xef\xbb\xbf", "UTF-8"),
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 _VALUE = re.compile(
     r"\s*([+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?|\d{4}-\d\d?-\d\d?\b.*|\d\d?/\d\d?/\d{4}.*|nan)\s*", re.I
 )
@@ -211,13 +217,13 @@ def _decoded(file: Path, content: bytes | None, said: list[str]) -> bytes | None
     for mark, encoding in _BOMS:
         if start.startswith(mark):
             content = file.read_bytes() if content is None else content
-            if encoding == "utf-8-sig":
+            if encoding == "UTF-8":
                 return content[len(mark) :]
             try:
-                said.append("this is UTF-16")
+                said.append(f"this is {encoding}")
                 return content.decode(encoding).encode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{file} begins as UTF-16, but byte {error.start} cannot be decoded") from None
+                raise ValueError(f"{file} begins as {encoding}, but byte {error.start} cannot be decoded") from None
     return content
 
 
@@ -230,7 +236,7 @@ def _separator(lines: Sequence[str]) -> str:
             continue
         width, count = Counter(len(row) for row in rows).most_common(1)[0]
         share = count / len(rows) if len(rows[0]) == width or len(rows) > 2 else 0
-        if width < 2 or (separator == " " and (share < 1 or best[0] > 0)):
+        if width < 2 or (separator == " " and (share < 0.9 or len(rows[0]) != width or best[0] > 0)):
             continue
         if (score := (round(share, 1), width, -order)) > best:
             best, chosen = score, separator

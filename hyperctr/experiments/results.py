@@ -110,6 +110,8 @@ def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[
             header, *lines = list(csv.reader(file)) or [[]]
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     if header[: len(columns)] != list(columns):
         raise ValueError(f"{path} has the columns {','.join(header)}; this version writes {','.join(columns)}")
     return header[len(columns) :], lines
