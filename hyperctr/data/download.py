@@ -62,7 +62,8 @@ def get(
         return planted.write(preset, Path(out) if out else home() / f"planted-{preset}", seed, scale)
     source = SOURCES[name]
     if not source.checksum:
-        raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `hyperctr data import` reads it")
+        reads = f"hyperctr data import --format {source.format}" if source.format else "hyperctr data import"
+        raise ValueError(f"{name} has to be fetched by hand from {source.home}; then `{reads}` reads it")
     out = Path(out) if out else home() / name
     if not force and _is_there(name, out):
         say(f"{name} is in {out} already; nothing was fetched (--force fetches it again)")

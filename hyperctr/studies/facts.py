@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config
+from hyperctr.data.split import split
 from hyperctr.runs.digest import digest
 from hyperctr.studies.study import Row, Setup, noise
 
@@ -36,7 +37,7 @@ def facts_of(
     facts = {
         "bench": study.name, "title": study.title, "data": name,
         "files": digest_of(catalog.find(base.data.path)) if dataset else "made here, one world per seed",
-        "split": base.split.kind, "leaky": base.split.kind != "temporal", "seeds": seeds,
+        "split": base.split.kind, "leaky": _is_leaky(base, dataset), "seeds": seeds,
         "values": list(setup.values),
         "rows": [[row.name, row.model] for row in plan],
         "axis": grid.axis if grid else "", "log": bool(grid and grid.log),
@@ -49,6 +50,13 @@ def facts_of(
     if study.source:
         facts["source"] = study.source
     return facts | study.facts(setup, plan, dataset)
+
+
+def _is_leaky(base: config.Run, dataset: Dataset | None) -> bool:
+    """Return whether the rows' split is leaky; of a split that the data give, that depends on their times."""
+    if base.split.kind == "given" and dataset:
+        return split(dataset.interactions, "given", valid=base.split.valid).leaky
+    return base.split.kind != "temporal"
 
 
 def digest_of(path: Path) -> str:

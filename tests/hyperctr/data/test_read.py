@@ -233,7 +233,7 @@ def test_built_in_roles_need_their_columns(shop, tmp_path):
     (tmp_path / "open-bandit" / "interactions.csv").write_text(LOG)
     assert "guessed" in notes_of(tmp_path / "open-bandit")
     (tmp_path / "tiktok").mkdir()
-    (tmp_path / "tiktok" / "interactions.csv").write_text(LOG)
+    (tmp_path / "tiktok" / "interactions.csv").write_text("split," + LOG.replace("\n", "\ntrain,")[:-6])
     assert log_of(tmp_path / "tiktok").label.sum() == 3  # its roles name no click column
     (tmp_path / "tiktok" / "dataset.toml").write_text(
         'interactions = { user = "user_id", item = "item_id", click = "click" }'
