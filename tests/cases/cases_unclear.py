@@ -256,7 +256,7 @@ def c7_validation_moves_the_bar(case: Case):
 
 
 def c8_data_that_is_here(case: Case):
-    """Data get does not fetch or make what is there; it says so and prints the folder."""
+    """Data get does not fetch what is there; it says so and prints the folder."""
     from hyperctr.data import download
 
     here = write(case.folder / "home" / "ml-100k", rows())
@@ -275,12 +275,6 @@ def c8_data_that_is_here(case: Case):
         case.check(str(here) in done.out, f"it prints {done.out!r}")
         case.check("here" in done.err or "already" in done.err or "there" in done.err, f"it says {done.err!r}")
         case.check(not fetched, "it tried to fetch a data set that is there")
-        case.works("data", "get", "planted", "--scale", "0.02", "--out", case.folder / "world")
-        stamp = (case.folder / "world" / "dataset.toml").stat().st_mtime_ns
-        done = case.works("data", "get", "planted", "--scale", "0.02", "--out", case.folder / "world")
-        kept_as_is = (case.folder / "world" / "dataset.toml").stat().st_mtime_ns == stamp
-        said = any(word in done.err for word in ("again", "replac", "here", "already"))
-        case.check(kept_as_is or said, "a world that is there is made again without a word")
     finally:
         download.download, download.download_wheel = real
         os.environ.pop("HYPERCTR_DATA") if kept is None else os.environ.update(HYPERCTR_DATA=kept)

@@ -4,7 +4,7 @@ import pytest
 import run
 
 SLOW = {"A9", "A12", "A16", "B2", "B4", "B5", "B6", "D2", "D10"}
-OPEN = set(run.cases()) - {"A4", "A6", "A7", "C1", "C2", "C4", "C5", "C14"}
+OPEN = set(run.cases()) - {"A2", "A3", "A4", "A6", "A7", "C1", "C2", "C4", "C5", "C8", "C14"}
 """Cases that are not right yet."""
 
 
