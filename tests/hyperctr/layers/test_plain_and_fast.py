@@ -16,7 +16,7 @@ import hyperctr.layers
 import hyperctr.models
 import hyperctr.training
 from hyperctr.batch import History
-from hyperctr.layers import attention, bodies, chunked, embedding, mlp
+from hyperctr.layers import attention, bodies, chunked, embedding, mlp, table
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import aqcl, dien, din, dupn, lt4rec, marn
 from hyperctr.models.hyperctr import parts
@@ -64,7 +64,7 @@ def prelu():
 
 def look_up():
     for index in ([[0, 2, 0], [4, 2, 4]], [[]]):
-        yield embedding, (drawn(5, 3), torch.tensor(index, dtype=torch.long))
+        yield table, (drawn(5, 3), torch.tensor(index, dtype=torch.long))
 
 
 def placed():
