@@ -43,8 +43,8 @@ def get(
     preset: Annotated[
         str,
         typer.Option(
-            help="For planted: drift, multihop, group, fashion, coldstart, categories, fields, conflict, "
-            "agree or noise."
+            help="For planted: drift, multihop, group, fashion, coldstart, categories, fields, columns, "
+            "conflict, agree or noise."
         ),
     ] = "drift",
     seed: Seed = 0,

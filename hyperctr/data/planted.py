@@ -25,6 +25,8 @@ Long because all worlds share one sampler, and each is a page of it.
 - `fields`: a third of the item categories depend on one field of the user each (such as the age), a third on one
   context column, and a third on the topic of the user's latest click. Half of the values raise the click probability
   and half lower it. Nothing else about the user, the context or older clicks matters.
+- `columns`: clicks depend on a number through a wave, on a sum of the effects of tags, and on a cross of an item field
+  with the context; see `hyperctr.data.planted_columns`.
 - `conflict`: a clicked video is watched in part, and the part is the conversion. A catchy cover and a liked topic raise
   the click probability and lower the part watched. The worth of a video affects only the part watched. `agree`: the
   part watched rises with the click probability.
@@ -42,6 +44,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperctr.data import planted_columns
 from hyperctr.data.clock import SECOND
 from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
@@ -54,7 +57,8 @@ START = 1_672_531_200  # 2023-01-01 00:00 UTC, seconds
 DAY = 86_400  # seconds, in which the worlds are drawn
 MODALITIES = ("visual", "acoustic", "textual")
 PRESETS = (
-    "drift", "multihop", "group", "fashion", "coldstart", "categories", "fields", "conflict", "agree", "noise",
+    "drift", "multihop", "group", "fashion", "coldstart", "categories", "fields", "columns", "conflict",
+    "agree", "noise",
 )  # fmt: skip
 COMMUNITIES = 6
 USER = {"gender": 2, "age": 6, "occupation": 12, "region": 8, "income": 5, "education": 4}
@@ -168,6 +172,7 @@ def planted(preset: str = "drift", seed: int = 0, scale: float = 1.0) -> World:
         "coldstart": _coldstart,
         "categories": _categories,
         "fields": _fields,
+        "columns": _columns,
         "conflict": partial(_two_tasks, preset="conflict"),
         "agree": partial(_two_tasks, preset="agree"),
     }.get(preset, partial(_drift, noise=preset == "noise"))
@@ -377,6 +382,14 @@ def _fields(rng: np.random.Generator, seed: int, scale: float) -> World:
     return replace(world, dataset=dataset)
 
 
+def _columns(rng: np.random.Generator, seed: int, scale: float) -> World:
+    """Make `columns`; users differ in nothing but what they are shown."""
+    made, probability, offset, topic = planted_columns.columns(
+        rng, SECOND * START, round(1000 * scale), _note("columns", seed)
+    )
+    return World(made, probability, offset, topic[:, None], prior=0.0)
+
+
 def _two_tasks(rng: np.random.Generator, seed: int, scale: float, preset: str) -> World:
     """Make `conflict` or `agree`: groups of users like topics, and a clicked video is watched in part."""
     users, items, groups, topics, covers, worths, days = round(1000 * scale), 400, 8, 8, 6, 6, 60
@@ -466,9 +479,13 @@ def _world(name, rng, seed, user, item, time, offset, logit, cluster, shows, use
         interactions=log,
         items=Items(len(shows), modalities=modalities) if items is None else items,
         users=Users(users),
-        notes=(f"planted world {name!r}, seed {seed}: nothing in it is real",),
+        notes=(_note(name, seed),),
     )
     return World(dataset, probability, offset, cluster, **known)
+
+
+def _note(name: str, seed: int) -> str:
+    return f"planted world {name!r}, seed {seed}: nothing in it is real"
 
 
 def _ridge_logistic(user, columns, label, offset, weight, users, dim, prior, steps: int = 12) -> np.ndarray:

@@ -28,6 +28,7 @@ from graphs import Hypergraph
 from hyperctr import config
 from hyperctr.cli.main import main
 from hyperctr.data import planted as synthetic
+from hyperctr.data.columns import Category, Column, Number
 from hyperctr.evaluation.evaluate import score
 from hyperctr.models import MODELS, WRAPPERS  # noqa: F401
 from hyperctr.runs import report as reports
@@ -88,13 +89,21 @@ def planted(preset: str) -> dict[str, np.ndarray]:
         "probability": world.probability,
         **{name: getattr(data.interactions, name) for name in ("user", "item", "label")},
         **{name: getattr(data.interactions, name) for name in ("conversion", "length")},
-        "context": np.stack([x.codes for x in context], 1) if (context := data.interactions.context.values()) else None,
         "time": data.interactions.time // 10**6,
+        **context(data.interactions.context),
         **{f"modality {name}": x for name, x in data.items.modalities.items()},
         **{f"item {name}": x.codes for name, x in data.items.fields.items()},
         **{f"user {name}": x.codes for name, x in data.users.fields.items()},
     }
     return {name: np.asarray(x) for name, x in held.items() if x is not None}
+
+
+def context(columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
+    """Give the categories side by side, and every other column by its name."""
+    codes = [x.codes for x in columns.values() if isinstance(x, Category)]
+    others = {f"context {n}": x for n, x in columns.items() if not isinstance(x, Category)}
+    arrays = {name: x.values if isinstance(x, Number) else x.codes for name, x in others.items()}
+    return ({"context": np.stack(codes, 1)} if codes else {}) | arrays
 
 
 PRESETS = synthetic.PRESETS

@@ -28,7 +28,7 @@ def clicked(preset):
 def assert_equal_columns(found, made):
     assert list(found) == list(made)
     for name, column in made.items():
-        assert found[name].codes.tolist() == column.codes.tolist() and found[name].size == column.size
+        assert found[name].kind == column.kind and found[name].series().equals(column.series())
 
 
 @cache
@@ -96,7 +96,7 @@ def test_no_oracle_beats_the_ceiling(preset):
     if preset == "noise":
         assert ceiling == learnable == 0.5
     else:
-        assert learnable > 0.6
+        assert learnable > (0.51 if preset == "columns" else 0.6)  # there the oracle knows the items alone
 
 
 def test_the_ceiling_depends_on_the_labels_of_the_asked_rows_alone():
@@ -263,13 +263,13 @@ def test_a_written_world_reads_back_the_same(preset, tmp_path):
     assert data.interactions.num_users == w.dataset.interactions.num_users
     assert data.interactions.num_items == w.dataset.interactions.num_items
     assert data.interactions.logged_non_clicks
-    assert set(data.items.modalities) == set(() if preset == "fields" else MODALITIES)
+    assert set(data.items.modalities) == set(() if preset in ("fields", "columns") else MODALITIES)
     for name in data.items.modalities:
         assert (data.items.modalities[name] == w.dataset.items.modalities[name]).all()
         assert data.items.present[name].tolist() == w.dataset.items.present[name].tolist()
     raw = pl.read_parquet(path / "interactions.parquet")
     assert raw["true_probability"].to_list() == w.probability.astype(np.float32).tolist()
-    if preset != "fields":
+    if preset not in ("fields", "columns"):
         assert not data.interactions.context  # the extra column plays no role
         return
     for kind in ("items", "users"):
