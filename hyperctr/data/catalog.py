@@ -248,8 +248,8 @@ MOVIELENS_ROLES: Roles = {
         "click_at_least": 4,
         "non_clicks": "unobserved",
     },
-    "items": {"title": "title", "fields": ["genres"]},
-    "users": {"fields": ["gender", "age", "occupation"]},
+    "items": {"title": "title", "fields": {"genres": "tags"}},
+    "users": {"fields": {"gender": "category", "age": "category", "occupation": "category"}},
     "modalities": {
         "textual": {"columns": ["title", "genres"], "text": True, "dim": 64},
         "genres": {"columns": ["genres"]},

@@ -46,7 +46,8 @@ def read(path: Path, stated: Mapping) -> Source:
     roles = {"interactions": {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"}}
     if meta := find_files(folder, f"meta_{name}.json.gz", f"meta_{name}.json"):
         items, said = _items(meta[0], set(log["asin"])), "also_bought, also_viewed and sales ranks are not read."
-        roles["items"] = {"title": "title", "fields": ["brand", "category", "price"]}
+        kinds = {"brand": "category", "categories": "tags", "price": {"kind": "number", "log": True}}
+        roles["items"] = {"title": "title", "fields": kinds}
         roles["modalities"] = {
             made: {"columns": [column], "text": text}
             for made, column, text in (("titles", "title", True), ("categories", "categories", False))
@@ -127,16 +128,9 @@ def _items(file: Path, wanted: set[str]) -> pl.DataFrame:
             path = _path(found.get("categories", found.get("category")))
             text = (found.get(key) for key in ("title", "brand"))
             title, brand = (x.strip() or None if isinstance(x, str) else None for x in text)
-            rows[asin] = (
-                asin,
-                title,
-                brand,
-                _price(found.get("price")),
-                path[-1] if path else None,
-                "|".join(path) or None,
-            )
+            rows[asin] = (asin, title, brand, _price(found.get("price")), "|".join(path) or None)
     names = {"asin": pl.String, "title": pl.String, "brand": pl.String, "price": pl.Float64}
-    return pl.DataFrame(list(rows.values()), names | {"category": pl.String, "categories": pl.String}, orient="row")
+    return pl.DataFrame(list(rows.values()), names | {"categories": pl.String}, orient="row")
 
 
 def _path(listed: Any) -> list[str]:

@@ -28,6 +28,11 @@ _LOG = {
 _MORE = {"is_comment": pl.Int8, "is_forward": pl.Int8, "is_hate": pl.Int8, "play_time_ms": pl.Int64}
 _TEXT = {"tag": pl.String, "video_type": pl.String, "upload_type": pl.String, "upload_dt": pl.String}
 
+_ITEM = {
+    "tag": {"kind": "tags", "separator": ","}, "author_id": "category", "upload_type": "category",
+    "music_type": "category", "video_duration": {"kind": "number", "log": True},
+}  # fmt: skip
+
 
 def read(path: Path, stated: Mapping) -> Source:
     """Read a folder with logs, and with features of users and videos where they are there.
@@ -41,10 +46,11 @@ def read(path: Path, stated: Mapping) -> Source:
     log = pl.concat([read_columns(file, _LOG, optional=_MORE) for file in files], how="diagonal")
     log = log.with_columns(pl.col("time_ms").cast(pl.Datetime("ms", "UTC")).alias("timestamp"))
     known = KNOWN["kuairand-pure"]
-    shown = known["interactions"] | {"item": "video_id", "context": ["tab", "is_rand"]}
+    moment = {"kind": "category", "of": "moment"}
+    shown = known["interactions"] | {"item": "video_id", "context": {"tab": moment, "is_rand": moment}}
     items, users = _table(folder, "video_features_basic_*.csv"), _table(folder, "user_features_*.csv")
     roles = {"interactions": shown} | (
-        {name: known[name] for name in ("items", "modalities")} if items is not None else {}
+        {"items": {"fields": _ITEM}, "modalities": known["modalities"]} if items is not None else {}
     )
     roles |= {"users": known["users"]} if users is not None else {}
     at_random = int((log["is_rand"] == 1).sum())

@@ -173,12 +173,12 @@ def _roles(columns: list[str], own: list[str]) -> dict:
     """Return the roles of the columns that are there."""
     known = KNOWN["lt4rec-sample"]
     log = dict(known["interactions"])
-    log["context"] = [name for name in log["context"] if name in columns]
+    log["context"] = {name: {"kind": "category", "of": "item"} for name in log["context"] if name in columns}
     if "cvr_label" not in columns:
         del log["conversion"]
     made = {name: [x for x in entry["columns"] if x in own] for name, entry in known["modalities"].items()}
     return {
-        "interactions": {role: value for role, value in log.items() if value != []},
-        "items": {"fields": [name for name in known["items"]["fields"] if name in own]},
+        "interactions": {role: value for role, value in log.items() if value != {}},
+        "items": {"fields": {name: "tags" if name in _LISTS else "category" for name in own if name != "FEA_DURATION"}},
         "modalities": {name: {"columns": listed} for name, listed in made.items() if listed},
     }

@@ -65,7 +65,7 @@ def read(path: Path, stated: Mapping) -> Source:
             "user": "user_id", "item": "item_id", "time": "timestamp", "click": "is_click", "non_clicks": "logged",
             "split": "split",
         },
-        "items": {"fields": ["cate_id"]},
+        "items": {"fields": {"cate_id": "category"}},
     }  # fmt: skip
     return Source(log.drop("cate_id"), roles, items, modalities=modalities).noted(
         said if own else "", "" if modalities else "There are no files of cover vectors."

@@ -2,7 +2,8 @@
 
 Types: token (a category), token_seq (categories separated by blanks), float, float_seq (numbers separated by
 blanks). With NAME.train.inter, NAME.valid.inter and NAME.test.inter (RecBole's benchmark files), or a column x_label
-(0, 1, 2; MMRec's files), the source's own split is kept. A float_seq of items is a modality. Which column is the
+(0, 1, 2; MMRec's files), the source's own split is kept. A float_seq of items is a modality;
+the other columns of items and users are fields. Which column is the
 user, item, time and click is guessed from the usual names, as for any file. Source:
 https://recbole.io/atomic_files.html.
 """
@@ -10,7 +11,9 @@ https://recbole.io/atomic_files.html.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +25,13 @@ from hyperctr.data.parse import first_line
 from hyperctr.data.tables import narrowed
 
 HOME = "https://recbole.io/atomic_files.html"
-KINDS = ("token", "token_seq", "float", "float_seq")
+KINDS = {
+    "token": "category",
+    "token_seq": {"kind": "tags", "separator": " "},
+    "float": "number",
+    "float_seq": "vector",
+}
+"""The kind that each type becomes."""
 
 
 def read(path: Path, stated: Mapping) -> Source:
@@ -43,38 +52,52 @@ def read(path: Path, stated: Mapping) -> Source:
         part: files[f"{name}.{part}.inter"] for part in ("train", "valid", "test") if f"{name}.{part}.inter" in files
     }
     if parts:
-        log = with_split({part: _table(file)[0] for part, file in parts.items()})
+        log = with_split({part: _table(file).frame for part, file in parts.items()})
     else:
-        log, _ = _table(files[f"{name}.inter"])
-    items, users = ([_table(file) for file in find_files(folder, f"{name}.{kind}")[:1]] for kind in ("item", "user"))
-    items, vectors = items[0] if items else (None, {})
-    users = users[0][0] if users else None
+        log = _table(files[f"{name}.inter"]).frame
+    found = {kind: _table(file) for kind in ("item", "user") for file in find_files(folder, f"{name}.{kind}")[:1]}
     column = "split" if parts else "x_label" if "x_label" in log.columns else None
-    columns = [list(table.columns) if table is not None else [] for table in (log, items, users)]
+    columns = [log.columns, *(found[kind].frame.columns if kind in found else [] for kind in ("item", "user"))]
     usual = {"user": "userID", "item": "itemID"} if {"userID", "itemID"} <= set(log.columns) else {}
     roles, said = role_table.guess(*columns, str(folder), usual | ({"split": column} if column else {}) | dict(stated))
-    return Source(log, roles, items, users, vectors).noted(said)
+    for kind, table in found.items():
+        titles = [x for x in table.kinds if kind == "item" and "title" in x.lower()]
+        chosen = {"title": titles[0]} if titles else {}
+        taken = {*roles["interactions"][kind], *titles}
+        roles[f"{kind}s"] = chosen | {"fields": {x: is_a for x, is_a in table.kinds.items() if x not in taken}}
+    frames = [found[kind].frame if kind in found else None for kind in ("item", "user")]
+    return Source(log, roles, *frames, found["item"].vectors if "item" in found else {}).noted(said)
 
 
-def _table(file: Path) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
-    """Read one file: its columns without their types; and the float_seq columns as matrices."""
+@dataclass(frozen=True)
+class _Table:
+    """One file: its columns without their types, the kind of each, and the float_seq columns as matrices."""
+
+    frame: pl.DataFrame
+    kinds: Mapping[str, Any]
+    vectors: Mapping[str, np.ndarray]
+
+
+def _table(file: Path) -> _Table:
     try:
         table = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"cannot read {file}: {first_line(error)}") from None
-    columns, vectors = [], {}
+    columns, kinds, vectors = [], {}, {}
     for cell in table.columns:
-        name, _, kind = cell.partition(":")
-        column = table[cell].alias(name.strip())
-        if kind.strip() not in KINDS:
+        name, _, kind = (part.strip() for part in cell.partition(":"))
+        column = table[cell].alias(name)
+        if kind not in KINDS:
             raise ValueError(f"{file}: header cell {cell!r} is not name:type with a type of {', '.join(KINDS)}")
+        if kind != "float_seq":
+            kinds[column.name] = KINDS[kind]
         if kind == "float":
             columns.append(_numbers(column, file))
         elif kind == "float_seq":
             vectors[column.name] = _vectors(column, file)
         else:
             columns.append(column if kind == "token_seq" else narrowed(column))
-    return pl.DataFrame(columns), vectors
+    return _Table(pl.DataFrame(columns), kinds, vectors)
 
 
 def _numbers(column: pl.Series, file: Path) -> pl.Series:

@@ -59,3 +59,8 @@ def instants(data):
 
 def note(data):
     return " ".join(data.notes)
+
+
+def kinds(table):
+    """The kind of each field of the items or users."""
+    return {name: column.kind.kind for name, column in table.fields.items()}

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from .conftest import instants, note, rows
+from .conftest import instants, kinds, note, rows
 
 
 def review(user, item, day, stars=5.0):
@@ -39,8 +39,10 @@ def test_reviews_of_2014_with_metadata_that_are_python_literals(imported):
     assert instants(data)[0] == "1970-01-02T00:00:00" and table["overall"].to_list() == [5, 1, 5, 5, 5]
     assert data.items.titles.tolist() == ["Nail 'n' file", "Soap", ""]
     assert data.items.fields["brand"].codes.tolist() == [1, 0, 0]
-    assert data.items.fields["price"].codes.tolist() == [1, 0, 0]
-    assert data.items.fields["category"].codes.tolist() == [2, 1, 0]
+    np.testing.assert_array_equal(data.items.fields["price"].values, [3.5, np.nan, np.nan])
+    tags = data.items.fields["categories"]
+    assert tags.start.tolist() == [0, 2, 4, 4] and tags.values.to_list() == ["Bath", "Beauty", "Nails"]
+    assert kinds(data.items) == {"brand": "category", "categories": "tags", "price": "number"}
     assert set(data.items.modalities) == {"titles", "categories"}
     assert "Every review is a click, at any rating" in note(data) and "1 item of the log had no row" in note(data)
 
@@ -49,8 +51,8 @@ def test_of_2018_prices_are_text_and_the_rating_may_be_the_click(imported):
     files = {"Beauty_5.json.gz": REVIEWS, "meta_Beauty.json.gz": META_2018}
     data, _ = imported("amazon", files, click="overall", click_at_least=4)
     assert [label for *_, label in rows(data)] == [1, 0, 1, 1, 1]
-    assert data.items.fields["price"].codes.tolist() == [1, 0, 0]
-    assert data.items.fields["category"].codes.tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(data.items.fields["price"].values, [1003.5, np.nan, np.nan])
+    assert data.items.fields["categories"].values.to_list() == ["Beauty", "Nails"]
 
 
 def test_a_two_core_leaves_users_and_items_with_two_rows_and_says_the_counts(imported):

@@ -1,6 +1,6 @@
 import pytest
 
-from .conftest import instants, note, rows
+from .conftest import instants, kinds, note, rows
 
 LOG = (
     "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
@@ -41,11 +41,10 @@ def test_all_logs_are_read_with_their_users_and_videos(imported):
     assert instants(data)[0] == "2022-04-08T07:30:00" and table["time_ms"].max() == 1650700000000
     assert data.interactions.conversion is not None and data.interactions.length.tolist() == [9000] * 5
     assert data.items.ids.tolist() == [12, 13, 15]
-    assert data.items.fields["tag"].codes.tolist()[2] == 0 and data.items.present["tags"].tolist() == [
-        True,
-        True,
-        False,
-    ]
+    tags = data.items.fields["tag"]
+    assert tags.start.tolist() == [0, 1, 3, 3] and tags.values.to_list() == ["2", "39"]
+    assert data.items.present["tags"].tolist() == [True, True, False]
+    assert kinds(data.items)["video_duration"] == "number"
     assert data.users.ids.tolist() == [0, 1]
     assert data.users.fields["user_active_degree"].codes.tolist() == [1, 0]
     said = note(data)

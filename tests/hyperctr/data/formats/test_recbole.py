@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from .conftest import note, rows
+from .conftest import kinds, note, rows
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 LOG = INTER + "u1\t07\t5\t964982703\nu1\t8\t3\t964982224\nu2\t07\t4\t964982931\n"
@@ -15,6 +15,8 @@ def test_typed_headers_give_columns_vectors_and_guessed_roles(imported):
     assert str(table["timestamp"].dtype) == "Int64"
     assert data.items.titles.tolist() == ["Toy Story", "Heat"]
     assert data.items.modalities["emb"].tolist() == [[1, 2], [0, 0]]
+    assert kinds(data.items) == {"class": "tags"} and kinds(data.users) == {"age": "category"}
+    assert data.items.fields["class"].start.tolist() == [0, 2, 3]
     assert data.users.fields["age"].codes.tolist() == [1, 0] and "Roles guessed" in note(data)
 
 
