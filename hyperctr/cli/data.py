@@ -92,6 +92,10 @@ def import_log(
     items: Annotated[Path | None, typer.Option(help="Table of the items.")] = None,
     users: Annotated[Path | None, typer.Option(help="Table of the users.")] = None,
     fields: Annotated[str | None, typer.Option(help="Columns of items and users to read: genres,age.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=KIND", help="category, number, bucket, tags, hash, vector or text; or a table."),
+    ] = None,
     modality: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE.npy", help="Matrix; row i belongs to row i of the items.")
     ] = None,
@@ -101,9 +105,11 @@ def import_log(
     hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
     hyperctr data import downloads/reviews_Beauty.json.gz --format amazon --k-core 5 --out beauty
     hyperctr data import log.parquet --context tab,device --items items.csv --fields genre,price --out shop
+    hyperctr data import log.parquet --items items.csv --kind genre=tags --kind 'price={kind="number", log=true}' --out shop
     """
     from hyperctr.data import write
     from hyperctr.data.formats.convert import convert
+    from hyperctr.data.kinds import parse_stated
     from hyperctr.data.read import read
 
     roles = {
@@ -119,13 +125,14 @@ def import_log(
         if not (name and equals and file):
             raise ValueError(f"--modality takes NAME=FILE.npy, got {entry!r}")
         files[name] = Path(file)
+    kinds = dict(parse_stated(entry) for entry in kind or ())
     if published:
-        own = {"items": items, "users": users, "fields": named, "modality": files}
+        own = {"items": items, "users": users, "fields": named, "kind": kinds, "modality": files}
         if given := [name for name, value in own.items() if value]:
             raise ValueError(f"--{given[0]} is for tables of your own; format {published} has its own")
         dataset = read(convert(published, source, out, stated, k_core))
     else:
-        dataset = write.import_log(source, out, stated, items, users, named, files, k_core)
+        dataset = write.import_log(source, out, stated, items, users, named, files, k_core, kinds)
     _describe(dataset, as_json=False)
     print(out)
 

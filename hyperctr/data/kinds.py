@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """Name of a kind -> its options."""
 FEW = 32  # a column of more distinct numbers than this may be an amount
+MOST = 100_000  # values that a guess looks at
 SEPARATORS = ("|", ";", ",")
 
 
@@ -155,16 +156,16 @@ def guess(column: pl.Series) -> Kind:
     >>> guess(pl.Series(["a|b", "b|c", "c|a", "a"])), guess(pl.Series([0.5, 1.25]))
     (Kind(tags), Kind(number))
     """
+    column = column.drop_nulls().head(MOST)
     if isinstance(column.dtype, pl.List | pl.Array):
         return _guess_list(column)
     if column.dtype.is_float():
-        known = column.fill_nan(None).drop_nulls()
-        return Kind("category" if len(known) == 0 or (known == known.round()).all() else "number")
+        known = column.drop_nans()
+        return Kind("category" if (known == known.round()).all() else "number")
     if column.dtype != pl.String:
         return Kind()
-    values = column.drop_nulls().head(100_000)
-    values = values.filter(values != "")
-    return _guess_text(values) if len(values) else Kind()
+    column = column.filter(column != "")
+    return _guess_text(column) if len(column) else Kind()
 
 
 def _guess_list(column: pl.Series) -> Kind:
@@ -206,9 +207,19 @@ def line(name: str, kind: Kind) -> str:
     return f"{name} = {{ {', '.join(f'{key} = {literal(value)}' for key, value in said.items())} }}"
 
 
-def names(stated: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """Return the columns that a list or table of dataset.toml names."""
-    return list(stated)
+def guess_all(table: pl.DataFrame, columns: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Guess the kinds of some columns of a table.
+
+    Returns:
+        What dataset.toml would say of each column, by name; and the same as lines, which say where a column of whole
+        numbers may be an amount.
+    """
+    kinds = {name: guess(table[name]) for name in columns}
+    lines = []
+    for name, kind in kinds.items():
+        numbers = table[name].dtype.is_numeric() and kind.kind == "category" and table[name].n_unique() > FEW
+        lines.append(line(name, kind) + (" (or number, if they are amounts)" if numbers else ""))
+    return {name: kind.stated() for name, kind in kinds.items()}, lines
 
 
 assert set(OPTIONS) == set(get_args(Name))

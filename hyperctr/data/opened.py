@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.catalog import builtin_roles
+from hyperctr.data.kinds import guess_all
 from hyperctr.data.roles import Roles
 from hyperctr.data.tables import read_table
 
@@ -47,6 +49,7 @@ def open_tables(
     more: Mapping[str, Path] = {},
     fields: Sequence[str] = (),
     matrices: Mapping[str, Path] = {},
+    kinds: Mapping[str, str | Mapping[str, Any]] = {},
 ) -> Opened:
     """Read the tables of a folder, or a single table of interactions, and find the role of each column.
 
@@ -56,6 +59,8 @@ def open_tables(
         more: files of the items and users table, in the place of those of the folder.
         fields: names of fields of items or users, in the place of those of the folder.
         matrices: files of modalities by name, in the place of those of the folder.
+        kinds: kinds of columns by name, see `hyperctr.data.kinds`. The kinds of columns that the folder's dataset.toml
+            does not name are guessed by their content.
 
     Raises:
         ValueError: in one line, what was asked, what was found and what would work.
@@ -72,9 +77,10 @@ def open_tables(
         notes += found.notes
     if not len(tables["interactions"]):
         raise ValueError(f"{files['interactions']} has no rows")
-    chosen, said = _roles(path, tables, files, stated or {})
+    columns = {table: tables[table].columns for table in tables}
+    chosen, said, guessed = _roles(path, tables, files, stated or {})
     if fields:
-        chosen = role_table.with_fields(chosen, fields, {table: tables[table].columns for table in tables})
+        chosen = role_table.with_fields(chosen, fields, columns)
     if matrices:
         chosen = chosen | {"modalities": {name: f"{name}.npy" for name in matrices}}
         chosen = role_table.parse(chosen, "--modality")
@@ -85,7 +91,15 @@ def open_tables(
             if table not in tables and role != "id":
                 raise ValueError(f"{path}: {role} asks for column {column!r} of {table}.parquet or .csv; there is none")
     notes += said
-    notes += role_table.unused(chosen, {table: tables[table].columns for table in tables})
+    for table, key in (("interactions", "context"), ("items", "fields"), ("users", "fields")):
+        named = chosen.get(table, {}).get(key, {})
+        if isinstance(named, list) and (guessed or (fields and key == "fields") or key in (stated or {})):
+            found, lines = guess_all(tables[table], [name for name in named if name not in kinds])
+            chosen = chosen | {table: chosen[table] | {key: {name: found.get(name, "category") for name in named}}}
+            how = f"dataset.toml under [{table}.{key}], or --kind COLUMN=KIND of data import, can say otherwise"
+            notes += [f"Kinds guessed by content: {'; '.join(lines)}. {how}."] if lines else []
+    chosen = role_table.with_kinds(chosen, kinds, columns)
+    notes += role_table.unused(chosen, columns)
     return Opened(path, tables, files, chosen, tuple(notes), matrices)
 
 
@@ -106,11 +120,14 @@ def _files_of(path: Path, notes: list[str]) -> dict[str, Path]:
     return files
 
 
-def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[Roles, list[str]]:
-    """Find the roles: from dataset.toml, built in, or guessed; `stated` entries of [interactions] replace them."""
+def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[Roles, list[str], bool]:
+    """Find the roles: from dataset.toml, built in, or guessed; `stated` entries of [interactions] replace them.
+
+    Also return notes, and whether the roles were guessed.
+    """
     folder, where = (path, str(path / "dataset.toml")) if path.is_dir() else (path.parent, str(path))
     columns = {table: tables[table].columns if table in tables else [] for table in TABLES}
-    said: list[str] = []
+    said, is_guess = [], False
     if path.is_dir() and (path / "dataset.toml").is_file():
         chosen = role_table.read_toml(path / "dataset.toml")
     elif (chosen := builtin_roles(folder.resolve())) and _fits(chosen, columns):
@@ -118,6 +135,7 @@ def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[
     else:
         chosen, guessed = role_table.guess(*columns.values(), str(files["interactions"]), stated)
         said.append(guessed)
+        is_guess = True
     if stated:
         replaced = set(stated)
         replaced |= {"time", "order"} if replaced & {"time", "order"} else set()
@@ -125,7 +143,7 @@ def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[
         kept = {role: value for role, value in chosen["interactions"].items() if role not in replaced}
         chosen = chosen | {"interactions": kept | stated}
     chosen = role_table.parse(chosen, where)
-    return chosen, said + ([chosen["note"]] if "note" in chosen else [])
+    return chosen, said + ([chosen["note"]] if "note" in chosen else []), is_guess
 
 
 def _fits(roles: Roles, columns: Mapping[str, Sequence[str]]) -> bool:

@@ -210,6 +210,11 @@ def _interactions(
         column = parse_numbers(table[log["length"]], f"{where}, column {log['length']!r}", 0)
         length = column.set(column == 0, None).cast(pl.Float32).fill_null(np.nan).to_numpy()
     context = _columns(table, log.get("context", []), where, "interactions.context", notes)
+    if left := [name for name, column in context.items() if not logged and column.kind.of != "moment"]:
+        notes.append(
+            f"Context that is not read, as negatives have to be drawn: {', '.join(left)}. A column of the moment, such as "
+            'the hour or the page, is read: NAME = { kind = "category", of = "moment" } under [interactions.context].'
+        )
     types = Category.read(table[log["type"]], bins=True) if "type" in log else None
     part = None
     if "split" in log:

@@ -307,6 +307,33 @@ def with_fields(roles: Roles, names: Sequence[str], columns: Mapping[str, Sequen
     return roles
 
 
+def with_kinds(
+    roles: Roles, kinds: Mapping[str, str | Mapping[str, Any]], columns: Mapping[str, Sequence[str]]
+) -> Roles:
+    """Return roles that state the kind of some columns; a column without a role becomes a field, or context.
+
+    Raises:
+        ValueError: no table or several tables have a column of that name, or a kind is wrong.
+    """
+    places = {"items": "fields", "users": "fields", "interactions": "context"}
+    for name, kind in kinds.items():
+        there = [table for table in places if name in columns.get(table, ())]
+        there = [t for t in there if name in roles.get(t, {}).get(places[t], ())] or there
+        if len(there) != 1:
+            known = [column for table in columns.values() for column in table]
+            near = did_you_mean(name, known)
+            found = (
+                f"several tables have it ({', '.join(there)})" if there else f"no table has it{near and '; ' + near}"
+            )
+            raise ValueError(f"no column {name!r} to give a kind: {found}")
+        table, key = there[0], places[there[0]]
+        stated = roles.get(table, {}).get(key, [])
+        stated = stated if isinstance(stated, Mapping) else dict.fromkeys(stated, "category")
+        _check_kinds(f"{table}.{key}", {name: kind})
+        roles = roles | {table: roles.get(table, {}) | {key: {**stated, name: kind}}}
+    return roles
+
+
 def share(conversion: str) -> list[str]:
     """Return the columns of a conversion: one, or two for the share "part/whole"."""
     return [column.strip() for column in conversion.split("/", 1)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -176,6 +177,7 @@ def import_log(
     fields: Sequence[str] = (),
     modalities: Mapping[str, Path] | None = None,
     k: int = 0,
+    kinds: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Check a log and write it as a folder, with all its columns and with every role written in dataset.toml.
 
@@ -186,6 +188,7 @@ def import_log(
         items, users: files of these tables.
         fields: names of the columns of items or users to read as fields.
         modalities: .npy files by name of the modality; row i belongs to row i of the items table.
+        kinds: kinds of columns by name, such as {"price": "number"}; those of other named columns are guessed.
         k: leave the k-core only, see `hyperctr.data.formats.source.k_core`; 0 leaves all rows.
 
     Returns:
@@ -200,10 +203,10 @@ def import_log(
     more = {name: Path(file) for name, file in (("items", items), ("users", users)) if file is not None}
     files = {name: Path(file) for name, file in (modalities or {}).items()}
     if k:
-        opened = open_tables(source, roles, more, fields, files)
+        opened = open_tables(source, roles, more, fields, files, kinds or {})
         return read(_write_core(out, opened, dict(opened.tables), k))
     with _folder(out) as part:
-        opened = open_tables(source, roles, more, fields, files)
+        opened = open_tables(source, roles, more, fields, files, kinds or {})
         for name in opened.tables:  # before the log is parsed, which takes it apart
             _write_table(opened.tables[name], part / f"{name}.parquet")
         dataset = dataset_of(opened)
