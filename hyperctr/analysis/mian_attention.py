@@ -137,14 +137,14 @@ def cases(opened: Opened, count: int = 14, seed: int = 0) -> Batch:
     return opened.prepared.loader.batch(np.sort(chosen))
 
 
-def case(opened: Opened, user: Any, item: Any, at: Any = None, context: Mapping[str, int] | None = None) -> Batch:
+def case(opened: Opened, user: Any, item: Any, at: Any = None, context: Mapping[str, Any] | None = None) -> Batch:
     """Make a batch of one row to predict, from the data's own ids; see `hyperctr.runs.open.request`.
 
     Args:
         opened: a trained run.
         user, item: ids, also as text.
         at: a time as `Opened.predict` takes it. None: right after the last event of the log.
-        context: number of each known context column, by name.
+        context: value of each known context column, by name, as in the data set.
 
     Raises:
         ValueError: the data has no such user or item, or the model reads no such context.

@@ -105,7 +105,7 @@ def import_log(
     hyperctr data import clicks.csv --user uid --item vid --time ts --click clicked --out shop
     hyperctr data import downloads/reviews_Beauty.json.gz --format amazon --k-core 5 --out beauty
     hyperctr data import log.parquet --context tab,device --items items.csv --fields genre,price --out shop
-    hyperctr data import log.parquet --items items.csv --kind genre=tags --kind 'price={kind="number", log=true}' --out shop
+    hyperctr data import log.csv --items items.csv --kind genre=tags --kind 'price={kind="number", log=true}' --out shop
     """
     from hyperctr.data import write
     from hyperctr.data.formats.convert import convert

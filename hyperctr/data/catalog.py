@@ -10,26 +10,38 @@ from typing import Any
 from hyperctr.data.roles import Roles
 from hyperctr.strict import did_you_mean
 
+_FILM = {"genres": "tags"}
+_VIEWER = {
+    "gender": "category",
+    "age": {"kind": "bucket", "boundaries": [18, 25, 35, 45, 50, 56]},  # the groups of MovieLens 1M
+    "occupation": "category",
+}
+_MOMENT = {"kind": "category", "of": "moment"}
 _MOVIES = {
     "interactions": {
         "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
         "click": "rating", "click_at_least": 4, "non_clicks": "unobserved",
     },
-    "items": {"title": "title", "fields": ["genres"]},
-    "users": {"fields": ["gender", "age", "occupation"]},
+    "items": {"title": "title", "fields": _FILM},
+    "users": {"fields": _VIEWER},
 }  # fmt: skip
 _SHORT_VIDEO = {
     "interactions": {
         "user": ["user_id"], "item": ["item_id"], "time": "timestamp",
         "click": "is_click", "non_clicks": "logged", "conversion": "long_view", "length": "duration_ms",
-        "context": ["tab"],
+        "context": {"tab": _MOMENT},
     },
-    "items": {"fields": ["tag", "author_id", "upload_type", "music_type", "video_duration"]},
+    "items": {
+        "fields": {
+            "tag": {"kind": "tags", "separator": ","}, "author_id": "category", "upload_type": "category",
+            "music_type": "category", "video_duration": {"kind": "number", "log": True},
+        }
+    },
     "users": {
-        "fields": [
+        "fields": dict.fromkeys([
             "user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range", "fans_user_num_range",
             "friend_user_num_range", "register_days_range", *(f"onehot_feat{k}" for k in range(12)),
-        ]
+        ], "category")
     },
     "modalities": {
         "tags": {"columns": ["tag"]},
@@ -62,24 +74,28 @@ KNOWN: dict[str, Roles] = {
     "lt4rec-sample": {
         "interactions": {
             "user": ["user_id"], "item": ["item_id"], "time": "timestamp", "click": "is_click", "non_clicks": "logged",
-            "conversion": "cvr_label", "context": ["FEA_ORDER", "FEA_ALGID"],
+            "conversion": "cvr_label",
+            "context": dict.fromkeys(["FEA_ORDER", "FEA_ALGID"], {"kind": "category", "of": "item"}),
         },
-        "items": {"fields": ["FEA_ICAT1", "FEA_ICAT2", "FEA_CP", "FEA_COVERQUALITY"]},
+        "items": {"fields": dict.fromkeys(["FEA_ICAT1", "FEA_ICAT2", "FEA_CP", "FEA_COVERQUALITY"], "category")},
         "modalities": {"tags": {"columns": ["FEA_STAG", "FEA_IXFTAG"]}, "keywords": {"columns": ["FEA_IKEYWORD"]}},
     },
     "open-bandit": {
         "note": "The set has no user ids: rows with the same four user features count as one user.",
         "interactions": {
             "user": [f"user_feature_{k}" for k in range(4)], "item": ["campaign", "item_id"], "time": "timestamp",
-            "click": "click", "non_clicks": "logged", "context": ["position", "policy"],
+            "click": "click", "non_clicks": "logged",
+            "context": {"position": {"kind": "category", "of": "item"}, "policy": _MOMENT},
         },
-        "items": {"fields": [f"item_feature_{k}" for k in range(4)]},
+        "items": {
+            "fields": {"item_feature_0": "number"} | {f"item_feature_{k}": "category" for k in range(1, 4)},
+        },
         "modalities": {"features": {"columns": [f"item_feature_{k}" for k in range(4)]}},
     },
     "ta-feng": {
         "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
-        "items": {"fields": ["product_subclass"]},
-        "users": {"fields": ["age_group", "pin_code"]},
+        "items": {"fields": {"product_subclass": "category"}},
+        "users": {"fields": {"age_group": "category", "pin_code": "category"}},
         "modalities": {"subclass": {"columns": ["product_subclass"]}},
     },
     "tiktok": {
@@ -93,9 +109,12 @@ KNOWN: dict[str, Roles] = {
     "frappe": {
         "interactions": {
             "user": ["user_id"], "item": ["item_id"],
-            "context": ["daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city"],
+            "context": {
+                **dict.fromkeys(["daytime", "weekday", "isweekend", "homework", "weather", "country", "city"], _MOMENT),
+                "cost": {"kind": "category", "of": "item"},
+            },
         },
-        "items": {"title": "name", "fields": ["category", "language", "price"]},
+        "items": {"title": "name", "fields": dict.fromkeys(["category", "language", "price"], "category")},
         "modalities": {"description": {"columns": ["description"], "text": True}},
     },
     "amazon-beauty-5core": {
@@ -105,7 +124,7 @@ KNOWN: dict[str, Roles] = {
     "amazon-grocery": {
         "note": "The complement and substitute lists are not used: they were made from purchases of the whole period.",
         "interactions": {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"},
-        "items": {"fields": ["i_category"]},
+        "items": {"fields": {"i_category": "category"}},
         "modalities": {"category": {"columns": ["i_category"]}},
     },
     "bundle-amazon/clothing": {"name": "bundle-amazon-clothing"} | _BUNDLES,
@@ -248,8 +267,8 @@ MOVIELENS_ROLES: Roles = {
         "click_at_least": 4,
         "non_clicks": "unobserved",
     },
-    "items": {"title": "title", "fields": {"genres": "tags"}},
-    "users": {"fields": {"gender": "category", "age": "category", "occupation": "category"}},
+    "items": {"title": "title", "fields": _FILM},
+    "users": {"fields": _VIEWER},
     "modalities": {
         "textual": {"columns": ["title", "genres"], "text": True, "dim": 64},
         "genres": {"columns": ["genres"]},

@@ -91,16 +91,37 @@ def open_tables(
             if table not in tables and role != "id":
                 raise ValueError(f"{path}: {role} asks for column {column!r} of {table}.parquet or .csv; there is none")
     notes += said
-    for table, key in (("interactions", "context"), ("items", "fields"), ("users", "fields")):
-        named = chosen.get(table, {}).get(key, {})
-        if isinstance(named, list) and (guessed or (fields and key == "fields") or key in (stated or {})):
-            found, lines = guess_all(tables[table], [name for name in named if name not in kinds])
-            chosen = chosen | {table: chosen[table] | {key: {name: found.get(name, "category") for name in named}}}
-            how = f"dataset.toml under [{table}.{key}], or --kind COLUMN=KIND of data import, can say otherwise"
-            notes += [f"Kinds guessed by content: {'; '.join(lines)}. {how}."] if lines else []
     chosen = role_table.with_kinds(chosen, kinds, columns)
+    unstated = [
+        key for key in ("context", "fields") if guessed or key in (stated or {}) or (fields and key == "fields")
+    ]
+    chosen, said = guess_kinds(chosen, tables, unstated)
+    notes += said
     notes += role_table.unused(chosen, columns)
     return Opened(path, tables, files, chosen, tuple(notes), matrices)
+
+
+def guess_kinds(
+    roles: Roles, tables: Mapping[str, pl.DataFrame | None], keys: Sequence[str] = ("context", "fields")
+) -> tuple[Roles, list[str]]:
+    """Guess the kind of each column that is named in a plain list, or has the kind None; also return notes.
+
+    Args:
+        roles: of the tables.
+        tables: by name.
+        keys: which lists: "context", "fields".
+    """
+    notes = []
+    for table, key in (("interactions", "context"), ("items", "fields"), ("users", "fields")):
+        named, frame = roles.get(table, {}).get(key, []), tables.get(table)
+        stated = named if isinstance(named, Mapping) else dict.fromkeys(named if key in keys else ())
+        unstated = [name for name, kind in stated.items() if kind is None]
+        if frame is not None and unstated:
+            found, lines = guess_all(frame, unstated)
+            roles = roles | {table: roles[table] | {key: {**stated, **found}}}
+            how = f"[{table}.{key}] of dataset.toml, or --kind COLUMN=KIND of data import, can say otherwise"
+            notes.append(f"Kinds guessed by content: {'; '.join(lines)}. {how}.")
+    return roles, notes
 
 
 def _files_of(path: Path, notes: list[str]) -> dict[str, Path]:

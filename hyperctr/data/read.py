@@ -212,8 +212,8 @@ def _interactions(
     context = _columns(table, log.get("context", []), where, "interactions.context", notes)
     if left := [name for name, column in context.items() if not logged and column.kind.of != "moment"]:
         notes.append(
-            f"Context that is not read, as negatives have to be drawn: {', '.join(left)}. A column of the moment, such as "
-            'the hour or the page, is read: NAME = { kind = "category", of = "moment" } under [interactions.context].'
+            f"Context that is not read, as negatives have to be drawn: {', '.join(left)}. State what is of the moment: "
+            'NAME = { kind = "category", of = "moment" } under [interactions.context] of dataset.toml.'
         )
     types = Category.read(table[log["type"]], bins=True) if "type" in log else None
     part = None

@@ -328,7 +328,7 @@ def with_kinds(
             raise ValueError(f"no column {name!r} to give a kind: {found}")
         table, key = there[0], places[there[0]]
         stated = roles.get(table, {}).get(key, [])
-        stated = stated if isinstance(stated, Mapping) else dict.fromkeys(stated, "category")
+        stated = stated if isinstance(stated, Mapping) else dict.fromkeys(stated)
         _check_kinds(f"{table}.{key}", {name: kind})
         roles = roles | {table: roles.get(table, {}) | {key: {**stated, name: kind}}}
     return roles

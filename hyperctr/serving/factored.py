@@ -168,7 +168,7 @@ class Server:
         self.ready, self.factored = opened.prepared, Factored(opened.model)
 
     def probabilities(
-        self, user: Any, items: Sequence, at: Any = None, context: Mapping[str, int] | None = None
+        self, user: Any, items: Sequence, at: Any = None, context: Mapping[str, Any] | None = None
     ) -> np.ndarray:
         """Predict the click probabilities of candidates for one user at one time; an unknown id counts as a new one.
 
@@ -176,7 +176,7 @@ class Server:
             user, items: ids, also as text; [C] items.
             at: a time as `Opened.predict` takes it; only events strictly before it are read. None: right after
                 the last event of the log.
-            context: number of each known context column, by name.
+            context: value of each known context column, by name, as in the data set.
 
         Returns:
             Probabilities, [C].

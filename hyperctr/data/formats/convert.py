@@ -13,6 +13,7 @@ import polars as pl
 
 from hyperctr.data.formats import find_format
 from hyperctr.data.formats.source import Source, completed, in_core
+from hyperctr.data.opened import guess_kinds
 from hyperctr.data.parse import first_line
 from hyperctr.data.tables import _silent
 from hyperctr.data.write import write
@@ -59,8 +60,10 @@ def _with_roles(source: Source, stated: Mapping[str, Any]) -> Source:
 
 
 def _written(source: Source, out: Path, path: Path) -> Path:
-    roles = {"name": out.name, **source.roles}
+    tables = {"interactions": source.interactions, "items": source.items, "users": source.users}
     try:
-        return write(out, roles, source.interactions, source.items, source.users, source.modalities, check=True)
+        roles, notes = guess_kinds({"name": out.name, **source.roles}, tables)
+        source = replace(source, roles=roles).noted(*notes)
+        return write(out, source.roles, source.interactions, source.items, source.users, source.modalities, check=True)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

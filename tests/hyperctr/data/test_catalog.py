@@ -85,8 +85,7 @@ def test_both_homes_give_the_same_films(name, from_home, home, tmp_path, monkeyp
     assert data.items.titles.tolist() == ['Toy "Story" (1995)', f"Café{year}"]
     assert log.item.tolist() == [1, 0, 0]
     assert list(data.items.ids) == (list(data.items.titles) if name == "ml-1m" and not from_home else [1, 2])
-    genres = data.items.fields["genres"]
-    assert genres.start.tolist() == [0, 2, 3] and genres.values.to_list() == ["Action", "Children's", "unknown"]
+    assert data.items.fields["genres"].series().to_list() == [["Action", "Children's"], ["unknown"]]
     assert set(data.users.fields) == {"gender", "age", "occupation"}
     assert set(data.items.modalities) == {"textual", "genres"}
     assert data.items.modalities["genres"].shape == (2, 3)

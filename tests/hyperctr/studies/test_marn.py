@@ -40,7 +40,7 @@ def world(tmp_path_factory):
 
 
 def rows(name, values=(), **tables):
-    items = SimpleNamespace(modalities={"visual": None}, titles=None, fields={"category": None})
+    items = SimpleNamespace(modalities={"visual": None}, titles=None, categories={"category": None})
     setup = Setup(find(name), base(**tables), tuple(values) or find(name).values())
     return find(name).rows(setup, SimpleNamespace(items=items))
 
@@ -128,7 +128,7 @@ def test_what_the_data_lack_is_said(world):
     with pytest.raises(ValueError, match="marn-table2 needs modalities or titles of items"):
         planned("marn-table2", modalities={}, present={})
     with pytest.raises(ValueError, match="marn-fig4 needs a category of items"):
-        planned("marn-fig4", fields={}, sizes={})
+        planned("marn-fig4", fields={})
 
 
 # --- the paper's numbers -------------------------------------------------------------------------------------------
