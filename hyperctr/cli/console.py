@@ -117,9 +117,12 @@ def print_scores(report: dict) -> None:
         for name in ("warm", "cold_user", "cold_item"):
             area, share = "-" if math.isnan(s[f"{name}_auc"]) else f"{s[f'{name}_auc']:.4f}", s[f"{name}_share"]
             rows.append([f"  {PARTS[name]}", area, *[""] * 5, f"{s[f'{name}_rows']:,} ({share:.1%})"])
-    title = f"{report['model']} on {report['data']}, {report['split']} split{stamp}"
+    sampled = ", negatives drawn though non-clicks are logged" if report.get("sampled") else ""
+    title = f"{report['model']} on {report['data']}, {report['split']} split{sampled}{stamp}"
     losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
     print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+    if note := report.get("split_note"):
+        print_note(note)
     if names := report.get("metrics", []):
         rows = [[part, *(f"{report[part][name]:.4f}" for name in names)] for part in ("valid", "test")]
         print_table("own metrics", ["", *names], rows)
@@ -139,7 +142,7 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*head, title=title, title_justify="left", box=None, show_header=any(head), pad_edge=False)
+    table = Table(*head, title=escape(title), title_justify="left", box=None, show_header=any(head), pad_edge=False)
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

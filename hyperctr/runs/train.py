@@ -239,6 +239,7 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         **({"wear": run.wrapper_name} if run.wrapper else {}),
         **({"sources": sources} if sources else {}),
         **({"sampled": True} if run.evaluate.sampled else {}),
+        **({"split_note": ready.split.note} if ready.split.note else {}),
         **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }

@@ -101,3 +101,15 @@ def test_drawn_negatives_of_a_logged_row_share_its_context():
     log = Interactions([0, 0, 1], [0, 1, 2], [1, 2, 3], [1, 0, 1], 2, 3, context={"tab": [1, 2, 3]})
     batch = Loader(log).batch(np.array([2]), negatives=4)
     assert batch.context.codes.tolist() == [[3]] * len(batch) and len(batch) > 1
+
+
+def test_the_terminal_says_that_a_split_is_leaky_and_where_its_validation_rows_come_from(tmp_path, hyperctr):
+    log = visits().interactions
+    part = np.where(np.arange(48) % 6 == 0, 2, 0)  # test rows on every day: training rows are later than some
+    write_folder(replace(visits(), interactions=replace(log, part=part)), tmp_path / "v")
+    run = tmp_path / "run.toml"
+    run.write_text(config.to_toml(given(tmp_path / "v")))
+    code, out, said = hyperctr("train", run, "--set", "train.epochs=1", "--out", tmp_path / "r")
+    assert code == 0, said
+    assert "mf on visits, given split  [leaky split: not comparable" in out
+    assert "the last 0.2 of its training rows are for validation" in said
