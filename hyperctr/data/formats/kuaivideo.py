@@ -30,7 +30,7 @@ _CHALLENGE = {
     "user_id": pl.Int64, "item_id": pl.Int64, **_FLAGS, "timestamp": pl.Int64, "playing_time": pl.Float64,
     "duration": pl.Float64,
 }  # fmt: skip
-_LABELS = 'Labels of a row: is_click, is_like, is_follow; data.click = "is_like" makes another one the click.'
+_LABELS = 'Labels of a row: is_click, is_like, is_follow; click = "is_like" in dataset.toml makes that one the click.'
 
 
 def read(path: Path, stated: Mapping) -> Source:
