@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from hyperctr import config
 from hyperctr.batch import (
     Batch,
     Clicks,
-    Columns,
     Fields,
     Graphs,
     Ids,
@@ -31,8 +30,6 @@ from hyperctr.batch import (
     plan_of,
 )
 from hyperctr.data import catalog, read
-from hyperctr.data.columns import Column
-from hyperctr.data.context import OF_USER, SIZES
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
 from hyperctr.data.features.encoders import Encoders
@@ -48,6 +45,7 @@ from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import find_model, find_wrapper, outside
 from hyperctr.models.lt4rec import Sharing
+from hyperctr.runs.fields import fields_of
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -268,7 +266,9 @@ def prepare(
         if parts.note:
             dataset = replace(dataset, notes=(*dataset.notes, parts.note))
     grid, train = time_grid(log, parts, run.slices, dataset.name), log.take(parts.train)
-    tables, encoders = _tables(run, dataset, parts, progress)
+    fields, encoders, notes = fields_of(dataset, parts.train, run.data.derive or ())
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
+    tables = _tables(run, dataset, parts, fields, progress)
     codes, edges, reads = None, None, _reads(run)
     if "statistics" in reads:
         edges = item_statistics.fit(train, grid)
@@ -286,11 +286,8 @@ def prepare(
     return replace(ready, tables=replace(ready.tables, clicks=clicks))
 
 
-def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable) -> tuple[Tables, Encoders]:
-    """Build the tables that the training rows decide, and how the context is read.
-
-    Hypergraphs, statistics and ages are still missing.
-    """
+def _tables(run: config.Run, dataset: Dataset, parts: Split, fields: Fields, progress: Callable) -> Tables:
+    """Build the tables that the training rows decide; hypergraphs, statistics and ages are still missing."""
     log = dataset.interactions
     label = log.label[parts.train]
     seen_user, seen_item = np.zeros(log.num_users, bool), np.zeros(log.num_items, bool)
@@ -298,11 +295,6 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
     titles = None
     matrices = features(dataset, np.flatnonzero(seen_item), run.data.reduce, progress)
     present = {name: torch.from_numpy(np.array(x)) for name, x in dataset.items.present.items()}
-    fields = Fields(
-        user=_columns(dataset.users.fields, log.user[parts.train], log.num_users),
-        item=_columns(dataset.items.fields, log.item[parts.train], log.num_items),
-        of_user=tuple(name for name in run.data.derive or () if name in OF_USER),
-    )
     priors = Priors(
         click_rate=float(label.mean()),
         item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
@@ -310,11 +302,7 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
     )
     if "titles" in _reads(run) and dataset.items.titles is not None:
         titles = Titles(*tokens(dataset.items.titles, seen_item))
-    weight = np.zeros(len(log), bool)
-    weight[parts.train] = True
-    encoders = Encoders.fit(log.read_context, weight)
-    fields = replace(fields, context=_context(run, log, encoders))
-    tables = Tables(
+    return Tables(
         ids=Ids(log.num_users, log.num_items, torch.from_numpy(seen_user), torch.from_numpy(seen_item)),
         modalities=ItemModalities(matrices, present),
         fields=fields,
@@ -323,7 +311,6 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, progress: Callable)
         titles=titles,
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
     )
-    return tables, encoders
 
 
 def _check_conversions(ready: Prepared) -> None:
@@ -342,27 +329,6 @@ def _check_conversions(ready: Prepared) -> None:
             raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
     if ready._sliced and ready.plan.order != "joint":
         raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
-
-
-def _columns(fields: Mapping[str, Column], trained: np.ndarray, count: int) -> Columns:
-    """Return the columns of every user or item and, last, of an unknown one; `trained` are those of training rows."""
-    weight = np.bincount(trained, minlength=count)
-    return Encoders.fit(fields, weight).table(fields, count)
-
-
-def _context(run: config.Run, log: Interactions, encoders: Encoders) -> Columns:
-    """Return the columns of the context: logged columns, then derived ones.
-
-    Raises:
-        ValueError: context is to be derived from times that the data lacks, or has a name that is taken.
-    """
-    for name in run.data.derive or ():
-        if not log.has_time and name != "clicks":
-            raise ValueError(f"data.derive={name} needs times, the data has only an order; clicks needs none")
-        if name in encoders.by_name:
-            raise ValueError(f"data.derive={name}: the data has a context column of this name; leave one of them out")
-    found = encoders.columns
-    return replace(found, sizes=found.sizes | {name: SIZES[name] for name in run.data.derive or ()})
 
 
 def _log_odds(log: Interactions) -> np.ndarray:

@@ -46,6 +46,16 @@ class Codes:
     def __call__(self, column: Category) -> np.ndarray:
         return self.code[column.codes]
 
+    def note(self, column: Category) -> str:
+        """Say how many values are rare; "" where all are kept."""
+        rare = int((self.code[:-1] == self.size - 1).sum()) if column.kind.min_count > 1 else 0
+        least = column.kind.min_count
+        return (
+            f"{rare:,} of {column.size - 1:,} values have fewer than {least} training rows and share one"
+            if rare
+            else ""
+        )
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -147,9 +157,12 @@ class Tags:
         found[row[fits], place[fits]] = code[fits]
         return found
 
-    def cut(self, column: TagLists) -> int:
-        """Count the rows that have more known tags than are read."""
-        return int((np.bincount(column.row[self.known[column.codes]], minlength=1) > MOST_TAGS).sum())
+    def note(self, column: TagLists) -> str:
+        """Say how many rows have more known tags than are read; "" for none."""
+        cut = int((np.bincount(column.row[self.known[column.codes]], minlength=1) > MOST_TAGS).sum())
+        return (
+            f"{cut:,} of {len(column):,} have more than {MOST_TAGS} tags: the first {MOST_TAGS} are read" if cut else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -236,6 +249,11 @@ class Encoders:
         tags = [np.pad(x, ((0, 0), (0, most - x.shape[1])), constant_values=-1) for x in tags]
         one = [torch.from_numpy(np.stack(x, 1)) if x else None for x in (codes, numbers, tags)]
         return Values(*one, tuple(map(torch.from_numpy, vectors)))
+
+    def notes(self, columns: Mapping[str, Column]) -> list[str]:
+        """Say what was put together or cut, one sentence per column where anything was."""
+        said = {name: x.note(columns[name]) for name, x in self._of(Codes, Tags)}
+        return [f"Column {name}: {note}." for name, note in said.items() if note]
 
     def table(self, columns: Mapping[str, Column], count: int) -> Columns:
         """Return the columns with the value of each of `count` users or items and, last, of an unknown one."""
