@@ -96,6 +96,9 @@ def import_log(
         list[str] | None,
         typer.Option(metavar="COLUMN=KIND", help="category, number, bucket, tags, hash, vector or text; or a table."),
     ] = None,
+    numeric: Annotated[
+        str | None, typer.Option(help="Columns that are amounts; the same as --kind COLUMN=number for each.")
+    ] = None,
     modality: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE.npy", help="Matrix; row i belongs to row i of the items.")
     ] = None,
@@ -125,7 +128,8 @@ def import_log(
         if not (name and equals and file):
             raise ValueError(f"--modality takes NAME=FILE.npy, got {entry!r}")
         files[name] = Path(file)
-    kinds = dict(parse_stated(entry) for entry in kind or ())
+    kinds: dict[str, Any] = {} if numeric is None else dict.fromkeys(split_list(numeric, "--numeric"), "number")
+    kinds |= dict(parse_stated(entry) for entry in kind or ())
     if published:
         own = {"items": items, "users": users, "fields": named, "kind": kinds, "modality": files}
         if given := [name for name, value in own.items() if value]:

@@ -174,6 +174,48 @@ class Interactions:
         return np.arange(len(self)) if self.logged_non_clicks else self.clicks()
 
 
+def sorted_ties(log: Interactions, rank: np.ndarray | None = None) -> tuple[float, float]:
+    """Measure how many events share user and time with another, and whether these are in sorted item order.
+
+    Args:
+        log: the events; events of one time are in the order of the file.
+        rank: place of each item in the order of the ids, [num_items]; None: the numbers are in that order.
+
+    Returns:
+        The share of rows that share user and time with another; and, among neighbours of this kind with different
+        items, the share whose items ascend: about 1/2 in a true order, 1 in a sorted file; NaN for fewer than 10.
+
+    >>> log = Interactions([0] * 12 + [1], [*range(12), 2], [5] * 13, [1] * 13, 2, 12)
+    >>> sorted_ties(log)
+    (0.9230769230769231, 1.0)
+    """
+    order = np.argsort(log.user, kind="stable")  # the rows of a user stay in time order
+    user, time, item = log.user[order], log.time[order], log.item[order]
+    item = item if rank is None else rank[item]
+    tied = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    alone = ~(np.append(tied, False) | np.insert(tied, 0, False))
+    pairs = tied & (item[1:] != item[:-1])
+    share = 1 - float(alone.mean()) if len(log) else 0.0
+    return share, float((item[1:] > item[:-1])[pairs].mean()) if pairs.sum() >= 10 else float("nan")
+
+
+def doubt_of_ties(log: Interactions, ids: np.ndarray) -> str:
+    """Say that the order of events of one user and time is that of a sorted file; "" where it may be a true one.
+
+    Args:
+        log: the events; events of one time are in the order of the file.
+        ids: the original ids of the items, [num_items].
+    """
+    share, ascending = sorted_ties(log, np.argsort(np.argsort(ids, kind="stable")))
+    if not max(ascending, 1 - ascending) > 0.9:
+        return ""
+    return (
+        f"{share:.0%} of the rows are ties, of the same user and time as another, and "
+        f"{max(ascending, 1 - ascending):.0%} of these are in sorted item order: the file was sorted, so data.ties "
+        "makes an order that never was."
+    )
+
+
 _COLUMNS = tuple(
     entry.name
     for entry in fields(Interactions)

@@ -107,11 +107,34 @@ def split(
             )
         labels = interactions.label[part]
         if name != "train" and interactions.logged_non_clicks and (labels == labels[0]).all():
+            draw = ', or say non_clicks = "unobserved" so that negatives are drawn' if labels[0] == 1 else ""
             raise ValueError(
-                f"every row of the {name} part has label {labels[0]:g}, so nothing can be ranked; {_advice(kind)}, "
-                'or say non_clicks = "unobserved" so that negatives are drawn'
+                f"every row of the {name} part has label {labels[0]:g}, so nothing can be ranked; {_advice(kind)}{draw}"
             )
     return Split(*rows, leaky, kind, note)
+
+
+def check_negatives(log: Interactions, name: str) -> None:
+    """Refuse data whose negatives have to be drawn where every user has clicked every item.
+
+    Args:
+        log: the events.
+        name: of the data set, for the error.
+
+    Raises:
+        ValueError: no user has an item left to draw.
+    """
+    if log.logged_non_clicks:
+        return
+    clicks = log.clicks()
+    users = np.count_nonzero(np.bincount(log.user[clicks], minlength=1))
+    if len(clicks) < users * log.num_items or not users:
+        return
+    if len(np.unique(log.user[clicks] * log.num_items + log.item[clicks])) == users * log.num_items:
+        raise ValueError(
+            f"{name}: every user has clicked every one of the {log.num_items} items, so no negative can be drawn; log "
+            'what was shown and not clicked (non_clicks = "logged"), or list more items in a table of items'
+        )
 
 
 def hold_out(interactions: Interactions, parts: Split, share: float = 0.1) -> tuple[Interactions, Split]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,10 +36,10 @@ from hyperctr.data.features import item_statistics
 from hyperctr.data.features.encoders import Encoders
 from hyperctr.data.features.modalities import features
 from hyperctr.data.features.titles import tokens
-from hyperctr.data.interactions import Interactions
+from hyperctr.data.interactions import Interactions, doubt_of_ties
 from hyperctr.data.loader import Loader
 from hyperctr.data.progress import Bar, no_progress
-from hyperctr.data.split import Split, split
+from hyperctr.data.split import Split, check_negatives, split
 from hyperctr.evaluation.evaluate import Metric, evaluate, measure, score
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
@@ -217,9 +218,14 @@ def read_dataset(run: config.Run) -> Dataset:
     """Read the data set that a run names, with the modalities it asks for."""
     stated = {"conversion": run.data.conversion} if run.data.conversion else None
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
+    log = dataset.interactions
+    check_negatives(log, dataset.name)
     if run.data.ties is not None:
-        note = "Events of one user at one time follow each other in file order, 1 microsecond apart (data.ties)."
-        dataset = replace(dataset, interactions=dataset.interactions.in_order(), notes=(*dataset.notes, note))
+        notes = ["Events of one user at one time follow each other in file order, 1 microsecond apart (data.ties)."]
+        if doubt := doubt_of_ties(log, dataset.items.ids):
+            notes.append(doubt)
+            warnings.warn(doubt, stacklevel=2)
+        dataset = replace(dataset, interactions=log.in_order(), notes=(*dataset.notes, *notes))
     log = dataset.interactions
     if run.split.kind == "given" and log.part is not None and not log.has_time:
         note = "There are no times: validation rows follow the training rows, and test rows follow both (split.kind)."

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyperctr.data.interactions import Interactions
+from hyperctr.data.interactions import Interactions, sorted_ties
 
 TAB = {"context": {"tab": [1, 0, 1]}}
 
@@ -116,3 +116,18 @@ def test_a_wrong_table_is_refused(changed, message):
 def test_fractions_are_no_numbers_of_users():
     with pytest.raises(TypeError, match="user must be whole numbers, got float64"):
         table(user=[0.5, 1, 0])
+
+
+def test_ties_in_sorted_order_are_told_from_ties_in_random_order():
+    rng = np.random.default_rng(0)
+    user, day, item = rng.integers(5, size=300), rng.integers(9, size=300), rng.integers(50, size=300)
+    order = np.lexsort([item, day, user])
+    for rows, low, high in ((order, 1, 1), (order[::-1], 0, 0), (rng.permutation(300), 0.4, 0.6)):
+        log = Interactions(user[rows], item[rows], day[rows], np.ones(300), 5, 50)
+        share, ascending = sorted_ties(log)
+        pairs = [(u, d) for u, d in zip(user.tolist(), day.tolist(), strict=True)]
+        assert share == pytest.approx(np.mean([pairs.count(pair) > 1 for pair in pairs]))
+        assert low <= ascending <= high
+    turned = sorted_ties(Interactions(user[order], item[order], day[order], np.ones(300), 5, 50), np.arange(50)[::-1])
+    assert turned[1] == 0
+    assert np.isnan(sorted_ties(Interactions([0], [0], [0], [1], 1, 1))[1])

@@ -505,6 +505,27 @@ def test_an_import_takes_tables_fields_context_and_matrices_from_anywhere(shop, 
     assert not (tmp_path / "new").exists()
 
 
+def test_an_import_states_and_guesses_kinds(shop, tmp_path):
+    log = "user_id,item_id,timestamp,click,tab,price\n7,b,30,1,x,2.5\n5,a,10,0,y,3\n7,a,20,1,x,4\n"
+    items = "item_id,genres\nb,x|y\na,y|z\nc,z|x\nd,x\n"
+    source = shop(interactions__csv=log, items__csv=items, users__csv="user_id,age\n5,20\n7,31\n")
+    stated = {"age": "number", "price": {"kind": "bucket", "quantiles": 2, "of": "moment"}}
+    data = import_log(source, tmp_path / "out", {"context": ["tab", "price"]}, fields=["genres", "age"], kinds=stated)
+    for dataset in (data, read(tmp_path / "out")):
+        kinds = dataset.interactions.context | dataset.items.fields | dataset.users.fields
+        assert {name: str(column.kind) for name, column in kinds.items()} == {
+            "tab": "category", "price": 'bucket, quantiles=2, of="moment"', "genres": "tags", "age": "number",
+        }  # fmt: skip
+    assert any(note.startswith("Kinds guessed by content") and 'genres = "tags"' in note for note in data.notes)
+    for kinds, message in [
+        ({"agee": "number"}, "no column 'agee' to give a kind: no table has it; did you mean age"),
+        ({"age": "numbr"}, 'users.fields.age: no kind "numbr", did you mean number'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            import_log(source, tmp_path / "other", {}, fields=["genres", "age"], kinds=kinds)
+    assert not (tmp_path / "other").exists()
+
+
 def test_columns_without_a_role_are_named(shop):
     path = shop(
         interactions__csv="user_id,item_id,timestamp,click,price\n7,b,30,1,2\n5,a,10,0,3\n",

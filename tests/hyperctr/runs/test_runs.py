@@ -310,6 +310,23 @@ def test_the_random_split_still_reads_training_clicks_alone():
             assert {(user, item) for item in clicks_before(batch, row).tolist()} <= train
 
 
+def test_ties_in_sorted_order_are_warned_about(tmp_path):
+    log = visits(ties=3).interactions
+    order = np.lexsort([log.item, log.time, log.user])
+    write_folder(replace(visits(), interactions=log.take(order)), tmp_path)
+    with pytest.warns(UserWarning, match=r"100% of the rows are ties, .* and 100% of these are in sorted item order"):
+        data = read_dataset(protocol(path=tmp_path, ties="order"))
+    assert "the file was sorted" in data.notes[-1]
+
+
+def test_users_who_clicked_everything_leave_no_negative_to_draw(tmp_path):
+    user, item = np.divmod(np.arange(12), 4)
+    log = Interactions(user, item, np.arange(12), np.ones(12), 3, 4, logged_non_clicks=False)
+    write_folder(Dataset("all", log, Items(4), Users(3)), tmp_path)
+    with pytest.raises(ValueError, match="every user has clicked every one of the 4 items, so no neg"):
+        read_dataset(protocol(path=tmp_path))
+
+
 def test_clicks_of_one_day_are_no_history_to_each_other_unless_their_order_counts(tmp_path):
     write_folder(visits(ties=3), tmp_path)
     clicked = sequences(visits(ties=3))
