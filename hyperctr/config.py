@@ -177,7 +177,8 @@ class Train:
         check(self.negatives >= 0, "train.negatives", self.negatives, "at least 0")
         check(0 <= self.clip < math.inf, "train.clip", self.clip, "above 0, or 0 not to clip")
         _check_seed("train.seed", self.seed)
-        check(self.threads >= 0, "train.threads", self.threads, "at least 1, or 0 to leave it to torch")
+        few = "at least 1 and at most 1024, or 0 to leave it to torch"
+        check(0 <= self.threads <= 1024, "train.threads", self.threads, few)
         check(self.score == "auc" or ":" in self.score, "train.score", self.score, 'auc, or like "mine.py:metric"')
 
 
@@ -185,16 +186,16 @@ class Train:
 class Evaluate:
     """Which rows a score is computed on."""
 
-    negatives: int = 1000
-    """Unobserved items drawn per test positive if the data logs no non-clicks, as in the paper."""
+    negatives: int = 100
+    """Unobserved items drawn per test positive if the data logs no non-clicks; the paper has 1000."""
     sampled: bool = False
     """Whether negatives are drawn for each click, as in the papers, even if the data logs non-clicks: the logged ones
     are then not scored."""
     draw: Literal["uniform", "popularity"] = "uniform"
     """How negatives are drawn: every item equally often, or in proportion to its earlier clicks."""
-    max_positives: int = 20_000
+    max_positives: int = 5_000
     """Most test positives that are scored, drawn once by the seed; 0 scores all."""
-    valid_negatives: int = 100
+    valid_negatives: int = 20
     """As `negatives`, for the validation rows."""
     valid_positives: int = 5_000
     """As `max_positives`, for the validation rows."""

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,10 +38,21 @@ def atomic(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    except Exception as error:
+        if why := _failed_write(error):
+            raise ValueError(f"cannot write {path}: {why}") from None
+        raise
     finally:
         _remove(part)
+
+
+def _failed_write(error: Exception) -> str:
+    """Say why the system did not write, also where a library puts it into an error of its own; "" for other errors."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if found := re.search(r"([^:]+) \(os error \d+\)", str(error)):  # safetensors and polars, written in Rust
+        return found[1].strip()
+    return f"{error} (is the disk full?)" if isinstance(error, OSError) else ""
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -111,6 +123,27 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
         save_file({name: x.contiguous() for name, x in tensors.items()}, part, metadata)
 
 
+def load_tensors(path: str | Path, remedy: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and texts by name, as `save_tensors` wrote them.
+
+    Args:
+        path: the file.
+        remedy: what helps where the file is damaged, for the error.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}){remedy and f'; {remedy}'}") from None
+
+
 def read_csv(path: str | Path) -> list[dict[str, str]]:
     """Read the lines of a CSV file with a header; a file that is missing has none.
 
@@ -165,22 +198,25 @@ def replace_folder(
         begins: how the text of the mark begins.
 
     Raises:
-        ValueError: the path is taken by something of another kind, or cannot be written.
+        ValueError: the path is taken by something of another kind, another process is writing it, or it cannot be
+            written.
     """
     path = Path(path)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     try:
         if taken := _taken(path, mark, ours, by, begins):
             raise ValueError(f"{path} is already there and {taken}; choose another folder or remove it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)  # left by a killed process that had the same number
-        part.mkdir()
-        yield part
-        if path.exists():
-            path.rename(old)
-        part.rename(path)
-    except OSError as error:
-        raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
+        with _claim(path, path.with_name(f".{path.name}.lock")):
+            shutil.rmtree(part, ignore_errors=True)  # left by a killed process that had the same number
+            part.mkdir()
+            yield part
+            if path.exists():
+                path.rename(old)
+            part.rename(path)
+    except Exception as error:
+        if why := _failed_write(error):
+            raise ValueError(f"cannot write to {path}: {why}") from None
+        raise
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
@@ -210,9 +246,17 @@ def claim_folder(path: str | Path) -> ExitStack:
         ValueError: another process has claimed the folder, or it cannot be written.
     """
     path = Path(path)
-    lock, claim = path / ".lock", ExitStack()
+    claim = _claim(path, path / ".lock")
+    for left in path.glob(".[0-9]*.*"):
+        _remove(left)  # half a file of a killed process
+    return claim
+
+
+def _claim(path: Path, lock: Path) -> ExitStack:
+    """Lock a file until the end of a `with` block; `path` is what is written meanwhile, for an error."""
+    claim = ExitStack()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         while True:
             file = lock.open("a")
             if not _locked(file):
@@ -220,8 +264,6 @@ def claim_folder(path: str | Path) -> ExitStack:
             if lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno())):
                 break
             file.close()  # the process before removed this file after it was opened here
-        for left in path.glob(".[0-9]*.*"):
-            left.unlink()  # half a file of a killed process
     except OSError as error:
         raise ValueError(f"cannot write to {path}: {error.strerror or error}") from None
     claim.callback(file.close)

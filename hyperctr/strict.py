@@ -146,6 +146,15 @@ def literal(value: Any) -> str:
     return "a table" if isinstance(value, Mapping) else repr(value) if isinstance(value, int | float) else str(value)
 
 
+def cut(text: str, most: int = 100) -> str:
+    """Cut a text that is too long to be read, and say how long it was.
+
+    >>> cut("a" * 2000, 5)
+    'aaaaa... (2,000 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 def choices(cls: Any, name: str) -> tuple[Any, ...]:
     """Return the values that a field of a dataclass may have: those of its Literal, or () if it has none."""
     kind = get_type_hints(cls)[name]

@@ -25,9 +25,8 @@ from hyperctr.data import clock
 from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.progress import Bar, no_progress
-from hyperctr.models import find_model
 from hyperctr.runs.open import Opened
-from hyperctr.runs.prepare import Prepared, prepare
+from hyperctr.runs.prepare import Prepared, build_model, prepare
 
 if TYPE_CHECKING:
     import polars as pl
@@ -366,6 +365,6 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
 def _on(opened: Opened, ready: Prepared) -> nn.Module:
     """Make the run's model, with its weights, on another log."""
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and then replaced
-        model = find_model(ready.run.model_name)(ready.run.model, ready.tables)
+        model = build_model(ready)
     model.load_state_dict(opened.model.state_dict())
     return model.eval()

@@ -30,6 +30,7 @@ from hyperctr.data import clock
 from hyperctr.data.dataset import Dataset
 from hyperctr.reporting import figures
 from hyperctr.runs.open import Opened, moment
+from hyperctr.strict import cut
 
 if TYPE_CHECKING:
     import polars as pl
@@ -243,7 +244,7 @@ def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> 
 def _item(data: Dataset, item: int) -> str:
     """The title of an item, its id where there is none."""
     title = "" if data.items.titles is None else str(data.items.titles[item])
-    return title or f"item {data.items.ids[item]}"
+    return cut(title) or f"item {data.items.ids[item]}"
 
 
 def _when(data: Dataset, time: int) -> str:

@@ -25,6 +25,7 @@ from hyperctr.batch import Batch, Columns, Values
 from hyperctr.data.clock import DAY, day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
 from hyperctr.runs.open import Opened, request
+from hyperctr.strict import cut
 
 if TYPE_CHECKING:
     import polars as pl
@@ -287,7 +288,7 @@ def _value(columns: Columns, values: Values | None, name: str, row: int) -> str:
 def _item(data: Any, item: int) -> str:
     """Return the title of an item, or its id where it has no title."""
     title = "" if data.items.titles is None or item >= len(data.items) else str(data.items.titles[item])
-    return title or _named("item", data.items.ids, item)
+    return cut(title) or _named("item", data.items.ids, item)
 
 
 def _named(what: str, ids: np.ndarray, number: int) -> str:

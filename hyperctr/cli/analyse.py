@@ -15,7 +15,7 @@ from hyperctr.cli.console import (
     progress_bars,
     progress_lines,
 )
-from hyperctr.cli.options import Json, Seed
+from hyperctr.cli.options import ChangedData, Json, Seed
 
 
 def audit(
@@ -23,6 +23,7 @@ def audit(
     rows: Annotated[int, typer.Option(help="Test rows to predict again.", min=1)] = 200,
     cuts: Annotated[int, typer.Option(help="Moments from which on the log is changed.", min=1)] = 8,
     seed: Seed = 0,
+    changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
     """Change the future of a run's log in many ways, and report every prediction that moved by a single bit.
@@ -35,7 +36,7 @@ def audit(
     from hyperctr.analysis.audit import audit as audit_run
     from hyperctr.runs.open import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, changed_data)
     with progress_bars() as bars:
         found = audit_run(opened, rows, cuts, seed, bars if err.is_terminal else progress_lines)
     if as_json:
@@ -68,6 +69,7 @@ def explain(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
     top: Annotated[int, typer.Option(help="Hyperedges a side, and clicks, to leave out at most.", min=1)] = 20,
+    changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
     """Say which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out in turn.
@@ -84,7 +86,7 @@ def explain(
     from hyperctr.data import clock
     from hyperctr.runs.open import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, changed_data)
     has_time = opened.prepared.dataset.interactions.has_time
     time = None if at is None else clock.option(at, "--at", has_time)
     time = np.datetime64(time, "us") if at is not None and has_time else time

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from hyperctr.files import to_json
+from hyperctr.strict import cut
 
 err = Console(stderr=True, highlight=False)
 
@@ -72,10 +73,12 @@ def progress_bars() -> Any:
 
             def track(batches: Iterable, what: str, total: int) -> Iterable:
                 task = bar.add_task(what, total=total)
-                for batch in batches:
-                    yield batch
-                    bar.advance(task)
-                bar.remove_task(task)
+                try:
+                    for batch in batches:
+                        yield batch
+                        bar.advance(task)
+                finally:
+                    bar.remove_task(task)
 
             yield track
 
@@ -112,14 +115,18 @@ def print_scores(report: dict) -> None:
     for part, s in [("valid", report["valid"]), ("test", report["test"])]:
         half = (s["auc_high"] - s["auc_low"]) / 2
         own = "-" if math.isnan(s["positive_auc"]) else f"{s['positive_auc']:.4f} ± {s['positive_auc_se']:.4f}"
-        losses = [f"{s[name]:.4f}" for name in ("logloss", "logloss_1to1", "logloss_corrected")]
+        losses = [f"{s[name]:.4f}" for name in LOSSES if name in s]
         rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, f"{s['user_auc']:.4f}", *losses, f"{s['rows']:,}"])
-        for name in ("warm", "cold_user", "cold_item"):
+        for name in [name for name in PARTS if f"{name}_auc" in s]:
             area, share = "-" if math.isnan(s[f"{name}_auc"]) else f"{s[f'{name}_auc']:.4f}", s[f"{name}_share"]
-            rows.append([f"  {PARTS[name]}", area, *[""] * 5, f"{s[f'{name}_rows']:,} ({share:.1%})"])
+            rows.append([f"  {PARTS[name]}", area, *[""] * (2 + len(losses)), f"{s[f'{name}_rows']:,} ({share:.1%})"])
+        if beside := report.get("popularity", {}).get(part):
+            own = "-" if math.isnan(beside["positive_auc"]) else f"{beside['positive_auc']:.4f}"
+            row = ["  popularity", f"{beside['auc']:.4f}", own, f"{beside['user_auc']:.4f}"]
+            rows.append([*row, *[""] * len(losses), f"{s['rows']:,}"])
     sampled = ", negatives drawn though non-clicks are logged" if report.get("sampled") else ""
     title = f"{report['model']} on {report['data']}, {report['split']} split{sampled}{stamp}"
-    losses = ["logloss", "logloss\n1:1", "logloss\ncorrected"]
+    losses = [head for name, head in LOSSES.items() if name in report["test"]]
     print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
     if note := report.get("split_note"):
         print_note(note)
@@ -134,7 +141,18 @@ def print_scores(report: dict) -> None:
         print_table("conversions; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
 
 
-PARTS = {"warm": "seen users and items", "cold_user": "new users", "cold_item": "new items"}
+PARTS = {
+    "warm": "users and items with training rows",
+    "cold_user": "users without a training row",
+    "cold_item": "items without a training row",
+    "unclicked_item": "items never clicked before the row",
+}
+LOSSES = {
+    "logloss": "logloss",
+    "logloss_constant": "of the best\nconstant",
+    "logloss_1to1": "logloss\n1:1",
+    "logloss_corrected": "logloss\ncorrected",
+}
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
@@ -144,7 +162,7 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
 
     table = Table(*head, title=escape(title), title_justify="left", box=None, show_header=any(head), pad_edge=False)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(cut(cell, 500)) for cell in row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
@@ -156,7 +174,7 @@ def as_text(value: Any, grouped: bool = True) -> str:
         return ", ".join(as_text(v, grouped) for v in value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if grouped and type(value) is int else str(value)
+    return f"{value:,}" if grouped and type(value) is int else cut(str(value), 500)
 
 
 def split_list(text: str, option: str) -> list[str]:

@@ -204,7 +204,9 @@ def bench(
     if study.worlds:
         described = benches.planted_run(study, sets or ())
     elif not study.untrained:
-        described = benches.on_split(study, run_from_options(base, data, sets, default=study.base), split)
+        described = benches.on_split(
+            study, run_from_options(base, data, sets, default=benches.default_base(study)), split
+        )
         described = with_masks(described, masks)
     options = benches.Options(
         values=split_list(values, "--values") if values is not None else (),

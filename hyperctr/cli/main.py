@@ -70,7 +70,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *where, **more: print_note(f"warning: {message}")
     try:
         app()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if os.environ.get("HYPERCTR_TRACEBACK"):
             raise
         err.print(f"error: {' '.join(str(error).split())}", markup=False, soft_wrap=True)

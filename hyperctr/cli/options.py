@@ -18,6 +18,17 @@ Masks = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
+ChangedData = Annotated[
+    bool, typer.Option("--changed-data", help="Accept data that have changed since the training of the run began.")
+]
+
+
+def data_of(folder: Path) -> str | None:
+    """Return where the data of a run's folder are, found from every working directory; None if that is not known."""
+    from hyperctr.runs import fingerprint
+    from hyperctr.runs.digest import read_written
+
+    return fingerprint.located(read_written(folder / "run.toml"), folder).data.path
 
 
 def with_masks(run: Any, masks: Path | None) -> Any:

@@ -17,7 +17,7 @@ from hyperctr.cli.console import (
     split_list,
     whole_number,
 )
-from hyperctr.cli.options import Json, Masks, Sets, run_from_options, with_masks
+from hyperctr.cli.options import ChangedData, Json, Masks, Sets, data_of, run_from_options, with_masks
 
 
 def train(
@@ -30,6 +30,7 @@ def train(
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each part of a step.")] = False,
+    changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
     """Train and test one run. A folder with a checkpoint of the run is continued.
@@ -42,6 +43,7 @@ def train(
     """
     if run is not None and run.is_dir():
         out = out or run
+        data = data or data_of(out)
     described = with_masks(run_from_options(run, data, sets), masks)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr.runs import plan as plans
@@ -55,8 +57,13 @@ def train(
     dataset = prepare.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())
-    with progress_bars() as bars:
-        report = training.train(described, out, dataset, log=say_epoch, progress=bars, clock=clock)
+    how = {"log": say_epoch, "clock": clock, "say": print_note, "changed_data": changed_data}
+    try:
+        with progress_bars() as bars:
+            report = training.train(described, out, dataset, progress=bars, **how)
+    except KeyboardInterrupt:
+        print_note(training.stopped(out))
+        raise typer.Exit(130) from None
     if as_json:
         return print_json(report | ({"profile": clock.table()} if clock else {}))
     print_scores(report)
@@ -65,8 +72,15 @@ def train(
         print_table(f"time of {clock.steps:,} steps", ["", "ms per step", "share"], rows)
     kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
-    if report["valid"]["auc"] == report["test"]["auc"] == 0.5:
-        print_note("the model gives every row the same score; all its units may be zero: try a smaller train.lr")
+    for note in report["notes"]:
+        print(f"note: {note}")
+    careful = {"negatives": 1000, "max_positives": 0}
+    if report["test"]["positive_auc_se"] == report["test"]["positive_auc_se"] and any(  # negatives were drawn
+        getattr(described.evaluate, key) not in (value, 0) for key, value in careful.items()
+    ):
+        words = " ".join(f"--set evaluate.{key}={value}" for key, value in careful.items())
+        print(f"scored {report['test']['positives']:,} clicks with {described.evaluate.negatives} negatives each; "
+              f"all of them, with as many as the papers: {words}")  # fmt: skip
 
 
 def export(
@@ -74,6 +88,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder of the files; default: the run's own.")] = None,
     mode: Annotated[str, typer.Option(help="dense, compact, csr, or auto: the fastest on this machine.")] = "auto",
     batches: Annotated[str, typer.Option(help="Batch sizes that auto times them at.")] = "1,64,1024",
+    changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
     """Write the network of each task without its zeros: click.safetensors and conversion.safetensors.
@@ -86,7 +101,7 @@ def export(
     from hyperctr.serving import sparse
 
     sizes = tuple(whole_number(size, "--batches") for size in split_list(batches, "--batches"))
-    found = sparse.write(open_run(run).model, out or run, mode, sizes)
+    found = sparse.write(open_run(run, changed_data).model, out or run, mode, sizes)
     if as_json:
         return print_json(found)
     rows = []
@@ -131,31 +146,52 @@ def plan(
         print(f"fits: the limit is {size(planned.limit)}" if planned.fits else f"does not fit: {planned.refusal()}")
 
 
-def evaluate(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False) -> None:
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: each test row with its label and probability; .csv or .parquet.")
+    ] = None,
+    changed_data: ChangedData = False,
+    as_json: Json = False,
+) -> None:
     """Score the validation and test rows of a finished run again from its weights.
 
     hyperctr evaluate runs/first
+    hyperctr evaluate runs/first --out scores.parquet
     """
+    from hyperctr.runs import report as reports
+    from hyperctr.runs import rows
     from hyperctr.runs.open import open_run
 
-    opened = open_run(run)
-    report = opened.report | {part: opened.prepared.scores(opened.model, part) for part in ("valid", "test")}
+    if out is not None:
+        rows.check_ending(out)
+    opened = open_run(run, changed_data)
+    with progress_bars() as bars:
+        found, scored = reports.scores_of(opened.prepared, opened.model, progress=bars)
+    report = opened.report | found
+    if out is not None:
+        count = rows.write(opened.prepared, scored, out)
+        print_note(f"{out}: {count:,} test rows")
     print_json(report) if as_json else print_scores(report)
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     input: Annotated[Path, typer.Option(help="Rows to score, with the user, item and time columns of the data set.")],
-    output: Annotated[Path, typer.Option(help="File to write: the rows and a column `probability`; .csv or .parquet.")],
+    output: Annotated[
+        Path,
+        typer.Option("--out", "--output", help="File to write: the rows and a column `probability`; .csv or .parquet."),
+    ],
+    changed_data: ChangedData = False,
 ) -> None:
     """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones.
 
-    hyperctr predict runs/first --input rows.csv --output scored.csv
+    hyperctr predict runs/first --input rows.csv --out scored.csv
     """
     from hyperctr.data.rows import read_rows, write_rows
     from hyperctr.runs.open import open_run, predict_rows
 
-    opened = open_run(run)
+    opened = open_run(run, changed_data)
     dataset = opened.prepared.dataset
     rows = read_rows(input, dataset)
     time = rows.time.astype("datetime64[us]") if dataset.interactions.has_time else rows.time

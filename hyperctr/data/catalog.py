@@ -316,7 +316,14 @@ def find(name_or_path: str | Path) -> Path:
     for place in (path, home() / path):
         if place.exists():
             return place
-    near = did_you_mean(str(name_or_path), [*_fetched(), *_local_sets()])
+    name, here = str(name_or_path), _local_sets()
+    if name in _fetched():
+        made = [one for one in here if one.startswith(f"{name}-")]
+        raise ValueError(
+            f"the data set {name!r} is not here yet: `hyperctr data get {name}` makes it"
+            + (f"; there are {', '.join(made)} in {home()}" if made else "")
+        )
+    near = did_you_mean(name, [*_fetched(), *here])
     raise ValueError(
         f"there is no folder or data set {str(name_or_path)!r}{near and ', ' + near} "
         f"(in {home()}: {', '.join(_local_sets()) or 'none yet'}; `hyperctr data get` makes {', '.join(_fetched())})"

@@ -102,14 +102,16 @@ def split(
     rows = [samples[parts == part] for part in range(3)]
     for name, part in zip(("train", "valid", "test"), rows, strict=True):
         if not len(part):
+            distinct = len(np.unique(interactions.time[samples])) if kind == "temporal" else 0
+            times = f" at {distinct} distinct time{'s' * (distinct > 1)}" if 0 < distinct < len(samples) else ""
             raise ValueError(
-                f"the {name} part of the {kind} split has no rows ({len(samples)} sample rows); {_advice(kind)}"
+                f"the {name} part of the {kind} split has no rows ({len(samples)} sample rows{times}); {_advice(kind)}"
             )
         labels = interactions.label[part]
-        if name != "train" and interactions.logged_non_clicks and (labels == labels[0]).all():
-            draw = ', or say non_clicks = "unobserved" so that negatives are drawn' if labels[0] == 1 else ""
+        if interactions.logged_non_clicks and (labels == labels[0]).all():
             raise ValueError(
-                f"every row of the {name} part has label {labels[0]:g}, so nothing can be ranked; {_advice(kind)}{draw}"
+                f"every row of the {name} part has label {labels[0]:g}, so nothing can be "
+                f"{'learned' if name == 'train' else 'ranked'}: {_cause(interactions.label[samples], name, kind)}"
             )
     return Split(*rows, leaky, kind, note)
 
@@ -230,6 +232,22 @@ def _random(count: int, train: float, valid_end: float, seed: int) -> np.ndarray
         place >= round(valid_end * count)
     )
     return part
+
+
+def _cause(label: np.ndarray, name: str, kind: str) -> str:
+    """Say why a part has rows of one label alone, and what would help; `label` is that of all rows, by time."""
+    if (label == 1).all():
+        return 'every row is a click: say non_clicks = "unobserved" in dataset.toml, so that negatives are drawn'
+    if (label == 0).all():
+        return "no row is a click: name the column of the click, or another click_at_least"
+    first, end = int((label == 0).argmax()), len(label) - int((label[::-1] == 0).argmax())
+    for clicks, where in ((first, "first"), (len(label) - end, "last")):
+        if clicks >= max(10, len(label) // 100):
+            return (
+                f"the {where} {clicks:,} of {len(label):,} rows are clicks alone: if they are histories, name them "
+                "with use under [interactions], so that they are neither trained on nor scored"
+            )
+    return _advice(kind)
 
 
 def _advice(kind: str) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, xlog1py, xlogy
 from torch import nn
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Output
 from hyperctr.evaluation import metrics
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -23,16 +23,26 @@ ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by traini
 
 
 @torch.no_grad()
-def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+def score(
+    model: nn.Module, batches: Iterable[Batch], popularity: Callable[[Batch], Output] | None = None
+) -> dict[str, np.ndarray]:
     """Score all rows: return user, item, time, query, label and logit, each [n].
 
     `query` is numbered over all batches: a click and the negatives drawn for it have one number. For a model of
     conversions there are also `conversion` (NaN where unknown) and `conversion_logit`.
+
+    Args:
+        model: answers an `Output` for a batch.
+        batches: the rows.
+        popularity: a second model. There are then `popularity`, its logit, and `clicks_before`, the item's earlier
+            clicks.
     """
     model.eval()
     columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
     if "conversion" in model.tasks:
         columns |= {"conversion": [], "conversion_logit": []}
+    if popularity is not None:
+        columns |= {"popularity": [], "clicks_before": []}
     queries = 0
     for batch in batches:
         out = model(batch)
@@ -41,6 +51,9 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
             unknown = torch.full_like(out.logit, math.nan)
             columns["conversion"].append((unknown if batch.conversion is None else batch.conversion).numpy())
             columns["conversion_logit"].append((unknown if out.conversion is None else out.conversion).numpy())
+        if popularity is not None:
+            columns["popularity"].append(popularity(batch).logit.numpy())
+            columns["clicks_before"].append(batch.clicks_before.numpy())
         columns["query"].append((batch.query + queries).int().numpy())
         for name in ("user", "item"):
             columns[name].append(getattr(batch, name).int().numpy())
@@ -72,11 +85,14 @@ def evaluate(
             users_skipped: with rows of both labels, and the others.
         logloss: of the logits as they are, in nats; it depends on how many negatives were drawn.
         logloss_1to1: at one negative per click, by weight.
+        logloss_constant: of the best constant, the click rate of these rows; a logloss above it has no use.
         logloss_corrected: after the logits are moved from training's negatives per click to those of these rows; where
             non-clicks were logged nothing is moved.
         warm_auc, cold_user_auc, cold_item_auc: over the rows whose user and item both had training rows, whose user had
             none, whose item had none; NaN where such rows lack a label. With warm_rows, ..., and warm_share, ... of all
             rows. Only with `seen`.
+        unclicked_item_auc, unclicked_item_rows, unclicked_item_share: over the rows whose item had never been clicked
+            before the moment of the row. Only with `clicks_before` in `scored`.
         non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
             `metrics.activity_groups`, and non_active_rows, .... With non_active_clicks and slightly_active_clicks, the
             most training clicks of their users. Only with `activity`.
@@ -109,17 +125,22 @@ def evaluate(
         "users_skipped": skipped,
         "logloss": raw,
         "logloss_1to1": metrics.balanced_logloss(label, logit),
+        "logloss_constant": -float(xlogy(rate := positives / len(label), rate) + xlog1py(1 - rate, -rate)),
         "logloss_corrected": corrected,
         "rows": len(label),
         "positives": positives,
     }
+    groups = {}
     if seen is not None:
         user, item = seen[0][scored["user"]], seen[1][scored["item"]]
-        for name, part in [("warm", user & item), ("cold_user", ~user), ("cold_item", ~item)]:
-            clicks, count = int(label[part].sum()), int(part.sum())
-            report[f"{name}_auc"] = metrics.auc(label[part], logit[part]) if 0 < clicks < count else math.nan
-            report[f"{name}_share"] = count / len(label)
-            report[f"{name}_rows"] = count
+        groups = {"warm": user & item, "cold_user": ~user, "cold_item": ~item}
+    if "clicks_before" in scored:
+        groups["unclicked_item"] = scored["clicks_before"] == 0
+    for name, part in groups.items():
+        clicks, count = int(label[part].sum()), int(part.sum())
+        report[f"{name}_auc"] = metrics.auc(label[part], logit[part]) if 0 < clicks < count else math.nan
+        report[f"{name}_share"] = count / len(label)
+        report[f"{name}_rows"] = count
     if activity is not None:
         cuts = metrics.activity_groups(activity)
         group = np.searchsorted(cuts, activity)[scored["user"]]
@@ -129,6 +150,21 @@ def evaluate(
     if "conversion" in scored:
         report |= conversions(scored)
     return report
+
+
+def evaluate_popularity(scored: dict[str, np.ndarray], drawn: bool) -> dict[str, float]:
+    """Compute auc, user_auc and positive_auc of popularity on the same rows, as `evaluate` does for the model.
+
+    Args:
+        scored: as from `score` with `popularity`.
+        drawn: whether the negatives were drawn; else positive_auc is NaN.
+    """
+    label, logit = scored["label"], scored["popularity"]
+    return {
+        "auc": metrics.auc(label, logit),
+        "user_auc": metrics.user_auc(label, logit, scored["user"])[0],
+        "positive_auc": metrics.positive_auc(label, logit, scored["query"])[0] if drawn else math.nan,
+    }
 
 
 def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:

@@ -86,6 +86,7 @@ def search(
             there are too few rows.
         ImportError: Optuna is not installed.
     """
+    _optuna()  # before anything is read or written
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges the prediction of clicks only")
     space = SPACE if space is None else space
@@ -166,7 +167,7 @@ def minimise(
     Raises:
         ImportError: Optuna is not installed.
     """
-    optuna = package("optuna", "pip install 'hyperctr[search]'")
+    optuna = _optuna()
     from optuna.distributions import CategoricalDistribution, FloatDistribution
     from optuna.trial import TrialState
 
@@ -200,6 +201,10 @@ def minimise(
         _try(study, study.ask(distributions), objective)
         ended(found())
     return found()
+
+
+def _optuna() -> Any:
+    return package("optuna", "pip install 'hyperctr[search]'")
 
 
 def _try(study: Any, trial: Any, objective: Callable) -> None:

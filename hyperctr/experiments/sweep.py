@@ -141,18 +141,22 @@ def _sweep(
     rows = results_module.read_results(results) if results.exists() else []
     good = {_key(row) for row in rows if row["status"] == "ok"}
     missing = {cell.name: cell for cell in plan if _key_of(cell) not in good}
-    done = len(plan) - len(missing)
+    done, told = len(plan) - len(missing), set()
     if done:
         say(f"{done} of {len(plan)} runs are done already, {len(missing)} to go")
 
     def ended(name: str, got: dict | BaseException) -> None:
+        for note in () if isinstance(got, BaseException) else got.get("notes", ()):
+            if note not in told:
+                say(f"note ({name}): {note}")
+                told.add(note)
         row = _row(base, missing[name], got)
         results_module.append_result(results, row)
         say(_line(row))
 
     try:
         parallel.run_all(
-            {name: (runs[cell], out / "runs" / name) for name, cell in missing.items()},
+            {name: (runs[cell], parallel.folder_of(out, name)) for name, cell in missing.items()},
             jobs,
             lambda doing, new: watch(doing, done + new, len(plan)),
             ended,

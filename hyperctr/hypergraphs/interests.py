@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from scipy.special import expit
 from torch import Tensor
 
 from hyperctr import config
 from hyperctr.batch import Tables
-from hyperctr.files import save_tensors
+from hyperctr.files import load_tensors, save_tensors
 from hyperctr.hypergraphs.recipes import SlicedHypergraphs
 
 CHUNK = 2**16  # clicks scored at a time
@@ -197,7 +196,7 @@ class Interests:
         """
         if not Path(path).exists():
             raise ValueError(f"there are no learned interests at {path}")
-        stored = load_file(path)
+        stored, _ = load_tensors(path, "remove it, and the interests are learned again")
         dim = stored["interest.linear.weight"].shape[0] if "interest.linear.weight" in stored else 0
         asked = {"user.weight": (tables.ids.num_users + 1, dim), "seen_item": (tables.ids.num_items + 1,)}
         asked |= {f"project.{m}.weight": (dim, x.shape[1]) for m, x in tables.modalities.features.items()}

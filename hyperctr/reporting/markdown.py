@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hyperctr.evaluation.significance import Score
+from hyperctr.strict import cut
 
 
 def table(lines: list[list[str]]) -> str:
@@ -15,7 +16,7 @@ def table(lines: list[list[str]]) -> str:
     | ----- | ---- |
     | din   | 0.71 |
     """
-    lines = [[text.replace("|", "\\|") for text in line] for line in lines]
+    lines = [[cut(text, 500).replace("|", "\\|") for text in line] for line in lines]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     padded = ([text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines)

@@ -12,7 +12,13 @@ from typing import Any
 from hyperctr import config
 from hyperctr.strict import literal, read_toml
 
-INTRODUCED: dict[str, Any] = {"model.hyperctr.fields": False, "model.hyperctr.types": False}
+INTRODUCED: dict[str, Any] = {
+    "evaluate.negatives": 1000,
+    "evaluate.max_positives": 20_000,
+    "evaluate.valid_negatives": 100,
+    "model.hyperctr.fields": False,
+    "model.hyperctr.types": False,
+}
 """The default that a key was introduced with, where its default is another one today: "train.lr" or "model.din.dim".
 
 A digest leaves out a key at the default that it was introduced with. So a new key leaves the digests of older runs as

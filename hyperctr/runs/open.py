@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import ArrayLike
-from safetensors.torch import load_file
 from torch import nn
 
 from hyperctr.batch import Batch
@@ -20,9 +19,11 @@ from hyperctr.data import clock
 from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.parse import count_rows
+from hyperctr.files import load_tensors
+from hyperctr.runs import fingerprint
 from hyperctr.runs import report as reports
 from hyperctr.runs.digest import read_written
-from hyperctr.runs.prepare import Prepared, build_model, prepare
+from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
 from hyperctr.runs.train import sources_of
 from hyperctr.strict import did_you_mean
 
@@ -66,11 +67,16 @@ class Opened:
         return found
 
 
-def open_run(path: str | Path) -> Opened:
+def open_run(path: str | Path, changed_data: bool = False) -> Opened:
     """Open a finished run's folder: reads its data again and loads its weights.
 
+    Args:
+        path: the folder.
+        changed_data: accept data that are not those that the run was trained on.
+
     Raises:
-        ValueError: the folder is not a finished run, or its weights do not fit the data they are opened with.
+        ValueError: the folder is not a finished run, a file of it is damaged, its data have changed, or its weights do
+            not fit them.
 
     >>> import hyperctr
     >>> from hyperctr.data import planted
@@ -86,10 +92,12 @@ def open_run(path: str | Path) -> Opened:
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
-    run = read_written(path / "run.toml")
-    ready = prepare(run, out=path)
+    run = fingerprint.located(read_written(path / "run.toml"), path)
+    report, dataset = reports.read(path), read_dataset(run)
+    fingerprint.check(path, fingerprint.fingerprint(dataset), changed_data)
+    ready = prepare(run, dataset, out=path)
     model = build_model(ready)
-    weights = load_file(path / "weights.safetensors")
+    weights, _ = load_tensors(path / "weights.safetensors", "train the run again")
     found = {name: list(x.shape) for name, x in model.state_dict().items()}
     held = {name: list(x.shape) for name, x in weights.items()}
     for name in found | held:
@@ -97,7 +105,6 @@ def open_run(path: str | Path) -> Opened:
             says = f"weight {name} is {held.get(name)}, the data asks for {found.get(name)}"
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
-    report = reports.read(path)
     for name, now in sources_of(run).items():
         if report.get("sources", {}).get(name) != now:
             warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import tomllib
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -80,11 +82,22 @@ def train(run_toml: str, folder: str) -> dict:
     from hyperctr.runs import train as runs
     from hyperctr.training import malloc
 
+    warnings.simplefilter("ignore")  # a warning of the training is a note of its report
     malloc.keep_freed_memory()
     path = Path(folder)
     if (path / "report.json").exists():  # finished, but the caller was stopped before it noted the result
         return report.read(path)
     return runs.train(config.read_run(tomllib.loads(run_toml)), path)
+
+
+def folder_of(out: Path, name: str) -> Path:
+    """Return the folder of a cell in the folder of a sweep or a bench: as an earlier version named it, or a plain name.
+
+    >>> folder_of(Path("sweep"), "din every=30d depth=2 seed=0").as_posix()
+    'sweep/runs/din-every-30d-depth-2-seed-0'
+    """
+    old = out / "runs" / name
+    return old if old.exists() else out / "runs" / re.sub("[ =]+", "-", name)
 
 
 def claim(out: Path, base: config.Run, what: str) -> ExitStack:

@@ -40,12 +40,14 @@ from hyperctr.data.interactions import Interactions, doubt_of_ties
 from hyperctr.data.loader import Loader
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.data.split import Split, check_negatives, split
-from hyperctr.evaluation.evaluate import Metric, evaluate, measure, score
+from hyperctr.evaluation.evaluate import evaluate, measure, score
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
 from hyperctr.layers.multitask import TASKS
-from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.models import find_model, find_wrapper
 from hyperctr.models.lt4rec import Sharing
+from hyperctr.models.popularity import Popularity
+from hyperctr.runs.checks import check_conversions, check_draws, metrics_named, metrics_of
 from hyperctr.runs.fields import fields_of
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
@@ -142,7 +144,7 @@ class Prepared:
         return rows
 
     def _batches(self, rows: np.ndarray, negatives: int, seed: tuple[int, ...]) -> Iterable[Batch]:
-        group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self._sliced else None
+        group = self.grid.slice_of(self.dataset.interactions.time[rows]) if self.sliced else None
         shared = self.plan.batches_per_graph
         return self.loader.batches(rows, self.run.train.batch_size, negatives, seed, True, group, per_group=shared)
 
@@ -152,22 +154,36 @@ class Prepared:
         If there are more than `max_positives` clicks (of "valid", `valid_positives`), clicks and non-clicks are
         subsampled at the same rate, with a fixed seed.
         """
+        e, rows = self.run.evaluate, self.evaluation_rows(part)
+        negatives = {"valid": e.valid_negatives, "test": e.negatives}[part] if self.draws else 0
+        return self.loader.batches(
+            rows, queries_per_batch(negatives), negatives, seed=(e.seed, part == "test"), draw=e.draw
+        )
+
+    def num_batches(self, part: str) -> int:
+        """Return the number of `evaluation_batches`."""
+        negatives = {"valid": self.run.evaluate.valid_negatives, "test": self.run.evaluate.negatives}[part]
+        return -(-len(self.evaluation_rows(part)) // queries_per_batch(negatives if self.draws else 0))
+
+    def evaluation_rows(self, part: str) -> np.ndarray:
+        """Return the rows of the log that `evaluation_batches` scores, in its order: one query each."""
         log, e = self.dataset.interactions, self.run.evaluate
         rows = getattr(self.split, part)
         if not len(rows):
             raise ValueError(f"there are no {part} rows: a search has set them aside")
-        most, negatives = {
-            "valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)
-        }[part]  # fmt: skip
+        most = {"valid": e.valid_positives, "test": e.max_positives}[part]
         if e.sampled:
             rows = rows[log.label[rows] == 1]
         positives = int(log.label[rows].sum())
         if most and positives > most:
             rng = np.random.default_rng(e.seed)
             rows = np.sort(rng.choice(rows, round(len(rows) * most / positives), replace=False))
-        negatives = negatives if self.draws else 0
-        size = queries_per_batch(negatives)
-        return self.loader.batches(rows, size, negatives, seed=(e.seed, part == "test"), draw=e.draw)
+        return rows
+
+    def scored(self, model: nn.Module, part: str, progress: Bar = no_progress) -> dict[str, np.ndarray]:
+        """Score "valid" or "test" rows with the model and with popularity; see `hyperctr.evaluation.evaluate.score`."""
+        batches = progress(self.evaluation_batches(part), f"{part} rows", self.num_batches(part))
+        return score(model, batches, Popularity(Popularity.Config(), self.tables))
 
     @property
     def queries(self) -> int:
@@ -176,42 +192,31 @@ class Prepared:
 
     def scores(self, model: nn.Module, part: str) -> dict[str, float]:
         """Return every metric of the model on "valid" or "test"; see `hyperctr.evaluation.evaluate.evaluate`."""
+        return self.measured(self.scored(model, part))
+
+    def measured(self, scored: dict[str, np.ndarray]) -> dict[str, float]:
+        """Return every metric of rows that `scored` gave, those of `evaluate.metrics` among them.
+
+        Raises:
+            ValueError: a metric of `evaluate.metrics` fails, or has the name of another number.
+        """
         drawn = self.train_ratio if self.draws else None
         seen = self.tables.ids.seen_user.numpy(), self.tables.ids.seen_item.numpy()
-        clicks = _clicks(self.dataset.interactions, self.split.train)
-        scored = score(model, self.evaluation_batches(part))
-        report = evaluate(scored, seen, drawn, clicks)
+        report = evaluate(scored, seen, drawn, _clicks(self.dataset.interactions, self.split.train))
         own = measure(scored, metrics_of(self.run.evaluate.metrics))
         if taken := sorted(own.keys() & report.keys()):
             raise ValueError(f"evaluate.metrics: the report has a number called {taken[0]}; rename the function")
         return report | own
 
     @property
-    def _sliced(self) -> bool:
+    def sliced(self) -> bool:
+        """Whether a batch must lie within one time slice."""
         return bool(self.reads & {"slices", "statistics"})
 
 
 def queries_per_batch(negatives: int) -> int:
     """Return how many queries are scored together, each a click and its negatives, or one logged row."""
     return max(1, min(QUERIES, PAIRS // (1 + negatives)))
-
-
-def metrics_of(names: Iterable[str], key: str = "evaluate.metrics") -> dict[str, Metric]:
-    """Load metrics such as "mine.py:metric", by the name of the function.
-
-    Args:
-        names: as in a run file.
-        key: the key of the run file, for an error.
-
-    Raises:
-        ValueError: there is no such file, module or function.
-    """
-    return {name.rpartition(":")[2]: outside.load(name, key) for name in names}
-
-
-def metrics_named(run: config.Run) -> dict[str, tuple[str, ...]]:
-    """Return the names of the metrics from outside the package, by the key of the run file that has them."""
-    return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (run.train.score != "auc")}
 
 
 def read_dataset(run: config.Run) -> Dataset:
@@ -271,7 +276,7 @@ def prepare(
         parts = split(log, run.split.kind, run.split.train, run.split.valid, run.split.seed)
         if parts.note:
             dataset = replace(dataset, notes=(*dataset.notes, parts.note))
-    grid, train = time_grid(log, parts, run.slices, dataset.name), log.take(parts.train)
+    grid, train = _grid(run, dataset, parts), log.take(parts.train)
     fields, encoders, notes = fields_of(dataset, parts.train, run.data.derive or ())
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     tables = _tables(run, dataset, parts, fields, progress)
@@ -284,12 +289,21 @@ def prepare(
             items, seen = tables.modalities, tables.ids.seen_item.numpy()
             codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
     ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges)
-    _check_conversions(ready)
+    check_conversions(ready)
     ready = _with_log(ready)
+    check_draws(ready)
     if edges is None:
         return ready
     clicks = replace(tables.clicks, ages=item_statistics.ages(ready.loader, parts.train))
     return replace(ready, tables=replace(ready.tables, clicks=clicks))
+
+
+def _grid(run: config.Run, dataset: Dataset, parts: Split) -> TimeGrid:
+    """Cut the timeline; a model that reads no slices needs none, so that a log without times is one slice to it."""
+    log, slices = dataset.interactions, run.slices
+    if not log.has_time and not _reads(run) & {"slices", "statistics"}:
+        slices = replace(slices, count=1)
+    return time_grid(log, parts, slices, dataset.name)
 
 
 def _tables(run: config.Run, dataset: Dataset, parts: Split, fields: Fields, progress: Callable) -> Tables:
@@ -317,24 +331,6 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, fields: Fields, pro
         titles=titles,
         steps=run.train.epochs * -(-len(parts.train) // run.train.batch_size),
     )
-
-
-def _check_conversions(ready: Prepared) -> None:
-    """Refuse a model of conversions on data without conversions."""
-    run, log = ready.run, ready.dataset.interactions
-    if "conversions" not in ready.reads:
-        return
-    name = run.model_name if "conversions" in find_model(run.model_name).reads else run.wrapper_name
-    if log.conversion is None:
-        raise ValueError(
-            f"{name} learns clicks and conversions; {ready.dataset.name} has no conversions: name their column with "
-            'data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
-        )
-    for part in ("train", "valid"):
-        if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
-            raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
-    if ready._sliced and ready.plan.order != "joint":
-        raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
 def _log_odds(log: Interactions) -> np.ndarray:

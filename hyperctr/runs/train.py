@@ -8,7 +8,8 @@ runs/ml-100k/
     tickets.safetensors    LT4REC's masks, which another run can train again (model.masks)
     worn.safetensors       the wrapper's own state, such as AQCL's codebook; no prediction reads it
     interests.safetensors  the learned interests, for a model with hypergraphs
-    report.json            scores on validation and test rows, seconds, versions, the leaky stamp
+    data.json              where the data are, and a fingerprint of what was read
+    report.json            scores on validation and test rows, and what they depend on; docs/report.md
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
 from hyperctr.files import claim_folder, save_tensors, write_csv, write_json, write_text
 from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.runs import fingerprint
 from hyperctr.runs import report as reports
+from hyperctr.runs.checks import metrics_named, metrics_of, not_read, notes_of, parts_of, rows_in_words
 from hyperctr.runs.digest import digest, read_written
-from hyperctr.runs.prepare import Prepared, build_model, metrics_named, metrics_of, prepare, stays
+from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset, stays
 from hyperctr.training import lottery_tickets
-from hyperctr.training.fit import Progress, fit
+from hyperctr.training.fit import Progress, epochs_done, fit
 from hyperctr.training.profiler import StepTimer
 
 
@@ -49,6 +52,8 @@ def train(
     log: Callable[[dict], None] = lambda row: None,
     progress: Bar = no_progress,
     clock: StepTimer | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    changed_data: bool = False,
 ) -> dict[str, Any]:
     """Train and test a run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -59,12 +64,14 @@ def train(
         log: called after each validation with a dict: epoch, loss, valid_auc, best_epoch and what the model logs.
         progress: wraps the batches of an epoch (batches, a word, their number) to show a bar.
         clock: measures where the time of the training goes.
+        say: prints one line, such as where a killed run continues.
+        changed_data: continue a killed run although its data have changed since it began.
 
     Returns:
-        The report, as in report.json.
+        The report, as in report.json and docs/report.md.
 
     Raises:
-        ValueError: bad data or settings; `out` holds another run, or cannot be written.
+        ValueError: bad data or settings; `out` holds another run, a run on other data, or cannot be written.
 
     >>> import hyperctr
     >>> from hyperctr.data import planted
@@ -75,13 +82,19 @@ def train(
     ('din', 1, True)
     """
     began, folder = time.perf_counter(), RunFolder(out)
-    with folder.claimed_for(run), torch_threads(run.train.threads):
-        ready = prepare(run, dataset, folder.path, progress=progress)
-        torch.manual_seed(run.train.seed)
-        trained = model = build_model(ready)
-        if run.wrapper and not stays(run):
-            trained = find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables)
-        validation = Validation(ready, model)
+    dataset = read_dataset(run) if dataset is None else dataset
+    with folder.claimed_for(run, dataset.interactions.logged_non_clicks), torch_threads(run.train.threads):
+        with folder.empty_again_on_error():
+            folder.check_data(run, dataset, changed_data)
+            ready = prepare(run, dataset, folder.path, progress=progress)
+            torch.manual_seed(run.train.seed)
+            trained = model = build_model(ready)
+            if run.wrapper and not stays(run):
+                trained = find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables)
+        if done := epochs_done(folder.path):
+            say(f"continuing at epoch {math.floor(done) + 1}: {folder.path} has a checkpoint of this run")
+        say(rows_in_words(parts_of(ready.dataset.interactions, ready.split)))
+        validation = Validation(ready, model, progress)
         timed = clock or nullcontext
 
         def watched(batches: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
@@ -105,13 +118,21 @@ def train(
                 torch.manual_seed(run.train.seed + lottery_tickets.OTHER_WEIGHTS)
                 lottery_tickets.restart(model, build_model(ready))
         done = fit(trained, batches, validation, run.train, ready.train_rows, folder.path, keep, timed)
-        report = _report(ready, model, done)
+        report = _report(ready, model, done, progress)
         if tickets is not None:
             report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
             report["searched"], report["overlap"] = ready.sharing.searches, model.overlap()
         report["seconds"] = round(time.perf_counter() - began, 2)
+        report["fingerprint"] = folder.fingerprint
         folder.finish(model, trained, report)
     return report
+
+
+def stopped(out: str | Path) -> str:
+    """Say after a Ctrl-C how far a training has come and how it continues."""
+    done = math.floor(epochs_done(Path(out)))
+    where = f"the same command continues at epoch {done + 1}" if done else "the same command starts again"
+    return f"stopped in epoch {done + 1}: {where}. Run: {out}"
 
 
 class RunFolder:
@@ -119,9 +140,15 @@ class RunFolder:
 
     def __init__(self, path: str | Path | None):
         self.path = None if path is None else Path(path)
+        self.fingerprint: dict[str, str] = {}
+        self._new = True
 
-    def claimed_for(self, run: config.Run) -> ExitStack:
+    def claimed_for(self, run: config.Run, logged: bool) -> ExitStack:
         """Claim the folder until the end of a `with` block: a new one, or one of the same run on any number of threads.
+
+        Args:
+            run: what the folder is for; its run.toml says which keys the run does not read.
+            logged: whether the data have logged non-clicks.
 
         Raises:
             ValueError: the folder is of another run, is claimed by another process, or cannot be written.
@@ -133,22 +160,51 @@ class RunFolder:
             return replace(run, train=replace(run.train, threads=0))
 
         path = self.path
+        self._new = not (path / "run.toml").exists()
         with claim_folder(path) as claim:
-            if (path / "run.toml").exists():
-                there = read_written(path / "run.toml")
+            if not self._new:
+                there = fingerprint.located(read_written(path / "run.toml"), path)
+                if fingerprint.same_place(there.data.path, run.data.path):
+                    there = replace(there, data=replace(there.data, path=run.data.path))
                 if differs := config.difference(without_threads(there), without_threads(run)):
                     raise ValueError(f"{path} holds another run: {differs}; choose another --out or remove it")
-            write_text(path / "run.toml", config.to_toml(run))
+            unread = f"# not read by this run: {', '.join(names)}\n\n" if (names := not_read(run, logged)) else ""
+            write_text(path / "run.toml", unread + config.to_toml(run))
             if not (path / "checkpoint.safetensors").exists():
                 (path / "history.csv").unlink(missing_ok=True)
+            reports.read_history(path)  # a damaged file stops here
             return claim.pop_all()
+
+    @contextmanager
+    def empty_again_on_error(self) -> Iterator[None]:
+        """Remove what a new run has written if its data or settings turn out to be wrong; a killed run keeps it."""
+        try:
+            yield
+        except ValueError:
+            if self.path is not None and self._new:
+                for name in ("run.toml", fingerprint.FILE, "interests.safetensors"):
+                    (self.path / name).unlink(missing_ok=True)
+                if {entry.name for entry in self.path.iterdir()} <= {".lock"}:
+                    (self.path / ".lock").unlink(missing_ok=True)
+                    self.path.rmdir()
+            raise
+
+    def check_data(self, run: config.Run, dataset: Dataset, changed_data: bool) -> None:
+        """Refuse to continue on data that are not what the run began with, and note what they are.
+
+        Raises:
+            ValueError: the data have changed, and `changed_data` does not accept it.
+        """
+        self.fingerprint = fingerprint.fingerprint(dataset)
+        if self.path is not None:
+            fingerprint.check(self.path, self.fingerprint, changed_data)
+            fingerprint.keep(self.path, run, self.fingerprint)
 
     def keep(self, row: dict) -> None:
         """Add the line of a validation to history.csv, in place of lines that were written after the checkpoint."""
         if self.path is not None and "round" not in row:
-            path = self.path / "history.csv"
             earlier = [old for old in reports.read_history(self.path) if float(old["epoch"]) < row["epoch"]]
-            write_csv(path, [*earlier, row], nan="nan")
+            write_csv(self.path / "history.csv", [*earlier, row], nan="nan")
 
     def finish(self, model: nn.Module, trained: nn.Module, report: dict[str, Any]) -> None:
         """Write weights and report, and remove the checkpoint."""
@@ -169,13 +225,14 @@ class Validation:
         metrics: of the last call, for history.csv: valid_auc, and valid_cvr_mse for a model of conversions.
     """
 
-    def __init__(self, ready: Prepared, model: nn.Module):
-        self.ready, self.model = ready, model
+    def __init__(self, ready: Prepared, model: nn.Module, progress: Bar = no_progress):
+        self.ready, self.model, self.progress = ready, model, progress
         self.metrics: dict[str, float] = {}
 
     def __call__(self, tasks: tuple[str, ...] | None = None) -> float:
         """Return the score of some tasks, higher is better; without tasks: `train.score` of the run."""
-        scored = score(self.model, self.ready.evaluation_batches("valid"))
+        batches = self.progress(self.ready.evaluation_batches("valid"), "validation", self.ready.num_batches("valid"))
+        scored = score(self.model, batches)
         self.metrics["valid_auc"] = auc(scored["label"], scored["logit"])
         if "conversion" in scored:
             self.metrics["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
@@ -217,12 +274,10 @@ def _find_tickets(
     return lottery_tickets.find_tickets(model, batches, valid, train, path, keep, given, timed)
 
 
-def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]:
+def _report(ready: Prepared, model: nn.Module, done: Progress, progress: Bar) -> dict[str, Any]:
     """Score the finished model on validation and test rows, and say what the scores depend on."""
-    run = ready.run
-    scores = {part: ready.scores(model, part) for part in ("valid", "test")}
-    sources = sources_of(run)
-    return {
+    run, sources = ready.run, sources_of(ready.run)
+    found = {
         "model": run.model_name,
         "data": ready.dataset.name,
         "split": ready.split.kind,
@@ -230,9 +285,9 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         "best_epoch": done.best_epoch,
         "epochs": done.epoch,
         "stopped": done.stopped,
-        "test": scores["test"],
-        "valid": scores["valid"],
+        **reports.scores_of(ready, model, progress=progress)[0],
         "train_rows": len(ready.split.train),
+        "parts": parts_of(ready.dataset.interactions, ready.split),
         "slices": len(ready.grid),
         "parameters": sum(p.numel() for p in model.parameters()),
         "run": digest(run),
@@ -243,6 +298,7 @@ def _report(ready: Prepared, model: nn.Module, done: Progress) -> dict[str, Any]
         **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
+    return found | {"notes": [*notes_of(ready), *reports.notes_of(found, ready.plan.tasks, run.train.epochs)]}
 
 
 def sources_of(run: config.Run) -> dict[str, str]:

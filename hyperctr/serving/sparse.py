@@ -31,13 +31,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
 from graphs.kernels import compile
 from hyperctr.batch import Batch, Output
-from hyperctr.files import save_tensors
+from hyperctr.files import load_tensors, save_tensors
 from hyperctr.layers.mlp import PReLU
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import LT4REC, Layer, SparseSharing
@@ -107,13 +106,13 @@ class Network:
     @classmethod
     def load(cls, path: Path) -> Network:
         """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as file:
-            header, steps = json.loads(file.metadata()["network"]), []
-            for n, (shape, slope) in enumerate(zip(header["shapes"], header["slopes"], strict=True)):
-                weight = torch.zeros(*shape)
-                weight[unpacked(file.get_tensor(f"mask.{n}"), shape)] = file.get_tensor(f"value.{n}")
-                steps.append(Step(weight, file.get_tensor(f"bias.{n}"), slope))
-            inputs = file.get_tensor("inputs").long() if "inputs" in file.keys() else None  # noqa: SIM118
+        tensors, texts = load_tensors(path, "write it again with `hyperctr export`")
+        header, steps = json.loads(texts["network"]), []
+        for n, (shape, slope) in enumerate(zip(header["shapes"], header["slopes"], strict=True)):
+            weight = torch.zeros(*shape)
+            weight[unpacked(tensors[f"mask.{n}"], shape)] = tensors[f"value.{n}"]
+            steps.append(Step(weight, tensors[f"bias.{n}"], slope))
+        inputs = tensors["inputs"].long() if "inputs" in tensors else None
         timings = header["timings"] and {
             mode: {int(batch): ms for batch, ms in times.items()} for mode, times in header["timings"].items()
         }

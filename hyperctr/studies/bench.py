@@ -41,6 +41,8 @@ COLUMNS: dict[str, type] = {
     "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str, "status": str,
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
+CAREFUL = {"negatives": 1000, "max_positives": 20_000, "valid_negatives": 100, "valid_positives": 5_000}
+"""How a study scores its rows, stated so that another default leaves its numbers as they are."""
 Watch = Callable[[dict[str, str], int, int], None]
 """Is called about once per second with what each running cell does, cells done, cells in all."""
 Say = Callable[[str], None]
@@ -202,7 +204,15 @@ def planted_run(study: Study, sets: Sequence[str] = ()) -> config.Run:
         ValueError: a word does not parse, or is outside its range.
     """
     data = {"path": "planted"} | dict(study.base.get("data", {}))
-    return config.read_run(dict(study.base) | {"data": data}, sets)
+    return config.read_run(default_base(study) | {"data": data}, sets)
+
+
+def default_base(study: Study) -> dict[str, Any]:
+    """Return the tables of the run that all rows share where no --base is given: evaluated as carefully as the papers.
+
+    A run of one's own is evaluated faster by default (`config.Evaluate`).
+    """
+    return dict(study.base) | {"evaluate": CAREFUL | dict(study.base.get("evaluate", {}))}
 
 
 def _setup(study: Study, base: config.Run, options: Options) -> Setup:
@@ -263,7 +273,9 @@ def run_of(base: config.Run, row: Row, seed: int, out: Path = Path(), users: flo
     """
     from hyperctr.models import find_model
 
-    sets = [f"{key}={json.dumps(str(out / 'runs' / _cell(before, seed)))}" for key, before in row.after.items()]
+    sets = [
+        f"{key}={json.dumps(str(parallel.folder_of(out, _cell(before, seed))))}" for key, before in row.after.items()
+    ]
     if row.world:  # every row trains as the base does, and evaluation draws the same in all worlds
         found = replace(base, train=replace(base.train, seed=seed))
         if row.model != base.model_name:
@@ -311,7 +323,7 @@ def _train(study: Study, missing: Cells, total: int, out: Path, jobs: int, watch
             if later and not wave:
                 break
             parallel.run_all(
-                {name: (cell.run, out / "runs" / name) for name, cell in wave.items()},
+                {name: (cell.run, parallel.folder_of(out, name)) for name, cell in wave.items()},
                 1 if study.timed else jobs,
                 lambda doing, new, over=over: watch(doing, over + new, total),
                 ended,

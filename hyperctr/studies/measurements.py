@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hyperctr import files
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
+from hyperctr.runs import parallel
 from hyperctr.studies.study import Cells, Measurement, Row
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def per_run(
         kept = files.read_json(out / file) if (out / file).exists() else {}
         found = {row: {each["seed"]: each for each in some} for row, some in kept.items()}
         for name, cell in cells.items():
-            folder = out / "runs" / name
+            folder = parallel.folder_of(out, name)
             if not wanted(cell.row) or not (folder / "report.json").exists():
                 continue
             if not (folder / file).exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import files
+from hyperctr.runs import parallel
 from hyperctr.studies.study import Cells, Measurement
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def known(of: Callable[[World, Split], dict[str, float]]) -> Measurement:
         found = files.read_json(path) if path.exists() else {}
         for name, cell in cells.items():
             some = found.setdefault(cell.row.world, {})
-            if str(cell.seed) in some or not (out / "runs" / name / "report.json").exists():
+            if str(cell.seed) in some or not (parallel.folder_of(out, name) / "report.json").exists():
                 continue
             scale = Path(cell.run.data.path).name.split("-")[1]  # as `place` names it
             world = planted.planted(cell.row.world, cell.seed, float(scale))

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
 from hyperctr.batch import Batch
 from hyperctr.config import Train
-from hyperctr.files import save_tensors
+from hyperctr.files import load_tensors, save_tensors
 from hyperctr.training.optim import clip, coalesce, decay, optimisers
+
+CHECKPOINT = "checkpoint.safetensors"
+REMEDY = "remove it to train from the start"
 
 
 @dataclass
@@ -68,7 +70,7 @@ def fit(
     model.eval()
     adams = optimisers(model, config.lr)
     progress, best = Progress(), {}
-    if folder is not None and (folder / "checkpoint.safetensors").exists():
+    if folder is not None and (folder / CHECKPOINT).exists():
         progress, best = _load_checkpoint(folder, model, adams)
 
     def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
@@ -131,6 +133,24 @@ def fit(
     return progress
 
 
+def epochs_done(folder: Path | None) -> float:
+    """Return the epochs after which the training in a folder would continue; 0 without a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    if folder is None or not (folder / CHECKPOINT).exists():
+        return 0
+    return _progress(load_tensors(folder / CHECKPOINT, REMEDY)[1]).epoch
+
+
+def _progress(texts: dict[str, str]) -> Progress:
+    stored = json.loads(texts["progress"])
+    if "best_auc" in stored:  # the name that version 0.1 gave the score
+        stored["best_score"] = stored.pop("best_auc")
+    return Progress(**stored)
+
+
 def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) -> None:
     """Add sums and counts to `sums`; NaN is left out."""
     for name, (total, count) in new.items():
@@ -149,19 +169,12 @@ def _save_checkpoint(
         for number, state in adam.state_dict()["state"].items():
             tensors |= {f"adam.{k}.{number}.{key}": x for key, x in state.items()}
     tensors = {name: x.detach().clone() for name, x in tensors.items()}
-    save_tensors(folder / "checkpoint.safetensors", tensors, {"progress": json.dumps(vars(progress))})
+    save_tensors(folder / CHECKPOINT, tensors, {"progress": json.dumps(vars(progress))})
 
 
 def _load_checkpoint(folder: Path, model: nn.Module, adams: list[torch.optim.Optimizer]) -> tuple[Progress, dict]:
-    from safetensors import safe_open
-
-    path = folder / "checkpoint.safetensors"
-    with safe_open(path, framework="pt") as file:
-        stored = json.loads(file.metadata()["progress"])
-    if "best_auc" in stored:  # the name that version 0.1 gave the score
-        stored["best_score"] = stored.pop("best_auc")
-    progress = Progress(**stored)
-    tensors = load_file(path)
+    tensors, texts = load_tensors(folder / CHECKPOINT, REMEDY)
+    progress = _progress(texts)
 
     def part(prefix: str) -> dict:
         return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}

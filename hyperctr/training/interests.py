@@ -145,7 +145,8 @@ def learn(
     if used:
         _fill_unknown(weights, user[trained], item[trained])
     learned = Interests.from_weights(weights, tables, user[trained], item[trained], trilinear, losses)
-    _warn(learned, interest)
+    if text := flaw(learned, interest):
+        warnings.warn(text, stacklevel=2)
     return learned
 
 
@@ -262,16 +263,15 @@ def _parts(clicks: np.ndarray, size: int) -> list[np.ndarray]:
     return [clicks[start : start + size] for start in range(0, len(clicks), size)]
 
 
-def _warn(learned: Interests, interest: config.Interest) -> None:
+def flaw(learned: Interests, interest: config.Interest) -> str:
+    """Say why learned interests tell little, and what would help; "" where they do."""
     flat = [f"{m} {v:.1g}" for m, v in zip(learned.features, learned.variance, strict=True) if v < LEAST_VARIANCE]
     if not learned.seen_user.any():
-        warnings.warn(
-            "the loss of the interests rose in the first pass: nothing is learned, all modalities count", stacklevel=3
-        )
-    elif flat and interest.delta_mode == "absolute":
-        warnings.warn(
+        return "the loss of the interests rose in the first pass: nothing is learned, all modalities count"
+    if flat and interest.delta_mode == "absolute":
+        return (
             f"the interest f hardly differs between the users of an item (variance {', '.join(flat)}), so that a "
             'threshold on it says little; set interest.delta_mode to "quantile" or "relative"'
-            + (', or interest.score to "user"' if interest.score == "trilinear" else ""),
-            stacklevel=3,
+            + (', or interest.score to "user"' if interest.score == "trilinear" else "")
         )
+    return ""

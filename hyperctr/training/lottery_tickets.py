@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from hyperctr.batch import Batch
 from hyperctr.config import Train
-from hyperctr.files import save_tensors
+from hyperctr.files import load_tensors, save_tensors
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models.lt4rec import Masks, SparseSharing
 from hyperctr.training.fit import fit
@@ -156,10 +155,9 @@ def use_masks(model: SparseSharing, path: Path, seed: int = 0) -> dict[str, Tick
         ValueError: there are no tickets, or they are for layers of other widths.
     """
     path = path / "tickets.safetensors" if path.is_dir() else path
-    tickets = load(path, model)
-    with safe_open(path, framework="pt") as file:
-        for n, layer in enumerate(model.tower.layers):
-            layer.set_weight(file.get_tensor(f"start.{n}"), layer.owners)
+    tickets, (stored, _) = load(path, model), load_tensors(path)
+    for n, layer in enumerate(model.tower.layers):
+        layer.set_weight(stored[f"start.{n}"], layer.owners)
     if model.config.shuffle:
         tickets = {task: shuffled(ticket, len(TASKS) * seed + TASKS.index(task)) for task, ticket in tickets.items()}
     _set_masks(model, tickets)
@@ -230,22 +228,19 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
     """
     if not path.exists():
         raise ValueError(f"there are no tickets in {path}: give the folder of a finished run of lt4rec")
-    with safe_open(path, framework="pt") as file:
-        scores, names = json.loads(file.metadata()["scores"]), set(file.keys())
-        shapes = [layer.owners.shape for layer in model.tower.layers]
-        count = sum(name.startswith("start.") for name in names)
-        stored = [torch.Size(file.get_slice(f"start.{n}").get_shape()) for n in range(count)]
-        if stored != shapes:
-            ours, theirs = (", ".join("x".join(map(str, shape)) for shape in each) for each in (shapes, stored))
-            raise ValueError(f"the tickets in {path} are for layers of {theirs} weights, the model has {ours}")
-        tickets = {}
-        for task, values in scores.items():
-            rounds = sum(name.startswith(f"{task}.") and name.endswith(".0") for name in names)
-            masks = tuple(
-                [unpacked(file.get_tensor(f"{task}.{i}.{n}"), shape) for n, shape in enumerate(shapes)]
-                for i in range(rounds)
-            )
-            tickets[task] = Ticket(masks, tuple(values))
+    tensors, texts = load_tensors(path)
+    shapes = [layer.owners.shape for layer in model.tower.layers]
+    stored = [tensors[f"start.{n}"].shape for n in range(sum(name.startswith("start.") for name in tensors))]
+    if stored != shapes:
+        ours, theirs = (", ".join("x".join(map(str, shape)) for shape in each) for each in (shapes, stored))
+        raise ValueError(f"the tickets in {path} are for layers of {theirs} weights, the model has {ours}")
+    tickets = {}
+    for task, values in json.loads(texts["scores"]).items():
+        rounds = sum(name.startswith(f"{task}.") and name.endswith(".0") for name in tensors)
+        masks = tuple(
+            [unpacked(tensors[f"{task}.{i}.{n}"], shape) for n, shape in enumerate(shapes)] for i in range(rounds)
+        )
+        tickets[task] = Ticket(masks, tuple(values))
     return tickets
 
 

@@ -205,7 +205,11 @@ def summary(x: np.ndarray) -> list[float]:
     return [float(f"{value / math.sqrt(max(x.size, 1)):.9g}") for value in (x.sum(), np.linalg.norm(x))]
 
 
-SKIPPED = re.compile(r"(^|\.)(facts|seconds|paper [^.]*|versions|run|cores|ms)(\.|$)|seconds")
+SKIPPED = re.compile(
+    r"(^|\.)(facts|seconds|paper [^.]*|versions|run|cores|ms|fingerprint|parts|popularity\.(valid|test))(\.|$)|seconds"
+    r"|unclicked_item|logloss_constant"
+)
+"""Times, what depends on the machine, and what reports have had only since golden.json was made."""
 
 
 def numbers(value: Any, at: str = "") -> dict[str, float]:

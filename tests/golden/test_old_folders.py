@@ -47,7 +47,8 @@ def of(value):
 def test_a_finished_run_opens_and_scores_what_it_scored(name, part, old):
     folder = old(name)
     wanted = json.loads((folder / "report.json").read_text())[part]
-    assert golden.numbers(golden.scores(folder, part)) == of(wanted)
+    found = golden.numbers(golden.scores(folder, part))
+    assert {name: found[name] for name in golden.numbers(wanted)} == of(wanted)  # later versions have more scores
 
 
 @pytest.mark.parametrize("name", FINISHED)

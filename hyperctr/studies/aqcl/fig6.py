@@ -11,6 +11,7 @@ import numpy as np
 from hyperctr import files
 from hyperctr.evaluation.significance import Score
 from hyperctr.reporting import markdown
+from hyperctr.runs import parallel
 from hyperctr.studies import tables
 from hyperctr.studies.aqcl import groups, paper_numbers, wrappers
 from hyperctr.studies.aqcl.figures import draw_points
@@ -36,7 +37,7 @@ def _rows(setup: Setup, dataset: Dataset | None) -> list[Row]:
 
 def _gather(cells: Cells, out: Path, new: bool) -> None:
     """Write tsne.json of a run without a wrapper and one with AQCL; nothing where one of the two has failed."""
-    folders = [out / "runs" / name for name in cells]
+    folders = [parallel.folder_of(out, name) for name in cells]
     finished = len(folders) == 2 and all((folder / "report.json").exists() for folder in folders)
     if finished and (new or not (out / "tsne.json").exists()):
         files.write_json(out / "tsne.json", hidden_vectors(*folders), indent=None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import files
+from hyperctr.runs import parallel
 from hyperctr.studies import tables
 from hyperctr.studies.claims import Verdict, look
 from hyperctr.studies.hyperctr import entries, paper_numbers
@@ -36,7 +37,7 @@ def _gather(cells: Cells, out: Path, new: bool) -> None:
     found: list[dict[str, Any]] = []
     read = set()
     for name, cell in cells.items():
-        history = out / "runs" / name / "history.csv"
+        history = parallel.folder_of(out, name) / "history.csv"
         if cell.row.name == OURS and history.exists():
             read.add((str(cell.seed),))
             found += [{"seed": cell.seed} | {key: line[key] for key in ("epoch", "loss", "valid_auc")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
 from hyperctr.reporting import markdown
-from hyperctr.runs import report
+from hyperctr.runs import parallel, report
 from hyperctr.studies import tables
 from hyperctr.studies.lt4rec import setting
 from hyperctr.studies.lt4rec.figures import draw_masks, draw_rounds
@@ -48,7 +48,7 @@ def _reports(cells: Cells, out: Path) -> list[tuple[dict, dict]]:
     """Return row and seed, and the report, of LT4REC's runs whose folders are there."""
     found = []
     for name, cell in cells.items():
-        path = out / "runs" / name / "report.json"
+        path = parallel.folder_of(out, name) / "report.json"
         if cell.row.model == setting.MODEL and path.exists():
             found.append(({"row": cell.row.name, "seed": cell.seed}, report.read(path.parent)))
     return found

@@ -14,6 +14,7 @@ from hyperctr.data.clock import DAY
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.significance import Score
 from hyperctr.reporting import markdown
+from hyperctr.runs import parallel
 from hyperctr.studies import tables
 from hyperctr.studies.claims import Verdict, judge
 from hyperctr.studies.lt4rec import masks, paper_numbers, setting, table2
@@ -71,7 +72,7 @@ def _ranked(cells: Cells, out: Path) -> list[dict]:
 
     paths: dict[int, dict[str, Path]] = {}
     for name, cell in cells.items():
-        paths.setdefault(cell.seed, {})[cell.row.name] = out / "runs" / name
+        paths.setdefault(cell.seed, {})[cell.row.name] = parallel.folder_of(out, name)
     lines = []
     for seed, folders in paths.items():
         if not all((path / "report.json").exists() for path in folders.values()):

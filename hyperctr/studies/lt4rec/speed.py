@@ -26,7 +26,7 @@ import numpy as np
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score, mean_interval
 from hyperctr.experiments import results
-from hyperctr.files import read_json, write_json
+from hyperctr.files import claim_folder, read_json, write_json
 from hyperctr.reporting import markdown
 from hyperctr.studies import files, tables
 from hyperctr.studies.claims import Verdict
@@ -71,7 +71,15 @@ def run(options: Any, out: Path, say: Callable[[str], None]) -> dict:
         "bench": STUDY.name, "title": STUDY.title, "masks": str(masks) if masks else "", "densities": densities,
         "repeats": repeats, "notes": noise(), "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
+    with claim_folder(out):
+        return _run(out, facts, repeats, densities, say)
+
+
+def _run(out: Path, facts: dict[str, Any], repeats: int, densities: list[float], say: Callable[[str], None]) -> dict:
+    """Time what is missing in a folder that is claimed."""
+    import torch
+
+    masks = Path(facts["masks"]) if facts["masks"] else None
     before = read_json(out / "bench.json")["facts"] if (out / "bench.json").exists() else facts
     if (before.get("bench"), before.get("masks")) != (STUDY.name, facts["masks"]):
         raise ValueError(f"{out} has another study, or one of other masks; choose another --out")

@@ -1,0 +1,148 @@
+"""Check a run against its data, and say what is unusual about its rows.
+
+`ready` is a `hyperctr.runs.prepare.Prepared`, which imports this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hyperctr import config
+from hyperctr.evaluation.evaluate import Metric
+from hyperctr.hypergraphs.interests import Interests
+from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.training.interests import flaw
+
+if TYPE_CHECKING:
+    from hyperctr.data.interactions import Interactions
+    from hyperctr.data.split import Split
+
+FACTOR = 2.0  # click rates of training, validation and test rows that differ by more are said
+TRIED = 1000  # rows of a part for which a negative is drawn, to see whether there is any
+
+
+def metrics_of(names: Iterable[str], key: str = "evaluate.metrics") -> dict[str, Metric]:
+    """Load metrics such as "mine.py:metric", by the name of the function.
+
+    Args:
+        names: as in a run file.
+        key: the key of the run file, for an error.
+
+    Raises:
+        ValueError: there is no such file, module or function.
+    """
+    return {name.rpartition(":")[2]: outside.load(name, key) for name in names}
+
+
+def metrics_named(run: config.Run) -> dict[str, tuple[str, ...]]:
+    """Return the names of the metrics from outside the package, by the key of the run file that has them."""
+    return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (run.train.score != "auc")}
+
+
+def not_read(run: config.Run, logged: bool) -> list[str]:
+    """Name the tables and keys of a run file that have no effect on this run.
+
+    Args:
+        run: the run.
+        logged: whether the data have logged non-clicks.
+    """
+    reads = find_model(run.model_name).reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
+    found = [] if reads & {"slices", "statistics"} else ["[slices]"]
+    found += [] if "slices" in reads else ["[interest]"]
+    if logged:
+        found.append("train.negatives (non-clicks were logged)")
+        if not run.evaluate.sampled:
+            found.append("evaluate.negatives, evaluate.valid_negatives and evaluate.draw")
+    found += {"temporal": ["split.seed"], "random": [], "given": ["split.train"]}.get(
+        run.split.kind, ["split.train, split.valid and split.seed"]
+    )
+    return found
+
+
+def check_conversions(ready: Any) -> None:
+    """Refuse a model of conversions on data without conversions.
+
+    Raises:
+        ValueError: there are none, or none in a part; or the wrapper cannot train the model with them.
+    """
+    run, log = ready.run, ready.dataset.interactions
+    if "conversions" not in ready.reads:
+        return
+    name = run.model_name if "conversions" in find_model(run.model_name).reads else run.wrapper_name
+    if log.conversion is None:
+        raise ValueError(
+            f"{name} learns clicks and conversions; {ready.dataset.name} has no conversions: name their column with "
+            'data.conversion, or with conversion = "..." under [interactions] of its dataset.toml'
+        )
+    for part in ("train", "valid"):
+        if len(getattr(ready.split, part)) and not len(ready.rows_of("conversion", part)):
+            raise ValueError(f"no click among the {part} rows of {ready.dataset.name} has a known conversion")
+    if ready.sliced and ready.plan.order != "joint":
+        raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
+
+
+def check_draws(ready: Any) -> None:
+    """Refuse to draw negatives where the users have met every item.
+
+    Raises:
+        ValueError: none of some validation or test rows has an item left to draw.
+    """
+    log, rng = ready.dataset.interactions, np.random.default_rng(0)
+    for part in ("valid", "test") if ready.draws else ():
+        rows = getattr(ready.split, part)
+        if not len(rows):
+            continue
+        rows = rng.choice(rows, TRIED) if len(rows) > TRIED else rows
+        drawn = ready.loader.negatives(log.user[rows], log.time[rows], 1, rng)[:, 0]
+        if ((drawn < 0) | (drawn == log.item[rows])).all():
+            raise ValueError(
+                f"no negative can be drawn for the {part} rows of {ready.dataset.name}: their users have met all "
+                f"{log.num_items:,} items; give a log that has its non-clicks, or more items"
+            )
+
+
+def parts_of(log: Interactions, parts: Split) -> dict[str, dict[str, float]]:
+    """Return rows, their share of all parts, and the click rate of each part of a split, for the report."""
+    rows = {part: getattr(parts, part) for part in ("train", "valid", "test")}
+    total = max(sum(map(len, rows.values())), 1)
+    return {
+        part: {"rows": len(some), "share": len(some) / total, "click_rate": float(log.label[some].mean())}
+        for part, some in rows.items() if len(some)
+    }  # fmt: skip
+
+
+def rows_in_words(parts: dict[str, dict[str, float]]) -> str:
+    """Say how many rows each part has, from `parts_of`.
+
+    >>> rows_in_words({"train": {"rows": 7000, "share": 0.7, "click_rate": 0.04}})
+    'rows: train 7,000 (70.0%, 4.0% clicks)'
+    """
+    all_clicks = all(x["click_rate"] == 1 for x in parts.values())
+    what = "clicks" if all_clicks else "rows"
+    rates = {part: "" if all_clicks else f", {x['click_rate']:.1%} clicks" for part, x in parts.items()}
+    return f"{what}: " + ", ".join(f"{p} {x['rows']:,} ({x['share']:.1%}{rates[p]})" for p, x in parts.items())
+
+
+def notes_of(ready: Any) -> list[str]:
+    """Say in sentences what is unusual about the rows of a run.
+
+    The click rates of training, validation and test rows differ by more than a factor of two, where non-clicks were
+    logged; most slices of equal counts lie before the first training row; or the learned interests tell little.
+    """
+    log, interests = ready.dataset.interactions, ready.tables.graphs.interests
+    found = [text] if isinstance(interests, Interests) and (text := flaw(interests, ready.run.interest)) else []
+    rates = {part: each["click_rate"] for part, each in parts_of(log, ready.split).items()}
+    if log.logged_non_clicks and max(rates.values()) > FACTOR * min(rates.values()):
+        said = ", ".join(f"{rate:.1%} of the {part} rows" for part, rate in rates.items())
+        found.append(
+            f"the click rates differ by more than a factor of {FACTOR:g}: {said} are clicks; rows that were logged in "
+            "another way, such as histories of clicks alone, can be history only (use under [interactions])"
+        )
+    if ready.run.slices.count and "slices" in ready.reads and len(ready.split.train):
+        before = int(ready.grid.slice_of(log.time[ready.split.train[:1]])[0])
+        if before > len(ready.grid) / 2:
+            found.append(f"{before} of {len(ready.grid)} slices lie before the first training row (slices.count)")
+    return found

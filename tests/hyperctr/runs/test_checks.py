@@ -1,0 +1,71 @@
+"""A run that cannot be is refused before it leaves anything, and what is unusual about its rows is said."""
+
+import numpy as np
+import pytest
+
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
+from hyperctr.runs import train as training
+from hyperctr.runs.checks import notes_of
+from hyperctr.runs.prepare import prepare
+
+
+def data(label, logged=True, users=5, items=7, has_time=True):
+    label = np.asarray(label, np.float32)
+    n, rng = len(label), np.random.default_rng(0)
+    log = Interactions(rng.integers(0, users, n), rng.integers(0, items, n), np.arange(n) * 3600, label, users, items,
+                       logged_non_clicks=logged, has_time=has_time)  # fmt: skip
+    return Dataset("made", log, Items(items), Users(users))
+
+
+def run_of(model="popularity", **tables):
+    train = {"epochs": 1, "threads": 1}
+    return config.read_run({"data": {"path": "made"}, "model": {"name": model}, "train": train} | tables)
+
+
+MIXED = [0, 1] * 50
+CASES = {
+    "every row a click": (data(np.ones(100)), 'every row is a click: say non_clicks = "unobserved"'),
+    "no click": (data(np.zeros(100)), "no row is a click: name the column of the click, or another click_at_least"),
+    "histories first": (data([1] * 800 + MIXED * 2), "the first 800 of 1,000 rows are clicks alone"),
+    "no click in the test": (data([*MIXED, *[0] * 15]), "every row of the test part has label 0"),
+    "every user met every item": (data(np.ones(400), logged=False, users=2, items=2), "no negative can be drawn for"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_that_nothing_can_be_learned_from_are_refused_and_leave_nothing(name, tmp_path):
+    made, message = CASES[name]
+    with pytest.raises(ValueError, match=message):
+        training.train(run_of(), tmp_path / "run", made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_folder_keeps_its_run_file(tmp_path):
+    run = run_of()
+    training.train(run, tmp_path / "run", data(MIXED))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    (tmp_path / "run" / "data.json").unlink()
+    with pytest.raises(ValueError, match="no row is a click"):
+        training.train(run, tmp_path / "run", data(np.zeros(100)))
+    assert (tmp_path / "run" / "report.json").read_bytes() == before["report.json"]
+    assert (tmp_path / "run" / "run.toml").exists()
+
+
+def test_a_log_with_an_order_asks_for_slices_only_where_they_are_read():
+    untimed = data(MIXED * 2, has_time=False)
+    for model in ("popularity", "deepfm", "din"):
+        prepare(run_of(model), untimed)
+    with pytest.raises(ValueError, match=r"has no times, only an order; cut it by counts: slices\.count=8"):
+        prepare(run_of("hyperctr"), untimed)
+
+
+def test_click_rates_that_differ_by_more_than_two_are_said():
+    rare = [0, 0, 0, 0, 1] * 60
+    assert notes_of(prepare(run_of(), data(rare))) == []
+    (said,) = notes_of(prepare(run_of(), data([0, 1] * 105 + rare[:90])))
+    assert "50.0% of the train rows, 20.0% of the valid rows, 20.0% of the test rows are clicks" in said
+    drawn = data(np.ones(300), logged=False, items=50)
+    assert notes_of(prepare(run_of(), drawn)) == []
