@@ -167,6 +167,8 @@ def _parse(source: object) -> object:
     if isinstance(source, dict):
         return source
     if _is_path(source):
+        if Path(source).is_dir():
+            raise ValueError("a folder, where the path of a HIF file is needed")
         source = Path(source).read_bytes()
     if not isinstance(source, str | bytes):
         raise ValueError(f"HIF is read from a path, JSON text, bytes or a dict, got {type(source).__name__}")

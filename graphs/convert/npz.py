@@ -74,7 +74,7 @@ def read(cls: type[AnyIncidence], path: str | os.PathLike) -> AnyIncidence:
         hyperedges = np.repeat(np.arange(num_hyperedges), np.diff(indptr))
         h = cls.from_pairs(nodes, hyperedges, num_nodes, num_hyperedges, value, **arrays)
         return h if attributes is None else replace(h, attributes=_attributes(attributes, h))
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
+    except (FileNotFoundError, PermissionError):
         raise
     except (*UNREADABLE, OSError) as error:  # a damaged directory of the archive asks for impossible places
         raise ValueError(f"{path} is not a hypergraph that Hypergraph.save wrote: {error}") from error

@@ -243,6 +243,17 @@ def count_rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
 
 
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """List names of columns or files in one line, as they are written; odd ones in quotes, long ones cut.
+
+    >>> listed(["user", "", "a" * 60], most=2)
+    "user, '' and 1 more"
+    """
+    cut = [name[:60] for name in names[:most]]
+    shown = ", ".join(name if name.strip() and name.isprintable() else repr(name) for name in cut)
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or the name of its type when it has no text."""
     text = getattr(error, "strerror", None) or str(error)

@@ -46,6 +46,7 @@ from typing import Any, Literal
 
 from hyperctr import strict
 from hyperctr.data.kinds import Kind
+from hyperctr.data.parse import listed
 from hyperctr.data.times import Unit
 from hyperctr.strict import did_you_mean
 
@@ -226,7 +227,7 @@ def guess(
         if chosen is None:
             raise ValueError(
                 f"{where}: no column can be the {role}: looked for {', '.join(_USUAL[role])}; "
-                f"found {_listed(interactions)}; "
+                f"found {listed(interactions)}; "
                 f"name it with `hyperctr data import --{role} COLUMN`, or in dataset.toml under [interactions]"
             )
         log[role] = [chosen] if isinstance(chosen, str) else chosen
@@ -283,7 +284,7 @@ def unused(roles: Roles, columns: Mapping[str, Sequence[str]]) -> list[str]:
         used, role = {column for _, column in asked}, "context" if table == "interactions" else "fields"
         if left := [column for column in columns.get(table, ()) if column not in used]:
             how = f"The role {role}, or --{role} of data import, reads them."
-            said.append(f"Unused columns of {table}: {_listed(left)}. {how}")
+            said.append(f"Unused columns of {table}: {listed(left)}. {how}")
     return said
 
 
@@ -297,7 +298,7 @@ def with_fields(roles: Roles, names: Sequence[str], columns: Mapping[str, Sequen
     for name in names:
         there = [table for table in where if name in columns.get(table, ())]
         if len(there) != 1:
-            listed = "; ".join(f"{table}: {_listed(columns[table])}" for table in where if table in columns)
+            listed = "; ".join(f"{table}: {listed(columns[table])}" for table in where if table in columns)
             found = "both tables have it: write it in dataset.toml" if there else f"found {listed or 'no such table'}"
             raise ValueError(f"no field {name!r} of either items or users alone; {found}")
         where[there[0]].append(name)
@@ -360,17 +361,12 @@ def _spelled(value: Any) -> Any:
 def missing_column(where: str, role: str, column: str, columns: Sequence[str]) -> str:
     """Write the error for a table that lacks a column that a role asks for."""
     near = did_you_mean(column, columns)
-    return f"{where}: no column {column!r} (for {role}); found {_listed(columns)}{near and '; ' + near}"
+    return f"{where}: no column {column!r} (for {role}); found {listed(columns)}{near and '; ' + near}"
 
 
 def _first(columns: Sequence[str], names: Sequence[str]) -> str | None:
     lower = {column.lower(): column for column in columns}
     return next((lower[name] for name in names if name in lower), None)
-
-
-def _listed(columns: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(column) if not column.strip() else column for column in columns[:most])
-    return shown + (f" and {len(columns) - most} more" if len(columns) > most else "")
 
 
 def _plain(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from hyperctr.data.parse import first_line
+from hyperctr.data.parse import first_line, listed
 
 PICKLES = (".pkl", ".pickle", ".p")
 _CONVERT = {
@@ -110,7 +110,7 @@ def read_columns(
         found = pl.read_csv(file, n_rows=1, **options).columns
         if header:
             if missing := [name for name in columns if name not in found]:
-                raise ValueError(f"{where} has no column {missing[0]!r}; found {', '.join(x[:40] for x in found[:20])}")
+                raise ValueError(f"{where} has no column {missing[0]!r}; found {listed(found)}")
             types = {name: kind for name, kind in {**columns, **optional}.items() if name in found}
             return pl.read_csv(file, columns=list(types), schema_overrides=types, **options)
         if len(found) < len(columns):

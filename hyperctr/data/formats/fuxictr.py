@@ -16,7 +16,7 @@ import polars as pl
 from hyperctr.data import roles as role_table
 from hyperctr.data.formats.files import check_folder, find_file, find_files
 from hyperctr.data.formats.source import Source, with_split
-from hyperctr.data.parse import first_line
+from hyperctr.data.parse import first_line, listed
 from hyperctr.data.tables import narrowed
 
 HOME = "https://github.com/reczoo/Datasets"
@@ -44,7 +44,7 @@ def read(path: Path, stated: Mapping) -> Source:
     roles, said = role_table.guess(header, [], [], str(folder), {**stated, "split": column})
     shown = roles["interactions"]
     if "click" not in shown:
-        raise ValueError(f"{folder}: no column can be the click; name it with --click; found {', '.join(header[:12])}")
+        raise ValueError(f"{folder}: no column can be the click; name it with --click; found {listed(header)}")
     used = {
         name for value in shown.values() if value is not True for name in ([value] if isinstance(value, str) else value)
     }

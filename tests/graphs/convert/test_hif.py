@@ -240,7 +240,10 @@ def test_what_is_no_json_is_refused(source, message, tmp_path):
         assert str(refusal.value).startswith(f"{tmp_path / 'x.json'}: {message}")
 
 
-def test_a_missing_file_is_an_error():
+def test_a_missing_file_is_an_error(tmp_path):
+    for folder in (tmp_path, ""):
+        with pytest.raises(ValueError, match="a folder, where the path of a HIF file is needed"):
+            read(folder)
     with pytest.raises(FileNotFoundError, match=r"nowhere.hif.json"):
         read("nowhere.hif.json")
 

@@ -124,6 +124,8 @@ def test_weights_that_hif_lets_in_are_not_saved_to_be_refused_later(five, tmp_pa
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(ValueError, match="is not a hypergraph that Hypergraph.save wrote: .*Is a directory"):
+        Hypergraph.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         Hypergraph.load(tmp_path / "h.npz")
 

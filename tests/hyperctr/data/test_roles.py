@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from hyperctr.data.roles import columns_of, guess, parse, read_toml, to_toml
+from hyperctr.data.roles import columns_of, guess, missing_column, parse, read_toml, to_toml
 
 LOG = {"user": "u", "item": "i"}
 FULL = """
@@ -168,3 +168,7 @@ def test_modalities_keep_their_order():
     assert again == roles and list(again["modalities"]) == ["tags", "visual", "text"]
     with pytest.raises(ValueError, match="or only a file"):
         parse({"interactions": LOG, "modalities": {"v": {"file": "v.npy", "columns": ["a"]}}}, "x")
+
+
+def test_odd_column_names_stay_on_one_line():
+    assert missing_column("x.csv", "user", "u", ["", "a\nb", "c"]).endswith(r"found '', 'a\nb', c")
