@@ -34,6 +34,8 @@ class Data:
     """Modalities to read; empty means all modalities of the data."""
     reduce: int = 128
     """Wider modalities are reduced to this width by PCA, fitted on items with training rows; 0 keeps every width."""
+    click: str | None = None
+    """Column of the click, of 0 and 1, such as "is_like"; left out: the column that the data's own roles name."""
     conversion: str | None = None
     """Column of the conversion, or two columns as "part/whole"; left out: the column that the data's own roles name."""
     ties: Literal["order"] | None = None

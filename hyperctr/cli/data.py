@@ -88,6 +88,14 @@ def import_log(
     ] = 0,
     conversion: Annotated[str | None, typer.Option(help='Column of the conversion, or "part/whole".')] = None,
     context: Annotated[str | None, typer.Option(help="Columns that describe the moment: tab,device.")] = None,
+    behaviour: Annotated[
+        str | None,
+        typer.Option("--type", help="Column of the behaviour type, or flags whose combinations are: is_click,is_like."),
+    ] = None,
+    use: Annotated[
+        str | None,
+        typer.Option(help="Column of the rows to train on and score, or their span FROM..UNTIL; others are history."),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Column of the source's own split: train, valid, test.")] = None,
     items: Annotated[Path | None, typer.Option(help="Table of the items.")] = None,
     users: Annotated[Path | None, typer.Option(help="Table of the users.")] = None,
@@ -117,9 +125,12 @@ def import_log(
 
     roles = {
         "user": user, "item": item, "time": time, "time_unit": time_unit, "click": click,
-        "click_at_least": click_at_least, "conversion": conversion, "split": split,
+        "click_at_least": click_at_least, "conversion": conversion, "split": split, "use": use,
         "context": None if context is None else split_list(context, "--context"),
     }  # fmt: skip
+    if behaviour is not None:
+        flags = split_list(behaviour, "--type")
+        roles["type"] = flags if len(flags) > 1 else flags[0]
     stated = {key: value for key, value in roles.items() if value is not None}
     named = [] if fields is None else split_list(fields, "--fields")
     files = {}

@@ -34,6 +34,8 @@ class Interactions:
         context: columns of the context (tab, weather, ...) by name, [n] each; an array is codes of categories.
         has_time: whether `time` is a clock; False when it is only an order.
         part: part of the split that the source gives: 0 train, 1 valid, 2 test, -1 none, int8 [n]; None without one.
+        scored: True for a row that may be trained on and scored; a row of False is history alone: it enters histories,
+            counts and hypergraphs only, bool [n]; None: every row.
         logged_non_clicks: True: a row of label 0 was shown and not clicked. False: it is no impression (a rating below
             the threshold). It is then neither a sample nor history, and negatives have to be drawn.
 
@@ -61,6 +63,7 @@ class Interactions:
     context: Mapping[str, Column] = field(default_factory=dict)
     has_time: bool = True
     part: np.ndarray | None = None
+    scored: np.ndarray | None = None
     logged_non_clicks: bool = True
 
     def __post_init__(self) -> None:
@@ -73,6 +76,8 @@ class Interactions:
         for name in ("label", "conversion", "length"):
             if (column := getattr(self, name)) is not None:
                 keep(name, np.asarray(column, dtype=np.float32))
+        if self.scored is not None:
+            keep("scored", np.asarray(self.scored, dtype=bool))
         if self.part is not None:
             keep("part", _whole_numbers("part", self.part).astype(np.int8))
         if self.type is not None and self.num_types == 0:
@@ -167,11 +172,16 @@ class Interactions:
         return np.flatnonzero(self.label == 1)
 
     def samples(self) -> np.ndarray:
-        """Return the numbers of the rows that training and evaluation score.
+        """Return the numbers of the rows that training and evaluation score: rows that are not history alone.
 
-        All rows when non-clicks were logged; otherwise only the clicks, whose negatives have to be drawn.
+        All of them when non-clicks were logged; otherwise only the clicks, whose negatives have to be drawn.
         """
-        return np.arange(len(self)) if self.logged_non_clicks else self.clicks()
+        rows = np.arange(len(self)) if self.logged_non_clicks else self.clicks()
+        return rows if self.scored is None else rows[self.scored[rows]]
+
+    def history_alone(self) -> np.ndarray:
+        """Return the numbers of the rows that are never trained on or scored."""
+        return np.empty(0, np.int64) if self.scored is None else np.flatnonzero(~self.scored)
 
 
 def sorted_ties(log: Interactions, rank: np.ndarray | None = None) -> tuple[float, float]:
@@ -219,7 +229,7 @@ def doubt_of_ties(log: Interactions, ids: np.ndarray) -> str:
 _COLUMNS = tuple(
     entry.name
     for entry in fields(Interactions)
-    if entry.name in ("user", "item", "time", "label", "conversion", "length", "type", "part")
+    if entry.name in ("user", "item", "time", "label", "conversion", "length", "type", "part", "scored")
 )
 
 

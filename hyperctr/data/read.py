@@ -215,7 +215,7 @@ def _interactions(
             f"Context that is not read, as negatives have to be drawn: {', '.join(left)}. State what is of the moment: "
             'NAME = { kind = "category", of = "moment" } under [interactions.context] of dataset.toml.'
         )
-    types = Category.read(table[log["type"]], bins=True) if "type" in log else None
+    types = _types(table, log["type"], where, notes) if "type" in log else None
     part = None
     if "split" in log:
         part = parse_parts(table[log["split"]], f"{where}, column {log['split']!r}")
@@ -234,6 +234,7 @@ def _interactions(
         context=context,
         has_time="time" in log,
         part=part,
+        scored=_scored(log, table, columns["time"], where, notes) if "use" in log else None,
         logged_non_clicks=logged,
     )
 
@@ -260,6 +261,44 @@ def _items_and_users(
         titles=tables["items"][title].cast(pl.String).fill_null("").to_numpy() if title else None,
     )
     return items, Users(len(ids["user"]), ids["user"], fields["users"])
+
+
+def _types(table: pl.DataFrame, stated: str | Sequence[str], where: str, notes: list[str]) -> Category:
+    """Read the behaviour type of each row: a column, or the combination of several flags."""
+    if isinstance(stated, str):
+        return Category.read(table[stated], bins=True)
+    flags = {name: parse_labels(table[name], None, f"{where}, column {name!r}") == 1 for name in stated}
+    words = [pl.when(name).then(pl.lit(name)).alias(name) for name in stated]
+    joined = pl.concat_str(words, separator="+", ignore_nulls=True)
+    types = Category.read(pl.DataFrame(flags).select(joined).to_series())
+    counts = np.bincount(types.codes, minlength=types.size)
+    said = ", ".join(f"{name} {count}" for name, count in zip(["none", *types.values], counts, strict=True) if count)
+    notes.append(f"The behaviour type is the combination of {', '.join(stated)}: {said}.")
+    return types
+
+
+def _scored(log: Mapping, table: pl.DataFrame, time: pl.Series, where: str, notes: list[str]) -> np.ndarray:
+    """Read which rows may be trained on and scored: a column of true and false, or a span of time."""
+    use = log["use"]
+    if isinstance(use, str):
+        scored = (parse_labels(table[use], None, f"{where}, column {use!r}") == 1).fill_null(False).to_numpy()
+    else:
+        scored = np.ones(len(time), bool)
+        for end, value in use.items():
+            if value in ("", None):
+                continue
+            bound = pl.Series([value])
+            told = f"interactions.use.{end}"
+            at = parse_times(bound, told, log.get("time_unit"))[0] if "time" in log else parse_numbers(bound, told)
+            scored &= (time >= at[0] if end == "from" else time < at[0]).to_numpy()
+    if not scored.any():
+        raise ValueError(f"{where}: no row is to be trained on or scored, by use = {use!r}; all would be history alone")
+    if alone := int((~scored).sum()):
+        notes.append(
+            f"{count_rows(alone)} {'is' if alone == 1 else 'are'} history alone (use): in histories, counts and "
+            "hypergraphs, but never trained on or scored."
+        )
+    return scored
 
 
 def _shuffled(user: pl.Series) -> pl.Series:

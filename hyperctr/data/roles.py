@@ -15,7 +15,9 @@ Every function here takes and returns roles in the shape of that file:
     non_clicks = "unobserved"       # or "logged": rows of label 0 were shown and not clicked
     conversion = "bought"           # within [0, 1], empty where unknown; "played/duration": a share, at most 1
     length = "duration"             # how long the item takes, in any unit
-    type = "behaviour"              # categorical
+    type = "behaviour"              # categorical; or flags whose combinations are types: ["is_click", "is_like"]
+    use = "scored"                  # true where a row may be trained on and scored; other rows are history alone.
+                                    # Or the span of such rows: { from = "2024-01-05", until = "2024-02-01" }
     context = ["tab"]               # categorical; or [interactions.context], as [items.fields] below
     split = "split"                 # the source's own: train, valid, test or 0, 1, 2; split.kind = "given" uses it
     [items]
@@ -78,9 +80,10 @@ class _Interactions:
     non_clicks: Literal["logged", "unobserved"] | None = None
     conversion: str | None = None
     length: str | None = None
-    type: str | None = None
+    type: str | tuple[str, ...] | None = None
     context: tuple[str, ...] | dict | None = None
     split: str | None = None
+    use: str | dict | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def parse(tables: Mapping[str, Any], where: str) -> Roles:
             if table in roles or table == "interactions":
                 checked = strict.values(cls, roles.get(table, {}), table)
                 roles[table] = {key: _as_list(key, value) for key, value in checked.items()}
+                if isinstance(use := roles[table].get("use"), str) and ".." in use:
+                    roles[table]["use"] = dict(zip(("from", "until"), map(str.strip, use.split("..", 1)), strict=True))
                 for key in roles[table].keys() & {"fields", "context"}:
                     _check_kinds(f"{table}.{key}", roles[table][key])
         _check_interactions(roles["interactions"])
@@ -180,6 +185,12 @@ def _check_interactions(log: Mapping[str, Any]) -> None:
         raise ValueError("[interactions] states a time_unit, but no time")
     if not math.isfinite(log.get("click_at_least", 0)):
         raise ValueError(f"interactions.click_at_least must be a finite number, got {log['click_at_least']}")
+    if isinstance(use := log.get("use"), Mapping) and not (
+        use and use.keys() <= {"from", "until"} and any(use.values())
+    ):
+        raise ValueError(
+            f"interactions.use is a column, or a span {{ from = ..., until = ... }}, got {strict.literal([*use])}"
+        )
     if log.get("order") is True:
         raise ValueError("interactions.order is a column, or false where the rows have no order, got true")
     if "click" not in log and ("click_at_least" in log or log.get("non_clicks") == "logged"):
@@ -258,8 +269,9 @@ def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:
     """List the (role, column) pairs that the roles ask for, per table: interactions, items and users."""
     log = roles["interactions"]
     asked: dict[str, list[tuple[str, str]]] = {"interactions": [], "items": [], "users": []}
-    for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context", "split"):
+    for role in ("user", "item", "time", "order", "click", "conversion", "length", "type", "context", "split", "use"):
         value = log.get(role) or []  # order may be false
+        value = [] if role == "use" and isinstance(value, Mapping) else value
         columns = share(value) if role == "conversion" and value else [value] if isinstance(value, str) else value
         asked["interactions"] += [(role, column) for column in columns]
     for table, role in (("items", "item"), ("users", "user")):

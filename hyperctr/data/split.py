@@ -113,7 +113,7 @@ def split(
                 f"every row of the {name} part has label {labels[0]:g}, so nothing can be "
                 f"{'learned' if name == 'train' else 'ranked'}: {_cause(interactions.label[samples], name, kind)}"
             )
-    return Split(*rows, leaky, kind, note)
+    return Split(*rows, leaky, kind, " ".join(filter(None, (note, _rates(interactions, rows)))))
 
 
 def check_negatives(log: Interactions, name: str) -> None:
@@ -223,6 +223,17 @@ def _given(log: Interactions, samples: np.ndarray, valid: float, seed: int) -> t
     first = [int(time[part == k].min(initial=np.iinfo(np.int64).max)) for k in range(3)]
     last = [int(time[part == k].max(initial=np.iinfo(np.int64).min)) for k in range(3)]
     return part, not log.has_time or last[0] > min(first[1:]) or last[1] > first[2], note
+
+
+def _rates(log: Interactions, rows: list[np.ndarray]) -> str:
+    """Say the click rates of the parts where they differ by more than a factor of 2 and non-clicks were logged."""
+    rates = [float(log.label[part].mean()) for part in rows]
+    if not log.logged_non_clicks or max(rates) <= 2 * min(rates):
+        return ""
+    return (
+        f"The click rates differ: {rates[0]:.3g} in training, {rates[1]:.3g} in validation, {rates[2]:.3g} in test. If "
+        'some rows are clicks by construction, mark them as history alone: use = "COLUMN" under [interactions].'
+    )
 
 
 def _random(count: int, train: float, valid_end: float, seed: int) -> np.ndarray:

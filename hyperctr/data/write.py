@@ -133,6 +133,9 @@ def write_folder(
     if log.type is not None:
         table["type"] = _codes(log.type)
         chosen["type"] = "type"
+    if log.scored is not None:
+        table["use"] = pl.Series(log.scored)
+        chosen["use"] = "use"
     if log.part is not None:
         table["split"] = pl.Series([*PARTS, None], dtype=pl.String)[log.part]
         chosen["split"] = "split"

@@ -81,14 +81,17 @@ def time_grid(log: Interactions, parts: Split, slices: Slices, name: str = "the 
 
     Args:
         log: all events.
-        parts: its split; only training clicks determine the width of slices of equal counts.
+        parts: its split; only training clicks, and clicks that are history alone until the last training row, determine
+            the width of slices of equal counts.
         slices: settings.
         name: what to call the log in an error.
 
     Raises:
         ValueError: no training clicks, or slices by the clock of a log without times.
     """
-    clicked = log.time[parts.train][log.label[parts.train] == 1]
+    rows = log.history_alone()
+    rows = np.concatenate([rows[log.time[rows] <= log.time[parts.train].max(initial=0)], parts.train])
+    clicked = np.sort(log.time[rows][log.label[rows] == 1])
     if slices.count:
         time = log.time[log.clicks()]
         later = time[time > clicked.max(initial=0)] if not parts.leaky else None

@@ -221,7 +221,7 @@ def queries_per_batch(negatives: int) -> int:
 
 def read_dataset(run: config.Run) -> Dataset:
     """Read the data set that a run names, with the modalities it asks for."""
-    stated = {"conversion": run.data.conversion} if run.data.conversion else None
+    stated = {role: column for role in ("click", "conversion") if (column := getattr(run.data, role))} or None
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
     log = dataset.interactions
     check_negatives(log, dataset.name)
@@ -367,7 +367,8 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     """Make the hypergraphs, statistics and loader of the log; slices close by the clock, at its end or `until`."""
     run, log, parts = ready.run, ready.dataset.interactions, ready.split
     slices = levels = None
-    learned = parts.train if parts.kind != "given" else np.union1d(parts.train, np.flatnonzero(log.part < 0))
+    learned = np.union1d(parts.train, log.history_alone())
+    learned = learned if parts.kind != "given" else np.union1d(learned, np.flatnonzero(log.part < 0))
     known = log if not parts.leaky else log.take(learned)
     upto = int(log.time.max(initial=until)) + 1
     if ready.edges is not None:

@@ -131,3 +131,11 @@ def test_ties_in_sorted_order_are_told_from_ties_in_random_order():
     turned = sorted_ties(Interactions(user[order], item[order], day[order], np.ones(300), 5, 50), np.arange(50)[::-1])
     assert turned[1] == 0
     assert np.isnan(sorted_ties(Interactions([0], [0], [0], [1], 1, 1))[1])
+
+
+def test_rows_that_are_history_alone_are_no_samples():
+    log = table(time=[30, 20, 10], scored=[True, False, True])
+    assert log.scored.tolist() == [True, False, True] and log.samples().tolist() == [0, 2]
+    assert table(scored=[0, 1, 1], logged_non_clicks=False).samples().tolist() == [2]
+    assert log.history_alone().tolist() == [1] and len(table().history_alone()) == 0
+    assert log.take([1]).scored.tolist() == [False]

@@ -352,6 +352,56 @@ def test_another_word_in_a_split_is_named(shop):
         read(path, roles={"split": "fould"})
 
 
+# --- rows that are history alone, and several labels of one row ----------------------------------------------------
+
+USE = (
+    "user_id,item_id,timestamp,click,liked,shown\n"
+    "1,5,10,1,0,0\n1,6,20,1,1,0\n2,5,30,0,0,1\n2,6,40,1,1,1\n1,6,50,0,0,1\n"
+)
+
+
+@pytest.mark.parametrize(
+    "use", ['"shown"', '{ from = "1970-01-01T00:00:30Z" }', '"1970-01-01T00:00:30Z.."', "{ from = 30, until = 100 }"]
+)
+def test_rows_may_be_history_alone(shop, use):
+    roles = '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\nclick = "click"\ntime_unit = "s"\n'
+    path = shop(interactions__csv=USE, dataset__toml=f"{roles}use = {use}\n")
+    log = log_of(path)
+    assert log.scored.tolist() == [False, False, True, True, True]
+    assert log.samples().tolist() == [2, 3, 4] and log.history_alone().tolist() == [0, 1]
+    assert log.clicks().tolist() == [0, 1, 3]
+    assert "2 rows are history alone (use)" in notes_of(path)
+
+
+def test_what_use_cannot_be_is_one_line(shop):
+    roles = '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\n'
+    for use, message in (
+        ("{ form = 3 }", "use is a column, or a span"),
+        ('".."', "use is a column, or a span"),
+        ('"click_at"', "no column 'click_at'"),
+        ('"user_id"', "column 'user_id' must hold 0 and 1"),
+        ('{ from = "2030-01-01" }', "no row is to be trained on or scored"),
+        ('{ from = "soon" }', "interactions.use.from"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(shop(interactions__csv=USE, dataset__toml=f"{roles}use = {use}\n"))
+
+
+def test_flags_of_a_row_are_behaviour_types_by_their_combinations(shop):
+    roles = '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\nclick = "liked"\n'
+    path = shop(interactions__csv=USE, dataset__toml=roles + 'type = ["click", "liked"]\n')
+    log = log_of(path)
+    assert log.type.tolist() == [1, 2, 0, 2, 0] and log.num_types == 3 and log.label.tolist() == [0, 1, 0, 1, 0]
+    assert "combination of click, liked: none 2, click 1, click+liked 2." in notes_of(path)
+
+
+def test_an_import_takes_use_and_types(shop, tmp_path, hyperctr):
+    path = shop(interactions__csv=USE)
+    code, _, _ = hyperctr("data", "import", path, "--use", "shown", "--type", "click,liked", "--out", tmp_path / "out")
+    log = log_of(tmp_path / "out")
+    assert code == 0 and log.scored.sum() == 3 and log.num_types == 3
+
+
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +410,7 @@ def made():
     """A data set made in memory: 3 users, 2 items, one of them without its modality."""
     log = Interactions(
         user=[2, 0, 2], item=[1, 0, 1], time=[5, 6, 7], label=[1, 0, 1], num_users=3, num_items=2,
-        conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], part=[0, -1, 2],
+        conversion=[0.5, np.nan, 1], length=[30, 2.5, np.nan], type=[1, 0, 2], part=[0, -1, 2], scored=[1, 0, 1],
         context={"tab": [1, 0, 2], "hour": [0, 2, 1]},
     )  # fmt: skip
     items = Items(

@@ -200,3 +200,21 @@ def test_parts_follow_one_another_where_there_are_no_times():
     assert table.part.tolist() == [0, 0, -1, 1, 2]
     assert table.label.tolist() == [1, 0, 1, 1, 1]
     assert (np.diff(table.time) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["temporal", "random"])
+def test_rows_that_are_history_alone_are_in_no_part(kind):
+    s = split(log(np.arange(60), scored=np.arange(60) >= 20), kind)
+    assert sorted(sum(parts(s), [])) == list(range(20, 60))
+
+
+def test_click_rates_that_differ_are_said_and_so_is_the_cause_of_clicks_alone():
+    click = np.append(np.ones(60), np.arange(40) % 4 == 0)
+    said = split(log(np.arange(100), click), train=0.6, valid=0.2).note
+    assert said.startswith("The click rates differ: 1 in training, 0.25 in validation, 0.25 in test.")
+    assert split(log(np.arange(100))).note == ""
+    assert split(log(np.arange(100), click, logged_non_clicks=False)).note == ""
+    with pytest.raises(
+        ValueError, match="test part has label 1.*; mark rows that are clicks by construction as history"
+    ):
+        split(log(np.arange(100), click[::-1]))
