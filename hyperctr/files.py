@@ -206,7 +206,8 @@ def replace_folder(
     try:
         if taken := _taken(path, mark, ours, by, begins):
             raise ValueError(f"{path} is already there and {taken}; choose another folder or remove it")
-        with _claim(path, path.with_name(f".{path.name}.lock")):
+        with _claim(path, path.with_name(f".{path.name}.lock")) as claim:
+            claim.callback(_put_back, path, part, old)
             shutil.rmtree(part, ignore_errors=True)  # left by a killed process that had the same number
             part.mkdir()
             yield part
@@ -217,11 +218,14 @@ def replace_folder(
         if why := _failed_write(error):
             raise ValueError(f"cannot write to {path}: {why}") from None
         raise
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+
+
+def _put_back(path: Path, part: Path, old: Path) -> None:
+    """Give an old folder its name back where no new one took it, and remove what is left."""
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _taken(path: Path, mark: str, ours: Callable[[str], bool], by: str, begins: str) -> str:

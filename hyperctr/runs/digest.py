@@ -77,9 +77,13 @@ def read_written(path: Path) -> config.Run:
     """Read a run file that a run, sweep or study wrote into its folder.
 
     Raises:
-        ValueError: as `config.read_run`.
+        ValueError: as `config.read_run`; the message names the file.
     """
-    return config.read_run(completed(read_toml(path, "run file")))
+    tables = read_toml(path, "run file")
+    try:
+        return config.read_run(completed(tables))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def completed(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_rows_differ_in_how_they_share(tmp_path):
     assert models["conversions alone"].tasks == "conversion"
     assert [models[name].shared for name in (planted.EMBEDDINGS, planted.LAYERS)] == [0, 2]
     assert (models[planted.EVERY].rounds, models[planted.EVERY].keep) == (1, 1.0)
-    assert models[planted.RANDOM].masks == str(tmp_path / "runs" / "s-weight seed=100")  # as many weights as tickets
+    assert models[planted.RANDOM].masks == str(tmp_path / "runs" / "s-weight-seed-100")  # as many weights as tickets
     assert [name for name, run in runs.items() if "agree-" in run.data.path] == [planted.AGREE]
 
 

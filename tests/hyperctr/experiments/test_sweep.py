@@ -10,6 +10,7 @@ from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.experiments import results, settings, sweep
 from hyperctr.experiments.sweep import Cell, cells, run_of
+from hyperctr.runs import parallel
 
 EVERY, DEPTHS = ["30d", "q3"], [0, 1]
 BLOCKED = Cell("hyperctr", "q3", 1, 0)
@@ -113,7 +114,7 @@ def test_row_of_results_is_the_report_of_the_cells_folder(swept):
     _, out, _, (rows, _) = swept
     for row in rows:
         name = Cell(row["model"], row["every"], row["depth"] if row["depth"] != "" else None, row["seed"]).name
-        found = json.loads((out / "runs" / name / "report.json").read_text())
+        found = json.loads((parallel.folder_of(out, name) / "report.json").read_text())
         assert (row["auc"], row["valid_auc"]) == (found["test"]["auc"], found["valid"]["auc"])
 
 

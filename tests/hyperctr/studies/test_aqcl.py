@@ -480,7 +480,7 @@ def test_a_real_table_2_and_what_is_added_to_it(world, tmp_path, real):
     found, _ = run("aqcl-table2", world, tmp_path, seeds=1, **TINY)
     assert found["failed"] == [] and [row["n"] for row in found["rows"]] == [1] * 8
     results = bench._results(tmp_path, find("aqcl-table2"))
-    kept = json.loads((tmp_path / "runs" / "AQCL seed=0" / "report.json").read_text())["test"]
+    kept = json.loads((tmp_path / "runs" / "AQCL-seed-0" / "report.json").read_text())["test"]
     assert [results[-1][column] for column in GROUPS] == [kept[column] for column in GROUPS]
     assert len({(row["rows"], row["non_active_rows"]) for row in results}) == 1  # all are scored on the same rows
     assert len({row["auc"] for row in results}) == 8
@@ -492,7 +492,7 @@ def test_real_hidden_vectors_are_drawn_in_the_colours_of_aqcls_interests(world, 
     found, _ = run("aqcl-tsne", world, tmp_path, seeds=4, **TINY)
     points = json.loads((tmp_path / "tsne.json").read_text())
     assert real.done == ["DIN seed=0", "AQCL seed=0"]  # one seed
-    scores = json.loads((tmp_path / "runs" / "DIN seed=0" / "report.json").read_text())["test"]
+    scores = json.loads((tmp_path / "runs" / "DIN-seed-0" / "report.json").read_text())["test"]
     assert points["clicks"] == scores["positives"]
     assert len(points["code"]) == points["clicks"] == len(points["vectors"][0]["x"]) and max(points["code"]) < 8
     (claim,) = found["claims"]

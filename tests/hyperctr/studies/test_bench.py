@@ -542,7 +542,7 @@ def test_a_real_bench_in_processes(world, tmp_path, hyperctr):
     rows = results.read_results(tmp_path / "results.csv", bench.COLUMNS)
     assert [(row["row"], row["status"]) for row in rows] == [(x, "ok") for x in ("popularity", "static MF", "0", "1")]
     assert len({row["rows"] for row in rows}) == 1  # all are scored on the same rows
-    kept = json.loads((tmp_path / "runs" / "1 seed=0" / "report.json").read_text())
+    kept = json.loads((tmp_path / "runs" / "1-seed-0" / "report.json").read_text())
     assert kept["test"]["auc"] == rows[-1]["auc"] and kept["leaky"] is True
     code, out, err = hyperctr("bench", "layers", "--data", world, *words, "--json")
     assert code == 0 and "4 of 4 runs are done already" in err

@@ -149,7 +149,7 @@ def test_what_each_row_changes_in_the_run(tmp_path):
         for name in c
         if name.startswith(("s-weight at", "s-weight with", "random", "fresh", "s-weight-t", "s-weight-g"))
     }
-    assert {c[name].masks for name in reuse} == {str(tmp_path / "runs" / "s-weight seed=4")}
+    assert {c[name].masks for name in reuse} == {str(tmp_path / "runs" / "s-weight-seed-4")}
 
 
 def test_masks_that_are_given_go_to_all_rows_that_can_wear_them():

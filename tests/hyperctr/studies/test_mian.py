@@ -302,7 +302,7 @@ def test_the_weights_of_figure_6_are_those_of_the_trained_run(world, tmp_path, s
     monkeypatch.setattr(fig6, "READ", 40)
     found, _ = run("mian-fig6", world, tmp_path, seeds=1, **TINY)
     (told,) = json.loads((tmp_path / "measures.json").read_text())["MIAN"]
-    opened = open_run(tmp_path / "runs" / "MIAN seed=0")
+    opened = open_run(tmp_path / "runs" / "MIAN-seed-0")
     reading = mian_attention.read(opened, mian_attention.cases(opened))
     assert told["heat"] == reading.heat().tolist() and len(told["heat"][0]) == 14 == len(told["probability"])
     many = mian_attention.read(opened, mian_attention.cases(opened, fig6.READ))
