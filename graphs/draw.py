@@ -6,7 +6,7 @@ readers can distinguish them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -30,13 +30,11 @@ OneOrNamed = Incidence | Mapping[str, Incidence]
 
 
 class Slices(Protocol):
-    """Hypergraphs by time slice, such as `graphs.TimeSlices`."""
+    """Hypergraphs by time slice, such as `graphs.TimeSlices`; those in `filled` hold something and are drawn."""
 
     grid: TimeGrid
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Incidence]: ...
+    __getitem__: Callable[[int], Incidence]
+    filled: Callable[[], list[int]]
 
 
 def overview(h: Incidence, ax: Axes | None = None) -> Axes:
@@ -134,14 +132,16 @@ def strip(slices: Slices, ax: Axes | None = None) -> Axes:
     upper, lower = ax.get_subplotspec().subgridspec(2, 1)
     ax.set_subplotspec(upper)
     below = ax.figure.add_subplot(lower, sharex=ax)
-    contains = describe.held(slices).tocoo()
-    first = np.full(contains.shape[1], len(slices))  # the slice in which each node is seen first
+    filled = slices.filled()
+    graphs = [slices[n] for n in filled]
+    contains = describe.held(graphs).tocoo()
+    first = np.full(contains.shape[1], len(filled))  # the slice in which each node is seen first
     np.minimum.at(first, contains.col, contains.row)
-    new = np.bincount(first, minlength=len(slices))[: len(slices)]
-    seen = np.bincount(contains.row, minlength=len(slices)) - new
-    start, days = _spans(slices)
-    place = {"width": days, "align": "edge", "edgecolor": "white", "linewidth": min(1.0, 40 / max(len(slices), 1))}
-    ax.bar(start, [h.num_incidences for h in slices], color=GREY, **place)
+    new = np.bincount(first, minlength=len(filled))[: len(filled)]
+    seen = np.bincount(contains.row, minlength=len(filled)) - new
+    start, days = _spans(slices, filled)
+    place = {"width": days, "align": "edge", "edgecolor": "white", "linewidth": 40 / max(len(filled), 40)}
+    ax.bar(start, [h.num_incidences for h in graphs], color=GREY, **place)
     below.bar(start, seen, color=BLUE, label="seen in an earlier slice", **place)
     below.bar(start, new, bottom=seen, color=ORANGE, label="new", **place)
     below.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.95), borderaxespad=0)
@@ -162,11 +162,13 @@ def overlap(
 ) -> Axes:
     """Draw a heat map of the overlap of slices, or of hypergraphs by name: the Jaccard index of each pair.
 
+    Slices that hold nothing are left out.
+
     >>> overlap(TimeSlices.cut([7, 8], [1, 1], [0, 90000], every="1d")).get_title(loc="left")
     'overlap of nodes (Jaccard index)'
     """
-    names = list(slices) if isinstance(slices, Mapping) else _dates(slices)
-    share = describe.overlap(slices.values() if isinstance(slices, Mapping) else slices, of)
+    named = slices if isinstance(slices, Mapping) else dict(enumerate(slices[n] for n in slices.filled()))
+    names, share = list(slices) if named is slices else _dates(slices), describe.overlap(named.values(), of)
     np.fill_diagonal(share, np.nan)  # ones would leave no contrast for the rest
     ax = _axes(ax, (5.2, 4.4))
     image = ax.imshow(share, cmap="cividis", vmin=0, vmax=np.nanmax(share, initial=1e-9))
@@ -194,10 +196,9 @@ def hulls(h: Incidence, ax: Axes | None = None) -> Axes:
     'Hypergraph(2 nodes, 2 hyperedges, 3 incidences)'
     """
     if h.num_nodes > MOST_NODES or h.num_hyperedges > MOST_HULLS:
-        raise ValueError(
-            f"outlines can be distinguished for at most {MOST_NODES} nodes and {MOST_HULLS} hyperedges, got {h}: "
-            "draw a part of it (graphs.build.subhypergraph) or graphs.draw.bipartite"
-        )
+        most = f"at most {MOST_NODES} nodes and {MOST_HULLS} hyperedges"
+        other = "draw a part of it (graphs.build.subhypergraph) or graphs.draw.bipartite"
+        raise ValueError(f"outlines can be distinguished for {most}, got {h}: {other}")
     from graphs import layout  # imports scipy.spatial, which is slow
 
     ax = _axes(ax, (6.4, 5.2))
@@ -386,22 +387,21 @@ def _picture(ax: Axes) -> Axes:
     return ax
 
 
-def _spans(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
-    """Return start, datetime64, and width in days of each slice; the last quantile gets the width of the one before."""
-    bounds = [(slices.grid.start(n), slices.grid.end(n)) for n in range(len(slices))]
-    unit = slices.grid.unit
-    start = np.array([a for a, _ in bounds], dtype=f"datetime64[{unit}]")
-    days = np.array([(b - a) / (DAY * UNITS[unit]) for a, b in bounds])
-    if len(days) and bounds[-1][1] == FOREVER:
-        days[-1] = days[-2] if len(days) > 1 else 1
-    return start, days
+def _spans(slices: Slices, filled: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return start, datetime64, and width in days of slices; the last quantile gets the width of the one before."""
+    grid, day = slices.grid, DAY * UNITS[slices.grid.unit]
+    start = np.array([grid.start(n) for n in filled], dtype=f"datetime64[{grid.unit}]")
+    days = [(grid.end(n) - grid.start(n)) / day for n in filled]
+    if filled and grid.end(filled[-1]) == FOREVER:
+        days[-1] = (grid.start(filled[-1]) - grid.start(filled[-1] - 1)) / day if filled[-1] else 1
+    return start, np.array(days)
 
 
 def _dates(slices: Slices) -> list[str]:
-    """Return the start of each slice as a date, with the time of day if two slices have the same date."""
-    times = [slices.grid.date(n).replace("T", " ") for n in range(len(slices))]
-    days = [time[:10] for time in times]
-    return days if len(set(days)) == len(days) else times
+    """Return the start of each slice that holds something as a date, with the time of day if two have the same date."""
+    times = [slices.grid.date(n).replace("T", " ") for n in slices.filled()]
+    days = list(dict.fromkeys(time[:10] for time in times))
+    return days if len(days) == len(times) else times
 
 
 def _rank(indptr: Tensor) -> np.ndarray:

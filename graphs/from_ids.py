@@ -78,9 +78,9 @@ def from_grouped_ids(nodes: np.ndarray, hyperedges: np.ndarray, group: np.ndarra
         rows = slice(start, start + chunk)
         key, number = _pack(node, hyperedge, rows), group[rows] - low
         order = np.argsort(number.astype(np.min_scalar_type(high - low)), kind="stable")  # 8 and 16 bits: by radix
-        key = key.take(order)
-        cuts = [0, *np.cumsum(np.bincount(number)).tolist()]
-        return [(n, key[a:b]) for n, (a, b) in enumerate(pairwise(cuts), low) if a < b]
+        key, number = key.take(order), number.take(order)
+        cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(key)]
+        return [(low + int(number[a]), key[a:b]) for a, b in pairwise(cuts)]
 
     def build(n: int) -> Hypergraph:
         return _hypergraph(np.concatenate(keys.pop(n)), node, hyperedge)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +19,15 @@ from graphs.hypergraph import Hypergraph
 from graphs.slices.grid import TimeGrid
 
 INDEX = "slices.json"
-FORMAT = "graphs.TimeSlices 1"
+FORMAT = "graphs.TimeSlices 2"
+OLD = "graphs.TimeSlices 1"
+"""Lists the counts of all slices, also of empty ones, and has no unit."""
 HELD = 2**21  # rows kept in memory before they are written to the files of their slices
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A slice in its file; a slice without incidences has no file."""
+    """A slice in its file; a slice without incidences has none."""
 
     path: Path
     num_nodes: int
@@ -37,8 +40,6 @@ class Stored:
         Raises:
             ValueError: the file is damaged, or was replaced since the folder was opened.
         """
-        if not self.num_incidences:
-            return Hypergraph.from_pairs([], [], node_ids=[], hyperedge_ids=[])
         h = Hypergraph.load(self.path)
         if (h.num_nodes, h.num_hyperedges, h.num_incidences) != (
             self.num_nodes,
@@ -54,25 +55,28 @@ class Stored:
 def write_slice(part: Path, n: int, h: Hypergraph | Stored) -> Stored:
     """Write slice n; a slice that is in a file already is linked, so that its bytes are not written again."""
     path = part / f"{n}.npz"
-    if isinstance(h, Stored) and h.num_incidences:
+    if isinstance(h, Stored):
         try:
             os.link(h.path, path)
         except OSError:  # another disk, or a disk without links
             shutil.copyfile(h.path, path)
-    elif h.num_incidences:
+    else:
         h.save(path)
     return Stored(path, h.num_nodes, h.num_hyperedges, h.num_incidences)
 
 
-def write_index(part: Path, grid: TimeGrid, kinds: Sequence[str] | None, slices: Sequence[Stored]) -> None:
-    """Write the grid, the kinds of ids, and the counts of each slice."""
-    counts = [(h.num_nodes, h.num_hyperedges, h.num_incidences) for h in slices]
-    index = {"format": FORMAT, "grid": asdict(grid), "ids": kinds, "nodes_hyperedges_incidences": counts}
+def write_index(
+    part: Path, grid: TimeGrid, kinds: Sequence[str] | None, count: int, slices: Mapping[int, Stored]
+) -> None:
+    """Write the grid, the kinds of ids, the number of slices, and the counts of each that holds something."""
+    counts = {n: (h.num_nodes, h.num_hyperedges, h.num_incidences) for n, h in sorted(slices.items())}
+    index = {"format": FORMAT, "grid": asdict(grid), "ids": kinds, "slices": count}
+    index["nodes_hyperedges_incidences"] = counts
     (part / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | None, list[Stored]]:
-    """Read the grid, the kinds of ids and the counts of the slices of a folder; no slice is read.
+def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | None, int, dict[int, Stored]]:
+    """Read the grid, the kinds of ids, the number of slices, and those that hold something; no slice is read.
 
     Raises:
         ValueError: not a folder that `TimeSlices.save` wrote, or one that lacks a file.
@@ -80,18 +84,24 @@ def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | Non
     path = Path(path)
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-        if index["format"] != FORMAT:
+        counts = index["nodes_hyperedges_incidences"]
+        if index["format"] == OLD:
+            index["slices"], counts = len(counts), {n: each for n, each in enumerate(counts) if each[2]}
+        elif index["format"] != FORMAT:
             raise ValueError(f"its format is {index['format']!r}, this version reads {FORMAT!r}")
         edges = index["grid"].pop("edges")
         grid = TimeGrid(**index["grid"], edges=None if edges is None else tuple(edges))
         kinds = None if index["ids"] is None else tuple(index["ids"])
-        slices = [Stored(path / f"{n}.npz", *c) for n, c in enumerate(index["nodes_hyperedges_incidences"])]
-        missing = [h.path.name for h in slices if h.num_incidences and not h.path.is_file()]
-        if missing:
-            raise ValueError(f"it lacks {missing[0]}")
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        count, slices = operator.index(index["slices"]), {}
+        for n, each in sorted((int(n), each) for n, each in counts.items()):
+            slices[n] = Stored(path / f"{n}.npz", *map(operator.index, each))
+            if not 0 <= n < count or not slices[n].num_incidences > 0:
+                raise ValueError(f"it counts slice {n} of {count} with {each}")
+            if not slices[n].path.is_file():
+                raise ValueError(f"it lacks {n}.npz")
+    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a folder of time slices that TimeSlices.save wrote: {error}") from error
-    return grid, kinds, slices
+    return grid, kinds, count, slices
 
 
 @contextmanager
@@ -141,14 +151,15 @@ class Spill:
             return
         nodes, hyperedges, number = (np.concatenate(column) for column in zip(*self.waiting, strict=True))
         self.waiting = []
+        if not len(number):
+            return
         low = number.min()
         order = np.argsort((number - low).astype(np.min_scalar_type(number.max() - low)), kind="stable")
-        cuts = np.cumsum(np.bincount(number - low))
-        for n, rows in enumerate(np.split(order, cuts[:-1]), low):
-            if len(rows):
-                with open(self.path / str(n), "ab") as file:
-                    np.save(file, nodes[rows], allow_pickle=False)
-                    np.save(file, hyperedges[rows], allow_pickle=False)
+        cuts = np.flatnonzero(np.diff(number[order])) + 1
+        for rows in np.split(order, cuts):
+            with open(self.path / str(number[rows[0]]), "ab") as file:
+                np.save(file, nodes[rows], allow_pickle=False)
+                np.save(file, hyperedges[rows], allow_pickle=False)
 
     def drain(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield each slice with its rows and remove its file; remove the folder at the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator
 
@@ -20,7 +21,8 @@ from graphs.slices.grid import TimeGrid, whole
 class TimeSlices:
     """One hypergraph per time slice, each on the nodes and hyperedges that occur in it.
 
-    `slices[n].node_ids` and `.hyperedge_ids` are the caller's ids. A slice without rows is a hypergraph without nodes.
+    `slices[n].node_ids` and `.hyperedge_ids` are the caller's ids; `slices[2:5]` is a list. A slice without rows is a
+    hypergraph without nodes; it takes no memory, so that cost follows the slices that hold something.
     Slices are built in parallel on `torch.get_num_threads()` threads, which changes no bit of them.
 
     Args:
@@ -44,7 +46,8 @@ class TimeSlices:
         times: ArrayLike | Tensor,
     ) -> None:
         self.grid = grid
-        self._slices: list[Hypergraph | folder.Stored] = [EMPTY] * len(grid)
+        self._slices: dict[int, Hypergraph | folder.Stored] = {}  # those that hold something, by number
+        self._count = len(grid)
         self._kinds: tuple[str, str] | None = None  # of the node and the hyperedge ids, after the first rows
         self.append(nodes, hyperedges, times)
 
@@ -111,7 +114,7 @@ class TimeSlices:
                     raise ValueError(f"batch {count}: {error}") from error
             for n, nodes, hyperedges in spill.drain():
                 slices._put(n, folder.write_slice(part, n, build.from_ids(nodes, hyperedges)))
-            folder.write_index(part, grid, slices._kinds, slices._slices)
+            folder.write_index(part, grid, slices._kinds, len(slices), slices._slices)
         return cls.load(path)
 
     @classmethod
@@ -125,9 +128,9 @@ class TimeSlices:
         >>> TimeSlices.load("daily")[1]
         Hypergraph(1 nodes, 1 hyperedges, 1 incidences)
         """
-        grid, kinds, stored = folder.read_index(path)
+        grid, kinds, count, stored = folder.read_index(path)
         slices = cls(grid, [], [], [])
-        slices._kinds, slices._slices = kinds, stored
+        slices._kinds, slices._count, slices._slices = kinds, count, stored
         return slices
 
     def save(self, path: str | os.PathLike) -> None:
@@ -145,8 +148,8 @@ class TimeSlices:
         ['0.npz', '1.npz', 'slices.json']
         """
         with folder.written(path) as part:
-            written = [folder.write_slice(part, n, h) for n, h in enumerate(self._slices)]
-            folder.write_index(part, self.grid, self._kinds, written)
+            written = {n: folder.write_slice(part, n, h) for n, h in self._slices.items()}
+            folder.write_index(part, self.grid, self._kinds, len(self), written)
 
     def append(self, nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor, times: ArrayLike | Tensor) -> None:
         """Add rows, in any order. Only the slices of these rows are built again, and the result equals a full rebuild.
@@ -161,10 +164,8 @@ class TimeSlices:
         TimeSlices(2 slices, every 1d, 2 incidences)
         """
         nodes, hyperedges, number = self._checked(nodes, hyperedges, times)
-        old = [n for n, h in enumerate(self._slices) if h.num_incidences]
-        if old:
-            touched = np.bincount(number, minlength=len(self))
-            rows = [(nodes, hyperedges, number), *(_rows(self[n], n) for n in old if touched[n])]
+        if touched := self._slices.keys() & np.unique(number).tolist():
+            rows = [(nodes, hyperedges, number), *(_rows(self[n], n) for n in sorted(touched))]
             nodes, hyperedges, number = (np.concatenate(column) for column in zip(*rows, strict=True))
         for n, h in from_grouped_ids(nodes, hyperedges, number).items():
             self._put(n, h)
@@ -193,23 +194,34 @@ class TimeSlices:
         return nodes, hyperedges, number
 
     def _put(self, n: int, h: Hypergraph | folder.Stored) -> None:
-        self._slices += [EMPTY] * (n + 1 - len(self))
         self._slices[n] = h
+        self._count = max(self._count, n + 1)
 
     def __len__(self) -> int:
-        return len(self._slices)
+        return self._count
 
-    def __getitem__(self, n: int) -> Hypergraph:
+    def __getitem__(self, n: int | slice) -> Hypergraph | list[Hypergraph]:
+        if isinstance(n, slice):
+            return [self[k] for k in range(*n.indices(len(self)))]
+        n = operator.index(n)
         if not -len(self) <= n < len(self):
             raise IndexError(f"there are {len(self)} slices, got {n}")
-        h = self._slices[n]
+        h = self._slices.get(n % len(self), EMPTY)
         return h.read() if isinstance(h, folder.Stored) else h
 
     def __iter__(self) -> Iterator[Hypergraph]:
         return (self[n] for n in range(len(self)))
 
+    def filled(self) -> list[int]:
+        """Return the numbers of the slices that hold something, ascending.
+
+        >>> TimeSlices.cut([7, 8], [1, 1], [0, 9 * 86400], every="1d").filled()
+        [0, 9]
+        """
+        return sorted(self._slices)
+
     def describe(self) -> list[dict]:
-        """Return one row per slice: bounds in the unit, UTC date of its start, counts, overlap with the slice before.
+        """Return one row per slice that holds something: bounds in the grid's unit, UTC date of its start, counts.
 
         `returning` is the share of its nodes that were in the slice before. `node_overlap` and `hyperedge_overlap` are
         Jaccard indices of the two slices: the share of all nodes or hyperedges of both that are in both. They are 0 for
@@ -218,8 +230,9 @@ class TimeSlices:
         >>> [row["returning"] for row in TimeSlices.cut([7, 7, 8], [1, 1, 1], [0, 90000, 90000], every="1d").describe()]
         [0.0, 0.5]
         """
-        rows, before = [], EMPTY
-        for n, h in enumerate(self):
+        rows, before, last = [], EMPTY, -1
+        for n in self.filled():
+            h, before, last = self[n], before if last == n - 1 else EMPTY, n
             common = len(np.intersect1d(h.node_ids, before.node_ids, assume_unique=True))
             common_edges = len(np.intersect1d(h.hyperedge_ids, before.hyperedge_ids, assume_unique=True))
             rows.append(
@@ -242,13 +255,22 @@ class TimeSlices:
 
     def __repr__(self) -> str:
         width = f"every {self.grid.every}" if self.grid.every else "quantiles"
-        incidences = sum(h.num_incidences for h in self._slices)
+        incidences = sum(h.num_incidences for h in self._slices.values())
         return f"TimeSlices({len(self)} slices, {width}, {incidences} incidences)"
 
     def _repr_html_(self) -> str:
         from graphs.describe import html_rows
 
-        return html_rows(self.describe())
+        return html_rows(self.describe(), empty_slices(len(self) - len(self._slices)))
+
+
+def empty_slices(count: int) -> str:
+    """Say how many slices hold nothing; "" for none.
+
+    >>> empty_slices(1), empty_slices(70_000)
+    ('1 empty slice is left out', '70,000 empty slices are left out')
+    """
+    return f"{count:,} empty slice{'s are' if count > 1 else ' is'} left out" if count else ""
 
 
 def _ids(name: str, ids: ArrayLike | Tensor, times: np.ndarray) -> np.ndarray:

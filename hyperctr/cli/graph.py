@@ -144,4 +144,6 @@ def _slice_table(facts: dict) -> None:
         size = f"{row['median']:,g} / {row['max']:,}"
         rows.append([str(row["slice"]), row["date"], row["side"], *map(as_text, counts), size, *shares])
     title = f"{facts['data']}, every {facts['every']}; incidences and sizes are those of the group"
+    if facts["empty"]:
+        title += f"; {facts['empty']:,} slices without clicks have no row"
     print_table(title, [*head, "incidences", "size\nmedian / max", "returning", "overlap"], rows)

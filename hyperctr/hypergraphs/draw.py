@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,8 +39,9 @@ class Timeline:
     def __getitem__(self, n: int) -> Hypergraph:
         return self.graphs.load(n, self.side, self.modality)
 
-    def __iter__(self) -> Iterator[Hypergraph]:
-        return (self[n] for n in range(len(self)))
+    def filled(self) -> list[int]:
+        """Return the numbers of the slices with clicks."""
+        return self.graphs.filled()
 
     def __str__(self) -> str:
         count = sum(
@@ -87,10 +88,10 @@ def draw(
         return plt.subplots(figsize=(6.4, 4.2 + 0.2 * len(by_name)), layout="constrained")[1]
 
     made = {f"{side}-{modality}-strip": (all_slices, lambda: pictures.strip(timeline))}
-    if 2 <= len(timeline) <= MOST_SLICES:
+    if 2 <= len(timeline.filled()) <= MOST_SLICES:
         made[f"{side}-{modality}-overlap"] = (all_slices, lambda: pictures.overlap(timeline))
     else:
-        say(f"overlap of slices not drawn: it takes 2 to {MOST_SLICES} of them, there are {len(timeline)}")
+        say(f"overlap of slices not drawn: it takes 2 to {MOST_SLICES} with clicks, there are {len(timeline.filled())}")
     made[f"{n}-{side}-degrees"] = (slice_n, lambda: pictures.degrees(by_name, tall()))
     made[f"{n}-{side}-sizes"] = (slice_n, lambda: pictures.sizes(by_name, tall()))
     made[f"{n}-{side}-{modality}-incidence"] = (f"{slice_n}, {modality}", lambda: pictures.incidence(by_name[modality]))

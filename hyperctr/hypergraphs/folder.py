@@ -74,6 +74,10 @@ class Graphs:
         row = self.rows.get((n, side, modality))
         return from_ids([], []) if row is None else Hypergraph.load(self.path / row.file)
 
+    def filled(self) -> list[int]:
+        """Return the numbers of the slices with clicks, ascending."""
+        return sorted({n for n, _, _ in self.rows})
+
     def date(self, n: int) -> str:
         """Format the start of slice n: a UTC date or time, or its position in data without times."""
         return _when(self.grid.start(n), self.has_time, self.grid.unit)
@@ -116,7 +120,8 @@ def build(
     rows: list[Row] = []
     with replace_folder(out, INDEX, lambda name: FILE.fullmatch(name), "`hyperctr graph build`") as part:
         grid = _closed(dataset.name, dataset.interactions, every, upto, say)
-        for n in progress(range(len(grid)), "slices", len(grid)):
+        filled = _filled(dataset.interactions, grid)
+        for n in progress(filled, "slices", len(filled)):
             rows += _build_slice(part, dataset, grid, n)
         index = {
             "format": FORMAT,
@@ -159,6 +164,12 @@ def _closed(name: str, log: Interactions, every: str, upto: str | None, say: Cal
             why += f"; if the log is complete, --upto {_when(grid.end(closed), log.has_time)} includes them"
         say(f"left out: {late:,} of {len(clicks):,} clicks, those from {_when(end, log.has_time)} on: {why}")
     return replace(grid, num_slices=closed, edges=None if grid.edges is None else grid.edges[: closed + 1])
+
+
+def _filled(log: Interactions, grid: TimeGrid) -> list[int]:
+    """Return the numbers of the grid's slices that have clicks: empty ones cost nothing."""
+    n = np.unique(grid.slice_of(log.time[log.clicks()]))
+    return n[(n >= 0) & (n < len(grid))].tolist()
 
 
 def _build_slice(part: Path, dataset: Dataset, grid: TimeGrid, n: int) -> list[Row]:
@@ -216,7 +227,7 @@ def describe(built: Graphs) -> dict:
     """Count nodes, hyperedges and incidences per slice and side, and over all slices; ready for JSON.
 
     Returns:
-        data, every, slices and totals.
+        data, every, empty (number of slices without clicks, which have no row), slices and totals.
         A row of `slices`: slice, start, date, side; nodes (active users or items); isolated (nodes in no hyperedge);
         hyperedges and incidences by modality; median and max of the hyperedge sizes of the group; returning (share of
         the nodes that were active in the previous slice); overlap (Jaccard index of the nodes of this and the previous
@@ -225,9 +236,11 @@ def describe(built: Graphs) -> dict:
     """
     rows, totals = [], []
     for side in KINDS:
-        before, seen, sizes = None, set(), []
-        for n in range(len(built.grid)):
-            h = built.load(n, side, GROUP)
+        before, last, seen, sizes = None, -1, set(), []
+        for n in built.filled():
+            if last < n - 1:  # the slice before is empty
+                before = np.empty(0, np.int64)
+            last, h = n, built.load(n, side, GROUP)
             sizes.append(np.diff(h.numpy_members()[0]))
             row = {
                 "slice": n,
@@ -245,9 +258,10 @@ def describe(built: Graphs) -> dict:
             seen.update(h.node_ids.tolist())
         indexed = [row for row in built.rows.values() if row.side == side]
         totals.append({"side": side, "slices": len({row.slice for row in indexed}), "nodes": len(seen)})
-        totals[-1] |= _counts(built.modalities, indexed) | _middle(np.concatenate(sizes))
+        totals[-1] |= _counts(built.modalities, indexed) | _middle(np.concatenate([np.empty(0, np.int64), *sizes]))
     rows.sort(key=lambda row: row["slice"])
-    return {"data": built.data, "every": built.every, "slices": rows, "totals": totals}
+    empty = len(built.grid) - len(built.filled())
+    return {"data": built.data, "every": built.every, "empty": empty, "slices": rows, "totals": totals}
 
 
 def _counts(names: Iterable[str], rows: Iterable[Row]) -> dict:

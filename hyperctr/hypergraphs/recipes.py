@@ -160,11 +160,12 @@ def slice_hypergraphs(
     if own and len(slice_of_click):
         count = max(count, int(slice_of_click[-1]) + 1)
     recipe = _Recipe(present, keep, item_edges, augment, own, codes, log.num_users, log.num_items)
-    borders = np.searchsorted(slice_of_click, np.arange(count + 1))
     columns = clicks.user, clicks.item, *([clicks.type] if typed else [])
-    sides = [recipe.build(*(x[start:end] for x in columns)) for start, end in pairwise(borders)]
-    users, items = (tuple(each[k] for each in sides) for k in range(2))
-    return SlicedHypergraphs(grid, ("group", *present), users, items, own, target_edge, typed)
+    users, items = [None] * count, [None] * count
+    for n in np.unique(slice_of_click[(slice_of_click >= 0) & (slice_of_click < count)]).tolist():
+        start, end = np.searchsorted(slice_of_click, [n, n + 1])
+        users[n], items[n] = recipe.build(*(x[start:end] for x in columns))
+    return SlicedHypergraphs(grid, ("group", *present), tuple(users), tuple(items), own, target_edge, typed)
 
 
 def _check_recipes(

@@ -227,10 +227,9 @@ class _Side:
 
 def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int) -> tuple[_Side, _Side]:
     """Count the users, items and hyperedges of every closed slice; the clicks must be in order of time."""
-    borders = np.searchsorted(at, np.arange(slices + 1))
     counts = np.zeros((2, 4, slices), np.int64)
-    for n in range(slices):
-        rows = slice(borders[n], borders[n + 1])
+    for n in np.unique(at[(at >= 0) & (at < slices)]).tolist():
+        rows = slice(*np.searchsorted(at, [n, n + 1]))
         width = int(item[rows].max(initial=0)) + 1
         pair = np.sort(user[rows] * width + item[rows])
         pair = pair[np.diff(pair, prepend=-1) > 0]  # a click counts once

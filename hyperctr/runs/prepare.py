@@ -372,7 +372,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     known = log if not parts.leaky else log.take(learned)
     upto = int(log.time.max(initial=until)) + 1
     if ready.edges is not None:
-        levels = item_statistics.snapshots(known, ready.grid, upto, ready.edges)
+        levels = item_statistics.snapshots(known, ready.grid, upto, ready.edges, log.time)
     if "slices" in ready.reads:
         entering = log.take(learned) if run.slices.graphs == "frozen" else known
         build = partial(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -265,7 +265,7 @@ def test_describe_counts_by_hand(hyperctr, tiny, tmp_path):
     facts = json.loads(out)
     rows = {(row["slice"], row["side"]): row for row in facts["slices"]}
     assert rows[0, "users"] == {
-        "slice": 0, "start": ORIGIN * 10**6, "date": "2024-01-01", "side": "users", "nodes": 3, "isolated": 1,
+        "slice": 0, "start": ORIGIN, "date": "2024-01-01", "side": "users", "nodes": 3, "isolated": 1,
         "hyperedges": {"group": 1, "visual": 1}, "incidences": {"group": 2, "visual": 2}, "median": 2.0, "max": 2,
         "returning": None, "overlap": None,
     }  # fmt: skip
@@ -290,8 +290,8 @@ def test_describe_of_data_equals_describe_of_its_folder(hyperctr, shop, weekly):
     kept = json.loads(hyperctr("graph", "describe", weekly, "--json")[1])
     code, out, _ = hyperctr("graph", "describe", "--data", shop, "--every", "7d", "--json")
     assert code == 0 and json.loads(out) == kept
-    empty = [row for row in kept["slices"] if row["slice"] == 2]
-    assert [(row["nodes"], row["max"], row["returning"]) for row in empty] == [(0, 0, 0.0)] * 2
+    assert kept["empty"] == 1 and not [row for row in kept["slices"] if row["slice"] == 2]
+    assert [row["returning"] for row in kept["slices"] if row["slice"] == 3] == [0, 0]
     assert [total["slices"] for total in kept["totals"]] == [14, 14]
     for words in (["describe"], ["describe", weekly, "--data", shop], ["describe", weekly, "--every", "7d"]):
         assert "name either" in one_line(hyperctr("graph", *words))
@@ -496,3 +496,46 @@ def test_help_and_unknown_data_load_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     lines = done.stderr.splitlines()
     assert lines.count("[]") == 3 and lines[2].startswith("error: there is no folder or data set 'no-such-data'")
+
+
+@pytest.fixture
+def centuries(tmp_path):
+    """Clicks on two days, two hundred years apart: 72,000 days, of which four hold a click."""
+    rows = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 2)]
+    days = [datetime(year, 1, day, tzinfo=UTC) for year in (1903, 2100) for day in (1, 2)]
+    rows = [(user, item, int(day.timestamp()) + k, 1) for day in days for k, (user, item) in enumerate(rows)]
+    return write_shop(tmp_path / "centuries", rows, {"visual": np.array([1, 1, 0], bool)})
+
+
+@pytest.mark.parametrize("every", ["1d", "1h"])
+def test_cost_follows_the_slices_that_hold_clicks(hyperctr, centuries, tmp_path, every):
+    code, out, err = hyperctr("graph", "build", "--data", centuries, "--every", every, "--out", tmp_path / "g")
+    assert code == 0 and "left out: 6 of 24 clicks" in err
+    code, out, _ = hyperctr("graph", "describe", tmp_path / "g")
+    assert code == 0 and len(out.splitlines()) < 40 and "slices without clicks have no row" in " ".join(out.split())
+    facts = json.loads(hyperctr("graph", "describe", tmp_path / "g", "--json")[1])
+    closed = (datetime(2100, 1, 2) - datetime(1903, 1, 1)) // timedelta(**{"days" if every == "1d" else "hours": 1})
+    assert [row["slice"] for row in facts["slices"] if row["side"] == "users"] == (
+        [0, 1, closed - 1] if every == "1d" else [0, 24, closed - 24])  # fmt: skip
+    assert facts["empty"] == closed - 3
+    assert [row["returning"] for row in facts["slices"] if row["side"] == "users"] == (
+        [None, 1, 0] if every == "1d" else [None, 0, 0])  # fmt: skip
+    code, out, err = hyperctr("graph", "draw", tmp_path / "g", "--out", tmp_path / "pictures")
+    assert code == 0 and "users-group-overlap.png" in out and "users-group-strip.png" in out
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1709251200500000"])
+def test_a_time_that_is_none_ends_in_one_line(hyperctr, tiny, tmp_path, text):
+    words = ["graph", "build", "--data", tiny, "--every", "1d", "--out", tmp_path / "g", "--upto", text]
+    assert "--upto takes a date or time such as 2024-05-01T06:00, or seconds since" in one_line(hyperctr(*words))
+    assert not (tmp_path / "g").exists()
+
+
+def test_upto_is_read_to_the_microsecond(hyperctr, tmp_path):
+    rows = [(0, 0, ORIGIN + 0.0, 1), (1, 0, ORIGIN + 0.5, 1), (1, 1, ORIGIN + 0.500001, 1)]
+    data = write_shop(tmp_path / "data", rows, {"visual": np.array([1, 1, 0], bool)})
+    for text, slices in ((f"{ORIGIN}.5", 1), (f"{ORIGIN}.500001", 2), ("2024-01-01T00:00:00.500001", 2)):
+        out = tmp_path / f"g{slices}"
+        code, _, err = hyperctr("graph", "build", "--data", data, "--every", "q3", "--out", out, "--upto", text)
+        assert code == 0 and len(graph.read(out).grid) == slices, err
+        assert f"from 2024-01-01T00:00:00.50000{slices - 1}" in err

@@ -67,28 +67,43 @@ def edges(values: np.ndarray) -> np.ndarray:
 
 def fit(log: Interactions, grid: TimeGrid) -> np.ndarray:
     """Fit the edges of every statistic, [K, 99], on the snapshots of the grid's slices; `log` is training rows only."""
-    step = max(1, len(grid) * log.num_items // FITTED)  # a large catalogue is sampled: every `step`-th item
-    sampled = [x[::step] for x in numbers(log, grid.starts())]
+    starts = grid.starts()[_read(grid, log.time, len(grid))]
+    step = max(1, len(starts) * log.num_items // FITTED)  # a large catalogue is sampled: every `step`-th item
+    sampled = [x[::step] for x in numbers(log, starts)]
     return np.stack([edges(np.concatenate([x[:, k] for x in sampled])) for k in range(len(names(log)))])
 
 
-def snapshots(log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray) -> Statistics:
+def snapshots(
+    log: Interactions, grid: TimeGrid, upto: int, cuts: np.ndarray, times: np.ndarray | None = None
+) -> Statistics:
     """Compute the levels of every item at the start of each slice that begins no later than `upto`.
+
+    Where most slices are empty, only those with rows and the one after each have a snapshot: later times read the
+    last one before them.
 
     Args:
         log: the events to count.
         grid: the slices; a grid with a fixed width (`every`) continues after its last slice.
         upto: microseconds.
         cuts: edges of the statistics, from `fit`.
+        times: of all rows that will read; None takes those of `log`.
     """
     count = len(grid) if grid.every is None else max(int(grid.slice_of([upto])[0]) + 1, 0)
-    starts = grid.starts(count)
-    level = np.full((count + 1, log.num_items + 1, len(cuts)), LEVELS, np.uint8)  # before all slices: no history
+    starts = grid.starts(count)[_read(grid, log.time if times is None else times, count)]
+    level = np.full((len(starts) + 1, log.num_items + 1, len(cuts)), LEVELS, np.uint8)  # before all slices: no history
     for n, statistics in enumerate(numbers(log, starts), 1):
         for k, cut in enumerate(cuts):
             known = ~np.isnan(statistics[:, k])
             level[n, :-1, k][known] = np.searchsorted(cut, statistics[known, k], side="left")
     return Statistics(names(log), torch.from_numpy(cuts), torch.from_numpy(starts), torch.from_numpy(level))
+
+
+def _read(grid: TimeGrid, times: np.ndarray, count: int) -> np.ndarray:
+    """Return the numbers of the slices that have a snapshot; cost follows the slices that hold something."""
+    filled = np.unique(grid.slice_of(times))
+    read = np.union1d(filled, filled + 1)
+    read = read[(read >= 0) & (read < count)]
+    return read if 2 * len(read) < count else np.arange(count)
 
 
 def ages(loader: Loader, rows: np.ndarray, seed: int = 0) -> torch.Tensor:

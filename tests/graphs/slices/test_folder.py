@@ -209,7 +209,7 @@ def test_a_damaged_folder_is_said_to_be_one(tmp_path):
     slices, path = TimeSlices.cut(*draw(), every="1d", origin=0), tmp_path / "daily"
     slices.save(path)
     index = (path / "slices.json").read_text()
-    for text in ("", "{}", "[]", index.replace("TimeSlices 1", "TimeSlices 9"), index.replace('"1d"', '"1 day"')):
+    for text in ("", "{}", "[]", index.replace("TimeSlices 2", "TimeSlices 9"), index.replace('"1d"', '"1 day"')):
         (path / "slices.json").write_text(text)
         with pytest.raises(ValueError, match="daily is not a folder of time slices that TimeSlices.save wrote"):
             TimeSlices.load(path)

@@ -138,6 +138,31 @@ def test_slices_by_hand():
     assert repr(slices) == "TimeSlices(4 slices, every 1d, 4 incidences)"
     with pytest.raises(IndexError, match="there are 4 slices, got 4"):
         slices[4]
+    assert slices[0:1] == [first] and slices[::-3] == [slices[3], first] and slices[7:] == []
+    assert slices[np.int64(-4)] is first
+    for odd in (0.0, "0", None):
+        with pytest.raises(TypeError, match="integer"):
+            slices[odd]
+
+
+def test_cost_follows_the_slices_that_hold_something(tmp_path, monkeypatch):
+    """Two events two centuries apart, cut by the hour: 1.7 million slices, of which two are ever built or read."""
+    ends = [at(1903, 1, 1), at(2100, 1, 1)]
+    slices = TimeSlices.cut([7, 8], [1, 1], ends, every="1h")
+    assert len(slices) == 24 * (ends[1] - ends[0]) // DAY + 1 and slices.filled() == [0, len(slices) - 1]
+    slices.save(tmp_path / "hourly")
+    assert (tmp_path / "hourly" / "slices.json").stat().st_size < 400
+    again = TimeSlices.load(tmp_path / "hourly")
+    again.append([9], [1], [ends[0] + 3600])
+    monkeypatch.setattr(TimeSlices, "__iter__", lambda self: pytest.fail("every slice was visited"))
+    rows = again.describe()
+    assert [row["slice"] for row in rows] == [
+        0,
+        1,
+        len(slices) - 1,
+    ] and "empty slices are left out" in again._repr_html_()
+    spilled = TimeSlices.from_batches(slices.grid, [([], [], []), ([8, 7], [1, 1], ends[::-1])], tmp_path / "spilled")
+    assert spilled.describe() == slices.describe()
 
 
 def test_each_slice_describes_itself_in_a_row():
@@ -162,9 +187,10 @@ def test_each_slice_describes_itself_in_a_row():
 
 def test_overlap_is_a_share_of_what_either_slice_has():
     rows = TimeSlices.cut([1, 2, 3, 2, 3, 1], [5, 6, 7, 5, 5, 5], [0, 0, 0, DAY, DAY, 3 * DAY], every="1d").describe()
-    assert [row["node_overlap"] for row in rows] == [0, 2 / 3, 0, 0]
-    assert [row["hyperedge_overlap"] for row in rows] == [0, 1 / 3, 0, 0]
-    assert [row["returning"] for row in rows] == [0, 1, 0, 0]
+    assert [row["slice"] for row in rows] == [0, 1, 3]  # nothing is in slice 2
+    assert [row["node_overlap"] for row in rows] == [0, 2 / 3, 0]
+    assert [row["hyperedge_overlap"] for row in rows] == [0, 1 / 3, 0]
+    assert [row["returning"] for row in rows] == [0, 1, 0]
 
 
 def assert_equal(a: TimeSlices, b: TimeSlices) -> None:

@@ -116,6 +116,12 @@ def test_a_folder_keeps_its_unit_and_one_without_is_in_seconds(tmp_path):
     old.append([3, 4], [7, 7], [DAY - 1, DAY])
     old.append([5], [7], np.array(["1970-01-01T12"], dtype="datetime64[h]"))
     assert old.grid.unit == "s" and [h.node_ids.tolist() for h in old] == [[1, 3, 5], [2, 4]]
+    index["format"] = "graphs.TimeSlices 1"
+    del index["slices"]
+    index["nodes_hyperedges_incidences"] = [[1, 1, 1], [0, 0, 0], [1, 1, 1]]
+    (tmp_path / "old" / "1.npz").rename(tmp_path / "old" / "2.npz")
+    (tmp_path / "old" / "slices.json").write_text(json.dumps(index))  # and list the empty slices too
+    assert [h.node_ids.tolist() for h in TimeSlices.load(tmp_path / "old")] == [[1], [], [2]]
     index["grid"]["unit"] = "days"
     (tmp_path / "old" / "slices.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match="unit must be one of s, ms, us, ns, got 'days'"):

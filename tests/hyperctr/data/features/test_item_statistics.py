@@ -142,3 +142,18 @@ def test_ages_are_those_of_the_training_rows_own_histories():
         == item_statistics.edges(np.array(expected, float)).astype(int).tolist()
     )
     assert item_statistics.ages(loader, rows[:0]).tolist() == [0] * 99
+
+
+def test_where_most_slices_are_empty_those_with_rows_and_the_next_have_a_snapshot():
+    far = 72_000 * DAY
+    log = Interactions([0, 1, 0], [3, 3, 5], [0, DAY, far], [1, 1, 1], 2, ITEMS)
+    grid = TimeGrid.cut(log.time, every="1d")
+    cuts = item_statistics.fit(log, grid)
+    made = item_statistics.snapshots(log, grid, far + 1, cuts)
+    assert made.starts.tolist() == [0, DAY, 2 * DAY, far]
+    assert (made.level[:, 3, 0] == 100).tolist() == [True, True, False, False, False]  # item 3 has clicks from day 1 on
+    whole = item_statistics.snapshots(log, grid, far + 1, cuts, np.arange(72_001) * DAY)
+    assert len(whole.starts) == 72_001
+    rows = torch.tensor([0, DAY, far])  # read the same
+    at, other = (torch.bucketize(rows, x.starts, right=True) for x in (made, whole))
+    assert torch.equal(made.level[at], whole.level[other])
