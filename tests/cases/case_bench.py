@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import resource
 import signal
 import sys
@@ -104,10 +105,10 @@ class Case:
         else:
             self.check(False, f"{what} was accepted, gave {str(got)[:80]}")
 
-    def says(self, done: Done, *words: str, where: str = "") -> None:
-        """Check that one of the words was printed."""
-        text = done.text.lower()
-        self.check(any(word.lower() in text for word in words), f"{where or 'the command'} does not say {words}")
+
+def has(text: str, *words: str) -> bool:
+    """Return whether a text has each of the words, as whole words."""
+    return all(re.search(rf"(?<!\w)(?:{word})(?!\w)", text, re.IGNORECASE) for word in words)
 
 
 def shown(words: tuple) -> str:
