@@ -164,7 +164,7 @@ class Train:
     seed: int = 0
     """Seed of weights, shuffling and negatives."""
     threads: int = 0
-    """CPU threads; 0 lets torch choose."""
+    """CPU threads; 0 lets torch choose. Weights and scores are equal to the last bit only on equally many threads."""
     score: str = "auc"
     """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
     conversions, for a model of both), or a function such as "mine.py:metric", as in `evaluate.metrics`."""

@@ -103,6 +103,7 @@ def dataset_of(opened: Opened, wanted: Sequence[str] | None = None) -> Dataset:
         table, columns = _complete_rows(opened, columns, notes)
         numbers, ids = _numbered(opened, columns)
         interactions = _interactions(opened, table, columns, numbers, ids, notes)
+        notes += _what_ties_mean(interactions)
         items, users = _items_and_users(opened, wanted, ids, notes)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"cannot read {opened.path}: {first_line(error)}") from None
@@ -316,6 +317,15 @@ def _what_labels_mean(log: Mapping, label: np.ndarray, logged: bool) -> str:
     if logged:
         return f"A click is {click}; {others} without one were shown and not clicked."
     return f"A click is {click}; {others} without one are neither samples nor history, and negatives have to be drawn."
+
+
+def _what_ties_mean(log: Interactions) -> list[str]:
+    """Count the rows that have the time of another row, in one sentence; nothing without times or such rows."""
+    same = np.append(np.diff(log.time) == 0, False)
+    same |= np.roll(same, 1)
+    if not log.has_time or not (count := int(same.sum())):
+        return []
+    return [f"{count_rows(count)} have the time of another one and keep the order of the file, which training follows."]
 
 
 def _check_labels(log: Mapping, label: np.ndarray, where: str) -> None:

@@ -310,8 +310,8 @@ def with_fields(roles: Roles, names: Sequence[str], columns: Mapping[str, Sequen
     for name in names:
         there = [table for table in where if name in columns.get(table, ())]
         if len(there) != 1:
-            listed = "; ".join(f"{table}: {listed(columns[table])}" for table in where if table in columns)
-            found = "both tables have it: write it in dataset.toml" if there else f"found {listed or 'no such table'}"
+            tables = "; ".join(f"{table}: {listed(columns[table])}" for table in where if table in columns)
+            found = "both tables have it: write it in dataset.toml" if there else f"found {tables or 'no such table'}"
             raise ValueError(f"no field {name!r} of either items or users alone; {found}")
         where[there[0]].append(name)
     for table, chosen in where.items():

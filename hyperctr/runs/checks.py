@@ -130,7 +130,8 @@ def notes_of(ready: Any) -> list[str]:
     """Say in sentences what is unusual about the rows of a run.
 
     The click rates of training, validation and test rows differ by more than a factor of two, where non-clicks were
-    logged; most slices of equal counts lie before the first training row; or the learned interests tell little.
+    logged; context is not read; most slices of equal counts lie before the first training row; or the learned interests
+    tell little.
     """
     log, interests = ready.dataset.interactions, ready.tables.graphs.interests
     found = [text] if isinstance(interests, Interests) and (text := flaw(interests, ready.run.interest)) else []
@@ -140,6 +141,11 @@ def notes_of(ready: Any) -> list[str]:
         found.append(
             f"the click rates differ by more than a factor of {FACTOR:g}: {said} are clicks; rows that were logged in "
             "another way, such as histories of clicks alone, can be history only (use under [interactions])"
+        )
+    if unread := [name for name in log.context if name not in log.read_context]:
+        found.append(
+            f"context {', '.join(unread)} is not read, as negatives are drawn and it is not of the moment "
+            "(of under [interactions.context])"
         )
     if ready.run.slices.count and "slices" in ready.reads and len(ready.split.train):
         before = int(ready.grid.slice_of(log.time[ready.split.train[:1]])[0])

@@ -228,6 +228,15 @@ def test_exact_repeats_are_kept_and_said(shop):
     assert "2 rows repeat an earlier one exactly; kept." in notes_of(path)
 
 
+def test_rows_of_one_time_are_counted(shop):
+    log = "user_id,item_id,time\n1,a,5\n2,b,5\n1,c,5\n2,c,6\n1,b,8\n2,a,8\n"
+    assert "5 rows have the time of another one and keep the order of the file" in notes_of(shop(interactions__csv=log))
+    apart = shop(interactions__csv="user_id,item_id,time\n1,a,5\n2,b,6\n1,c,7\n")
+    assert "order of the file" not in notes_of(apart)
+    one = shop(interactions__csv="user_id,item_id,time\n1,a,5\n")
+    assert "order of the file" not in notes_of(one)
+
+
 def test_built_in_roles_need_their_columns(shop, tmp_path):
     (tmp_path / "open-bandit").mkdir()
     (tmp_path / "open-bandit" / "interactions.csv").write_text(LOG)

@@ -1,12 +1,17 @@
 """A run that cannot be is refused before it leaves anything, and what is unusual about its rows is said."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
 from hyperctr import config
+from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
+from hyperctr.data.kinds import Kind
 from hyperctr.runs import train as training
 from hyperctr.runs.checks import notes_of
 from hyperctr.runs.prepare import prepare
@@ -69,3 +74,14 @@ def test_click_rates_that_differ_by_more_than_two_are_said():
     assert "50.0% of the train rows, 20.0% of the valid rows, 20.0% of the test rows are clicks" in said
     drawn = data(np.ones(300), logged=False, items=50)
     assert notes_of(prepare(run_of(), drawn)) == []
+
+
+def test_context_that_is_not_read_is_said():
+    made = data(np.ones(300), logged=False, items=50)
+    values, moment = pl.Series("tab", [1, 2, 3] * 100), Kind("category", of="moment")
+    context = {"tab": Category.read(values), "hour": Category.read(values, moment)}
+    log = replace(made.interactions, context=context)
+    (said,) = notes_of(prepare(run_of(), replace(made, interactions=log)))
+    assert "context tab is not read, as negatives are drawn" in said and "hour" not in said
+    shown = replace(log, logged_non_clicks=True, label=np.array([0, 1] * 150, np.float32))
+    assert notes_of(prepare(run_of(), replace(made, interactions=shown))) == []
