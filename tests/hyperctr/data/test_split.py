@@ -204,17 +204,13 @@ def test_parts_follow_one_another_where_there_are_no_times():
 
 @pytest.mark.parametrize("kind", ["temporal", "random"])
 def test_rows_that_are_history_alone_are_in_no_part(kind):
-    s = split(log(np.arange(60), scored=np.arange(60) >= 20), kind)
-    assert sorted(sum(parts(s), [])) == list(range(20, 60))
+    s = split(log(np.arange(600), scored=np.arange(600) >= 200), kind)
+    assert sorted(sum(parts(s), [])) == list(range(200, 600))
 
 
-def test_click_rates_that_differ_are_said_and_so_is_the_cause_of_clicks_alone():
-    click = np.append(np.ones(60), np.arange(40) % 4 == 0)
+def test_click_rates_that_differ_are_said():
+    click = np.append(np.arange(60) % 10 > 0, np.arange(40) % 4 == 0)
     said = split(log(np.arange(100), click), train=0.6, valid=0.2).note
-    assert said.startswith("The click rates differ: 1 in training, 0.25 in validation, 0.25 in test.")
+    assert said.startswith("The click rates differ: 0.9 in training, 0.25 in validation, 0.25 in test.")
     assert split(log(np.arange(100))).note == ""
     assert split(log(np.arange(100), click, logged_non_clicks=False)).note == ""
-    with pytest.raises(
-        ValueError, match="test part has label 1.*; mark rows that are clicks by construction as history"
-    ):
-        split(log(np.arange(100), click[::-1]))
