@@ -165,14 +165,46 @@ def describe(
     _describe(read.read(catalog.find(data)), as_json)
 
 
+@app.command("check")
+def check(
+    data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")], as_json: Json = False
+) -> None:
+    """Look for times from the future, columns that give the label away, rows twice, and more.
+
+    Exits with 1 if there is a problem: a time from the future, or a column that predicts the label alone.
+
+        hyperctr data check shop
+    """
+    from hyperctr.data import catalog, read
+    from hyperctr.data.check import check
+
+    findings = check(read.read(catalog.find(data)))
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    for finding in findings if not as_json else ():
+        mark = "ok     " if not finding.found else "PROBLEM" if finding.problem else "note   "
+        print(f"{mark}  {finding.check}" + (f": {finding.found}" if finding.found else ""))
+    if any(finding.problem and finding.found for finding in findings):
+        raise typer.Exit(1)
+
+
 def _describe(dataset: Any, as_json: bool) -> None:
     from hyperctr.data.describe import describe
 
     facts = describe(dataset)
     if as_json:
         return print_json(facts)
-    rows = [[key, as_text(value)] for key, value in facts.items() if key not in ("notes", "sample")]
+    groups = {"item_fields": "items", "user_fields": "users", "context": "rows"}
+    rows = [[key, as_text(value)] for key, value in facts.items() if key not in ("notes", "sample", *groups)]
     print_table(str(facts.get("name", "data")), ["", ""], rows)
+    keys = ("kind", "values", "missing", "missing_in_rows", "unknown_in_test")
+    rows = [
+        [name, of, *(as_text(column.get(key, "")) for key in keys)]
+        for group, of in groups.items()
+        for name, column in facts[group].items()
+    ]
+    if rows:
+        print_table("columns", ["", "of", "kind", "values", "missing", "missing in rows", "unknown in test"], rows)
     for note in facts.get("notes", ()):
         print(f"note: {note}")
     for key, value in (facts.get("sample") or {}).items():

@@ -8,6 +8,8 @@ import numpy as np
 
 from hyperctr.data import clock
 from hyperctr.data.columns import Category, Column, Number, TagLists
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.split import Split, split
 
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
@@ -33,6 +35,7 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
     log, items, users = dataset.interactions, dataset.items, dataset.users
     events = np.bincount(log.user, minlength=log.num_users)
     events = events[events > 0]
+    parts = default_split(log)
     facts: dict[str, Any] = {
         "name": dataset.name,
         "users": log.num_users,
@@ -53,13 +56,15 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
             name: {"dim": int(matrix.shape[1]), "coverage": round(float(items.present[name].mean()), 4)}
             for name, matrix in items.modalities.items()
         },
-        "item_fields": {name: column_facts(x) for name, x in items.fields.items()},
-        "user_fields": {name: column_facts(x) for name, x in users.fields.items()},
-        "context": {name: column_facts(x) for name, x in log.context.items()},
+        "item_fields": {name: column_facts(x, log.item, parts) for name, x in items.fields.items()},
+        "user_fields": {name: column_facts(x, log.user, parts) for name, x in users.fields.items()},
+        "context": {name: column_facts(x, np.arange(len(log)), parts) for name, x in log.context.items()},
     }
     if log.conversion is not None:
         known = np.isfinite(log.conversion)
         facts["conversion_rate"] = round(float(log.conversion[known].mean()), 4) if known.any() else None
+    if log.scored is not None:
+        facts["history_alone"] = len(log.history_alone())
     if log.type is not None:
         facts["types"] = log.num_types
     return facts | {"notes": list(dataset.notes), "sample": _sample(dataset, history)}
@@ -112,14 +117,45 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def column_facts(column: Column) -> dict[str, Any]:
-    """Describe a column: its kind, number of values, and share missing."""
-    counted = isinstance(column, Category | TagLists)
-    values = (
-        len(column.values)
-        if counted
-        else int(len(np.unique(column.values[~column.missing])))
-        if isinstance(column, Number)
-        else column.matrix.shape[1]
-    )
-    return {"kind": str(column.kind), "values": values, "missing": round(float(column.missing.mean()), 4)}
+def column_facts(column: Column, rows: np.ndarray, parts: Split | None) -> dict[str, Any]:
+    """Describe a column: its kind, number of values, and shares of what is missing or unknown.
+
+    Args:
+        column: of users, of items or of rows.
+        rows: for each row of the log, its place in the column, [n].
+        parts: a split of the log; None without one.
+
+    Returns:
+        `values` counts distinct categories, tags or numbers, or the numbers of a vector. `missing` is a share of the
+        users, items or rows, `missing_in_rows` of the rows. `unknown_in_test` is the share of the test rows whose
+        category, or one of whose tags, no training row has.
+    """
+    missing = column.missing
+    facts: dict[str, Any] = {"kind": str(column.kind), "values": _count(column)}
+    facts["missing"] = round(float(missing.mean()), 4) if len(missing) else 0.0
+    if len(rows) != len(missing):
+        facts["missing_in_rows"] = round(float(missing[rows].mean()), 4) if len(rows) else 0.0
+    if parts is not None and isinstance(column, Category | TagLists):
+        train, test = rows[parts.train], rows[parts.test]
+        known = np.bincount(column[np.unique(train)].codes + 1, minlength=len(column.values) + 3) > 0
+        unknown = ~known[column.codes + 1]
+        if isinstance(column, TagLists):
+            unknown = np.bincount(column.row[unknown], minlength=len(column)) > 0
+        facts["unknown_in_test"] = round(float(unknown[test].mean()), 4)
+    return facts
+
+
+def _count(column: Column) -> int:
+    if isinstance(column, Category | TagLists):
+        return len(column.values)
+    if isinstance(column, Number):
+        return len(np.unique(column.values[~column.missing]))
+    return column.matrix.shape[1]
+
+
+def default_split(log: Interactions) -> Split | None:
+    """Split a log by time, as a run does by default; None where that is impossible."""
+    try:
+        return split(log)
+    except ValueError:
+        return None

@@ -1,12 +1,15 @@
 import json
 
 import numpy as np
+import polars as pl
 
-from hyperctr.data.columns import Category
+from hyperctr.data.columns import Category, Number, TagLists
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.describe import describe
+from hyperctr.data.describe import column_facts, describe
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
+from hyperctr.data.kinds import Kind
+from hyperctr.data.split import Split
 
 DAY = 86_400_000_000  # microseconds
 
@@ -32,7 +35,8 @@ def test_numbers_by_hand():
         "click_rate": 0.8, "non_clicks": "logged", "from": "1970-01-01 00:00:00", "to": "1970-01-05 00:00:00",
         "span_days": 4.0, "sparsity": 0.583333, "rows_per_user": {"min": 1, "p10": 1, "median": 2, "p90": 3, "max": 4},
         "median_user_span_days": 2.0, "modalities": {"visual": {"dim": 2, "coverage": 0.75}},
-        "item_fields": {"genre": {"kind": "category", "values": 2, "missing": 0.25}}, "user_fields": {},
+        "item_fields": {"genre": {"kind": "category", "values": 2, "missing": 0.25, "missing_in_rows": 0.4}},
+        "user_fields": {},
         "context": {"tab": {"kind": "category", "values": 1, "missing": 0.2}}, "conversion_rate": 0.5, "types": 2,
         "notes": ["A note."],
     }  # fmt: skip
@@ -65,3 +69,19 @@ def test_data_without_rows_or_clicks_is_described():
 
 def test_everything_is_ready_for_json():
     json.dumps(describe(data()))
+
+
+def test_shares_of_rows_and_of_unknown_values_by_hand():
+    """Items 0 to 3 in rows 0 1 2 | 3 1 of training and test; field of item 3 and tag z of item 3 are new there."""
+    rows, parts = np.array([0, 1, 2, 3, 1]), Split(np.arange(3), np.arange(0), np.array([3, 4]), False, "temporal")
+    genre = Category.read(pl.Series(["a", None, "a", "b"]))
+    assert column_facts(genre, rows, parts) == {
+        "kind": "category", "values": 2, "missing": 0.25, "missing_in_rows": 0.4, "unknown_in_test": 0.5,
+    }  # fmt: skip
+    tags = TagLists.read(pl.Series(["x|y", "y", None, "x|z"]))
+    assert column_facts(tags, rows, parts)["unknown_in_test"] == 0.5
+    price = Number(np.array([1.0, 1.0, np.nan, 2.0]), Kind("number", log=True))
+    assert column_facts(price, rows, parts) == {
+        "kind": "number, log=true", "values": 2, "missing": 0.25, "missing_in_rows": 0.2
+    }  # fmt: skip
+    assert "unknown_in_test" not in column_facts(genre, rows, None)
