@@ -75,14 +75,17 @@ class ColumnVectors(Table):
         """Embed the columns of users or items by number: [n] -> [n, J, d]."""
         one = [None if x is None else x[index] for x in (self.rows, self.known_numbers, self.known_tags)]
         vectors = tuple(getattr(self, f"known_vector_{k}")[index] for k in range(len(self.project)))
-        return self._join(*one, vectors)
+        return self(Values(*one, vectors), len(index), as_rows=True)  # a call, so that hooks see every look-up
 
-    def forward(self, values: Values | None, count: int) -> Tensor:
-        """Embed the values of `count` rows, [count, J, d]; None is zero, and so is an unknown category."""
+    def forward(self, values: Values | None, count: int, as_rows: bool = False) -> Tensor:
+        """Embed the values of `count` rows, [count, J, d]; None is zero, and so is an unknown category.
+
+        `as_rows` says that the codes are rows of this table already.
+        """
         if values is None:
             return self.weight.new_zeros(count, self.count, self.embedding_dim)
-        codes = None if values.codes is None else self._rows(values.codes)
-        return self._join(codes, values.numbers, values.tags, values.vectors)
+        rows = values.codes if as_rows or values.codes is None else self._rows(values.codes)
+        return self._join(rows, values.numbers, values.tags, values.vectors)
 
     def _rows(self, codes: Tensor) -> Tensor:
         """Return the rows of this table for the categories, [n, K]; the last row where unknown."""

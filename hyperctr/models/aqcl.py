@@ -152,6 +152,8 @@ def dropped(base: nn.Module, share: float) -> Iterator[None]:
     """
     drop = Dropout(share)
     tables = [m for m in base.modules() if isinstance(m, nn.Embedding)]
+    parts = {part for table in tables for part in table.modules() if part is not table}  # of a table of columns
+    tables = [table for table in tables if table not in parts]
     hooks = [table.register_forward_hook(lambda module, index, vector: drop(vector)) for table in tables]
     norms = [m for m in base.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for norm in norms:

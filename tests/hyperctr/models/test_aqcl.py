@@ -12,10 +12,11 @@ from table_builder import make_tables
 from torch import nn
 
 from hyperctr import config
-from hyperctr.batch import Batch, History, Output
+from hyperctr.batch import Batch, Columns, History, Output, Values
 from hyperctr.config import Train
 from hyperctr.data import planted
 from hyperctr.data.loader import Loader
+from hyperctr.layers.columns import ColumnVectors
 from hyperctr.models import MODELS
 from hyperctr.models.aqcl import (
     AQCL,
@@ -273,6 +274,20 @@ def test_bits_are_dropped_in_every_look_up_and_only_inside_the_block():
         assert ((x == 0) | ((x - 4 / 3).abs() < 1e-6)).all()
         assert (x == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert (model.embed.item(torch.zeros(9, dtype=torch.long)) == 1).all()
+
+
+def test_bits_of_columns_are_dropped_once_whatever_their_kind():
+    """Columns of users and items are looked up by number, those of the context by value: each entry is 0 or 4 / 3."""
+    many = 400
+    codes, tags = torch.zeros(6, many, dtype=torch.long), torch.zeros(6, 1, 3, dtype=torch.int32)
+    columns = Columns({str(k): 2 for k in range(many)}, tags={"tags": 2}, values=Values(codes, tags=tags))
+    layer = ColumnVectors(columns, 4)
+    for p in layer.parameters():
+        nn.init.ones_(p)
+    with dropped(nn.ModuleList([layer]), 0.25):
+        for x in (layer.of(torch.zeros(5, dtype=torch.long)), layer(columns.values[:5], 5)):
+            assert ((x == 0) | ((x - 4 / 3).abs() < 1e-6)).all()
+            assert (x == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
 def test_batch_norm_keeps_the_statistics_of_the_plain_view():
