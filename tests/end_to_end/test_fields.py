@@ -9,6 +9,7 @@ import torch
 
 from hyperctr import config
 from hyperctr.batch import Fields
+from hyperctr.data import planted
 from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
@@ -16,7 +17,8 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.models import MODELS
 from hyperctr.runs import train as training
-from hyperctr.runs.prepare import prepare
+from hyperctr.runs.open import open_run
+from hyperctr.runs.prepare import build_model, prepare
 from hyperctr.training.fit import fit
 
 DAY = 86_400_000_000  # microseconds
@@ -171,3 +173,51 @@ def test_a_killed_training_of_marn_ends_as_an_unbroken_one(tmp_path):
     )
     lines = [(tmp_path / name / "history.csv").read_text() for name in ("unbroken", "killed")]
     assert lines[0] == lines[1] and "adversarial" in lines[0].splitlines()[0]
+
+
+SMALL = {"dim": 4, "depth": 1, "hidden": [6, 4], "clicks": 4}
+
+
+@pytest.mark.parametrize("types", [True, False])
+def test_hyperctr_reads_the_types_of_a_log_that_has_them(types):
+    data = dataset()
+    kind = np.arange(ROWS) % 3
+    typed = replace(data, interactions=replace(data.interactions, type=kind, num_types=3))
+    ready = prepare(run_of("hyperctr", **SMALL, types=types), typed)
+    assert ready.tables.graphs.slices.typed == types
+    assert not prepare(run_of("hyperctr", **SMALL, types=types), data).tables.graphs.slices.typed
+    model = fit_briefly(ready)
+    assert (model.states.types is not None) == types
+    if types:
+        assert (model.states.types.log_weight != 0).any() and (model.temporal.behaviour.weight != 0).any()
+
+
+def fit_briefly(ready):
+    torch.manual_seed(0)
+    model = build_model(ready)
+    fit(model, ready.train_batches, lambda: 0.0, ready.run.train)
+    return model
+
+
+def test_a_run_of_hyperctr_from_before_it_read_columns_opens_without_them(tmp_path):
+    """Its run.toml has no key of them: the run has the values of before, not today's default."""
+    world, folder = planted.write("fields", tmp_path / "world", scale=0.05), tmp_path / "run"
+    tables = {"data": {"path": str(world)}, "model": {"name": "hyperctr", **SMALL, "fields": False, "types": False},
+              "train": {"epochs": 1, "threads": 1}, "slices": {"every": "30d"}}  # fmt: skip
+    training.train(config.read_run(tables), folder)
+    before = open_run(folder)
+    text = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(text.replace("fields = false\n", "").replace("types = false\n", ""))
+    old = open_run(folder)
+    assert old.model.profile is None and old.prepared.run == before.prepared.run
+    assert old.prepared.scores(old.model, "test")["auc"] == before.prepared.scores(before.model, "test")["auc"]
+
+
+def test_a_finished_hyperctr_with_columns_scores_again_what_it_scored(tmp_path):
+    world, folder = planted.write("fields", tmp_path / "world", scale=0.05), tmp_path / "run"
+    tables = {"data": {"path": str(world)}, "model": {"name": "hyperctr", **SMALL},
+              "train": {"epochs": 1, "threads": 1}, "slices": {"every": "30d"}}  # fmt: skip
+    report = training.train(config.read_run(tables), folder)
+    opened = open_run(folder)
+    assert opened.model.profile is not None and opened.model.context is not None
+    assert opened.prepared.scores(opened.model, "test")["auc"] == report["test"]["auc"]

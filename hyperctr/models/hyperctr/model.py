@@ -17,6 +17,8 @@ Where we differ from the paper, and why:
   type of its last click. A type also adds a vector to the click in attention. The GCN of the ablation reads no types.
 - Context (hour, device, page) is not in the paper. One vector c per row, the sum over the columns, enters Eq. 7: its
   network, and a direct term of c * (T_U + e_i). Every value of a column, also of profiles and metadata, has a bias.
+- Where there are columns, ids, ages and modalities start at a tenth of their usual size. Otherwise the network fits
+  single users and items before the weights of the columns, which start near zero, are learned.
 - Interests (section 2.3.1) are learned on id and modality vectors alone, before there are vectors of columns.
 - Attention normalises before each part, not after, and E_t is the mean over slices. With normalisation afterwards, the
   modality vectors dominate the id vectors, and the planted world is learned half as well.
@@ -58,6 +60,8 @@ from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import Fields, TypeWeights
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
+
+SMALL = 0.1  # of their usual first values: ids, ages and modalities of a model that reads columns
 
 
 class HyperCTR(nn.Module):
@@ -131,6 +135,11 @@ class HyperCTR(nn.Module):
                 self.item_bias.weight[:-1, 0] = tables.priors.item_log_odds
         if interests is not None and not joint:  # learned before: training starts from them
             self.load_state_dict(interests.weights, strict=False)
+        if self.profile or self.metadata or self.context:
+            with torch.no_grad():
+                maps = (linear.weight for linear in self.project.values())
+                for weight in (self.user.weight, self.item.weight, self.temporal.age.weight, *maps):
+                    weight.mul_(SMALL)
 
     def _stack(self) -> nn.ModuleList:
         """Build Theta^(0) to Theta^(depth - 1)."""

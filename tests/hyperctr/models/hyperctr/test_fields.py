@@ -155,6 +155,15 @@ def test_equal_weights_of_types_are_those_of_a_log_without_types():
     torch.testing.assert_close(logits(typed, rows_of(log)), logits(plain, rows_of(log)), rtol=1e-4, atol=1e-5)
 
 
+def test_ids_and_modalities_start_at_a_tenth_where_there_are_columns():
+    log = random_log()
+    tables = [tables_of(log), fields_of(log)]
+    for name in ("user.weight", "item.weight", "temporal.age.weight", "project.visual.weight"):
+        plain, small = (HyperCTR(Config(**{**SIZES, "dim": 64}), t).get_parameter(name).std() for t in tables)
+        assert 0.05 < small / plain < 0.2
+    assert HyperCTR(Config(**SIZES), tables[1]).profile.vector.weight.std() < 0.02
+
+
 def test_given_weights_are_not_trained():
     log = random_log(types=TYPES)
     tables = tables_of(log, typed=True)
