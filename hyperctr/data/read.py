@@ -235,7 +235,7 @@ def _interactions(
         context=context,
         has_time="time" in log,
         part=part,
-        scored=_scored(log, table, columns["time"], where, notes) if "use" in log else None,
+        scored=_scored(log, table, columns["time"], label, where, notes) if "use" in log else None,
         logged_non_clicks=logged,
     )
 
@@ -278,7 +278,9 @@ def _types(table: pl.DataFrame, stated: str | Sequence[str], where: str, notes: 
     return types
 
 
-def _scored(log: Mapping, table: pl.DataFrame, time: pl.Series, where: str, notes: list[str]) -> np.ndarray:
+def _scored(
+    log: Mapping, table: pl.DataFrame, time: pl.Series, label: np.ndarray, where: str, notes: list[str]
+) -> np.ndarray:
     """Read which rows may be trained on and scored: a column of true and false, or a span of time."""
     use = log["use"]
     if isinstance(use, str):
@@ -299,6 +301,9 @@ def _scored(log: Mapping, table: pl.DataFrame, time: pl.Series, where: str, note
             f"{count_rows(alone)} {'is' if alone == 1 else 'are'} history alone (use): in histories, counts and "
             "hypergraphs, but never trained on or scored."
         )
+        clicks, all_clicks = int(label[~scored].sum()), int(label.sum())
+        if clicks > all_clicks / 2:
+            notes.append(f"They have {clicks} of the {all_clicks} clicks, and most slices of equal counts (slices.count).")
     return scored
 
 

@@ -10,11 +10,11 @@ import hyperctr
 
 
 def with_histories(seed: int = 0) -> dict:
-    """Make a log whose first third is click histories alone, and whose rest is impressions with 8 % clicks."""
+    """Make a log whose first third is click histories alone, and whose rest is impressions with 10 % clicks."""
     rng = np.random.default_rng(seed)
     count, clicked = 900, 300
     item = rng.choice(20, size=count, p=np.arange(1, 21) / 210)
-    label = np.where(np.arange(count) < clicked, 1, (rng.random(count) < 0.08).astype(int))
+    label = np.where(np.arange(count) < clicked, 1, (np.arange(count) % 10 == 3).astype(int))
     return {
         "user_id": rng.integers(15, size=count), "item_id": 100 + item, "timestamp": START + 600 * np.arange(count),
         "click": label, "kind": np.where(np.arange(count) < clicked, "history", "shown"),
@@ -40,7 +40,6 @@ def e1_rows_that_are_history_alone(case: Case):
     flag = (np.arange(900) >= 300).astype(int)
     shops = {
         "column": write(case.folder / "column", log | {"flag": flag}, {"use": '"flag"'}),
-        "words": write(case.folder / "words", log, {"use": '"kind"'}),
     }
     for key in ("{ from = %d }", '{ from = "%s" }'):
         span = key % (end if "%d" in key else np.datetime64(end, "s"))
@@ -76,7 +75,9 @@ def e1_rows_that_are_history_alone(case: Case):
     ready = prepare(run)
     case.check(ready.split.train.min() >= 300, "a row of the history is trained on")
     batch = next(iter(ready.train_batches(0)))
-    case.check(int(batch.history.mask.sum()) > 0 if hasattr(batch.history, "mask") else True, "histories are empty")
+    case.check(batch.histories.mask.all(), "clicks of rows that are history alone are no history of later rows")
+    words = write(case.folder / "words", log, {"use": '"kind"'})
+    case.refused("data", "describe", words, says=("kind", "history"))
     wrong = write(case.folder / "wrong", log | {"flag": flag + 5}, {"use": '"flag"'})
     case.refused("data", "describe", wrong, says=("flag",))
     none = write(case.folder / "none", log | {"flag": flag * 0}, {"use": '"flag"'})

@@ -380,6 +380,7 @@ def test_rows_may_be_history_alone(shop, use):
     assert log.samples().tolist() == [2, 3, 4] and log.history_alone().tolist() == [0, 1]
     assert log.clicks().tolist() == [0, 1, 3]
     assert "2 rows are history alone (use)" in notes_of(path)
+    assert "They have 2 of the 3 clicks, and most slices of equal counts (slices.count)." in notes_of(path)
 
 
 def test_what_use_cannot_be_is_one_line(shop):
