@@ -303,7 +303,9 @@ def _scored(
         )
         clicks, all_clicks = int(label[~scored].sum()), int(label.sum())
         if clicks > all_clicks / 2:
-            notes.append(f"They have {clicks} of the {all_clicks} clicks, and most slices of equal counts (slices.count).")
+            notes.append(
+                f"They have {clicks} of the {all_clicks} clicks, and most slices of equal counts (slices.count)."
+            )
     return scored
 
 

@@ -3,8 +3,8 @@
 import pytest
 import run
 
-SLOW = {"A9", "A12", "A16", "B2", "B4", "B5", "B6", "D2", "D10"}
-OPEN = set(run.cases()) - {"A2", "A3", "A4", "A6", "A7", "C1", "C2", "C4", "C5", "C8", "C14"}
+SLOW = {"A1", "A9", "A16", "B2", "B5", "B6"}
+OPEN = {"A5", "A10", "A14", "A15", "A16", "B1", "B2", "B9", "E7"}
 """Cases that are not right yet."""
 
 
