@@ -27,9 +27,10 @@ class Category:
 
     Attributes:
         codes: 0 missing, k the value `values[k - 1]`, `size` a value that is not in the vocabulary, int64 [n].
-        values: the vocabulary, ascending; of a hash the numbers of the buckets.
+        values: the vocabulary, ascending. Where numbers were cut into bins, the least number of each bin.
         kind: how the values are meant: a category or a hash.
-        edges: where numbers were cut into bins first, the edges of the bins; their numbers are the values.
+        edges: where numbers were cut into bins, the edges of the bins.
+        bucket: of a hash, the bucket of each code from 1, 0 of what is missing.
 
     >>> column = Category.read(pl.Series(["film", None, "book", "film"]))
     >>> column.codes.tolist(), column.size, column.encode(pl.Series(["book", "song"])).codes.tolist()
@@ -40,6 +41,7 @@ class Category:
     values: pl.Series
     kind: Kind = Kind()
     edges: np.ndarray | None = None
+    bucket: np.ndarray | None = None
 
     def __post_init__(self):
         codes = np.asarray(self.codes)
@@ -64,16 +66,16 @@ class Category:
         A list counts as one value, its entries joined by "|". With `bins`, a float column of more than 32 distinct
         values is cut into 16 quantile bins first.
         """
-        column, edges = plain(column), None
-        if kind.kind == "hash":
-            values = pl.Series(range(1, kind.buckets + 1), dtype=pl.Int64)
-            return cls(hashed(column, kind.buckets), values, kind)
+        column = plain(column)
         if bins and column.dtype.is_float() and column.n_unique() > FEW:
             known = column.to_numpy()
             edges = np.quantile(known[np.isfinite(known)], np.arange(1, NUM_BINS) / NUM_BINS)
-            column = binned(column, edges)
+            table = pl.DataFrame({"bin": binned(column, edges), "least": column})
+            least = table.drop_nulls().group_by("bin").min().sort("bin")
+            return cls(places(table["bin"], least["bin"]), least["least"], kind, edges)
         values = column.drop_nulls().unique().sort()
-        return cls(places(column, values), values, kind, edges)
+        bucket = np.append(0, hashed(values, kind.buckets)) if kind.kind == "hash" else None
+        return cls(places(column, values), values, kind, bucket=bucket)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -89,7 +91,7 @@ class Category:
     @property
     def are_text(self) -> bool:
         """Whether the values are text, as written."""
-        return self.kind.kind == "hash" or self.values.dtype == pl.String
+        return self.values.dtype == pl.String
 
     @property
     def missing(self) -> np.ndarray:
@@ -107,21 +109,23 @@ class Category:
         return self.codes.nbytes
 
     def encode(self, column: pl.Series) -> Category:
-        """Read the values of later rows; a value that is not in the vocabulary has the code `size`."""
-        column = plain(column)
-        if self.kind.kind == "hash":
-            return replace(self, codes=hashed(column, self.kind.buckets))
+        """Read the values of later rows; a value that is not in the vocabulary has the code `size`.
+
+        A hash knows every value: it gets a vocabulary of its own.
+        """
+        if self.bucket is not None:
+            return Category.read(column, self.kind)
+        column, values = plain(column), self.values
         given = column.is_not_null().to_numpy()
         if self.edges is not None:
-            column = binned(like(column, pl.Float64), self.edges)
-        codes = places(like(column, self.values.dtype, self.values), self.values)
+            column, values = (binned(like(x, pl.Float64), self.edges) for x in (column, values))
+        codes = places(like(column, values.dtype, values), values)
         return replace(self, codes=np.where(given & (codes == 0), self.size, codes))
 
     def series(self) -> pl.Series:
         """Return the values, null where missing or unknown."""
-        return pl.concat(
-            [pl.Series([None], dtype=self.values.dtype), self.values, pl.Series([None], dtype=self.values.dtype)]
-        )[self.codes]
+        none = pl.Series([None], dtype=self.values.dtype)
+        return pl.concat([none, self.values, none])[self.codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,12 +273,13 @@ class Vectors:
     """One vector per row, float32 [n, d], zero where missing; `kind` is a vector or a text.
 
     Attributes:
-        words: of a text, what its vectors were made with.
+        words, texts: of a text, what its vectors were made with and of, [n].
     """
 
     matrix: np.ndarray
     kind: Kind = Kind("vector")
     words: FittedText | None = None
+    texts: pl.Series | None = None
 
     @classmethod
     def read(cls, column: pl.Series, kind: Kind, where: str) -> Vectors:
@@ -284,18 +289,20 @@ class Vectors:
             ValueError: lists of different lengths, a value that is no number, or a text without words.
         """
         if kind.kind == "text":
+            texts = plain(column)
             try:
-                words = FittedText.fit(plain(column).to_list(), kind.dim)
+                words = FittedText.fit(texts.to_list(), kind.dim)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
-            return cls(words.vectors(plain(column).to_list()), kind, words)
+            return cls(words.vectors(texts.to_list()), kind, words, texts)
         return cls(vectors(column, None, where), kind)
 
     def __len__(self) -> int:
         return len(self.matrix)
 
     def __getitem__(self, rows: Any) -> Vectors:
-        return replace(self, matrix=self.matrix[rows])
+        texts = None if self.texts is None else self.texts[np.arange(len(self))[rows]]
+        return replace(self, matrix=self.matrix[rows], texts=texts)
 
     @property
     def missing(self) -> np.ndarray:
@@ -319,16 +326,32 @@ class Vectors:
             ValueError: a vector of another width.
         """
         if self.words is not None:
-            return replace(self, matrix=self.words.vectors(plain(column).to_list()))
+            texts = plain(column)
+            return replace(self, matrix=self.words.vectors(texts.to_list()), texts=texts)
         return replace(self, matrix=vectors(column, self.matrix.shape[1], f"column {column.name!r}"))
 
     def series(self) -> pl.Series:
-        """Return lists of numbers, null where missing."""
+        """Return lists of numbers, null where missing; of a text, the texts."""
+        if self.texts is not None:
+            return self.texts
         lists = pl.Series(self.matrix.tolist(), dtype=pl.List(pl.Float32))
         return lists.to_frame("x").select(pl.when(pl.Series(~self.missing)).then(pl.col("x")))["x"]
 
 
 Column = Category | Number | TagLists | Vectors
+
+
+def flat(column: Column) -> pl.Series:
+    """Return the values as `series` does, but lists as text that reads as the same values, for files of text.
+
+    >>> flat(TagLists.read(pl.Series([["a", "b"], []]))).to_list()
+    ['a|b', None]
+    """
+    values = column.series()
+    if not isinstance(values.dtype, pl.List):
+        return values
+    texts = values.cast(pl.List(pl.Float64)).cast(pl.List(pl.String)) if isinstance(column, Vectors) else values
+    return texts.list.join(" " if isinstance(column, Vectors) else column.kind.separator)
 
 
 def read_column(column: pl.Series, kind: Kind | None, where: str) -> Column:

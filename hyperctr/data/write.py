@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,7 @@ def write_folder(
 ) -> Path:
     """Write a data set that was made in memory as a folder; `read` returns an equal one.
 
-    Type numbers are written as they are, 0 as missing. A hash is written as the numbers of its buckets, a category.
-    Modality rows of items that lack the modality are written as zeros.
+    Type numbers are written as they are, 0 as missing. A modality of an item that lacks it is written as zeros.
 
     Args:
         dataset: what to write.
@@ -260,8 +258,7 @@ def _id_column(ids: np.ndarray) -> pl.Series:
 
 def _kinds(columns: Mapping[str, Column]) -> list[str] | dict:
     """Return what dataset.toml says of columns: their names where all are plain categories, else their kinds."""
-    again = {"hash": Kind("category"), "text": Kind("vector")}  # what can be read from what is written
-    kinds = {name: replace(again.get(x.kind.kind, x.kind), of=x.kind.of) for name, x in columns.items()}
+    kinds = {name: x.kind for name, x in columns.items()}
     return list(kinds) if set(kinds.values()) <= {Kind()} else {name: kind.stated() for name, kind in kinds.items()}
 
 

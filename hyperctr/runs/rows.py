@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from hyperctr.data.columns import Column, flat
 from hyperctr.data.interactions import Interactions
 from hyperctr.files import atomic
 from hyperctr.runs.prepare import Prepared
@@ -46,13 +47,19 @@ def table(ready: Prepared, scored: dict[str, np.ndarray]) -> pl.DataFrame:
         user: data.users.ids[scored["user"]],
         item: data.items.ids[scored["item"]],
         roles.get("time" if log.has_time else "order") or "timestamp": _times(log, row, roles.get("time_unit")),
-        **{name: column[row].series() for name, column in log.read_context.items()},
+        **{name: column[row].series() for name, column in _scored_context(ready).items()},
         "query": scored["query"],
         "label": scored["label"].astype(np.int8),
         "drawn": (scored["label"] == 0) & ready.draws,
         "probability": torch.sigmoid(torch.from_numpy(scored["logit"])).numpy(),
     }
     return pl.DataFrame({name: pl.Series(name, x) for name, x in columns.items()})
+
+
+def _scored_context(ready: Prepared) -> dict[str, Column]:
+    """Return the context columns that evaluation reads: beside drawn negatives, none that is of the shown item."""
+    columns = ready.dataset.interactions.read_context
+    return {name: x for name, x in columns.items() if not (ready.draws and x.kind.of == "item")}
 
 
 def _times(log: Interactions, row: np.ndarray, unit: str | None) -> pl.Series:
@@ -73,6 +80,10 @@ def write(ready: Prepared, scored: dict[str, np.ndarray], path: Path) -> int:
     """
     check_ending(path)
     found = table(ready, scored)
+    if path.suffix == ".csv":  # lists as text
+        row = ready.evaluation_rows("test")[scored["query"]]
+        columns = {name: flat(column[row]).alias(name) for name, column in _scored_context(ready).items()}
+        found = found.with_columns(*columns.values())
     with atomic(path) as part:
         found.write_csv(part) if path.suffix == ".csv" else found.write_parquet(part)
     return len(found)

@@ -58,6 +58,31 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """Codes of a hash: the bucket of a value, 0 missing.
+
+    Attributes:
+        trained: which buckets have a training row, [buckets + 1].
+    """
+
+    trained: np.ndarray
+
+    @classmethod
+    def fit(cls, column: Category, weight: np.ndarray) -> Buckets:
+        """Fit on the training rows of each bucket."""
+        return cls(np.bincount(column.bucket[column.codes], weight, column.kind.buckets + 1) > 0)
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return len(self.trained)
+
+    def __call__(self, column: Category) -> np.ndarray:
+        bucket = column.bucket[column.codes]
+        return np.where(self.trained[bucket], bucket, self.size)
+
+
+@dataclass(frozen=True)
 class Levels:
     """Codes of a bucket: 0 missing, 1 + the number of boundaries at or below the number.
 
@@ -182,7 +207,8 @@ class Unit:
         return (column.matrix / self.length * np.sqrt(column.matrix.shape[1])).astype(np.float32)
 
 
-Encoder = Codes | Levels | Scale | Tags | Unit
+CODED = (Codes, Buckets, Levels)
+Encoder = Codes | Buckets | Levels | Scale | Tags | Unit
 
 
 @dataclass(frozen=True)
@@ -208,9 +234,8 @@ class Encoders:
         """
         found: dict[str, Encoder] = {}
         for name, column in columns.items():
-            kind: Any = {Category: Codes, TagLists: Tags, Vectors: Unit}.get(type(column))
-            if isinstance(column, Number):
-                kind = Scale if column.kind.kind == "number" else Levels
+            kind: Any = {Category: Codes, TagLists: Tags, Vectors: Unit, Number: Scale}[type(column)]
+            kind = {"number": Scale, "bucket": Levels, "hash": Buckets}.get(column.kind.kind, kind)
             found[name] = kind.fit(column, weight)
         return cls(found, {name: x.matrix.shape[1] for name, x in columns.items() if isinstance(x, Vectors)})
 
@@ -226,7 +251,7 @@ class Encoders:
     def columns(self) -> Columns:
         """The columns as models know them, without values."""
         return Columns(
-            sizes={name: x.size for name, x in self._of(Codes, Levels)},
+            sizes={name: x.size for name, x in self._of(*CODED)},
             numbers={name: torch.from_numpy(x.knots) for name, x in self._of(Scale)},
             tags={name: len(x.known) - 1 for name, x in self._of(Tags)},
             vectors=dict(self.widths),
@@ -241,7 +266,7 @@ class Encoders:
         def encoded(name: str, encoder: Encoder, unknown: np.ndarray) -> np.ndarray:
             return encoder(columns[name]) if name in columns else unknown
 
-        codes = [encoded(name, x, np.full(count, x.size)) for name, x in self._of(Codes, Levels)]
+        codes = [encoded(name, x, np.full(count, x.size)) for name, x in self._of(*CODED)]
         numbers = [encoded(name, x, np.full(count, np.nan, np.float32)) for name, x in self._of(Scale)]
         tags = [encoded(name, x, np.full((count, 1), -1, np.int32)) for name, x in self._of(Tags)]
         vectors = [encoded(name, x, np.zeros((count, self.widths[name]), np.float32)) for name, x in self._of(Unit)]

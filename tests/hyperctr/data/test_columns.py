@@ -1,11 +1,14 @@
 """Columns as they are read: codes, numbers, tags and vectors, and the values of later rows by the same vocabulary."""
 
+import io
+
 import numpy as np
 import polars as pl
 import pytest
 
-from hyperctr.data.columns import Category, Number, TagLists, Vectors, first_codes, read_column
+from hyperctr.data.columns import Category, Number, TagLists, Vectors, first_codes, flat, read_column
 from hyperctr.data.kinds import Kind
+from hyperctr.data.tables import narrowed
 
 
 @pytest.mark.parametrize(
@@ -62,9 +65,11 @@ def test_a_hash_is_the_same_everywhere():
     """By hand: CRC-32 of "a" is 3904355907, of "7" 1790921346."""
     kind = Kind("hash", buckets=10)
     column = Category.read(pl.Series(["a", "7", None, ""]), kind)
-    assert column.codes.tolist() == [8, 7, 0, 0] and column.size == 11
-    assert column.encode(pl.Series([7, 7])).codes.tolist() == [7, 7]
-    assert column.encode(pl.Series([7.0])).codes.tolist() == [7]
+    assert column.bucket[column.codes].tolist() == [8, 7, 0, 0]
+    for later in (pl.Series([7, 7]), pl.Series([7.0]), pl.Series(["7"])):
+        found = column.encode(later)
+        assert set(found.bucket[found.codes]) == {7} and not found.unknown.any()
+    assert column.series().to_list() == ["a", "7", None, None]
 
 
 def test_numbers_are_read_from_text_and_what_is_none_is_named():
@@ -129,3 +134,43 @@ def test_a_column_of_a_plain_list_is_a_category_with_floats_in_bins():
     assert read_column(floats, None, "x").size == 17
     assert read_column(floats, Kind("category"), "x").size == 65
     assert len(read_column(floats, Kind("number"), "x")) == 64
+
+
+EVERY = {
+    "category": (["b", None, "a", "b"], Kind()),
+    "rare": ([3, 1, None, 3], Kind("category", min_count=2, of="item")),
+    "number": ([0.5, None, 1e-9, 3.0], Kind("number", log=True, embedding="periodic")),
+    "bucket": ([1.0, 2.0, None, 7.0], Kind("bucket", boundaries=(2.0, 5.0))),
+    "tags": ([["a", "b|c"], None, ["a"], ["c"]], Kind("tags", separator="+")),
+    "hash": (["x", "y", None, "x"], Kind("hash", buckets=7)),
+    "vector": ([[0.1, 0.2], None, [1.0, 0.0], [3.0, 1e-8]], Kind("vector")),
+    "text": (["red hat", "blue hat", None, "red shoe"], Kind("text", dim=2)),
+}
+
+
+def held(column):
+    """All that a column holds, as text, in which NaN equals itself."""
+    plain = {np.ndarray: np.ndarray.tolist, pl.Series: pl.Series.to_list}
+    return str({name: plain.get(type(x), str)(x) for name, x in vars(column).items() if name != "words"})
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_written_reads_as_the_same_column(name):
+    """As it is (Parquet), as text (CSV), and by the vocabulary of the first."""
+    values, kind = EVERY[name]
+    column = read_column(pl.Series(name, values), kind, "x")
+    lines = io.BytesIO(pl.DataFrame({name: flat(column)}).write_csv().encode())
+    texts = pl.read_csv(lines, infer_schema=False)[name]
+    for written in (column.series(), texts):
+        written = written.alias(name)
+        if name in ("rare", "category") and written.dtype == pl.String:
+            written = narrowed(written)  # as a reader does
+        assert held(read_column(written, kind, "x")) == held(column)
+        assert held(column.encode(written)) == held(column)
+
+
+def test_bins_are_written_as_numbers_that_fall_into_them_again():
+    numbers = pl.Series([*np.random.default_rng(0).normal(size=200), None])
+    column = Category.read(numbers, bins=True)
+    assert column.encode(column.series()).codes.tolist() == column.codes.tolist()
+    assert Category.read(column.series(), bins=True).codes.tolist() == column.codes.tolist()

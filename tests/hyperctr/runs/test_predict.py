@@ -12,6 +12,7 @@ from hyperctr.data import read
 from hyperctr.data.rows import read_rows
 from hyperctr.evaluation.evaluate import score
 from hyperctr.models import MODELS
+from hyperctr.runs import rows as written
 from hyperctr.runs.open import Opened, predict_rows
 from hyperctr.runs.prepare import build_model, prepare
 from hyperctr.strict import to_toml
@@ -28,7 +29,8 @@ KINDS = {
     "shape": "vector",
     "query_text": {"kind": "text", "dim": 4},
 }
-WITHOUT = {"popularity", "mf", "dropoutnet", "hyperctr"}
+SETTINGS = {"hyperctr": {"fields": True}}
+WITHOUT = {"popularity", "mf", "dropoutnet"}
 """Models that read no context."""
 
 
@@ -105,7 +107,8 @@ def opened(tmp_path_factory):
     @cache
     def made(name, suffix="csv", logged=True):
         run = config.read_run({
-            "data": {"path": "x", "history": 5, "derive": ["hour", "clicks"]}, "model": {"name": name},
+            "data": {"path": "x", "history": 5, "derive": ["hour", "clicks"]},
+            "model": {"name": name, **SETTINGS.get(name, {})},
             "slices": {"every": "30d"}, "interest": {"mode": "none"}, "evaluate": {"negatives": 3},
         })  # fmt: skip
         ready = prepare(run, data(suffix, logged))
@@ -142,18 +145,26 @@ def test_the_scores_of_evaluation_bit_for_bit_and_in_any_order(opened, name, log
 
 
 @pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_file_of_evaluate_gives_its_own_scores(opened, tmp_path, name, suffix, logged):
+    """Data from CSV and rows as CSV, or both as Parquet: the same bits."""
+    run = opened(name, suffix, logged)
+    found = score(run.model, run.prepared.evaluation_batches("test"))
+    written.write(run.prepared, found, tmp_path / f"rows.{suffix}")
+    rows = read_rows(tmp_path / f"rows.{suffix}", run.prepared.dataset)
+    again, notes = predict_rows(run, rows.user, rows.item, rows.time.astype("datetime64[us]"), rows.context, rows.query)
+    assert again.tobytes() == torch.from_numpy(found["logit"]).sigmoid().numpy().tobytes() and not notes
+    assert all("not read" in note or "label, drawn, probability" in note for note in rows.notes)
+
+
 @pytest.mark.parametrize("source", ["csv", "parquet"])
-@pytest.mark.parametrize("input", ["csv", "parquet"])
-def test_files_and_python_give_the_same_bits(opened, tmp_path, source, input, logged):
-    run = opened("deepfm", source, logged)
+def test_python_gives_the_same_bits(opened, source):
+    run = opened("deepfm", source)
     table, expected = scored(run)
-    rows = read_rows(write_table(table, tmp_path / f"rows.{input}"), run.prepared.dataset)
-    found, notes = predict_rows(run, rows.user, rows.item, table["ts"].to_numpy(), rows.context, rows.query)
-    assert found.tobytes() == expected.tobytes() and not notes
-    own = {"user": rows.user, "item": rows.item, "at": table["ts"].to_numpy()}
-    if logged:
-        lists = {name: as_parquet(table)[name].to_list() for name in KINDS}
-        assert run.predict(**own, context=lists).tobytes() == expected.tobytes()
+    lists = {name: as_parquet(table)[name].to_list() for name in KINDS}
+    found = run.predict(table["user"].to_numpy(), table["item"].to_numpy(), table["ts"].to_numpy(), context=lists)
+    assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in WITHOUT])
