@@ -1,6 +1,7 @@
 """Functions that make hypergraphs from arrays and from other hypergraphs. None changes its arguments."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Literal
 
@@ -37,10 +38,21 @@ def from_ids(nodes: ArrayLike | Tensor, hyperedges: ArrayLike | Tensor) -> Hyper
 def from_groups(groups: Iterable[Sequence[int]], num_nodes: int | None = None) -> Hypergraph:
     """Make one hyperedge per group of node numbers, also of an empty group.
 
+    Raises:
+        ValueError: a dict or a set instead of a list of groups, a group that is no list of node numbers.
+
     >>> from_groups([[0, 1], [], [1, 2]])
     Hypergraph(3 nodes, 3 hyperedges, 4 incidences)
     """
-    groups = [np.asarray(group) for group in groups]
+    if isinstance(groups, Mapping | Set | str | bytes):
+        other = "groups.values()" if isinstance(groups, Mapping) else "a list of lists"
+        raise ValueError(
+            f"from_groups takes a list of groups of node numbers, got a {type(groups).__name__}: use {other}"
+        )
+    groups = [np.asarray(sorted(group) if isinstance(group, Set) else group) for group in groups]
+    for e, group in enumerate(groups):
+        if group.ndim != 1:
+            raise ValueError(f"a group is a list of node numbers, got {group.tolist()!r:.60} as group {e}")
     sizes = [len(group) for group in groups]
     nodes = np.concatenate([group for group in groups if len(group)] or [np.empty(0, dtype=np.int64)])
     return Hypergraph.from_pairs(nodes, np.repeat(np.arange(len(groups)), sizes), num_nodes, len(groups))
@@ -94,7 +106,7 @@ def nearest(x: ArrayLike | Tensor, k: int, metric: Literal["euclidean", "cosine"
     return Hypergraph.from_pairs(members.flatten(), hyperedges, len(x), len(x))
 
 
-def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
+def union(*hypergraphs: Hypergraph, merge: bool = True, warn: bool = True) -> Hypergraph:
     """Join the hyperedges of several hypergraphs on the same nodes, H = [H_1 ... H_Q].
 
     Ids of hyperedges are kept if all hypergraphs have them. Node weights come from the first hypergraph that has
@@ -103,6 +115,7 @@ def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
     Args:
         hypergraphs: at least one.
         merge: merge hyperedges with identical members into one and add their weights.
+        warn: as in `merge_equal`.
 
     Raises:
         ValueError: no hypergraph, or hypergraphs on different nodes.
@@ -119,7 +132,7 @@ def union(*hypergraphs: Hypergraph, merge: bool = True) -> Hypergraph:
     joined = _join(hypergraphs, [0] * len(hypergraphs), first.num_nodes, first.node_ids)
     weight = next((h.node_weight.to(first.device) for h in hypergraphs if h.node_weight is not None), None)
     joined = replace(joined, node_weight=weight)
-    return merge_equal(joined) if merge else joined
+    return merge_equal(joined, warn) if merge else joined
 
 
 def stack(*hypergraphs: Hypergraph) -> Hypergraph:
@@ -183,12 +196,12 @@ def drop_isolated(h: Hypergraph) -> Hypergraph:
     return subhypergraph(h, nodes=h.by_node.indptr.diff() > 0)
 
 
-def merge_equal(h: Hypergraph) -> Hypergraph:
+def merge_equal(h: Hypergraph, warn: bool = True) -> Hypergraph:
     """Merge hyperedges with identical members (and values) into one, and add their weights.
 
     The merged hyperedge has the place, the id (or old number) and the attributes of the first of them. Ids and
-    attributes of the others are dropped, also attributes of their incidences. Two different hyperedges never merge.
-    `propagate` does not change.
+    attributes of the others are dropped, also attributes of their incidences; with `warn`, a warning says how many.
+    Two different hyperedges never merge. `propagate` does not change.
 
     >>> merge_equal(from_groups([[0, 1], [1, 2], [0, 1]])).hyperedge_weight
     tensor([2., 1.])
@@ -197,6 +210,15 @@ def merge_equal(h: Hypergraph) -> Hypergraph:
     firsts = np.unique(leader)
     if len(firsts) == h.num_hyperedges:
         return h
+    if warn:
+        gone = set(np.setdiff1d(np.arange(h.num_hyperedges), firsts).tolist())
+        ids = len(gone) if h.hyperedge_ids is not None else 0
+        attributes = len(gone & h.attributes.hyperedges.keys()) + sum(e in gone for _, e in h.attributes.incidences)
+        lost = {f"ids of {ids} hyperedges": ids, f"attributes of {attributes} of them and their members": attributes}
+        if lost := [name for name, count in lost.items() if count]:
+            warnings.warn(
+                f"merge_equal keeps the first of equal hyperedges: lost are {' and '.join(lost)}", stacklevel=2
+            )
     weight = None if h.hyperedge_weight is None else h.hyperedge_weight.cpu().numpy()
     weight = np.bincount(leader, weights=weight, minlength=h.num_hyperedges)[firsts]
     merged = subhypergraph(h, hyperedges=firsts)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphs import describe, ops
 from graphs.convert import frames, hif, networks, npz, tensors
+from graphs.convert.lost import IDS, WEIGHTS, warn_of_lost
 from graphs.incidence import Incidence
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Hypergraph(Incidence):
     The data is that of `Incidence`; this class adds none. Products and `propagate` have gradients.
 
     Conversions: `Hypergraph.from_x(h.to_x())` equals h. Each `to_x` makes a copy of counts, incidences and their
-    values, weights and ids; its docstring says if attributes are not converted. Each `from_x` also reads what users of
+    values, weights and ids; a warning names what it has no place for. Each `from_x` also reads what users of
     the package make without `graphs`; a ValueError says what is wrong with it. Both raise an ImportError if the package
     is missing.
 
@@ -127,12 +128,14 @@ class Hypergraph(Incidence):
     def to_scipy(self) -> scipy.sparse.csr_array:
         """Return H, [num_nodes, num_hyperedges]: float32 values h(v, e), or int64 ones if incidences have no values.
 
-        A matrix has no place for weights and ids: `from_scipy` takes them as arguments. Attributes are not converted.
+        A matrix has no place for weights, ids and attributes: a warning names those that are left out. `from_scipy`
+        takes weights and ids as arguments.
 
         >>> Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]).to_scipy().toarray()
         array([[1, 0],
                [1, 1]])
         """
+        warn_of_lost(self, "to_scipy", *WEIGHTS, *IDS, "attributes")
         return frames.to_scipy(self)
 
     @classmethod
@@ -169,6 +172,7 @@ class Hypergraph(Incidence):
         0  ann          0
         1  bob          0
         """
+        warn_of_lost(self, "to_pandas", "attributes")
         return frames.to_pandas(self)
 
     @classmethod
@@ -289,6 +293,7 @@ class Hypergraph(Incidence):
         >>> Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]).to_scatter()[:3]
         (tensor([0, 1, 1]), tensor([0, 0, 1]), tensor([0, 2, 3]))
         """
+        warn_of_lost(self, "to_scatter", *WEIGHTS, *IDS, "attributes")
         return tensors.to_scatter(self)
 
     def to_pyg(self) -> HyperGraphData:
@@ -304,6 +309,7 @@ class Hypergraph(Incidence):
         >>> Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]).to_pyg()
         HyperGraphData(edge_index=[2, 3], num_nodes=2, num_hyperedges=2)
         """
+        warn_of_lost(self, "to_pyg", "attributes")
         return tensors.to_pyg(self)
 
     @classmethod
@@ -332,6 +338,7 @@ class Hypergraph(Incidence):
         >>> Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]).to_dgl().num_edges("in")
         3
         """
+        warn_of_lost(self, "to_dgl", "attributes")
         return tensors.to_dgl(self)
 
     @classmethod

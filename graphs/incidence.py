@@ -49,6 +49,11 @@ class Incidence:
     attributes: Attributes = field(default_factory=Attributes)
     """What the caller knows beyond weights, as a file or another package brought it."""
 
+    def __new__(cls, *parts: object, **fields: object) -> Self:  # without arguments: a copy
+        if 0 < len(parts) + len(fields) < 4:
+            raise TypeError(f"{cls.__name__}(...) takes stored parts: use from_pairs or graphs.build.from_groups")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cache", {})  # computed once and kept; no field, so a copy starts with an empty one
 

@@ -386,7 +386,8 @@ def _glorot(layer: HypergraphAttention | HypergraphConv) -> None:
 
 def _check_widths(in_dim: int, out_dim: int, heads: int = 1) -> None:
     if in_dim < 1 or out_dim < 1:
-        raise ValueError(f"widths must be at least 1, got {in_dim} and {out_dim}")
+        lazy = "; widths are not found out from x (-1 in torch_geometric): give them" if in_dim == -1 else ""
+        raise ValueError(f"widths must be at least 1, got {in_dim} and {out_dim}{lazy}")
     if heads < 1:
         raise ValueError(f"heads must be at least 1, got {heads}")
 

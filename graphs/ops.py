@@ -85,7 +85,8 @@ def propagate(
         [num_nodes, ...]; zeros for a node of degree zero.
 
     Raises:
-        ValueError: x, hyperedge_weight or value has the wrong length, device or dtype; an unknown norm.
+        ValueError: x, hyperedge_weight or value has the wrong length, device or dtype; a weight or value that is not
+            finite or negative; an unknown norm.
 
     >>> propagate(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), torch.tensor([2.0, 6.0]), norm="row")
     tensor([4., 5.])
@@ -94,6 +95,8 @@ def propagate(
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
     _check(h, x, h.num_nodes, "node")
     flat = x.reshape(len(x), _width(x))
+    for name, given in (("hyperedge_weight", hyperedge_weight), ("value", value)):
+        _check_not_negative(name, given)
     if value is not None:
         return _propagate_values(h, flat, hyperedge_weight, norm, value).reshape(x.shape)
     left, middle, right = scales(h, hyperedge_weight, norm, torch.promote_types(x.dtype, torch.float32))
@@ -344,6 +347,16 @@ _sddmm = _operator(
     _sddmm_backward,
     saved_from=0,
 )
+
+
+def _check_not_negative(name: str, given: Tensor | None) -> None:
+    """Refuse numbers whose degrees have no square root; while torch.compile traces, nothing is looked at."""
+    if given is None or torch.compiler.is_compiling() or given.is_meta:
+        return
+    found = given.detach()
+    if not ((found >= 0) & (found < torch.inf)).all():
+        odd = found[~((found >= 0) & (found < torch.inf))].flatten()[0].item()
+        raise ValueError(f"{name} must be finite and not negative, got {odd:g}")
 
 
 def _width(x: Tensor) -> int:

@@ -11,9 +11,9 @@ Parts of a document, and their places in a Hypergraph h:
     "direction" of an incidence         "hif:direction" in its attributes
     "network-type": "asc"               "hif:network-type" in h.attributes.metadata; no faces are added
 
-A weight may be any number: h keeps negative ones too, and each product decides which it takes. A "hif:weight" counts
-while h has it rounded; a weight that was changed since is written as it is. Other names that begin with "hif:" are
-refused in h. A document's own names of this kind get a second "hif:" at their front while they are in h.
+A weight is a finite number from 0, which float32 can hold. A "hif:weight" counts while h has it rounded; a weight that
+was changed since is written as it is. Other names that begin with "hif:" are refused in h. A document's own names of
+this kind get a second "hif:" at their front while they are in h.
 
 Time slices and modalities are attributes of hyperedges and are kept as they are. For other readers, write
 
@@ -46,27 +46,28 @@ from graphs.incidence import AnyIncidence, Incidence
 
 MANY_INCIDENCES = 5_000_000
 LONG_STRINGS = 2**28  # characters; numpy pads every string to the longest, so one long id would take gigabytes
+LARGEST = float(np.finfo(np.float32).max)
 MINE, WEIGHT, DIRECTION, NETWORK_TYPE = "hif:", "hif:weight", "hif:direction", "hif:network-type"
 
 
 def read(cls: type[AnyIncidence], source: str | os.PathLike | bytes | dict) -> AnyIncidence:
     """Read a hypergraph from a file, JSON text, bytes or a parsed document.
 
-    Records that name the same node, edge or incidence are one: a later attribute replaces an earlier one of the same
-    name, the last weight of a node or edge counts, and weights of an incidence are added as in `from_pairs`. If some
-    records of a kind have a weight, a record without one has weight 1. Ids that are the numbers 0, 1, 2, ... are not
-    stored.
+    Records that name the same node, edge or incidence are one. They must not contradict each other; weights of an
+    incidence are added as in `from_pairs`. If some records of a kind have a weight, a record without one has weight 1.
+    Ids that are the numbers 0, 1, 2, ... are not stored.
 
     Args:
         cls: the class to make, `Hypergraph`.
         source: a path, packed with gzip or not; text that begins with { (other text is a path); bytes; or a dict, which
-            is not changed. Numbers and keys are read as Python's json does: NaN passes, the last of equal keys counts.
+            is not changed. Numbers are read as Python's json does: NaN passes in attributes.
 
     Returns:
         The hypergraph, on the CPU.
 
     Raises:
-        ValueError: the source is not JSON, breaks the schema (see `check`), is directed, or is packed with zstd.
+        ValueError: the source is not JSON, breaks the schema (see `check`), is directed, or is packed with zstd; a key
+            is in an object twice; records of one thing contradict each other; a weight that is no finite number from 0.
     """
     try:
         document = _parse(source)
@@ -76,6 +77,8 @@ def read(cls: type[AnyIncidence], source: str | os.PathLike | bytes | dict) -> A
                 'network-type is "directed", and a Hypergraph has no directions; change it to "undirected" to read the '
                 f'members, with the directions as attributes "{DIRECTION}"'
             )
+        for part in ("nodes", "edges", "incidences"):
+            _check_weights(part, document.get(part, []))
     except ValueError as error:
         raise ValueError(f"{os.fspath(source)}: {error}" if _is_path(source) else str(error)) from None
     nodes, edges, incidences = (document.get(part, []) for part in ("nodes", "edges", "incidences"))
@@ -84,9 +87,12 @@ def read(cls: type[AnyIncidence], source: str | os.PathLike | bytes | dict) -> A
     hyperedge_ids, hyperedge_of, owner = _number([r["edge"] for r in edges], [r["edge"] for r in incidences])
     key, place = np.unique(owner * max(len(node_ids), 1) + member, return_inverse=True)
     hyperedge, node = np.divmod(key, max(len(node_ids), 1))
-    node_weight, node_attributes = _merge(nodes, node_of, len(node_ids))
-    hyperedge_weight, hyperedge_attributes = _merge(edges, hyperedge_of, len(hyperedge_ids))
-    value, attributes = _merge(incidences, place, len(key), add=True)
+    try:
+        node_weight, node_attributes = _merge("nodes", nodes, node_of, len(node_ids))
+        hyperedge_weight, hyperedge_attributes = _merge("edges", edges, hyperedge_of, len(hyperedge_ids))
+        value, attributes = _merge("incidences", incidences, place, len(key))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(source)}: {error}" if _is_path(source) else str(error)) from None
     metadata = dict(document.get("metadata", {}))
     h = cls.from_members(
         np.searchsorted(hyperedge, np.arange(len(hyperedge_ids) + 1)),
@@ -175,13 +181,33 @@ def _parse(source: object) -> object:
     if source[:4] == b"\x28\xb5\x2f\xfd":
         raise ValueError("packed with zstd, which Python reads from 3.14 on; unpack it first: zstd -d FILE")
     try:
-        return json.loads(gzip.decompress(source) if source[:2] == b"\x1f\x8b" else source)
+        text = gzip.decompress(source) if source[:2] == b"\x1f\x8b" else source
+        return json.loads(text, object_pairs_hook=_object)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not a whole gzip file: {error}") from error
     except RecursionError as error:
         raise ValueError("not JSON that can be read: nested too deep") from error
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    """Return a JSON object as a dict; refuse one that has a key twice, of which json would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        shown = ", ".join(f"{json.dumps(key)}: {json.dumps(value)[:40]}" for key, value in pairs)
+        raise ValueError(f"the key {json.dumps(twice)} is twice in {{{shown[:200]}}}")
+    return found
+
+
+def _check_weights(part: str, records: list[dict]) -> None:
+    """Refuse a weight that no hypergraph has."""
+    for i, record in enumerate(records):
+        if "weight" in record and not 0 <= record["weight"] <= LARGEST:
+            shown = str(record["weight"])[:40]
+            raise ValueError(f"{part}[{i}].weight must be a finite number from 0 to {LARGEST:.4g}, got {shown}")
 
 
 def _number(*mentions: list) -> tuple[list, np.ndarray, ...]:
@@ -192,22 +218,34 @@ def _number(*mentions: list) -> tuple[list, np.ndarray, ...]:
     return [int(i) if isinstance(i, float) else i for i in ids], *numbers
 
 
-def _merge(
-    records: list[dict], place: np.ndarray, count: int, add: bool = False
-) -> tuple[np.ndarray | None, dict[int, dict]]:
-    """Collect weights, [count] (None if no record has one), and attributes by place; record k has place[k]."""
+def _merge(part: str, records: list[dict], place: np.ndarray, count: int) -> tuple[np.ndarray | None, dict[int, dict]]:
+    """Collect weights, [count] (None if no record has one), and attributes by place; record k has place[k].
+
+    Raises:
+        ValueError: records of one place that contradict each other.
+    """
     places = place.tolist()
     attributes: dict[int, dict] = {}
-    for k, record in zip(places, records, strict=True):
-        if record.get("attrs"):
-            attributes.setdefault(k, {}).update(_renamed(record["attrs"]))
-        if "direction" in record:
-            attributes.setdefault(k, {})[DIRECTION] = record["direction"]
     stated: dict[int, int | float] = {}
-    for k, record in zip(places, records, strict=True):
+    for i, (k, record) in enumerate(zip(places, records, strict=True)):
+        said = _renamed(record.get("attrs", {}))
+        if "direction" in record:
+            said[DIRECTION] = record["direction"]
+        if said:
+            known = attributes.setdefault(k, said)
+            for name, value in said.items() if known is not said else ():
+                if known.setdefault(name, value) != value:
+                    raise ValueError(_contradiction(part, i, record, name, known[name], value))
         if "weight" in record:
             number = record["weight"]
-            stated[k] = _double(stated[k]) + _double(number) if add and k in stated else number
+            if k not in stated:
+                stated[k] = number
+            elif part == "incidences":
+                stated[k] = float(stated[k]) + float(number)
+                if stated[k] > LARGEST:
+                    raise ValueError(f"the weights of {part}[{i}] and earlier records of it add up to {stated[k]:.4g}")
+            elif stated[k] != number:
+                raise ValueError(_contradiction(part, i, record, "weight", stated[k], number))
     if not stated:
         return None, attributes
     numbers = [stated.get(k, 1) for k in range(count)]
@@ -216,6 +254,11 @@ def _merge(
         if number != shown and number == number:
             attributes.setdefault(k, {})[WEIGHT] = number
     return weight, attributes
+
+
+def _contradiction(part: str, i: int, record: dict, name: str, before: object, now: object) -> str:
+    thing = " and ".join(f"{key} {record[key]!r:.60}" for key in ("node", "edge") if key in record)
+    return f"{part}[{i}] records {thing} again with another {name}: {before!r:.60}, then {now!r:.60}"
 
 
 def _complete(part: str, records: list[dict], weight: np.ndarray | None, attributes: Mapping[object, dict]) -> None:

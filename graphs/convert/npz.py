@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import zipfile
 import zlib
 from dataclasses import replace
@@ -19,13 +20,15 @@ JSON = ".json"
 """Ends the name of an array whose bytes are JSON text."""
 UNREADABLE = (
     ValueError,
-    KeyError,
+    LookupError,
     AttributeError,
     TypeError,
     EOFError,
     OverflowError,
-    RecursionError,
-    NotImplementedError,
+    MemoryError,  # an array that claims to be huge
+    RuntimeError,  # also RecursionError, NotImplementedError, and what zipfile says of an encrypted file
+    SyntaxError,  # a damaged header
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )

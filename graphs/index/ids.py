@@ -16,11 +16,16 @@ def id_array(name: str, ids: ArrayLike | Tensor) -> np.ndarray:
     Raises:
         ValueError: more than one dimension, or ids that are neither integers below 2^63 nor strings; `name` says which.
     """
-    ids = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    given, ids = ids, ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if ids.ndim != 1:
         raise ValueError(f"{name} must have one dimension, got shape {list(ids.shape)}")
+    if ids.dtype.kind == "U" and isinstance(given, list | tuple) and not all(isinstance(i, str) for i in given):
+        ids = np.array(given, dtype=object)  # numpy makes "1" of 1 next to a string
+    if ids.dtype.kind in "iu" and isinstance(given, list | tuple) and any(isinstance(i, bool) for i in given):
+        raise ValueError(f"{name} must be all integers or all strings, got a bool among them")
     if ids.dtype == object:
-        odd = next((f"{type(i).__name__} {i!r} at position {at}" for at, i in enumerate(ids) if type(i) is not str), "")
+        strange = ((at, i) for at, i in enumerate(ids) if not isinstance(i, str))
+        odd = next((f"{type(i).__name__} {i!r} at position {at}" for at, i in strange), "")
         if odd:
             raise ValueError(f"{name} must be all integers or all strings, got {odd}")
         return ids.astype(str)

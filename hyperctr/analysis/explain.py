@@ -214,7 +214,7 @@ def _without(row: PerturbedRow, graphs: Sequence[Hypergraph], m: int, gone: np.n
     rest = list(graphs)
     rest[m] = subhypergraph(graphs[m], hyperedges=~gone)
     if m:
-        rest[0] = union(*rest[1:], merge=not row.model.states.slices.own)  # as it was built
+        rest[0] = union(*rest[1:], merge=not row.model.states.slices.own, warn=False)  # as it was built
     return rest
 
 

@@ -14,6 +14,7 @@ import scipy.sparse
 
 from graphs import Hypergraph
 from graphs.attributes import Attributes
+from graphs.convert import frames
 from hyperctr.files import atomic, write_json
 from hyperctr.hypergraphs.folder import (
     GROUP,
@@ -76,7 +77,7 @@ def _attributed(built: Graphs, row: Row) -> Hypergraph:
 
 
 def _to_npz(h: Hypergraph, path: Path) -> None:
-    scipy.sparse.save_npz(path, h.to_scipy())
+    scipy.sparse.save_npz(path, frames.to_scipy(h))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         arrays = {"node_ids": h.node_ids, "hyperedge_ids": h.hyperedge_ids, "hyperedge_weight": _weight(h)}
         for name, array in arrays.items():

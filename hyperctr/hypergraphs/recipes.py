@@ -394,7 +394,7 @@ def _side(
             parts += [] if more is None else [more(m, has)]
             built[key] = _hypergraph(nodes.ids, parts, own, type is not None)
     each = [built[key] for key, _ in counts.values()]
-    group = each[0] if len(built) == 1 else union(*each, merge=not own)
+    group = each[0] if len(built) == 1 else union(*each, merge=not own, warn=False)
     return Side(torch.from_numpy(nodes.ids), (group, *each[:modalities]))
 
 
@@ -411,7 +411,7 @@ def _hypergraph(node_ids: np.ndarray, parts: list[_Edges], own: bool, typed: boo
         node, edge, value = node[last], edge[last], value[last]  # clicks are in the order of time
     h = Hypergraph.from_pairs(node, edge, len(node_ids), len(ids), value, node_ids=node_ids, hyperedge_ids=ids)
     h = drop_small(h, 2)
-    return h if own else merge_equal(h)
+    return h if own else merge_equal(h, warn=False)
 
 
 def _cluster_edges(user: np.ndarray, code: np.ndarray, first_id: int) -> _Edges:

@@ -1,5 +1,8 @@
 """Builders: members by hand, and merging against a slow loop."""
 
+import copy
+import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -279,3 +282,55 @@ def test_merging_nothing_returns_the_same(five):
 def test_empty_hyperedges_are_equal():
     h = build.merge_equal(Hypergraph.from_pairs([0], [1], 1, 4))
     assert members(h) == [[], [0]] and h.hyperedge_weight.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("ids", [["1", 1], [1, "1"], ("a", b"a"), [1, True], [None, "a"]])
+def test_ids_of_several_types_are_refused(ids):
+    for arguments in ((ids, [7, 7]), ([7, 7], ids)):
+        with pytest.raises(ValueError, match="ids must be all integers or all strings, got "):
+            build.from_ids(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"team": [0, 1]}, r"takes a list of groups of node numbers, got a dict: use groups.values\(\)"),
+        ({0, 1}, "got a set: use a list of lists"),
+        ("01", "got a str: use a list of lists"),
+        ([0, 1], "a group is a list of node numbers, got 0 as group 0"),
+        ([[0], [[1, 2]]], r"got \[\[1, 2\]\] as group 1"),
+    ],
+)
+def test_groups_that_are_no_lists_of_numbers_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        build.from_groups(groups)
+
+
+def test_groups_may_be_sets_and_views():
+    wanted = build.from_groups([[0, 1], [2]])
+    assert build.from_groups([{1, 0}, frozenset({2})]).equals(wanted)
+    assert build.from_groups({"a": [0, 1], "b": (2,)}.values()).equals(wanted)
+
+
+def test_a_call_of_the_class_says_how_hypergraphs_are_made():
+    for arguments in (([[0, 1], [1, 2]],), (3, 2)):
+        with pytest.raises(TypeError, match="takes stored parts: use from_pairs or graphs.build.from_groups"):
+            Hypergraph(*arguments)
+    h = build.from_groups([[0, 1], [1, 2]])
+    assert all(same.equals(h) for same in (copy.copy(h), copy.deepcopy(h), pickle.loads(pickle.dumps(h)), replace(h)))
+
+
+def test_merging_says_what_it_loses_and_is_silent_where_nothing_is_lost():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build.merge_equal(build.from_groups([[0, 1], [0, 1]]))  # no ids, no attributes
+        named = replace(build.from_groups([[0, 1], [1, 2]]), hyperedge_ids=np.array(["a", "b"]))
+        build.merge_equal(named)  # nothing is equal
+        twice = replace(build.from_groups([[0, 1], [0, 1]]), hyperedge_ids=np.array(["a", "b"]))
+        build.merge_equal(twice, warn=False)
+        build.union(named, named, warn=False)
+    with pytest.warns(UserWarning, match="keeps the first of equal hyperedges: lost are ids of 1 hyperedges$"):
+        assert build.merge_equal(twice).hyperedge_ids.tolist() == ["a"]
+    known = replace(twice, attributes=Attributes(hyperedges={0: {"x": 1}, 1: {"x": 2}}, incidences={(0, 1): {"y": 3}}))
+    with pytest.warns(UserWarning, match="ids of 1 hyperedges and attributes of 2 of them and their members"):
+        build.union(known)

@@ -427,3 +427,9 @@ def test_what_inference_or_export_computes_first_does_not_spoil_training(random_
         y.sum().backward()
         assert expected is None or torch.equal(y, expected)
         expected = y.detach()
+
+
+def test_lazy_widths_are_refused_in_words():
+    for make in (HGCNConv, HypergraphAttention, HypergraphConv):
+        with pytest.raises(ValueError, match=r"got -1 and 4; widths are not found out from x \(-1 in torch"):
+            make(-1, 4)

@@ -296,3 +296,12 @@ def test_no_square_matrix_is_formed():
 def test_errors_say_what_was_found(five, call, message):
     with pytest.raises(ValueError, match=message):
         call(five)
+
+
+@pytest.mark.parametrize("name", ["hyperedge_weight", "value"])
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
+def test_weights_without_a_square_root_are_refused(name, bad):
+    h = Hypergraph.from_pairs([0, 1], [0, 1])
+    with pytest.raises(ValueError, match=f"{name} must be finite and not negative, got {bad:g}"):
+        ops.propagate(h, torch.ones(2, 1), **{name: torch.tensor([bad, 1.0])})
+    assert ops.propagate(h, torch.ones(2, 1), **{name: torch.tensor([0.0, 1.0])}).tolist() == [[0], [1]]

@@ -73,6 +73,26 @@ def content(document: dict) -> dict:
     return {**said, "network": document.get("network-type", "undirected"), "metadata": metadata}
 
 
+def contradicts(document: dict) -> bool:
+    """Whether records of one thing contradict each other or a weight is impossible, by slow loops."""
+    for part, names in (("nodes", ["node"]), ("edges", ["edge"]), ("incidences", ["edge", "node"])):
+        said: dict[tuple, dict] = {}
+        for record in document.get(part, []):
+            own = said.setdefault(tuple((type(record[n]) is str, record[n]) for n in names), {})
+            weight = record.get("weight", 0)
+            entries = {("attrs", name): value for name, value in record.get("attrs", {}).items()}
+            entries |= {"direction": record["direction"]} if "direction" in record else {}
+            if part == "incidences":
+                weight = own["weight"] = own.get("weight", 0.0) + weight
+            elif "weight" in record:
+                entries["weight"] = weight
+            if not 0 <= weight <= np.finfo(np.float32).max or record.get("weight", 0) < 0:
+                return True
+            if any(own.setdefault(name, value) != value for name, value in entries.items()):
+                return True
+    return False
+
+
 def members(h: Hypergraph) -> dict:
     """Members of each hyperedge by the caller's ids."""
     nodes = range(h.num_nodes) if h.node_ids is None else h.node_ids.tolist()

@@ -1,5 +1,8 @@
 """Tables: scipy's matrices and pandas' frames come back equal, and what others made is read right."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -7,6 +10,7 @@ from drawn_hypergraphs import hypergraphs, members, random_300
 from hypothesis import given
 
 from graphs import Hypergraph
+from graphs.attributes import Attributes
 
 
 @random_300
@@ -118,3 +122,20 @@ def test_bad_frames_are_refused(pd):
     ):
         with pytest.raises(ValueError, match=message):
             Hypergraph.from_pandas(*frames)
+
+
+def test_a_conversion_says_what_it_loses_and_is_silent_where_nothing_is_lost():
+    plain = Hypergraph.from_pairs([0, 1], [0, 0])
+    rich = Hypergraph.from_pairs([0, 1], [0, 0], hyperedge_weight=[2.0], node_ids=["a", "b"])
+    known = replace(rich, attributes=Attributes(nodes={0: {"x": 1}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain.to_scipy(), plain.to_scatter(), rich.to_pandas()
+    for h, method, lost in (
+        (rich, "to_scipy", "hyperedge_weight, node_ids"),
+        (known, "to_scipy", "hyperedge_weight, node_ids, attributes"),
+        (known, "to_scatter", "hyperedge_weight, node_ids, attributes"),
+        (known, "to_pandas", "attributes"),
+    ):
+        with pytest.warns(UserWarning, match=rf"^{method} has no place for {lost} of Hypergraph\(.*\): left out$"):
+            getattr(h, method)()

@@ -76,7 +76,7 @@ def test_weights_of_repeated_incidences_are_added_and_attributes_merged():
     assert h.num_incidences == 2 and h.by_hyperedge.value is None
 
 
-def test_the_last_weight_of_a_repeated_node_or_edge_holds():
+def test_records_of_one_node_or_edge_complete_each_other():
     h = stored("repeated_nodes_and_edges")
     assert h.node_weight.tolist() == [2, 1] and h.hyperedge_weight.tolist() == [4]
     assert h.attributes.nodes == {0: {"a": 1, "b": 2}} and h.attributes.hyperedges == {0: {"a": 2}}
@@ -109,14 +109,14 @@ def test_short_decimals_are_written_as_they_were():
 def test_numbers_that_float32_cannot_hold_stand_beside_it():
     h = stored("weights_that_float32_cannot_hold")
     assert h.node_weight.tolist() == [float(np.float32(0.1234567890123)), 16777216, 0.5]
-    assert h.hyperedge_weight.tolist() == [float("inf"), 0, float(np.float32(np.pi))]
+    assert h.hyperedge_weight.tolist() == [16777220, 0, float(np.float32(np.pi))]
     assert h.attributes.nodes == {0: {"hif:weight": 0.1234567890123}, 1: {"hif:weight": 16777217}, 2: {"a": 1}}
     assert h.attributes.hyperedges[2] == {"hif:weight": 3.141592653589793, "a": 1}
-    assert h.attributes.incidences == {(0, 0): {"hif:weight": 0.1 + 0.2}, (1, 1): {"hif:weight": 10**400}}
+    assert h.attributes.incidences == {(0, 0): {"hif:weight": 0.1 + 0.2}, (1, 1): {"hif:weight": 10**30 + 1}}
     written = hif.write(h)
     assert [record["weight"] for record in written["nodes"]] == [0.1234567890123, 16777217, 0.5]
     assert written["edges"][2] == {"edge": 2, "weight": 3.141592653589793, "attrs": {"a": 1}}
-    assert written["incidences"][1]["weight"] == 10**400
+    assert written["incidences"][1]["weight"] == 10**30 + 1
 
 
 def test_a_weight_that_was_changed_is_not_written_as_it_was():
@@ -127,10 +127,47 @@ def test_a_weight_that_was_changed_is_not_written_as_it_was():
     assert written["nodes"] == [{"node": 0}, {"node": 1}, {"node": 2, "attrs": {"a": 1}}]
 
 
-def test_negative_weights_are_kept():
-    h = stored("negative_weights")
-    assert h.node_weight.tolist() == [-1] and h.hyperedge_weight.tolist() == [-2.5]
-    assert h.by_node.value.tolist() == h.by_hyperedge.value.tolist() == [pytest.approx(-0.1)]
+@pytest.mark.parametrize("weight", ["-1", "1e400", "NaN", "-Infinity", "1e39", "9" * 400, "-0.001"])
+@pytest.mark.parametrize("part", ["nodes", "edges", "incidences"])
+def test_weights_that_no_hypergraph_has_are_refused_by_naming_the_record(part, weight, tmp_path):
+    ids = {"nodes": '"node": 0', "edges": '"edge": 0', "incidences": '"node": 0, "edge": 0'}
+    records = {
+        name: f"{{{text}{f', {chr(34)}weight{chr(34)}: {weight}' * (name == part)}}}" for name, text in ids.items()
+    }
+    text = "{" + ", ".join(f'"{name}": [{record}]' for name, record in records.items()) + "}"
+    (tmp_path / "x.json").write_text(text)
+    for source, where in ((text, ""), (tmp_path / "x.json", f"{tmp_path / 'x.json'}: ")):
+        with pytest.raises(ValueError) as refusal:
+            read(source)
+        said = f"{where}{part}[0].weight must be a finite number from 0 to 3.403e+38, got "
+        assert str(refusal.value).startswith(said) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"nodes": [{"node": "a", "weight": 1}, {"node": "a", "weight": 2}]}, "nodes[1] records node 'a' again with "
+         "another weight: 1, then 2"),
+        ({"edges": [{"edge": 7, "attrs": {"x": 1}}, {"edge": 7.0, "attrs": {"y": 1, "x": 2}}]}, "edges[1] records edge "
+         "7.0 again with another x: 1, then 2"),
+        ({"incidences": [{"node": 0, "edge": 1, "direction": "head"}, {"node": 0, "edge": 1, "direction": "tail"}]},
+         "incidences[1] records node 0 and edge 1 again with another hif:direction: 'head', then 'tail'"),
+        ({"incidences": [{"node": 0, "edge": 1, "weight": 3e38}, {"node": 0, "edge": 1, "weight": 3e38}]},
+         "the weights of incidences[1] and earlier records of it add up to 6e+38"),
+    ],
+)  # fmt: skip
+def test_records_that_contradict_each_other_are_refused(parts, message):
+    with pytest.raises(ValueError) as refusal:
+        read({"incidences": []} | parts)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    "text", ['{"node": 0, "edge": 0, "node": 1}', '{"node": 0, "edge": 0, "attrs": {"x": 1, "x": 1}}']
+)
+def test_a_key_that_is_twice_in_a_record_is_refused(text):
+    with pytest.raises(ValueError, match=r'the key "(node|x)" is twice in \{.*"(node|x)": 1\}'):
+        read('{"incidences": [' + text + "]}")
 
 
 def test_a_simplicial_complex_stays_one_and_gets_no_faces():
@@ -166,12 +203,12 @@ def test_attributes_keep_their_json_types():
     assert h.attributes.nodes[0]["weight"] == 7 and h.node_weight is None and 1 not in h.attributes.nodes
 
 
-def test_not_a_number_passes_as_in_the_validators_and_is_not_written():
-    text = '{"incidences": [{"edge": 0, "node": 0, "weight": NaN}, {"edge": 0, "node": 1, "weight": -Infinity}]}'
+def test_not_a_number_passes_in_attributes_as_in_the_validators_and_is_not_written():
+    text = '{"incidences": [{"edge": 0, "node": 0, "attrs": {"x": NaN}}]}'
     assert allowed(json.loads(text))
     h = read(text)
-    assert h.by_hyperedge.value[0].isnan() and h.by_hyperedge.value[1] == -float("inf") and not h.attributes
-    with pytest.raises(ValueError, match=r"^incidences\[0\].weight is nan, which JSON does not have"):
+    assert h.attributes.incidences[0, 0]["x"] != h.attributes.incidences[0, 0]["x"]
+    with pytest.raises(ValueError, match=r"^incidences\[0\].attrs.x is nan, which JSON does not have"):
         hif.write(h)
 
 

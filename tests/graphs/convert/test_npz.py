@@ -202,3 +202,23 @@ def test_a_file_of_another_kind_is_refused(five, tmp_path, content):
             np.save(file, np.ones(3))
     with pytest.raises(ValueError, match="is not a hypergraph that Hypergraph.save wrote"):
         Hypergraph.load(path)
+
+
+def test_three_hundred_damaged_files_are_read_or_refused_in_one_line(five, tmp_path):
+    path, rng = tmp_path / "h.npz", np.random.default_rng(0)
+    replace(five, attributes=Attributes({"a": 1}, {0: {"x": 2}})).save(path)
+    whole = path.read_bytes()
+    for k in range(300):
+        damaged = bytearray(whole)
+        at, end = sorted(rng.integers(0, len(whole), 2).tolist())
+        if k % 3 == 0:
+            del damaged[at:]
+        elif k % 3 == 1:
+            del damaged[at:end]
+        else:
+            damaged[at] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        try:
+            Hypergraph.load(path)
+        except ValueError as refusal:
+            assert str(refusal).startswith(f"{path} is not a hypergraph") and "\n" not in str(refusal)
