@@ -132,12 +132,20 @@ class Category:
 class Number:
     """One number per row, float64 [n], NaN where missing; `kind` is a number or a bucket.
 
+    Attributes:
+        unknown: where a value was given that is no number, or infinite, bool [n].
+
     >>> Number.read(pl.Series([1.5, None]), Kind("number"), "log.csv, column 'price'").values.tolist()
     [1.5, nan]
     """
 
     values: np.ndarray
     kind: Kind = Kind("number")
+    unknown: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.unknown is None:
+            object.__setattr__(self, "unknown", np.zeros(len(self.values), bool))
 
     @classmethod
     def read(cls, column: pl.Series, kind: Kind, where: str) -> Number:
@@ -146,17 +154,17 @@ class Number:
         Raises:
             ValueError: a value that is no number; the first is named.
         """
-        made, wrong = cls._parsed(column, kind)
-        if wrong.any():
+        made, text = cls._parsed(column, kind)
+        if text.any():
             raise ValueError(
-                f"{where} must hold numbers (kind {kind.kind}), found {column[int(wrong.argmax())]!r} in row "
-                f'{int(wrong.argmax())} (the first is 0); kind = "category" takes any value'
+                f"{where} must hold numbers (kind {kind.kind}), found {column[int(text.argmax())]!r} in row "
+                f'{int(text.argmax())} (the first is 0); kind = "category" takes any value'
             )
         return made
 
     @classmethod
     def _parsed(cls, column: pl.Series, kind: Kind) -> tuple[Number, np.ndarray]:
-        """Parse numbers; also return which rows have a value that is none, bool [n]."""
+        """Parse numbers; also return which rows have a value that is text or the like, bool [n]."""
         if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
             numbers = pl.Series([None] * len(column), dtype=pl.Float64)
         else:
@@ -164,24 +172,20 @@ class Number:
             numbers, column = text.cast(pl.Float64, strict=False), text
         values = numbers.fill_null(np.nan).to_numpy().copy()
         wrong = column.is_not_null().to_numpy() & numbers.is_null().to_numpy()
-        values[np.isinf(values)] = np.nan
-        return cls(values, kind), wrong
+        infinite = np.isinf(values)
+        values[infinite] = np.nan
+        return cls(values, kind, wrong | infinite), wrong
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: Any) -> Number:
-        return replace(self, values=self.values[rows])
+        return replace(self, values=self.values[rows], unknown=self.unknown[rows])
 
     @property
     def missing(self) -> np.ndarray:
         """Where no number is given, bool [n]."""
         return np.isnan(self.values)
-
-    @property
-    def unknown(self) -> np.ndarray:
-        """Nowhere: each number is known."""
-        return np.zeros(len(self), bool)
 
     @property
     def nbytes(self) -> int:

@@ -11,7 +11,7 @@ import polars as pl
 
 from hyperctr.data import roles as role_table
 from hyperctr.data.catalog import find
-from hyperctr.data.columns import Category, Column, Vectors, read_column
+from hyperctr.data.columns import Category, Column, Number, Vectors, read_column
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.tfidf import tfidf_vectors
 from hyperctr.data.interactions import PARTS, Interactions
@@ -361,6 +361,10 @@ def _columns(
     for name in stated:
         kind = Kind.parse(name, stated[name], key.endswith("context")) if isinstance(stated, Mapping) else None
         found[name] = read_column(table[name], kind, f"{where}, column {name!r}")
+        if isinstance(found[name], Number) and (infinite := int(found[name].unknown.sum())):
+            notes.append(
+                f"{count_rows(infinite)} with an infinite {name} {'counts' if infinite == 1 else 'count'} as missing."
+            )
         better += [hint] if kind is None and (hint := likely(name, table[name])) else []
     if better:
         notes.append(f"Each value is a category, but {'; '.join(better)} under [{key}] of dataset.toml says so.")

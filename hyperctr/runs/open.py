@@ -16,7 +16,7 @@ from torch import nn
 
 from hyperctr.batch import Batch
 from hyperctr.data import clock
-from hyperctr.data.columns import Column
+from hyperctr.data.columns import Column, Number
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.parse import count_rows
 from hyperctr.files import load_tensors
@@ -164,7 +164,8 @@ def _given(ready: Prepared, context: Mapping[str, Any], count: int) -> tuple[dic
         if len(column) != count:
             raise ValueError(f"context column {name!r} must have {count} values, one per row, got {len(column)}")
         if unknown := int(column.unknown.sum()):
-            notes.append(f"Column {name}: {count_rows(unknown)} with a value that is not in the data set.")
+            what = "no number" if isinstance(column, Number) else "not in the data set"
+            notes.append(f"Column {name}: {count_rows(unknown)} with a value that is {what}.")
         table[name] = column
     if absent := [name for name in reads if name not in table]:
         notes.append(f"The model reads {', '.join(absent)}, which the rows lack: unknown in every row.")

@@ -133,10 +133,10 @@ def predicted(opened, table, query=None):
     return predict_rows(opened, user, item, at, {name: table[name] for name in KINDS if name in table}, query)
 
 
-@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize(("suffix", "logged"), [("csv", True), ("parquet", False)])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_scores_of_evaluation_bit_for_bit_and_in_any_order(opened, name, logged):
-    run = opened(name, logged=logged)
+def test_the_scores_of_evaluation_bit_for_bit_and_in_any_order(opened, name, suffix, logged):
+    run = opened(name, suffix, logged)
     table, expected = scored(run)
     found, notes = predicted(run, table, None if logged else table["query"].to_numpy())
     assert found.tobytes() == expected.tobytes() and not notes
@@ -144,8 +144,7 @@ def test_the_scores_of_evaluation_bit_for_bit_and_in_any_order(opened, name, log
     np.testing.assert_allclose(predicted(run, table[order])[0], expected[order], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("logged", [True, False])
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("suffix", "logged"), [("csv", True), ("parquet", False)])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_file_of_evaluate_gives_its_own_scores(opened, tmp_path, name, suffix, logged):
     """Data from CSV and rows as CSV, or both as Parquet: the same bits."""
@@ -183,9 +182,14 @@ def test_another_value_of_any_column_is_another_score_and_its_absence_is_said(op
 def test_values_that_the_data_lack_are_counted(opened):
     run = opened("deepfm")
     table = scored(run)[0][:3]
-    changed = table.with_columns(place=pl.Series(["moon", "home", "moon"]), words=pl.Series(["a|z", "a", None]))
+    changed = table.with_columns(
+        place=pl.Series(["moon", "home", "moon"]),
+        words=pl.Series(["a|z", "a", None]),
+        price=pl.Series(["1", "n/a", ""]),
+    )
     assert predicted(run, changed)[1] == [
         "Column place: 2 rows with a value that is not in the data set.",
+        "Column price: 1 row with a value that is no number.",
         "Column words: 1 row with a value that is not in the data set.",
     ]
     with pytest.raises(ValueError, match="no context column 'plaice', did you mean place"):
