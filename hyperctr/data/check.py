@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -53,7 +53,7 @@ def check(dataset: Dataset, now: int | None = None) -> list[Finding]:
     columns = dict(_columns(dataset))
     problems = {
         "times from the future": _future(dataset, now),
-        "a column predicts the label": _predicting(dataset, columns),
+        "a column predicts the label": predicting(dataset, columns),
     }
     remarks = {
         "rows twice": _duplicates(dataset),
@@ -94,10 +94,14 @@ def _future(dataset: Dataset, now: int) -> str:
     return f"{count_rows(later)} of {len(log):,}, up to {clock.written(log.time[-1])}" if later else ""
 
 
-def _predicting(dataset: Dataset, columns: dict[str, tuple[Column, np.ndarray]]) -> str:
-    """Name the columns that rank the clicks among the last fifth of the rows by themselves.
+def predicting(dataset: Dataset, columns: Mapping[str, tuple[Column, np.ndarray]]) -> str:
+    """Name the columns that rank the clicks among the last fifth of the rows by themselves; "" for none.
 
     A number ranks them by its order, a category or first tag by its click rate in the first four fifths.
+
+    Args:
+        dataset: a data set.
+        columns: by name, each with the place of each row of the log in it, [n].
     """
     log = dataset.interactions
     rows = np.flatnonzero(log.scored) if log.scored is not None else np.arange(len(log))

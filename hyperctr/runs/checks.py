@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperctr import config
+from hyperctr.data.check import predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
@@ -130,8 +131,8 @@ def notes_of(ready: Any) -> list[str]:
     """Say in sentences what is unusual about the rows of a run.
 
     The click rates of training, validation and test rows differ by more than a factor of two, where non-clicks were
-    logged; context is not read; most slices of equal counts lie before the first training row; or the learned interests
-    tell little.
+    logged; context is not read, or gives the label away; most slices of equal counts lie before the first training row;
+    or the learned interests tell little.
     """
     log, interests = ready.dataset.interactions, ready.tables.graphs.interests
     found = [text] if isinstance(interests, Interests) and (text := flaw(interests, ready.run.interest)) else []
@@ -147,6 +148,9 @@ def notes_of(ready: Any) -> list[str]:
             f"context {', '.join(unread)} is not read, as negatives are drawn and it is not of the moment "
             "(of under [interactions.context])"
         )
+    rows = np.arange(len(log))
+    if leaks := predicting(ready.dataset, {name: (column, rows) for name, column in log.read_context.items()}):
+        found.append(f"context predicts the label by itself: {leaks}; leave out what is known only after the click")
     if ready.run.slices.count and "slices" in ready.reads and len(ready.split.train):
         before = int(ready.grid.slice_of(log.time[ready.split.train[:1]])[0])
         if before > len(ready.grid) / 2:

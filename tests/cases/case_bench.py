@@ -22,7 +22,7 @@ START = 1_700_000_000  # of the tiny logs, unix seconds
 ROLES = {"user": '"user_id"', "item": '"item_id"', "time": '"timestamp"', "click": '"click"', "non_clicks": '"logged"'}
 INTERNAL = (  # words that Python, numpy or a library says where nobody looked for the fault
     "Traceback", "object is not", "'NoneType'", "unexpected keyword", "PanicException", "not subscriptable",
-    "np.int64(", "list index out of range", "must be str, not", "has no attribute",
+    "np.int64(", "list index out of range", "must be str, not", "has no attribute", "len() of unsized",
 )  # fmt: skip
 
 

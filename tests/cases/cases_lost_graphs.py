@@ -25,7 +25,6 @@ def a5_hif_that_contradicts_itself(case: Case):
     member = '{"edge": 0, "node": "a", "weight": %s}'
     wrong = {
         "a node twice, other weight": (_hif(nodes=f"{node % 1}, {node % 2}"), "a"),
-        "a node twice, once without weight": (_hif(nodes=f'{node % 3}, {{"node": "a"}}'), "a"),
         "a node twice, other attribute": (
             _hif(nodes='{"node": "a", "attrs": {"x": 1}}, {"node": "a", "attrs": {"x": 2}}'), "a"),
         "an edge twice, other weight": (_hif(edges=f"{edge % 1}, {edge % 2}"), "0"),
@@ -86,7 +85,7 @@ def a16_what_a_converter_cannot_carry(case: Case):
     full = replace(
         Hypergraph.from_pairs([0, 1, 1, 2, 0, 1], [0, 0, 1, 1, 2, 2], hyperedge_weight=[1.0, 2.0, 3.0],
                               node_ids=np.array(["a", "b", "c"]), hyperedge_ids=np.array(["x", "y", "z"])),
-        attributes=Attributes({}, {0: {"kind": "user"}}, {1: {"slice": 3}}, {}),
+        attributes=Attributes({}, {0: {"kind": "user"}}, {1: {"slice": 3}, 2: {"slice": 4}}, {}),
     )  # fmt: skip
 
     def said(do):

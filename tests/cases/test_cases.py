@@ -4,7 +4,7 @@ import pytest
 import run
 
 SLOW = {"A1", "A9", "A16", "B2", "B5", "B6"}
-OPEN = {"A5", "A10", "A14", "A15", "A16", "B1", "B2", "B9", "E7"}
+OPEN = {"A5", "A15", "A16", "B1", "B2", "B9"}
 """Cases that are not right yet."""
 
 

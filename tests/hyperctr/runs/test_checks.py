@@ -76,6 +76,17 @@ def test_click_rates_that_differ_by_more_than_two_are_said():
     assert notes_of(prepare(run_of(), drawn)) == []
 
 
+def test_context_that_gives_the_label_away_is_said():
+    made = data(MIXED * 3)
+    tab = Category.read(pl.Series("tab", [1, 2, 3] * 100))
+    leak = Category.read(pl.Series("leak", MIXED * 3))
+    log = replace(made.interactions, context={"tab": tab, "leak": leak})
+    (said,) = notes_of(prepare(run_of(), replace(made, interactions=log)))
+    assert "context predicts the label by itself: leak (AUC 1.000 on later rows)" in said and "tab" not in said
+    log = replace(log, context={"tab": tab})
+    assert notes_of(prepare(run_of(), replace(made, interactions=log))) == []
+
+
 def test_context_that_is_not_read_is_said():
     made = data(np.ones(300), logged=False, items=50)
     values, moment = pl.Series("tab", [1, 2, 3] * 100), Kind("category", of="moment")
