@@ -2,8 +2,11 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -91,3 +94,78 @@ def test_a_command_or_option_that_does_not_exist_is_found():
     assert unknown_words(["demo", "--swep"], command) == ["--swep"]
     assert unknown_words(["data", "lst"], command) == ["lst"]
     assert unknown_words(["dmo"], command) == ["dmo"]
+
+
+# --- every command, on small data ------------------------------------------------------------------------------------
+
+QUICK = {
+    "--seeds 3": "--seeds 1", "--depth 1,2,3": "--depth 1", "--every 7d,30d,90d": "--every 30d,90d",
+    "bench table4": "bench table4 --rows 'popularity,static MF'",
+    "bench aqcl-table2": "bench aqcl-table2 --rows popularity,DIN",
+}  # fmt: skip
+"""What is made shorter; nothing else is changed but the number of epochs and the sizes of models."""
+SHORT = ["train.epochs=1", "train.batch_size=256", "evaluate.negatives=10", "evaluate.valid_negatives=10"]
+SETTABLE = {"train", "sweep", "search", "bench"}
+
+
+def small_ratings(home: Path) -> None:
+    """Write made-up ratings in the layout of ML-100K, under its name: 40 users, 60 films, seven months."""
+    rng, rows, folder = np.random.default_rng(0), 2_500, home / "ml-100k"
+    folder.mkdir(parents=True)
+    user, item = rng.integers(160, 200, rows), rng.integers(280, 340, rows)
+    time = 875_000_000 + np.sort(rng.integers(0, 210 * 86_400, rows))
+    rating = 1 + (rng.random(rows) * 2 + 2 * ((user + item) % 2) + 0.8).astype(int)
+    log = {"user_id": user, "item_id": item, "timestamp": time, "rating": rating}
+    pl.DataFrame(log).write_parquet(folder / "interactions.parquet")
+    films = np.arange(280, 340)
+    genres = np.where(films % 2, "Comedy|Drama", "Action")
+    table = {"item_id": films, "title": [f"Film {film}" for film in films], "genres": genres}
+    pl.DataFrame(table).write_parquet(folder / "items.parquet")
+    people = np.arange(160, 200)
+    table = {"user_id": people, "gender": np.where(people % 2, "F", "M"), "age": people % 50, "occupation": people % 7}
+    pl.DataFrame(table).write_parquet(folder / "users.parquet")
+
+
+def small_log(file: Path) -> None:
+    """Write a log of one's own: impressions with the columns that the README names."""
+    rng, rows = np.random.default_rng(1), 1_500
+    user, item, hour = rng.integers(30, size=rows), rng.integers(40, size=rows), rng.integers(24, size=rows)
+    clicked = (rng.random(rows) < 0.3 + 0.3 * ((user + item) % 2)).astype(int)
+    table = {"uid": user, "vid": item, "ts": 1_700_000_000 + 600 * np.arange(rows), "clicked": clicked, "hour": hour}
+    pl.DataFrame(table | {"device": np.where(hour % 3, "phone", "desk")}).write_csv(file)
+
+
+def test_every_command_runs_on_small_data_in_the_order_of_the_page(tmp_path, monkeypatch, hyperctr):
+    pytest.importorskip("optuna", reason="`hyperctr search` of the README is not run: Optuna is not installed")
+    text = readme()
+    for whole, short in QUICK.items():
+        assert whole in text, f"QUICK shortens {whole!r}, which the README does not have"
+        text = text.replace(whole, short)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYPERCTR_DATA", str(tmp_path / "home"))
+    small_ratings(tmp_path / "home")
+    small_log(tmp_path / "clicks.csv")
+    (line, run), *_ = blocks(text, "toml")
+    assert "[model]" in run, f"the first TOML block, line {line}, is a run file"
+    Path("run.toml").write_text(run)
+    failed = []
+    for words in commands(text):
+        if words == ["demo"]:
+            continue
+        given = [*words, *(["--trials", "2"] if words[0] == "search" else [])]
+        if words[0] in SETTABLE:
+            given += [part for key in SHORT for part in ("--set", key)]
+        code, out, err = hyperctr(*given)
+        # a study's claim, and a check of random data, may well fail
+        if code > (words[0] == "bench" or words[:2] == ["data", "check"]) or "Traceback" in err:
+            failed.append(f"hyperctr {shlex.join(given)}: {code}\n{err[-600:]}")
+    assert not failed, "\n".join(failed)
+    made = ["runs/first/report.json", "scored.csv", "sweep/report.md", "why.png", "graphs-30d", "users.json", "shop"]
+    assert [name for name in made if not Path(name).exists()] == []
+
+
+def test_the_roles_it_shows_are_roles():
+    from hyperctr.data import roles
+
+    shown = [code for _, code in blocks(readme(), "toml") if "[interactions]" in code]
+    assert len(shown) == 1 and roles.parse(tomllib.loads(shown[0]), "README")
