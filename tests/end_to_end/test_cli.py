@@ -264,6 +264,7 @@ def test_train_evaluate_predict_round_trip(hyperctr, tmp_path):
     assert f"{trained['test']['auc']:.4f}" in out
 
     rows = pl.read_parquet(data / "interactions.parquet").tail(20).select("user_id", "item_id", "timestamp")
+    rows = rows.with_columns(pl.col("timestamp").dt.epoch("s"))  # CSV has no datetimes
     rows.write_csv(tmp_path / "rows.csv")
     code, out, _ = hyperctr("predict", run, "--input", tmp_path / "rows.csv", "--output", tmp_path / "scored.csv")
     scored = pl.read_csv(tmp_path / "scored.csv")
