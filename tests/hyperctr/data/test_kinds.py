@@ -131,3 +131,16 @@ def test_an_import_writes_the_kinds(folder, hyperctr):
     assert data.items.fields["genre"].kind == Kind("tags") and data.interactions.context["tab"].kind == Kind()
     code, _, said = hyperctr("data", "import", folder, "--kind", "cost=numbr", "--out", folder / "no")
     assert code == 2 and "no kind" in said and "did you mean number" in said and not (folder / "no").exists()
+
+
+def test_infinite_numbers_count_as_missing_and_are_said(folder):
+    (folder / "items.csv").write_text("item_id,genre,cost\n5,a,0.5\n6,b,inf\n")
+    data = read(folder)
+    opened = open_tables(folder, kinds={"cost": "number"})
+    assert opened.roles["items"]["fields"]["cost"] == "number" and "cost" not in data.items.fields
+    (folder / "dataset.toml").write_text(
+        '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\n[items.fields]\ncost = "number"\n'
+    )
+    data = read(folder)
+    assert data.items.fields["cost"].missing.tolist() == [False, True]
+    assert "1 row with an infinite cost counts as missing." in data.notes

@@ -7,7 +7,7 @@ import pytest
 
 from hyperctr import config
 from hyperctr.data import planted
-from hyperctr.runs.prepare import prepare
+from hyperctr.runs.prepare import prepare, read_dataset
 
 
 def run(kind="temporal", **slices):
@@ -48,3 +48,16 @@ def test_slices_of_equal_counts_count_the_history_too(data):
     known = log.clicks()[log.time[log.clicks()] <= log.time[ready.split.train].max()]
     counts = np.bincount(ready.grid.slice_of(log.time[known]), minlength=6)[:6]
     assert counts.min() > 0.9 * len(known) / 6
+
+
+def test_any_label_can_be_the_click(tmp_path):
+    (tmp_path / "interactions.csv").write_text(
+        "user_id,item_id,timestamp,is_click,is_like\n1,5,10,1,0\n1,6,20,1,1\n2,5,30,0,0\n"
+    )
+    for label, clicks in (("is_click", [1, 1, 0]), ("is_like", [0, 1, 0])):
+        tables = {"data": {"path": str(tmp_path), "click": label}, "model": {"name": "popularity"}}
+        log = read_dataset(config.read_run(tables)).interactions
+        assert log.label.tolist() == clicks and log.logged_non_clicks
+    tables = {"data": {"path": str(tmp_path), "click": "is_lik"}, "model": {"name": "popularity"}}
+    with pytest.raises(ValueError, match=r"no column 'is_lik' \(for click\).*did you mean is_like"):
+        read_dataset(config.read_run(tables))
