@@ -359,7 +359,7 @@ def test_what_is_not_there_is_named_with_what_would_work(opened):
 
 
 def test_the_command_prints_and_draws(hyperctr, monkeypatch, opened, tmp_path):
-    monkeypatch.setattr("hyperctr.runs.open.open_run", lambda path: opened)
+    monkeypatch.setattr("hyperctr.runs.open.open_run", lambda path, changed_data=False: opened)
     user, item, at = next(rows_of(opened))
     words = "explain", tmp_path, "--user", user, "--item", item, "--at", when(opened, at)
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.png")
