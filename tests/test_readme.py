@@ -100,7 +100,7 @@ def test_a_command_or_option_that_does_not_exist_is_found():
 
 QUICK = {
     "--seeds 3": "--seeds 1", "--depth 1,2,3": "--depth 1", "--every 7d,30d,90d": "--every 30d,90d",
-    "bench table4": "bench table4 --rows 'popularity,static MF'",
+    "bench table4": "bench table4 --rows 'popularity,no graph'",
     "bench aqcl-table2": "bench aqcl-table2 --rows popularity,DIN",
 }  # fmt: skip
 """What is made shorter; nothing else is changed but the number of epochs and the sizes of models."""

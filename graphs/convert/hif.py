@@ -46,7 +46,7 @@ from graphs.incidence import AnyIncidence, Incidence
 
 MANY_INCIDENCES = 5_000_000
 LONG_STRINGS = 2**28  # characters; numpy pads every string to the longest, so one long id would take gigabytes
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)  # its shortest decimal number is slightly above it
 MINE, WEIGHT, DIRECTION, NETWORK_TYPE = "hif:", "hif:weight", "hif:direction", "hif:network-type"
 
 
@@ -205,7 +205,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
 def _check_weights(part: str, records: list[dict]) -> None:
     """Refuse a weight that no hypergraph has."""
     for i, record in enumerate(records):
-        if "weight" in record and not 0 <= record["weight"] <= LARGEST:
+        if "weight" in record and not 0 <= record["weight"] <= LARGEST * (1 + 1e-8):
             shown = str(record["weight"])[:40]
             raise ValueError(f"{part}[{i}].weight must be a finite number from 0 to {LARGEST:.4g}, got {shown}")
 

@@ -448,7 +448,7 @@ def test_bad_build_is_one_line_and_exit_code_2(hyperctr, shop, tmp_path, words, 
 
 def test_data_that_cannot_be_built_from_is_one_line(hyperctr, tmp_path):
     unclicked = write_shop(tmp_path / "unclicked", [(u, i, t, 0) for u, i, t, _ in TINY], {})
-    assert "no clicks" in one_line(hyperctr("graph", "build", "--data", unclicked, "--out", tmp_path / "g"))
+    assert "no row is a click" in one_line(hyperctr("graph", "build", "--data", unclicked, "--out", tmp_path / "g"))
     taken = write_shop(tmp_path / "taken", TINY, {"group": np.array([1, 1, 0], bool)})
     assert "cannot be called group" in one_line(hyperctr("graph", "build", "--data", taken, "--out", tmp_path / "g"))
 

@@ -12,6 +12,7 @@ from hyperctr.data import planted
 
 SIZES = ("model.dim=8", "model.depth=1", "model.hidden=[8,8]", "train.epochs=1", "train.threads=1")
 SHORT = tuple(word for key in SIZES for word in ("--set", key))
+COMMON = tuple(word for key in SIZES if "depth" not in key for word in ("--set", key))
 TICKETS = ("model.name=lt4rec", "model.hidden=[8,8]", "model.rounds=1", "train.epochs=1", "train.threads=1")
 
 
@@ -31,6 +32,7 @@ def commands(home):
     found = {
         "data list": (),
         "data describe": (home / "world",),
+        "data check": (home / "world",),
         "graph describe": world,
         "models": (),
         "plan": world,
@@ -38,9 +40,22 @@ def commands(home):
         "evaluate": (home / "run",),
         "audit": (home / "run", "--rows", "20", "--cuts", "2"),
         "explain": (home / "run", "--user", "1", "--item", "1", "--top", "2"),
-        "sweep": (*world, *SHORT, "--every", "30d", "--depth", "1", "--jobs", "1", "--out", home / "sweep"),
+        "sweep": (*world, *COMMON, "--every", "30d", "--depth", "1", "--jobs", "1", "--out", home / "sweep"),
         "report": (home / "sweep",),
-        "bench": ("table4", *world, *SHORT, "--seeds", "1", "--rows", "popularity", "--jobs", "1", "--out", home / "b"),
+        "bench": (
+            "table4",
+            *world,
+            "--set",
+            "train.threads=1",
+            "--seeds",
+            "1",
+            "--rows",
+            "popularity",
+            "--jobs",
+            "1",
+            "--out",
+            home / "b",
+        ),
         "export": (home / "tickets",),
         "search": (*world, *aqcl, "--over", "w=0.1,0.2", "--epochs", "1", "--trials", "1", "--out", home / "search"),
     }

@@ -16,7 +16,6 @@ from hyperctr.data.loader import Loader
 from hyperctr.data.read import read
 from hyperctr.data.write import write_folder
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
-from hyperctr.runs import prepare as prepare_module
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
 
@@ -102,12 +101,12 @@ def audited(tmp_path, monkeypatch, model, early=0):
         "slices": {"count": 6}, "interest": {"mode": "none"},
     })  # fmt: skip
     training.train(run, tmp_path / "run", world)
-    monkeypatch.setattr(prepare_module, "read_dataset", lambda run: world)
+    monkeypatch.setattr("hyperctr.runs.open.read_dataset", lambda run: world)
     opened = open_run(tmp_path / "run")
     if early:
         make = Loader.make_batch
-        monkeypatch.setattr(Loader, "make_batch", lambda self, user, item, time, *rest: make(
-            self, user, item, time + early, *rest))  # fmt: skip
+        monkeypatch.setattr(Loader, "make_batch", lambda self, user, item, time, *rest, **more: make(
+            self, user, item, time + early, *rest, **more))  # fmt: skip
     return audit.audit(opened, rows=30, cuts=3)
 
 

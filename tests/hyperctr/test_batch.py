@@ -32,9 +32,10 @@ def test_a_plan_is_the_model_s_changed_by_its_wrapper():
     hyperctr, sharing, bottom = MODELS["hyperctr"], WRAPPERS["lt4rec"], MODELS["shared_bottom"]
     both = ("click", "conversion")
     assert plan_of(MODELS["din"], MODELS["din"].Config()) == TrainingPlan()
-    assert plan_of(hyperctr, hyperctr.Config(batches_per_graph=3)) == TrainingPlan(batches_per_graph=3)
+    found = plan_of(hyperctr, hyperctr.Config(batches_per_graph=3))
+    assert found == TrainingPlan(batches_per_graph=3, typed_hypergraphs=True)
     wrapped = plan_of(hyperctr, hyperctr.Config(batches_per_graph=3), sharing, sharing.Config(steps="cycle"))
-    assert wrapped == TrainingPlan(both, "cycle", 3)
+    assert wrapped == TrainingPlan(both, "cycle", 3, typed_hypergraphs=True)
     assert plan_of(MODELS["mmoe"], MODELS["mmoe"].Config()).tasks == both
     assert plan_of(bottom, bottom.Config(tasks="conversion")).tasks == ("conversion",)
     aqcl = WRAPPERS["aqcl"]
