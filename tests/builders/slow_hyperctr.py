@@ -208,7 +208,8 @@ class Slow:
         bias = bias + self.part("profile", "weight", u) + self.part("metadata", "weight", i)
         bias = bias + self.part("context", "weight", (u, i, t))
         context = None if m.context is None else self.part("context", "vector", (u, i, t))[None]
-        return m.predict(m.fusion(temporal, group), e_i, one, one, context) + bias
+        own = None if m.profile is None else m.user.weight[u if u < 5 else USERS][None]
+        return m.predict(m.fusion(temporal, group), e_i, one, one, context, own) + bias
 
     def logits(self, batch):
         rows = zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)

@@ -17,6 +17,8 @@ Where we differ from the paper, and why:
   type of its last click. A type also adds a vector to the click in attention. The GCN of the ablation reads no types.
 - Context (hour, device, page) is not in the paper. One vector c per row, the sum over the columns, enters Eq. 7: its
   network, and a direct term of c * (T_U + e_i). Every value of a column, also of profiles and metadata, has a bias.
+- Eq. 7 also reads the user's id vector u on its own where a profile is added to it in E_U: the network cannot tell the
+  two apart in their sum.
 - Where there are columns, ids, ages and modalities start at a tenth of their usual size. Otherwise the network fits
   single users and items before the weights of the columns, which start near zero, are learned.
 - Interests (section 2.3.1) are learned on id and modality vectors alone, before there are vectors of columns.
@@ -118,7 +120,7 @@ class HyperCTR(nn.Module):
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
-        self.predict = Prediction(d, config.hidden, config.dropout, self.context is not None)
+        self.predict = Prediction(d, config.hidden, config.dropout, self.context is not None, self.profile is not None)
         for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(items.present[m], (0, 1)), persistent=False)
@@ -182,29 +184,31 @@ class HyperCTR(nn.Module):
             states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
                 ones. Only `hyperctr explain` gives them.
         """
-        fused, e_i, of_row, bias, penalty, logs = self._sides(batch, states)
+        fused, own, e_i, of_row, bias, penalty, logs = self._sides(batch, states)
         c = None if self.context is None else self.context(batch)  # [B, d]
-        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row, c)  # (7)  [B], [B, D2]
+        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row, c, own)  # (7)  [B], [B, D2]
         return Output(logit + bias, penalty, logs, hidden)
 
     def features(self, batch: Batch) -> Features:
-        """Return [T_U; e_i; T_U * e_i; c] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1].
+        """Return [T_U; e_i; T_U * e_i; c; u] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1].
 
-        With a context it has d columns more.
+        With a context c it has d columns more, and with a user's id vector u too.
         """
-        fused, e_i, of_row, bias, penalty, logs = self._sides(batch)
+        fused, own, e_i, of_row, bias, penalty, logs = self._sides(batch)
         user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
         parts, direct = [user, item, user * item], bias + (user * item) @ self.direct
         if self.context is not None:
             c = self.context(batch)
             parts, direct = [*parts, c], direct + (c * (user + item)) @ self.cross
+        if own is not None:
+            parts = [*parts, F.embedding(batch.query, own)]
         return Features(torch.cat([*parts, direct[:, None]], 1), penalty, logs)
 
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
         p, self.predict = self.predict, None
         self.direct, self.cross = p.direct, p.cross
-        maps = [p.user, p.item, p.both, *([] if p.context is None else [p.context])]
+        maps = [p.user, p.item, p.both, *(linear for linear in (p.context, p.own) if linear is not None)]
         first = nn.Linear(len(maps) * self.config.dim + 1, len(p.user.bias))
         parts = [*(linear.weight for linear in maps), first.weight[:, -1:]]
         with torch.no_grad():
@@ -214,8 +218,8 @@ class HyperCTR(nn.Module):
 
     def _sides(
         self, batch: Batch, states: tuple[Tensor | None, ...] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
-        """Compute T_U [Q, d]; e_i [pairs, d], and each row's number among them [B]; both biases [B]; penalty; logs."""
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
+        """Compute T_U [Q, d]; u [Q, d] or None; e_i [pairs, d]; the pair of each row [B]; biases [B]; penalty; logs."""
         logs = {} if states is not None or (batch.is_augmented and self.states.step) else self.refresh()
         first = batch.query_row  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
@@ -229,7 +233,9 @@ class HyperCTR(nn.Module):
         inputs = self.item_inputs(vector)  # X^(0) of the group's and the modalities' hypergraphs, [unique, graphs * d]
         of_item, click = where[: len(item)], where[len(item) :]
         candidate = F.embedding(of_item, inputs)
-        user = self.user_vector(batch.user[first])  # [Q, d]
+        user = own = self.user(self._known(batch.user[first], self.seen_user))  # [Q, d]
+        if self.profile is not None:
+            user = user + self.profile.of(batch.user[first])  # E_U
 
         asked = [(batch.user[first], now[first]), (item, when)]
         live, penalty, moved = self.states.live(batch, now, asked, self._inputs) if states is None else ([], 0.0, {})
@@ -260,7 +266,8 @@ class HyperCTR(nn.Module):
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        return fused, e_i, of_row, bias, penalty, {**logs, **moved}
+        own = None if self.profile is None else own
+        return fused, own, e_i, of_row, bias, penalty, {**logs, **moved}
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Find the slice of each time; all times after the last closed slice are in the open one."""
