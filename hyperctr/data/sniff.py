@@ -29,10 +29,10 @@ _OTHERS = (  # how files begin that are no table; what they are, and what to do
     (b"\x93NUMPY", "a .npy matrix", "a matrix is a modality, not a table"),
     (b"ARROW1", "an Arrow file", "write it as .parquet"),
     (b"SQLite", "an SQLite database", "write its table as .csv or .parquet"),
-    (b"\x80\x02", "a pickle", "pickles are never opened; write the table as .csv or .parquet"),
-    (b"\x80\x03", "a pickle", "pickles are never opened; write the table as .csv or .parquet"),
-    (b"\x80\x04", "a pickle", "pickles are never opened; write the table as .csv or .parquet"),
-    (b"\x80\x05", "a pickle", "pickles are never opened; write the table as .csv or .parquet"),
+    *(
+        (bytes([0x80, protocol]), "a pickle", "pickles are never opened; write the table as .csv or .parquet")
+        for protocol in (2, 3, 4, 5)
+    ),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it with `zstd -d`"),
     (b"Rar!", "a RAR archive", "unpack it"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,13 +36,17 @@ class Source:
         return replace(self, roles=self.roles | ({"note": text} if text else {}))
 
 
-def completed(source: Source) -> Source:
-    """Give each user and item of the log a row in its table, if there is a table: empty cells and vectors of zeros."""
+def _named_tables(source: Source) -> Iterator[tuple[str, str, pl.DataFrame, str, str]]:
+    """Yield role, table, its rows, and the column of the log and of the table that name them, where one column does."""
     for role, table in (("user", "users"), ("item", "items")):
         rows, (name, *more) = getattr(source, table), _columns(source, role)
-        if rows is None or more:
-            continue
-        known = _id(source, table, name)
+        if rows is not None and not more:
+            yield role, table, rows, name, _id(source, table, name)
+
+
+def completed(source: Source) -> Source:
+    """Give each user and item of the log a row in its table, if there is a table: empty cells and vectors of zeros."""
+    for role, table, rows, name, known in _named_tables(source):
         missing = source.interactions[name].drop_nulls().unique().sort()
         missing = missing.filter(~_among(missing, rows[known]))
         if not len(missing):
@@ -60,11 +64,7 @@ def completed(source: Source) -> Source:
 
 def only_known(source: Source) -> Source:
     """Leave out the rows of the users and items tables that the log never names, and their vectors."""
-    for role, table in (("user", "users"), ("item", "items")):
-        rows, (name, *more) = getattr(source, table), _columns(source, role)
-        if rows is None or more:
-            continue
-        known = _id(source, table, name)
+    for role, table, rows, name, known in _named_tables(source):
         keep = _among(rows[known], source.interactions[name].drop_nulls().unique())
         if keep.all():
             continue
