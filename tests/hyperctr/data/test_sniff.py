@@ -22,11 +22,15 @@ def table_of(tmp_path, content, name="log.csv"):
     return read_table(tmp_path / name)
 
 
+def gzipped(content):
+    return gzip.compress(content, mtime=0)  # parts of test names: every worker must make the same bytes
+
+
 def zipped(**files):
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
+            archive.writestr(zipfile.ZipInfo(name), text)
     return packed.getvalue()
 
 
@@ -51,13 +55,13 @@ def parquet():
         (LOG.replace(",", "   "), "cells are separated by blanks"),
         (LOG.replace(",", ", "), "blanks around cells are left out"),
         (LOG.encode("utf-16"), "this is UTF-16"),
-        (gzip.compress(LOG.encode()), "unpacked with gzip"),
+        (gzipped(LOG.encode()), "unpacked with gzip"),
         (bz2.compress(LOG.encode()), "unpacked with bz2"),
         (lzma.compress(LOG.encode()), "unpacked with xz"),
-        (gzip.compress(LOG.replace(",", ";").encode()), 'unpacked with gzip; cells are separated by ";"'),
+        (gzipped(LOG.replace(",", ";").encode()), 'unpacked with gzip; cells are separated by ";"'),
         (zipped(**{"clicks/log.csv": LOG}), "unpacked clicks/log.csv from the zip"),
         (parquet(), "this is Parquet"),
-        (gzip.compress(parquet()), "unpacked with gzip"),
+        (gzipped(parquet()), "unpacked with gzip"),
     ],
 )
 def test_one_table_in_every_dress(tmp_path, content, said):
@@ -149,8 +153,8 @@ def test_quotes_and_line_ends_inside_cells(tmp_path):
         (b"PAR1abc", "begins as Parquet, but its end is missing; it was cut short"),
         (parquet()[:-30], "begins as Parquet, but its end is missing"),
         (b"PAR1" + b"\xff" * 300 + b"PAR1", "cannot read .*log.csv"),
-        (gzip.compress(LOG.encode())[:-20], "cannot unpack .*log.csv: it is damaged or cut short"),
-        (gzip.compress(b""), "what is packed in it is empty"),
+        (gzipped(LOG.encode())[:-20], "cannot unpack .*log.csv: it is damaged or cut short"),
+        (gzipped(b""), "what is packed in it is empty"),
         (lzma.compress(LOG.encode())[:40], "cannot unpack .*log.csv: it is damaged or cut short"),
         (zipped(**{"a.csv": LOG, "b.csv": LOG}), r"is a zip of 2 files \(a.csv, b.csv\); unpack it and name one file"),
         (zipped(**{"xl/workbook.xml": "x", "b": "y"}), "is an Excel workbook; save the sheet as .csv"),
@@ -177,7 +181,7 @@ def test_a_folder_and_a_missing_file(tmp_path):
 def test_a_packed_file_that_grows_beyond_belief_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("hyperctr.data.sniff.LEAST", 2**20)
     with pytest.raises(ValueError, match="unpacks to more than 1,048,576 bytes, 200 times its size"):
-        table_of(tmp_path, gzip.compress(b"user,item\n" + b"1,2\n" * 10**6))
+        table_of(tmp_path, gzipped(b"user,item\n" + b"1,2\n" * 10**6))
 
 
 def test_damaged_parquet_never_panics_and_writes_nothing_to_stderr(tmp_path, capfd):
@@ -193,7 +197,7 @@ def test_damaged_parquet_never_panics_and_writes_nothing_to_stderr(tmp_path, cap
 
 
 def test_a_folder_may_have_packed_tables(tmp_path):
-    (tmp_path / "interactions.csv.gz").write_bytes(gzip.compress(LOG.encode()))
+    (tmp_path / "interactions.csv.gz").write_bytes(gzipped(LOG.encode()))
     (tmp_path / "items.tsv").write_text("item_id\ttitle\nb\tBee\na\t\n")
     data = read(tmp_path)
     assert data.items.titles.tolist() == ["Bee", ""] and len(data.interactions) == 3
