@@ -53,6 +53,7 @@ from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
+AVERAGE_ROWS = 50  # that smooth the click rate of an item
 
 
 @dataclass(frozen=True)
@@ -337,13 +338,14 @@ def _log_odds(log: Interactions) -> np.ndarray:
     """Return the log odds of a click on each item minus those on an average item, [num_items].
 
     Where negatives are drawn, every item is drawn equally often: the odds are the clicks, plus one per item. Otherwise
-    ten average rows are added per item.
+    `AVERAGE_ROWS` average rows are added per item: the rate holds the label of each training row itself, which would
+    teach a model to trust it too much.
     """
     clicks = np.bincount(log.item[log.label == 1], minlength=log.num_items)
     if not log.logged_non_clicks:
         return np.log((clicks + 1) / (clicks.mean() + 1)).astype(np.float32)
     rows, rate = np.bincount(log.item, minlength=log.num_items), log.label.mean().clip(1e-6, 1 - 1e-6)
-    return (logit((clicks + 10 * rate) / (rows + 10)) - logit(rate)).astype(np.float32)
+    return (logit((clicks + AVERAGE_ROWS * rate) / (rows + AVERAGE_ROWS)) - logit(rate)).astype(np.float32)
 
 
 def _interests(

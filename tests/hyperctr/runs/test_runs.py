@@ -76,7 +76,7 @@ def test_run_leaves_exactly_these_files(finished):
     ("logged", "odds"),
     [
         (False, [(2 + 1) / 2, (1 + 1) / 2, 1 / 2]),  # 3 clicks on 3 items: on average 1, and 1 more for every item
-        (True, [(2 + 5) / (1 + 5), (1 + 5) / (2 + 5), 1]),  # half of 6 rows are clicks: 10 more rows, 5 of them clicks
+        (True, [(2 + 25) / (1 + 25), (1 + 25) / (2 + 25), 1]),  # half of 6 rows are clicks: 50 more rows, 25 clicks
     ],
 )
 def test_log_odds_of_items_by_hand(logged, odds):
