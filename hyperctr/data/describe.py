@@ -137,7 +137,9 @@ def column_facts(column: Column, rows: np.ndarray, parts: Split | None) -> dict[
         facts["missing_in_rows"] = round(float(missing[rows].mean()), 4) if len(rows) else 0.0
     if parts is not None and isinstance(column, Category | TagLists):
         train, test = rows[parts.train], rows[parts.test]
-        known = np.bincount(column[np.unique(train)].codes + 1, minlength=len(column.values) + 3) > 0
+        trained = np.zeros(len(column), bool)
+        trained[train] = True
+        known = np.bincount(column[np.flatnonzero(trained)].codes + 1, minlength=len(column.values) + 3) > 0
         unknown = ~known[column.codes + 1]
         if isinstance(column, TagLists):
             unknown = np.bincount(column.row[unknown], minlength=len(column)) > 0
