@@ -16,7 +16,7 @@ import numpy as np
 
 from graphs.atomic import replaced
 from graphs.hypergraph import Hypergraph
-from graphs.slices.grid import TimeGrid
+from graphs.slices.grid import UNITS, TimeGrid
 
 INDEX = "slices.json"
 FORMAT = "graphs.TimeSlices 2"
@@ -89,8 +89,7 @@ def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | Non
             index["slices"], counts = len(counts), {n: each for n, each in enumerate(counts) if each[2]}
         elif index["format"] != FORMAT:
             raise ValueError(f"its format is {index['format']!r}, this version reads {FORMAT!r}")
-        edges = index["grid"].pop("edges")
-        grid = TimeGrid(**index["grid"], edges=None if edges is None else tuple(edges))
+        grid = _grid(**index["grid"])
         kinds = None if index["ids"] is None else tuple(index["ids"])
         count, slices = operator.index(index["slices"]), {}
         for n, each in sorted((int(n), each) for n, each in counts.items()):
@@ -102,6 +101,16 @@ def read_index(path: str | os.PathLike) -> tuple[TimeGrid, tuple[str, str] | Non
     except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a folder of time slices that TimeSlices.save wrote: {error}") from error
     return grid, kinds, count, slices
+
+
+def _grid(
+    every: str | None, origin: int, num_slices: int, edges: Sequence[int] | None = None, unit: str = "s"
+) -> TimeGrid:
+    """Make the grid of an index, whose entries may be anything that JSON holds."""
+    if not isinstance(every, str | None) or unit not in UNITS:
+        raise ValueError(f"its grid is of every {every!r} and unit {unit!r}")
+    edges = None if edges is None else tuple(map(operator.index, edges))
+    return TimeGrid(every, operator.index(origin), operator.index(num_slices), edges, unit)
 
 
 @contextmanager
