@@ -509,13 +509,14 @@ def test_reading_by_attention_weighs_the_vectors_by_their_scores():
 # --- Eq. (7) and (8) -------------------------------------------------------------------------------------------------
 
 
-def slow_prediction(predict, user, item, context=()):
-    """Three layers on [T_U; e_i; T_U * e_i; c], and beside them weighted inner products."""
+def slow_prediction(predict, user, item, context=(), own=()):
+    """Three layers on [T_U; e_i; T_U * e_i; c; u], and beside them weighted inner products."""
     maps = [predict.user, predict.item, predict.both, *([predict.context] if context else [])]
+    maps += [predict.own] if own else []
     first = torch.cat([linear.weight for linear in maps], 1)
     second, third = [layer for layer in predict.rest if isinstance(layer, nn.Linear)]
     both = [a * b for a, b in zip(user, item, strict=True)]
-    x = [max(0.0, v) for v in plus(times(first, [*user, *item, *both, *context]), predict.user.bias.tolist())]
+    x = [max(0.0, v) for v in plus(times(first, [*user, *item, *both, *context, *own]), predict.user.bias.tolist())]
     x = [max(0.0, v) for v in plus(times(second.weight, x), second.bias.tolist())]
     direct = sum(a * w for a, w in zip(both, predict.direct.tolist(), strict=True))
     if context:
@@ -526,14 +527,16 @@ def slow_prediction(predict, user, item, context=()):
 
 @pytest.mark.parametrize("pairs", [5, 200], ids=["few", "many"])
 @pytest.mark.parametrize("width", [0, 4], ids=["plain", "context"])
-def test_equation_7_is_three_layers_and_inner_products(pairs, width):
+@pytest.mark.parametrize("profile", [0, 4], ids=["id", "id and profile"])
+def test_equation_7_is_three_layers_and_inner_products(pairs, width, profile):
     """Many pairs of few users are computed user by user; in any order, and a user may have none."""
-    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0))
+    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0, own=profile > 0))
     user, item, context = torch.randn(4, 4), torch.randn(9, 4), torch.randn(pairs, width)
+    own = torch.randn(4, profile)
     user_row, item_row = torch.tensor([0, 1, 3])[torch.randint(3, (pairs,))], torch.randint(9, (pairs,))
-    logit = predict(user, item, user_row, item_row, context if width else None)
+    logit = predict(user, item, user_row, item_row, context if width else None, own if profile else None)
     expected = [
-        slow_prediction(predict, user[u].tolist(), item[i].tolist(), c)
+        slow_prediction(predict, user[u].tolist(), item[i].tolist(), c, own[u].tolist())
         for u, i, c in zip(user_row, item_row, context.tolist(), strict=True)
     ]
     torch.testing.assert_close(logit, torch.tensor(expected), rtol=1e-4, atol=1e-5)
