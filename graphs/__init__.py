@@ -1,8 +1,9 @@
 """Hypergraphs on torch: incidence matrices, time slices, fast products and the layers built on them."""
 
-from graphs import build, describe, draw, expand, ops, sample
+from graphs import build, describe, draw, expand, links, ops, sample
 from graphs.hypergraph import Hypergraph
 from graphs.layers import HGCN, HGCNConv, HypergraphAttention, HypergraphConv
+from graphs.linked import Links, LinksOverTime
 from graphs.sample import Block, blocks, cap
 from graphs.slices.grid import TimeGrid
 from graphs.slices.slices import TimeSlices
@@ -14,6 +15,8 @@ __all__ = [
     "Hypergraph",
     "HypergraphAttention",
     "HypergraphConv",
+    "Links",
+    "LinksOverTime",
     "TimeGrid",
     "TimeSlices",
     "blocks",
@@ -22,6 +25,7 @@ __all__ = [
     "describe",
     "draw",
     "expand",
+    "links",
     "ops",
     "sample",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Literal
 
@@ -47,8 +47,8 @@ def describe(h: Incidence) -> dict:
         "duplicate_hyperedges": h.num_hyperedges - len(np.unique(leaders(indptr, indices, None, h.num_nodes))),
         "components": len(component),
         "largest_component": int(component.max(initial=0)),
-        "degree": _quantiles(h.degree().cpu().numpy()),
-        "size": _quantiles(h.size().cpu().numpy()),
+        "degree": quantiles(h.degree().cpu().numpy()),
+        "size": quantiles(h.size().cpu().numpy()),
     }
 
 
@@ -104,19 +104,31 @@ def html_table(h: Incidence) -> str:
     '<table>'
     """
     facts = describe(h)
-    rows = [
-        [f"nodes (degree){_some(h.node_ids)}", _short(h.num_nodes), *map(_short, facts["degree"].values())],
-        [f"hyperedges (size){_some(h.hyperedge_ids)}", _short(h.num_hyperedges), *map(_short, facts["size"].values())],
-    ]
-    for row, x in zip(rows, (h.degree(), h.size()), strict=True):
-        row.append(_bars(_distribution(x.cpu().numpy()), "how many, from the smallest to the largest on a log scale"))
+    rows = {
+        f"nodes (degree){_some(h.node_ids)}": h.degree().cpu().numpy(),
+        f"hyperedges (size){_some(h.hyperedge_ids)}": h.size().cpu().numpy(),
+    }
     below = (
         f"{facts['num_incidences']:,} incidences, density {facts['density']:.3g} · "
         f"{facts['components']:,} components, the largest of {facts['largest_component']:,} nodes · "
         f"nodes: {facts['isolated_nodes']:,} isolated · hyperedges: {facts['empty_hyperedges']:,} empty, "
         f"{facts['singletons']:,} of one member, {facts['duplicate_hyperedges']:,} duplicates"
     )
-    return _table(["", "count", *facts["degree"], "distribution"], rows, escape(repr(h)), below)
+    return html_quantiles(rows, repr(h), below)
+
+
+def html_quantiles(rows: Mapping[str, np.ndarray], caption: str, below: str) -> str:
+    """Return numbers by name as an HTML table: how many, mean, quantiles and a distribution per row.
+
+    >>> html_quantiles({"size": np.array([1, 2])}, "two hyperedges", "")[:7]
+    '<table>'
+    """
+    title = "how many, from the smallest to the largest on a log scale"
+    cells = [
+        [name, _short(len(x)), *map(_short, quantiles(x).values()), _bars(_distribution(x), title)]
+        for name, x in rows.items()
+    ]
+    return _table(["", "count", "mean", *QUANTILES, "distribution"], cells, escape(caption), below)
 
 
 def html_rows(rows: list[dict], caption: str = "") -> str:
@@ -137,7 +149,12 @@ def html_rows(rows: list[dict], caption: str = "") -> str:
     return _table([*head, ""], cells, escape(caption))
 
 
-def _quantiles(x: np.ndarray) -> dict[str, float]:
+def quantiles(x: np.ndarray) -> dict[str, float]:
+    """Return the mean and the quantiles of numbers; zeros if there are none.
+
+    >>> quantiles(np.array([1, 2, 9]))["median"]
+    2.0
+    """
     if not len(x):
         return {"mean": 0.0} | dict.fromkeys(QUANTILES, 0.0)
     values = np.quantile(x, list(QUANTILES.values()))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
     from torch_geometric.data.hypergraph_data import HyperGraphData
 
+    from graphs.linked import Links
+
 
 class Hypergraph(Incidence):
     """Nodes, hyperedges, and which node is in which hyperedge; made by `Hypergraph.from_pairs`.
@@ -58,6 +60,16 @@ class Hypergraph(Incidence):
                 [2.]])
         """
         return ops.propagate(self, x, hyperedge_weight, norm, value)
+
+    def links(self, k: int = 200) -> Links:
+        """Compute the k strongest links of each node under the operator of `propagate`; see `graphs.links`.
+
+        >>> Hypergraph.from_pairs([0, 1], [0, 0]).links(k=1).look_up(1, 0)
+        array(0.5, dtype=float32)
+        """
+        from graphs import links
+
+        return links.from_hypergraph(self, k)
 
     def describe(self) -> dict:
         """Count nodes, hyperedges, incidences, components and more; see `graphs.describe.describe`.

@@ -18,9 +18,10 @@ PUBLIC = {name: getattr(graphs, name) for name in graphs.__all__}
 NAMES = PUBLIC | {"np": np, "torch": torch}  # names that an example may use, with those of its own module
 MODULES = [name for _, name, _ in pkgutil.walk_packages(graphs.__path__, "graphs.") if name != "graphs.kernels.gpu"]
 OPTIONAL = {name: name for name in ("dgl", "hypernetx", "networkx", "pandas", "xgi")} | {"pyg": "torch_geometric"}
-PUBLIC_MODULES = [graphs.build, graphs.describe, graphs.draw, graphs.expand, graphs.ops, graphs.sample]
+PUBLIC_MODULES = [graphs.build, graphs.describe, graphs.draw, graphs.expand, graphs.links, graphs.ops, graphs.sample]
 PUBLIC_MODULES += [attributes, dropout, layers, grid, slices]
-PUBLIC_CLASSES = [graphs.Hypergraph, graphs.TimeGrid, graphs.TimeSlices, attributes.Attributes]
+PUBLIC_CLASSES = [graphs.Hypergraph, graphs.Links, graphs.LinksOverTime, graphs.TimeGrid, graphs.TimeSlices]
+PUBLIC_CLASSES += [attributes.Attributes]
 
 
 def examples() -> list[doctest.DocTest]:
