@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -260,7 +260,7 @@ class Links:
         return describe.html_quantiles({name: x for name, x in rows.items() if x is not None}, repr(self), below)
 
 
-class LinksOverTime(Sequence):
+class LinksOverTime:
     """The links of everything strictly before each of several moments; made by `over_time`.
 
     `slices[m]` is the `Links` of moment m, without a copy.
@@ -291,6 +291,9 @@ class LinksOverTime(Sequence):
 
     def __getitem__(self, m: int) -> Links:
         return self._links[m]
+
+    def __iter__(self) -> Iterator[Links]:
+        return iter(self._links)
 
     def look_up(
         self, i: ArrayLike | Tensor, j: ArrayLike | Tensor, moment: ArrayLike | Tensor, walk: bool = False

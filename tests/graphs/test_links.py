@@ -266,6 +266,8 @@ def test_links_of_single_slices_and_of_slices_with_a_half_life(way, directed):
         slow = slow_directed if directed else dense_undirected
         weighed = {"weight": np.where(np.arange(9 * 4) % 4 > m, 0, weight)[: own.max() + 1]}
         agrees(faded[m], *slow(nodes[before], own, times[before], 13, 2, True, **weighed), 200)
+    whole = links.over_time(nodes, hyperedges, times, [80], half_life=12, directed=directed)[0]  # one slice, of age 0
+    assert same(whole, links.build(nodes, hyperedges, times, directed=directed))
 
 
 @pytest.mark.parametrize("kind", PAST)
