@@ -89,6 +89,8 @@ class Columns:
         vectors: width of each column of vectors.
         values: of each user or item and, last, of an unknown one, [num + 1, ...]; None for the context, whose values
             are in `Batch.context`.
+        pooled: number -> the name under which it and others are one field, the sum of their vectors, such as all counts
+            of one key of the past. A number that is not in it is a field of its own.
 
     >>> columns = Columns({"age": 2}, values=Values(codes=torch.tensor([[1], [0], [2]])))
     >>> columns.names, columns.code("age").tolist()
@@ -100,11 +102,17 @@ class Columns:
     tags: Mapping[str, int] = field(default_factory=dict)
     vectors: Mapping[str, int] = field(default_factory=dict)
     values: Values | None = None
+    pooled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def number_fields(self) -> tuple[str, ...]:
+        """Names of the fields that the numbers make, pooled ones once."""
+        return tuple(dict.fromkeys(self.pooled.get(name, name) for name in self.numbers))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all columns: categories, numbers, tags, vectors."""
-        return (*self.sizes, *self.numbers, *self.tags, *self.vectors)
+        """Names of all fields: categories, numbers, tags, vectors."""
+        return (*self.sizes, *self.number_fields, *self.tags, *self.vectors)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -44,8 +44,21 @@ class Data:
     derive: tuple[str, ...] | None = None
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
+    past: Literal["none", "counts"] = "none"
+    """Numbers of the past that every model reads: none, or counts, rates, shares and ages by user, item, their columns
+    and `crosses`, strictly before each row; see `hyperctr.data.features.past`."""
+    user_rates: Literal["session", "day", "slice", "row"] | None = None
+    """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), of the UTC day,
+    of the time slice, or at the row, which ranks rows of one user by the mood of the hour. Left out: the session, or
+    the slice for data without times."""
+    crosses: tuple[str, ...] | None = None
+    """Pairs that the past is counted by, such as "user*tag" and "item*tab"; left out: user by item, user by each column
+    of items, item by each column of the context."""
 
     def __post_init__(self):
+        check_choices(self, "past", table="data")
+        if self.user_rates is not None:
+            check_choices(self, "user_rates", table="data")
         check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")
         check(self.path.strip() != "", "data.path", self.path, "the name of a data set or a folder")
         check(self.history >= 1, "data.history", self.history, "at least 1")

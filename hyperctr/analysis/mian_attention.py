@@ -279,6 +279,8 @@ def _value(columns: Columns, values: Values | None, name: str, row: int) -> str:
         return str(number) if 0 <= number < columns.sizes[name] else "unknown"
     if name in columns.numbers:
         return f"{float(values.numbers[row, list(columns.numbers).index(name)]):.3g}"
+    if name in columns.pooled.values():
+        return f"{list(columns.pooled.values()).count(name)} numbers"
     if name in columns.tags:
         tags = values.tags[row, list(columns.tags).index(name)]
         return ", ".join(str(tag) for tag in tags[tags >= 0].tolist()) or "none"

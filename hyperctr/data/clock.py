@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 SECOND = 1_000_000
-HOUR, DAY = 3_600 * SECOND, 86_400 * SECOND
+MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 START = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_SECONDS = 10**11
 """The year 5138; larger numbers are milliseconds or finer."""

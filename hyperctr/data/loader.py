@@ -17,6 +17,7 @@ import torch
 from hyperctr.batch import Batch, History, Step
 from hyperctr.data.columns import Column
 from hyperctr.data.features.encoders import Encoders
+from hyperctr.data.features.past.numbers import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
 from hyperctr.data.row_columns import BatchRows, Derived, Logged, RowColumns, read_all
@@ -34,6 +35,7 @@ class Loader:
             Negatives are then items that the user never met in `log`, later events included, as in the papers.
         derive: columns of `hyperctr.data.context`, read behind the log's own context.
         encoders: how the log's own context is read; None: fitted on all rows of the log.
+        past: numbers of the past, read behind all other context; None for none.
 
     Raises:
         ValueError: a history shorter than one click.
@@ -51,6 +53,7 @@ class Loader:
         known: Interactions | None = None,
         derive: tuple[str, ...] = (),
         encoders: Encoders | None = None,
+        past: Past | None = None,
     ):
         if history < 1:
             raise ValueError(f"history must be at least one click long, got {history}")
@@ -67,6 +70,8 @@ class Loader:
         self.sources: list[RowColumns] = [Logged(encoders, log.context)] if len(encoders) else []
         if derive:
             self.sources.append(Derived(derive, self._clicks_of_user, self._clicks["time"]))
+        if past is not None:
+            self.sources.append(past)
         self._rows_of_item = PastIndex(known.item, known.time, log.num_items)
         self._clicks_up_to = np.append(0, np.cumsum(known.label[self._rows_of_item.order] == 1))
 
@@ -87,7 +92,7 @@ class Loader:
         The `row` of `make_batch` is then a row of that table; a column that it lacks is unknown.
         """
         other = copy(self)
-        other.sources = [replace(x, table=table) if isinstance(x, Logged) else x for x in self.sources]
+        other.sources = [source.reading(table) for source in self.sources]
         return other
 
     def negatives(

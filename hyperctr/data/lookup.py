@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
+from pathlib import Path
+
 import numpy as np
+
+from graphs.kernels import compile
+from hyperctr.layers.bodies import choose
 
 
 class PastIndex:
@@ -16,23 +23,85 @@ class PastIndex:
 
     def __init__(self, key: np.ndarray, time: np.ndarray, num_keys: int):
         self.order = np.lexsort((time, key))
-        self._time = time[self.order]
+        self.time = np.ascontiguousarray(time[self.order], np.int64)
         self._first = np.searchsorted(key[self.order], np.arange(num_keys + 2))
 
     def first(self, key: np.ndarray) -> np.ndarray:
         """Return the position in `order` of the first event of each key, [n]."""
         return self._first[np.minimum(key, len(self._first) - 2)]
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Whether each event is the first of its key, in `order`, bool [n]."""
+        starts = np.zeros(len(self.order) + 1, bool)
+        starts[self._first] = True
+        return starts[:-1]
+
     def end(self, key: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Return the position after each key's last event strictly before `time`; `first` where there is none."""
-        end = self.first(key)
-        next_key = self._first[np.minimum(key + 1, len(self._first) - 1)]
-        most = int((next_key - end).max(initial=0))
-        for power in reversed(range(most.bit_length())):  # all binary searches at once, each among its key's events
-            probe = end + (1 << power)
-            earlier = self._time.take(probe - 1, mode="clip") < time
-            end = np.where(earlier & (probe <= next_key), probe, end)
-        return end
+        return choose(_plain_end, _fast_end, _library() is not None)(key, time, self._first, self.time)
+
+
+def _plain_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.ndarray) -> np.ndarray:
+    end = first[np.minimum(key, len(first) - 2)]
+    next_key = first[np.minimum(key + 1, len(first) - 1)]
+    most = int((next_key - end).max(initial=0))
+    for power in reversed(range(most.bit_length())):  # all binary searches at once, each among its key's events
+        probe = end + (1 << power)
+        earlier = times.take(probe - 1, mode="clip") < time
+        end = np.where(earlier & (probe <= next_key), probe, end)
+    return end
+
+
+def _fast_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.ndarray) -> np.ndarray:
+    key, time = (np.ascontiguousarray(x, np.int64) for x in np.broadcast_arrays(key, time))
+    found = np.empty(len(key), np.int64)
+    ends = (x.ctypes.data for x in (first, times, found))
+    _library().end(len(key), key.ctypes.data, time.ctypes.data, len(first) - 2, *ends)
+    return found
+
+
+def decayed(index: PastIndex, value: np.ndarray, half_life: float) -> np.ndarray:
+    """Sum the values of each key's events up to every event, each halved per half-life of its age: float64 [n].
+
+    A sum depends on the events of its key up to its own, in the order of the index, and on no other bit.
+
+    Args:
+        index: of the events.
+        value: of each event, in the order of the index, [n].
+        half_life: microseconds.
+    """
+    body = choose(_plain_decayed, _fast_decayed, _library() is not None)
+    return body(index.starts, index.time, np.asarray(value, np.float64), half_life)
+
+
+def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_life: float) -> np.ndarray:
+    place = np.arange(len(value))
+    since = place - np.maximum.accumulate(np.where(starts, place, 0))  # earlier events of the key
+    total, step = value.copy(), 1
+    while step <= since.max(initial=0):  # total holds the last `step` events of each; twice as many after this
+        at = np.flatnonzero(since >= step)
+        total[at] += total[at - step] * np.exp2((times[at - step] - times[at]) / half_life)
+        step *= 2
+    return total
+
+
+def _fast_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_life: float) -> np.ndarray:
+    found = np.empty(len(value))
+    arrays = (x.ctypes.data for x in (starts, times, value))
+    _library().decayed(len(value), *arrays, half_life, found.ctypes.data)
+    return found
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    library = compile.library(Path(__file__).with_suffix(".c"))
+    if library is not None:
+        number, array = ctypes.c_int64, ctypes.c_void_p
+        library.end.argtypes = [number, array, array, number, array, array, array]
+        library.decayed.argtypes = [number, array, array, array, ctypes.c_double, array]
+        library.end.restype = library.decayed.restype = None
+    return library
 
 
 class SeenPairs:

@@ -6,7 +6,7 @@ A source may hold values in memory, count them, look them up or read them from d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +53,9 @@ class RowColumns(Protocol):
     def read(self, rows: BatchRows) -> Values:
         """Return the values of the rows, in the order of `columns`."""
 
+    def reading(self, table: Mapping[str, Column]) -> RowColumns:
+        """Return the same source with another table of the log's columns, for rows that are not in the log."""
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -83,6 +86,10 @@ class Logged:
         place[known] = np.arange(len(known))
         return stacked([found, self.encoders.values({}, 1)])[torch.from_numpy(place)]
 
+    def reading(self, table: Mapping[str, Column]) -> Logged:
+        """Return this source with another table."""
+        return replace(self, table=table)
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -109,6 +116,10 @@ class Derived:
         codes = context_columns(self.names, rows.time, end - first, last, earliest)
         return Values(codes=torch.from_numpy(codes[rows.query]))
 
+    def reading(self, table: Mapping[str, Column]) -> Derived:
+        """Return this source, which reads no table."""
+        return self
+
 
 def read_all(sources: Sequence[RowColumns], rows: BatchRows) -> Values | None:
     """Return the values of all sources side by side, each kind in the order of the sources; None without a source."""
@@ -130,5 +141,5 @@ def read_all(sources: Sequence[RowColumns], rows: BatchRows) -> Values | None:
 def columns_of(sources: Sequence[RowColumns]) -> Columns:
     """Return the columns of all sources, in the order of `read_all`."""
     parts = [source.columns for source in sources]
-    kinds = ("sizes", "numbers", "tags", "vectors")
-    return Columns(*({name: x for part in parts for name, x in getattr(part, kind).items()} for kind in kinds))
+    kinds = ("sizes", "numbers", "tags", "vectors", "pooled")
+    return Columns(**{kind: {n: x for part in parts for n, x in getattr(part, kind).items()} for kind in kinds})

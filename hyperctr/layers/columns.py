@@ -26,7 +26,7 @@ class ColumnVectors(Table):
     All categories are rows of one table, this one. Of the other kinds:
 
     - a number interpolates between the vectors of its two nearest knots (`Piecewise`), or is a sum of waves
-      (`Periodic`); a missing number has a vector of its own (`Numbers`);
+      (`Periodic`); a missing number has a vector of its own (`Numbers`); pooled numbers are one vector, their sum;
     - tags have the mean of their vectors;
     - a vector goes through a linear map.
 
@@ -51,7 +51,11 @@ class ColumnVectors(Table):
         self.project = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in columns.vectors.values())
         for linear in self.project:
             nn.init.normal_(linear.weight, std=STD)
-        self.count, values = len(columns), columns.values or Values()
+        fields = columns.number_fields
+        place = torch.tensor([fields.index(columns.pooled.get(name, name)) for name in columns.numbers])
+        pooled = len(fields) < len(columns.numbers)
+        self.register_buffer("field_of_number", place if pooled else None, persistent=False)  # [N]
+        self.num_number_fields, self.count, values = len(fields), len(columns), columns.values or Values()
         self.register_buffer("rows", None if values.codes is None else self._rows(values.codes), persistent=False)
         for name in ("numbers", "tags"):
             self.register_buffer(f"known_{name}", getattr(values, name), persistent=False)
@@ -97,11 +101,18 @@ class ColumnVectors(Table):
     ) -> Tensor:
         parts = [] if rows is None or not rows.shape[1] else [super().forward(rows)]
         if self.numbers is not None:
-            parts.append(self.numbers(numbers))
+            parts.append(self._pooled(self.numbers(numbers)))
         if self.tags is not None:
             parts.append(self.tags(tags))
         parts += [linear(x.to(linear.weight.dtype))[:, None] for linear, x in zip(self.project, vectors, strict=True)]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _pooled(self, vectors: Tensor) -> Tensor:
+        """Sum the vectors of the numbers of each field: [n, N, d] -> [n, fields, d]."""
+        if self.field_of_number is None:
+            return vectors
+        empty = vectors.new_zeros(len(vectors), self.num_number_fields, vectors.shape[2])
+        return empty.index_add(1, self.field_of_number, vectors)
 
 
 class Numbers(nn.Module):

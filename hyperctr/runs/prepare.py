@@ -35,6 +35,7 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics
 from hyperctr.data.features.encoders import Encoders
 from hyperctr.data.features.modalities import features
+from hyperctr.data.features.past.scores import NormalScores
 from hyperctr.data.features.titles import tokens
 from hyperctr.data.interactions import Interactions, doubt_of_ties
 from hyperctr.data.loader import Loader
@@ -49,6 +50,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.models.popularity import Popularity
 from hyperctr.runs.checks import check_conversions, check_draws, metrics_named, metrics_of
 from hyperctr.runs.fields import fields_of
+from hyperctr.runs.past import fit_scores, past_of
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -72,6 +74,8 @@ class Prepared:
     """Cluster of each item in each modality, where S2-cluster asks for it."""
     edges: np.ndarray | None = None
     """Edges between the levels of the items' statistics, where the model reads them."""
+    normal: NormalScores | None = None
+    """How the numbers of the past are read, where they are (`data.past`)."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -293,6 +297,8 @@ def prepare(
     check_conversions(ready)
     ready = _with_log(ready)
     check_draws(ready)
+    if run.data.past != "none":
+        ready = _with_scores(ready)
     if edges is None:
         return ready
     clicks = replace(tables.clicks, ages=item_statistics.ages(ready.loader, parts.train))
@@ -387,9 +393,24 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
         slices = interests.slices(build, run.interest) if interests else build()
     untimed = parts.kind == "random" or (parts.kind == "given" and not log.has_time)
     before = known if untimed else log  # under other splits, each row looks back in time only
-    loader = Loader(log, run.data.history, before if parts.leaky else None, run.data.derive or (), ready.encoders)
+    before = before if parts.leaky else None
+    past = past_of(run.data, ready.dataset, log if before is None else before, ready.grid, ready.normal)
+    loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))
+
+
+def _with_scores(ready: Prepared) -> Prepared:
+    """Fit on the training rows how the numbers of the past are read, and show them to models as numbers of a row."""
+    loader, fields = ready.loader, ready.tables.fields
+    past = loader.sources.pop()
+    scores = fit_scores(loader, past, ready.split.train, ready.negatives > 0)
+    past = replace(past, scores=scores)
+    loader.sources.append(past)
+    made, context = past.columns, fields.context
+    context = replace(context, numbers=context.numbers | made.numbers, pooled=made.pooled)
+    tables = replace(ready.tables, fields=replace(fields, context=context))
+    return replace(ready, tables=tables, normal=scores)
 
 
 def build_model(ready: Prepared) -> nn.Module:

@@ -30,6 +30,7 @@ KINDS = {
     "query_text": {"kind": "text", "dim": 4},
 }
 SETTINGS = {"hyperctr": {"fields": True}}
+PAST = {"deepfm": "counts", "lr": "counts", "hyperctr": "counts"}
 WITHOUT = {"popularity", "mf", "dropoutnet"}
 """Models that read no context."""
 
@@ -107,7 +108,7 @@ def opened(tmp_path_factory):
     @cache
     def made(name, suffix="csv", logged=True):
         run = config.read_run({
-            "data": {"path": "x", "history": 5, "derive": ["hour", "clicks"]},
+            "data": {"path": "x", "history": 5, "derive": ["hour", "clicks"], "past": PAST.get(name, "none")},
             "model": {"name": name, **SETTINGS.get(name, {})},
             "slices": {"every": "30d"}, "interest": {"mode": "none"}, "evaluate": {"negatives": 3},
         })  # fmt: skip

@@ -1,0 +1,68 @@
+"""The numbers of the past of one run: what is counted, and how models read it, by the training rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphs import TimeGrid
+from hyperctr import config
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.features.past.moments import Moments
+from hyperctr.data.features.past.numbers import Past
+from hyperctr.data.features.past.scores import FITTED, NormalScores
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.loader import Loader
+from hyperctr.data.row_columns import BatchRows
+
+BLOCK = 2**16  # rows whose numbers are made at once
+
+
+def past_of(
+    asked: config.Data, dataset: Dataset, known: Interactions, grid: TimeGrid, scores: NormalScores | None
+) -> Past | None:
+    """Count the past that a run asks for; None where it asks for none.
+
+    Args:
+        asked: the run's table [data].
+        dataset: the data.
+        known: the events that may be counted.
+        grid: the time slices.
+        scores: how the numbers are read, if that is fitted.
+
+    Raises:
+        ValueError: sessions or days of data without times, or a cross that cannot be.
+    """
+    if asked.past == "none":
+        return None
+    log, period = dataset.interactions, asked.user_rates
+    if not log.has_time and period in ("session", "day"):
+        raise ValueError(
+            f'data.user_rates = "{period}" needs times, the data has only an order; choose "slice" or "row"'
+        )
+    period = period or ("session" if log.has_time else "slice")
+    moments = Moments(period, log.user, log.time, log.num_users, grid)
+    columns = dataset.users.fields, dataset.items.fields
+    return Past.of(log, known, *columns, moments, asked.crosses, scores)
+
+
+def fit_scores(loader: Loader, past: Past, rows: np.ndarray, drawn: bool, seed: int = 0) -> NormalScores:
+    """Fit how the numbers are read on training rows, at most `FITTED` of them.
+
+    Args:
+        loader: of the log.
+        past: the numbers.
+        rows: the training rows.
+        drawn: whether training draws negatives; then one per row is among them.
+        seed: of the rows and negatives.
+    """
+    rng, log = np.random.default_rng(seed), loader.log
+    if len(rows) > FITTED:
+        rows = np.sort(rng.choice(rows, FITTED, replace=False))
+    found = []
+    for part in np.array_split(rows, -(-len(rows) // BLOCK) or 1):
+        user, time, item, query = log.user[part], log.time[part], log.item[part], np.arange(len(part))
+        if drawn:
+            other = loader.negatives(user, time, 1, rng).ravel()
+            item, query = np.append(item, other[other >= 0]), np.append(query, query[other >= 0])
+        found.append(past.raw(BatchRows(user, time, item, query, part[query], drawn)))
+    return NormalScores.fit(np.concatenate(found))

@@ -1,0 +1,346 @@
+"""Numbers of the past against slow loops, and that nothing at or after a moment changes a bit of them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from graphs import TimeGrid
+from hyperctr.data import lookup, planted, read
+from hyperctr.data.clock import DAY, HOUR, MINUTE
+from hyperctr.data.columns import Category, TagLists
+from hyperctr.data.features.past.counts import Counts
+from hyperctr.data.features.past.moments import GAP, Moments
+from hyperctr.data.features.past.numbers import AVERAGE, Past
+from hyperctr.data.features.past.scores import NormalScores
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.kinds import Kind
+from hyperctr.data.row_columns import BatchRows
+
+USERS, ITEMS, ROWS = 4, 5, 60
+TAGS = ["a|b", "b", "", "a", "c|a|b"]
+PERIODS = ("session", "day", "slice", "row")
+WINDOWS = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+
+
+def random_log(logged=True, seed=0, has_time=True):
+    rng = np.random.default_rng(seed)
+    time = np.sort(rng.integers(0, 12 * 24 * 6, ROWS)) * 10 * MINUTE  # many ties and many short gaps, 12 days
+    tab = Category.plain(rng.integers(0, 4, ROWS), size=4)  # 0 is missing
+    label = (rng.random(ROWS) < 0.5).astype(np.float32)
+    return Interactions(
+        rng.integers(0, USERS, ROWS), rng.integers(0, ITEMS, ROWS), time, label, USERS, ITEMS,
+        context={"tab": replace(tab, kind=Kind(of="moment"))}, logged_non_clicks=logged, has_time=has_time,
+    )  # fmt: skip
+
+
+def columns():
+    return {"kind": Category.plain([1, 2, 0, 1, 2], size=3), "tag": TagLists.read(pl.Series(TAGS), Kind("tags"))}
+
+
+def past_of(log, period="session", grid=None, crosses=None):
+    grid = TimeGrid.cut([0], every="3d", unit="us") if grid is None else grid
+    moments = Moments(period, log.user, log.time, log.num_users, grid)
+    return Past.of(log, log, {}, columns(), moments, crosses)
+
+
+def all_rows(log):
+    at = np.arange(len(log))
+    return BatchRows(log.user, log.time, log.item, at, at)
+
+
+# --- look-ups --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+def test_the_events_strictly_before_a_moment_are_found(plain, monkeypatch):
+    monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+    rng = np.random.default_rng(1)
+    key, time = rng.integers(0, 5, 80), rng.integers(0, 9, 80)
+    index = lookup.PastIndex(key, time, 7)
+    asked, moment = rng.integers(0, 12, 200), rng.integers(-1, 11, 200)
+    count = [sum(k == a and s < t for k, s in zip(key, time, strict=True)) for a, t in zip(asked, moment, strict=True)]
+    assert (index.end(asked, moment) - index.first(asked)).tolist() == count
+    assert lookup.PastIndex(key[:0], time[:0], 3).end(np.array([0, 9]), np.array([5, 5])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+def test_a_decayed_sum_halves_every_half_life(plain, monkeypatch):
+    monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+    rng = np.random.default_rng(2)
+    key, time, value = rng.integers(0, 3, 50), rng.integers(0, 40, 50), rng.integers(0, 2, 50)
+    index = lookup.PastIndex(key, time, 3)
+    found = lookup.decayed(index, value[index.order], 4.0)
+    for n, e in enumerate(index.order):
+        events = [x for x in index.order[: n + 1] if key[x] == key[e]]
+        assert found[n] == pytest.approx(sum(value[x] * 0.5 ** ((time[e] - time[x]) / 4.0) for x in events), rel=1e-12)
+    assert len(lookup.decayed(lookup.PastIndex(key[:0], time[:0], 3), value[:0], 4.0)) == 0
+
+
+def test_counts_by_hand():
+    clicked = np.array([True, False, True])
+    counts = Counts(np.array([1, 1, 1]), np.array([0, 10, 10]), clicked, 3, (10.0,))
+    found = counts.before(np.array([1, 1, 1, 0, -1, 9]), np.array([0, 10, 30, 30, 30, 30]))
+    assert found.shows.tolist() == [0, 1, 3, 0, 0, 0] and found.clicks.tolist() == [0, 1, 2, 0, 0, 0]
+    assert found.recent_shows[0].tolist() == [0, 0.5, (0.5 + 2) / 4, 0, 0, 0]
+    assert found.recent_clicks[0].tolist() == [0, 0.5, (0.5 + 1) / 4, 0, 0, 0]
+    none = [np.nan] * 3
+    np.testing.assert_array_equal(found.since_last, [np.nan, 10, 20, *none])
+    np.testing.assert_array_equal(found.since_first, [np.nan, 10, 30, *none])
+    np.testing.assert_array_equal(found.since_click, [np.nan, 10, 20, *none])
+
+
+# --- periods ---------------------------------------------------------------------------------------------------------
+
+
+def slow_moment(period, log, grid, user, time):
+    """Walk back from the row while the user's rows are at most half an hour apart."""
+    if period == "row":
+        return time
+    if period == "day":
+        return time - time % DAY
+    if period == "slice":
+        return grid.start(int(grid.slice_of(np.array([time]))[0]))
+    at = time
+    for u, t in sorted(zip(log.user, log.time, strict=True), key=lambda row: -row[1]):
+        if u == user and t < time and at - t <= GAP:
+            at = t
+        elif u == user and t < time:
+            break
+    return at
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_the_start_of_a_period_is_found(period):
+    log, grid = random_log(), TimeGrid.cut([0], every="3d", unit="us")
+    rng = np.random.default_rng(3)
+    user, time = rng.integers(0, USERS, 300), rng.integers(0, 13 * DAY, 300)
+    user, time = np.append(user, log.user), np.append(time, log.time)
+    found = Moments(period, log.user, log.time, USERS, grid).of(user, time)
+    expected = [slow_moment(period, log, grid, u, t) for u, t in zip(user, time, strict=True)]
+    assert found.tolist() == expected and (found <= time).all()
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def tags_of(item):
+    return [tag for tag in TAGS[item].split("|") if tag]
+
+
+def keys_of(log, row, user, item):
+    """Every key's values for a row, several for tags."""
+    kind, tab = columns()["kind"].codes[item], log.context["tab"].codes[row] if row >= 0 else 0
+    kinds, tabs = [kind] if kind else [], [tab] if tab else []
+    return {
+        "user": [user], "item": [item], "kind": kinds, "tag": tags_of(item), "tab": tabs, "user*item": [(user, item)],
+        "user*kind": [(user, k) for k in kinds], "user*tag": [(user, t) for t in tags_of(item)],
+        "item*tab": [(item, t) for t in tabs],
+    }  # fmt: skip
+
+
+def slow_numbers(log, period, grid, row, user, item, time):
+    """All numbers of one row by loops over all events before it."""
+    own = slow_moment(period, log, grid, user, time)
+    logged = log.logged_non_clicks
+    events = [e for e in range(len(log)) if logged or log.label[e] == 1]
+    keys_at = {e: keys_of(log, e, log.user[e], log.item[e]) for e in events}
+    found = {}
+
+    def before(name, value, at):
+        return [e for e in events if log.time[e] < at and (name == "all" or value in keys_at[e][name])]
+
+    def sums(chosen, at, life=None):
+        fade = [1.0 if life is None else 0.5 ** ((at - log.time[e]) / life) for e in chosen]
+        return sum(fade), sum(f for f, e in zip(fade, chosen, strict=True) if log.label[e] == 1)
+
+    def rate(chosen, at, life=None, base=None):
+        (shows, clicks), (all_shows, all_clicks) = sums(chosen, at, life), sums(before("all", None, at), at, life)
+        base = (all_clicks + 1) / (all_shows + 2) if base is None else base
+        return (clicks + AVERAGE * base) / (shows + AVERAGE)
+
+    def since(chosen, at, which):
+        return (at - which(log.time[e] for e in chosen)) / HOUR if chosen else np.nan
+
+    def last_click(chosen, at):
+        return since([e for e in chosen if log.label[e] == 1], at, max)
+
+    for name, values in keys_of(log, row, user, item).items():
+        several = []
+        for value in values:
+            pair = name == "user*item"
+            at = own if name.startswith("user") and not pair else time
+            here, each = before(name, value, at), {}
+            shows, clicks = sums(here, at)
+            if pair:
+                each = {"clicks": clicks, "since_click": last_click(here, at)}
+                each |= {"not_clicked": shows - clicks, "since_last": since(here, at, max)} if logged else {}
+            elif "*" in name:
+                first, second = name.split("*")
+                one = before(first, value[0], at)
+                if logged:
+                    base = rate(one, at)
+                    each = {"shows": np.log1p(shows), "rate": rate(here, at, base=base)}
+                else:
+                    total = len(before("all", None, time))
+                    base = (len(before(second, value[1], time)) + 1) / (total + 2)
+                    each = {"clicks": np.log1p(clicks), "rate": (clicks + AVERAGE * base) / (len(one) + AVERAGE)}
+                each["lift"] = each["rate"] - base
+            else:
+                each = {"shows": np.log1p(shows), "rate": rate(here, at)} if logged else {"clicks": np.log1p(clicks)}
+                for window, life in WINDOWS.items():
+                    if logged:
+                        each[f"rate_{window}"] = rate(here, at, life)
+                    elif name == "user":
+                        each[f"clicks_{window}"] = np.log1p(sums(here, at, life)[1])
+                for window, life in WINDOWS.items() if name != "user" else ():
+                    at_row = before("all", None, time)
+                    each[f"share_{window}"] = sums(here, at, life)[1] / (sums(at_row, time, life)[1] + 1)
+                if name in ("user", "item"):
+                    each |= {"since_last": since(here, at, max), "since_first": since(here, at, min)}
+                    each |= {"since_click": last_click(here, at)} if logged else {}
+            several.append(each)
+        for what in several[0] if several else ():
+            found[f"past.{name}.{what}"] = np.mean([each[what] for each in several])
+    return found
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("logged", [True, False], ids=["rates", "shares"])
+def test_every_number_is_a_loop_over_the_events_before(logged, period):
+    log, grid = random_log(logged), TimeGrid.cut([0], every="3d", unit="us")
+    past, rng = past_of(log, period, grid), np.random.default_rng(4)
+    rows = rng.choice(ROWS, 25, replace=False)
+    query = np.repeat(np.arange(25), 2)  # a row and another item in its place
+    item = np.stack([log.item[rows], rng.integers(0, ITEMS, 25)], 1).ravel()
+    found = past.raw(BatchRows(log.user[rows], log.time[rows], item, query, rows[query], drawn=True))
+    assert found.dtype == np.float64 and len(past.names) == found.shape[1] == len(set(past.names))
+    for b, q in enumerate(query):
+        expected = slow_numbers(log, period, grid, rows[q], log.user[rows[q]], item[b], log.time[rows[q]])
+        assert set(expected) <= set(past.names)
+        for name, value in zip(past.names, found[b], strict=True):
+            assert value == pytest.approx(expected.get(name, np.nan), rel=1e-9, abs=1e-12, nan_ok=True), name
+
+
+def test_rows_outside_the_log_read_their_own_table():
+    log = random_log()
+    past = past_of(log)
+    rows = all_rows(log)
+    there = past.raw(rows)
+    other = past.reading({"tab": log.context["tab"][np.arange(5)]})
+    ahead = BatchRows(log.user[:5], log.time[:5], log.item[:5], np.arange(5), np.arange(5))
+    np.testing.assert_array_equal(other.raw(ahead), there[:5])
+    gone = past.reading({}).raw(rows)
+    of_tab = [n for n, name in enumerate(past.names) if "tab" in name]
+    assert np.isnan(gone[:, of_tab]).all()
+    others = np.setdiff1d(np.arange(there.shape[1]), of_tab)
+    np.testing.assert_array_equal(gone[:, others], there[:, others])
+
+
+def test_users_and_items_that_are_not_known_have_no_past():
+    log = random_log()
+    past = past_of(log)
+    found = past.raw(BatchRows(np.array([USERS]), log.time[-1:] + 1, np.array([ITEMS]), np.array([0]), np.array([-1])))
+    by_name = dict(zip(past.names, found[0], strict=True))
+    assert by_name["past.user.shows"] == by_name["past.item.shows"] == by_name["past.user*item.clicks"] == 0
+    assert np.isnan([by_name["past.item.since_last"], by_name["past.kind.rate"], by_name["past.tag.rate"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("crosses", "message"),
+    [
+        (("user*color",), r"data.crosses: 'user\*color' must be two of user, item, tab, kind, tag, such as user\*item"),
+        (("user",), "'user' must be two of"),
+        (("user*item*tab",), "must be two of"),
+        (("tag*tab",), r"'tag\*tab' must have user or item on one side"),
+    ],
+)
+def test_crosses_that_cannot_be_are_refused(crosses, message):
+    with pytest.raises(ValueError, match=message):
+        past_of(random_log(), crosses=crosses)
+
+
+# --- time goes one way -----------------------------------------------------------------------------------------------
+
+
+def moved(log, moment, seed=5):
+    """Move every event at or after a moment to another user, item and label."""
+    rng, late = np.random.default_rng(seed), log.time >= moment
+    user, item, label = log.user.copy(), log.item.copy(), log.label.copy()
+    user[late] = rng.integers(0, log.num_users, late.sum())
+    item[late] = rng.integers(0, log.num_items, late.sum())
+    label[late] = 1 - label[late] if log.logged_non_clicks else label[late]
+    return replace(log, user=user, item=item, label=label)
+
+
+def earlier_rows_stay(log, users, items, periods, share=0.6):
+    moment = log.time[int(share * len(log))]
+    grid = TimeGrid.cut(log.time[:1], every="3d", unit="us")
+    other, rows = moved(log, moment), np.flatnonzero(log.time <= moment)
+    assert len(rows) and not np.array_equal(other.user, log.user)
+    rows = rows[-3_000:]
+    asked = BatchRows(log.user[rows], log.time[rows], log.item[rows], np.arange(len(rows)), rows)
+    for period in periods:
+        raw = []
+        for one in (log, other):
+            moments = Moments(period, one.user, one.time, one.num_users, grid)
+            raw.append(Past.of(one, one, users, items, moments).raw(asked))
+        np.testing.assert_array_equal(*raw)  # every bit
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+@pytest.mark.parametrize("logged", [True, False], ids=["rates", "shares"])
+def test_what_happens_later_changes_no_bit(logged, plain, monkeypatch):
+    monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+    earlier_rows_stay(random_log(logged), {}, columns(), PERIODS)
+
+
+def test_what_happens_later_changes_no_bit_in_a_planted_world(tmp_path):
+    data = read.read(planted.write("drift", tmp_path / "world", scale=0.1))
+    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, PERIODS)
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "kuairand-demo", "lt4rec-sample"])
+def test_what_happens_later_changes_no_bit_in_real_data(name):
+    home = Path(os.environ.get("HYPERCTR_DATA", Path(__file__).parents[5] / "shared" / "data"))
+    if not (home / name).exists():
+        pytest.skip(f"no {name}: set HYPERCTR_DATA to a folder of public sets")
+    data = read.read(home / name)
+    periods = PERIODS if data.interactions.has_time else ("slice", "row")
+    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, periods)
+
+
+def test_a_log_without_times_counts_steps():
+    log = replace(random_log(has_time=False), time=np.arange(ROWS))
+    past = past_of(log, "row")
+    assert "past.item.rate_10k" in past.names
+    found = dict(zip(past.names, past.raw(all_rows(log)).T, strict=True))["past.item.since_last"]
+    last = {}
+    for row, item in enumerate(log.item):
+        assert found[row] == pytest.approx(row - last.get(item, np.nan), nan_ok=True)
+        last[item] = row
+
+
+# --- normal scores ---------------------------------------------------------------------------------------------------
+
+
+def test_normal_scores_are_those_of_the_ranks():
+    from scipy.special import ndtri
+
+    numbers = np.random.default_rng(6).exponential(size=(5000, 1)) ** 3
+    scores = NormalScores.fit(numbers)
+    rank = (numbers[:, 0].argsort().argsort() + 0.5) / len(numbers)
+    middle = abs(rank - 0.5) < 0.45
+    np.testing.assert_allclose(scores(numbers)[middle, 0], ndtri(rank[middle]), atol=0.03)
+    assert (np.diff(scores(np.sort(numbers, 0))[:, 0]) >= 0).all()
+
+
+def test_equal_values_share_a_score_and_what_is_missing_stays_so():
+    scores = NormalScores.fit(np.array([[0.0, np.nan], [0.0, np.nan], [0.0, np.nan], [5.0, np.nan]]))
+    found = scores(np.array([[0.0, 1.0], [5.0, np.nan], [7.0, 0.0], [np.nan, 0.0], [-3.0, 0.0]]))
+    assert found[0, 0] == found[4, 0] < 0 < found[1, 0] == found[2, 0]
+    assert np.isnan(found[3, 0]) and np.isnan(found[1, 1]) and (found[[0, 2], 1] == 0).all()
+    assert [len(knots) for knots in scores.knots] == [len(np.unique(knots)) for knots in scores.knots]

@@ -1,0 +1,98 @@
+"""Runs whose models read numbers of the past: they learn from them, are honest in time, and refuse what cannot be."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hyperctr import config
+from hyperctr.analysis import audit
+from hyperctr.batch import Columns
+from hyperctr.data import planted
+from hyperctr.data.dataset import Dataset
+from hyperctr.data.features.past.numbers import Past
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.items import Items, Users
+from hyperctr.layers.columns import ColumnVectors
+from hyperctr.runs.open import open_run
+from hyperctr.runs.prepare import prepare, read_dataset
+from hyperctr.runs.train import train
+
+HOUR = 3_600_000_000
+
+
+def settings(path, past="counts", **data):
+    return config.read_run({
+        "data": {"path": str(path), "history": 8, "past": past, **data},
+        "model": {"name": "deepfm", "dim": 4, "hidden": [16, 8]},
+        "train": {"epochs": 2, "batch_size": 256, "lr": 0.01, "threads": 1},
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run on drawn negatives."""
+    home = tmp_path_factory.mktemp("past")
+    path = planted.write("drift", home / "data", scale=0.04)
+    train(settings(path), home / "run")
+    return home / "run"
+
+
+def test_no_change_of_the_future_moves_a_prediction(folder):
+    assert audit.audit(open_run(folder), rows=40, cuts=2).clean
+
+
+def test_numbers_that_are_read_too_early_are_found(folder, monkeypatch):
+    honest, opened = Past.read, open_run(folder)
+    monkeypatch.setattr(Past, "read", lambda past, rows: honest(past, replace(rows, time=rows.time + 24 * HOUR)))
+    assert not audit.audit(opened, rows=40, cuts=2).clean
+
+
+def world(rows=12_000, items=300, seed=0):
+    """A log whose clicks depend on the item alone, by a rate that starts anew half-way: ids alone know the old one."""
+    rng = np.random.default_rng(seed)
+    item, time = rng.integers(0, items, rows), np.arange(rows) * HOUR // 8
+    chance = rng.beta(0.5, 0.5, (2, items))[(time > 0.65 * time[-1]).astype(int), item]
+    label = (rng.random(rows) < chance).astype(np.float32)
+    log = Interactions(rng.integers(0, 50, rows), item, time, label, 50, items, logged_non_clicks=True)
+    return Dataset("rates", log, Items(items), Users(50))
+
+
+def test_counts_help_where_the_rates_of_items_change():
+    data = world()
+    with_counts, without = (train(settings("x", past), dataset=data)["test"]["auc"] for past in ("counts", "none"))
+    assert with_counts > without + 0.05
+
+
+def test_the_numbers_of_one_key_are_one_field():
+    data = world(rows=600)
+    ready = prepare(settings("x"), data)
+    context = ready.tables.fields.context
+    assert context.names == ("past.user", "past.item", "past.user*item")
+    assert len(context.numbers) == len(ready.loader.sources[-1].names) > 10
+    batch = next(iter(ready.evaluation_batches("test")))
+    module = ColumnVectors(context, 3)
+    found = module(batch.context, len(batch))
+    each = module.numbers(batch.context.numbers)
+    names = [name.rpartition(".")[0] for name in context.numbers]
+    for k, name in enumerate(context.names):
+        torch.testing.assert_close(found[:, k], each[:, [x == name for x in names]].sum(1))
+    assert Columns(numbers={"a": None, "b": None}, pooled={"b": "c"}).names == ("a", "c")
+
+
+def test_what_cannot_be_is_refused_in_one_line():
+    data = world(rows=600)
+    data = replace(data, interactions=replace(data.interactions, has_time=False))
+    with pytest.raises(ValueError, match='data.user_rates = "day" needs times, the data has only an order'):
+        prepare(settings("x", user_rates="day"), data)
+    with pytest.raises(ValueError, match='data.past must be one of "none", "counts", got "count"'):
+        settings("x", past="count")
+
+
+def test_a_run_file_without_the_key_reads_no_past(tmp_path):
+    run = config.read_run(
+        {"data": {"path": str(planted.write("drift", tmp_path / "w", scale=0.02))}, "model": {"name": "lr"}}
+    )
+    ready = prepare(run, read_dataset(run))
+    assert ready.normal is None and not ready.tables.fields.context.numbers
