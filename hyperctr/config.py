@@ -44,9 +44,10 @@ class Data:
     derive: tuple[str, ...] | None = None
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
-    past: Literal["none", "counts"] = "none"
-    """Numbers of the past that every model reads: none, or counts, rates, shares and ages by user, item, their columns
-    and `crosses`, strictly before each row; see `hyperctr.data.features.past`."""
+    past: Literal["none", "counts", "links", "all"] = "none"
+    """Numbers of the past that every model reads, strictly before each row: counts, rates, shares and ages by user,
+    item, columns and `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both.
+    See `hyperctr.data.features.past`."""
     user_rates: Literal["session", "day", "slice", "row"] | None = None
     """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), of the UTC day,
     of the time slice, or at the row, which ranks rows of one user by the mood of the hour. Left out: the session, or

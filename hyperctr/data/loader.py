@@ -17,7 +17,7 @@ import torch
 from hyperctr.batch import Batch, History, Step
 from hyperctr.data.columns import Column
 from hyperctr.data.features.encoders import Encoders
-from hyperctr.data.features.past.numbers import Past
+from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex, SeenPairs
 from hyperctr.data.row_columns import BatchRows, Derived, Logged, RowColumns, read_all

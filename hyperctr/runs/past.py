@@ -7,9 +7,11 @@ import numpy as np
 from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
+from hyperctr.data.features.past.links import PastLinks
 from hyperctr.data.features.past.moments import Moments
-from hyperctr.data.features.past.numbers import Past
+from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.features.past.scores import FITTED, NormalScores
+from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.data.row_columns import BatchRows
@@ -39,10 +41,15 @@ def past_of(
         raise ValueError(
             f'data.user_rates = "{period}" needs times, the data has only an order; choose "slice" or "row"'
         )
-    period = period or ("session" if log.has_time else "slice")
-    moments = Moments(period, log.user, log.time, log.num_users, grid)
-    columns = dataset.users.fields, dataset.items.fields
-    return Past.of(log, known, *columns, moments, asked.crosses, scores)
+    parts = []
+    if asked.past in ("counts", "all"):
+        period = period or ("session" if log.has_time else "slice")
+        moments = Moments(period, log.user, log.time, log.num_users, grid)
+        columns = dataset.users.fields, dataset.items.fields
+        parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
+    if asked.past in ("links", "all"):
+        parts.append(PastLinks.of(log, known, grid))
+    return Past(tuple(parts), scores)
 
 
 def fit_scores(loader: Loader, past: Past, rows: np.ndarray, drawn: bool, seed: int = 0) -> NormalScores:

@@ -11,7 +11,7 @@ from hyperctr.analysis import audit
 from hyperctr.batch import Columns
 from hyperctr.data import planted
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.features.past.numbers import Past
+from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.layers.columns import ColumnVectors
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused_in_one_line():
     data = replace(data, interactions=replace(data.interactions, has_time=False))
     with pytest.raises(ValueError, match='data.user_rates = "day" needs times, the data has only an order'):
         prepare(settings("x", user_rates="day"), data)
-    with pytest.raises(ValueError, match='data.past must be one of "none", "counts", got "count"'):
+    with pytest.raises(ValueError, match='data.past must be one of "none", "counts", "links", "all", got "count"'):
         settings("x", past="count")
 
 

@@ -30,7 +30,7 @@ KINDS = {
     "query_text": {"kind": "text", "dim": 4},
 }
 SETTINGS = {"hyperctr": {"fields": True}}
-PAST = {"deepfm": "counts", "lr": "counts", "hyperctr": "counts"}
+PAST = {"deepfm": "all", "lr": "counts", "hyperctr": "links"}
 WITHOUT = {"popularity", "mf", "dropoutnet"}
 """Models that read no context."""
 

@@ -1,4 +1,4 @@
-"""The numbers of a row: how often, how well, how long ago, by all keys, strictly before the row.
+"""Counts as numbers of a row: how often, how well, how long ago, by all keys, strictly before the row.
 
 Where non-clicks are logged they are click rates; elsewhere every event is a click, and shares of clicks stand in their
 place. A rate is smoothed by `AVERAGE` rows of the rate of all rows before that moment. With several tags a number is
@@ -11,15 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from hyperctr.batch import Columns, Values
 from hyperctr.data.clock import DAY, HOUR
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.counts import Counts, Found
 from hyperctr.data.features.past.keys import Key, Side, sides_of, usual_crosses
 from hyperctr.data.features.past.moments import Moments
-from hyperctr.data.features.past.scores import NormalScores
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.row_columns import BatchRows
 
@@ -43,8 +40,8 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Past:
-    """A source of columns for the loader: the past as numbers, strictly before each row.
+class PastCounts:
+    """How often, how well and how long ago, by all keys, strictly before each row.
 
     Attributes:
         counted: the keys with their counts.
@@ -53,7 +50,6 @@ class Past:
         rates: whether non-clicks are logged, so that there are rates.
         ages: what one unit of an age is.
         windows: names and lengths of the half-lives.
-        scores: how a model reads the numbers; None while they are not fitted.
     """
 
     counted: tuple[Counted, ...]
@@ -62,7 +58,6 @@ class Past:
     rates: bool
     ages: float
     windows: Mapping[str, float]
-    scores: NormalScores | None = None
 
     @classmethod
     def of(
@@ -73,8 +68,7 @@ class Past:
         items: Mapping[str, Column],
         moments: Moments,
         crosses: Sequence[str] | None = None,
-        scores: NormalScores | None = None,
-    ) -> Past:
+    ) -> PastCounts:
         """Count the events of a log.
 
         Args:
@@ -83,7 +77,6 @@ class Past:
             users, items: columns by name.
             moments: when the user's own numbers are read.
             crosses: such as "user*tag", of names of columns, "user" and "item"; None: the usual ones.
-            scores: how a model reads the numbers, if that is fitted.
 
         Raises:
             ValueError: a cross that cannot be.
@@ -110,10 +103,10 @@ class Past:
             made.append(Counted(replace(key, sides=chosen), counts))
         zero = np.zeros(len(known), np.int64)
         total = Counts(zero, known.time, known.label == 1, 1, lives)
-        return cls(tuple(made), total, moments, rates, HOUR if log.has_time else 1.0, windows, scores)
+        return cls(tuple(made), total, moments, rates, HOUR if log.has_time else 1.0, windows)
 
-    def reading(self, table: Mapping[str, Column]) -> Past:
-        """Return this source with another table of context columns, for rows that are not in the log."""
+    def reading(self, table: Mapping[str, Column]) -> PastCounts:
+        """Return these counts with another table of context columns, for rows that are not in the log."""
         counted = []
         for each in self.counted:
             sides = tuple(replace(side, table=table) if side.of == "row" else side for side in each.key.sides)
@@ -130,16 +123,6 @@ class Past:
         """Names of the numbers."""
         none = np.empty(0, np.int64)
         return tuple(name for name, _ in self._numbers(BatchRows(none, none, none, none, none)))
-
-    @property
-    def columns(self) -> Columns:
-        """The columns as models know them: numbers, whose knots are fitted; those of one key are one field."""
-        pooled = {name: name.rpartition(".")[0] for name in self.names}
-        return Columns(numbers=dict(zip(self.names, self.scores.knots, strict=True)), pooled=pooled)
-
-    def read(self, rows: BatchRows) -> Values:
-        """Return the normal scores of the rows, [B, N]; NaN where there is no number."""
-        return Values(numbers=torch.from_numpy(self.scores(self.raw(rows))))
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers themselves, float64 [B, N]; NaN where there is none, such as the age of a new item."""

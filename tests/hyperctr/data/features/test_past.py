@@ -8,13 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from graphs import TimeGrid
+from graphs import TimeGrid, links
 from hyperctr.data import lookup, planted, read
 from hyperctr.data.clock import DAY, HOUR, MINUTE
 from hyperctr.data.columns import Category, TagLists
 from hyperctr.data.features.past.counts import Counts
+from hyperctr.data.features.past.links import PastLinks
 from hyperctr.data.features.past.moments import GAP, Moments
-from hyperctr.data.features.past.numbers import AVERAGE, Past
+from hyperctr.data.features.past.numbers import AVERAGE, PastCounts
 from hyperctr.data.features.past.scores import NormalScores
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.kinds import Kind
@@ -44,7 +45,7 @@ def columns():
 def past_of(log, period="session", grid=None, crosses=None):
     grid = TimeGrid.cut([0], every="3d", unit="us") if grid is None else grid
     moments = Moments(period, log.user, log.time, log.num_users, grid)
-    return Past.of(log, log, {}, columns(), moments, crosses)
+    return PastCounts.of(log, log, {}, columns(), moments, crosses)
 
 
 def all_rows(log):
@@ -213,9 +214,9 @@ def slow_numbers(log, period, grid, row, user, item, time):
 def test_every_number_is_a_loop_over_the_events_before(logged, period):
     log, grid = random_log(logged), TimeGrid.cut([0], every="3d", unit="us")
     past, rng = past_of(log, period, grid), np.random.default_rng(4)
-    rows = rng.choice(ROWS, 25, replace=False)
-    query = np.repeat(np.arange(25), 2)  # a row and another item in its place
-    item = np.stack([log.item[rows], rng.integers(0, ITEMS, 25)], 1).ravel()
+    rows = rng.choice(ROWS, 10, replace=False)
+    query = np.repeat(np.arange(10), 2)  # a row and another item in its place
+    item = np.stack([log.item[rows], rng.integers(0, ITEMS, 10)], 1).ravel()
     found = past.raw(BatchRows(log.user[rows], log.time[rows], item, query, rows[query], drawn=True))
     assert found.dtype == np.float64 and len(past.names) == found.shape[1] == len(set(past.names))
     for b, q in enumerate(query):
@@ -276,18 +277,20 @@ def moved(log, moment, seed=5):
     return replace(log, user=user, item=item, label=label)
 
 
-def earlier_rows_stay(log, users, items, periods, share=0.6):
+def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6):
     moment = log.time[int(share * len(log))]
-    grid = TimeGrid.cut(log.time[:1], every="3d", unit="us")
+    grid = TimeGrid.cut(log.time[:1], every=every, unit="us")
     other, rows = moved(log, moment), np.flatnonzero(log.time <= moment)
     assert len(rows) and not np.array_equal(other.user, log.user)
-    rows = rows[-3_000:]
+    rows = rows[-1_000:]
     asked = BatchRows(log.user[rows], log.time[rows], log.item[rows], np.arange(len(rows)), rows)
+    raw = [PastLinks.of(one, one, grid).raw(asked) for one in (log, other)]
+    np.testing.assert_array_equal(*raw)
     for period in periods:
         raw = []
         for one in (log, other):
             moments = Moments(period, one.user, one.time, one.num_users, grid)
-            raw.append(Past.of(one, one, users, items, moments).raw(asked))
+            raw.append(PastCounts.of(one, one, users, items, moments).raw(asked))
         np.testing.assert_array_equal(*raw)  # every bit
 
 
@@ -300,7 +303,7 @@ def test_what_happens_later_changes_no_bit(logged, plain, monkeypatch):
 
 def test_what_happens_later_changes_no_bit_in_a_planted_world(tmp_path):
     data = read.read(planted.write("drift", tmp_path / "world", scale=0.1))
-    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, PERIODS)
+    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, PERIODS, "30d")
 
 
 @pytest.mark.parametrize("name", ["ml-100k", "kuairand-demo", "lt4rec-sample"])
@@ -310,7 +313,7 @@ def test_what_happens_later_changes_no_bit_in_real_data(name):
         pytest.skip(f"no {name}: set HYPERCTR_DATA to a folder of public sets")
     data = read.read(home / name)
     periods = PERIODS if data.interactions.has_time else ("slice", "row")
-    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, periods)
+    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, periods, "30d")
 
 
 def test_a_log_without_times_counts_steps():
@@ -322,6 +325,43 @@ def test_a_log_without_times_counts_steps():
     for row, item in enumerate(log.item):
         assert found[row] == pytest.approx(row - last.get(item, np.nan), nan_ok=True)
         last[item] = row
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+
+def test_links_are_those_of_the_clicks_before_the_slice_read_at_the_clicks_before_the_row():
+    log, grid = random_log(), TimeGrid.cut([0], every="3d", unit="us")
+    past, rng = PastLinks.of(log, log, grid), np.random.default_rng(7)
+    rows = rng.choice(ROWS, 30, replace=False)
+    query, item = np.repeat(np.arange(30), 2), rng.integers(0, ITEMS + 1, 60)  # one item is not known
+    found = past.raw(BatchRows(log.user[rows], log.time[rows], item, query, rows[query]))
+    assert found.shape == (60, len(past.names)) and len(set(past.names)) == 24
+    for b, q in enumerate(query):
+        user, time = log.user[rows[q]], log.time[rows[q]]
+        start = grid.start(int(grid.slice_of(np.array([time]))[0]))
+        before = (log.time < start) & (log.label == 1)
+        own = [log.item[e] for e in range(ROWS) if log.user[e] == user and log.time[e] < time and log.label[e] == 1]
+        by_name = dict(zip(past.names, found[b], strict=True))
+        if not own:
+            assert np.isnan(found[b]).all()
+            continue
+        for name, directed in (("like", False), ("next", True)):
+            events = log.item[before], log.user[before], log.time[before]
+            built = links.build(*events, directed=directed, num_nodes=ITEMS)
+            for step in (False, True):
+                entry = [float(built.look_up(item[b], j, step)) if item[b] < ITEMS else 0.0 for j in own[::-1][:50]]
+                over = {"last": entry[0], "last_3": sum(entry[:3]), "last_10": sum(entry[:10]), "sum": sum(entry)}
+                over |= {"max": max(entry), "mean": sum(entry) / len(entry)}
+                for what, value in over.items():
+                    full = f"past.{name}{'_step' * step}.{what}"
+                    assert by_name[full] == pytest.approx(value, rel=1e-6, abs=1e-9), full
+
+
+def test_a_log_without_clicks_before_has_no_links():
+    log = random_log()
+    past = PastLinks.of(log, log.take(np.arange(0)), TimeGrid.cut([0], every="3d", unit="us"))
+    assert np.isnan(past.raw(all_rows(log))).all()
 
 
 # --- normal scores ---------------------------------------------------------------------------------------------------

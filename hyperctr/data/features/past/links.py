@@ -1,0 +1,100 @@
+"""Links between a row's item and its user's latest clicks: entries of the hypergraph operator, read one by one.
+
+Items are nodes, and every user is one hyperedge over the whole past up to the start of the row's time slice.
+
+    like    K = D_v^-1/2 H D_e^-1 H^T D_v^-1/2: clicked by the same users; like_step is its walk, H D_e^-1 H^T D_v^-1
+    next    T: clicked soon after, by the same users; next_step is its walk
+
+Each is read at the latest click, summed over the last 3, 10 and all clicks, as the largest and as the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphs import TimeGrid
+from graphs.linked import LinksOverTime
+from graphs.links import over_time
+from hyperctr.data.columns import Column
+from hyperctr.data.interactions import Interactions
+from hyperctr.data.lookup import PastIndex
+from hyperctr.data.row_columns import BatchRows
+
+CLICKS = 50  # latest clicks of a user that a candidate is linked with
+MATRICES = {"like": False, "next": True}  # whether it is directed
+OVER = ("last", "last_3", "last_10", "sum", "max", "mean")
+
+
+@dataclass(frozen=True)
+class PastLinks:
+    """How a row's item is linked with the user's clicks strictly before the row.
+
+    Attributes:
+        matrices: the links at the start of every slice, by name.
+        grid: the time slices.
+        clicks: finds the clicks of a user. item: of the clicks, in the order of `clicks`, [n].
+    """
+
+    matrices: Mapping[str, LinksOverTime]
+    grid: TimeGrid
+    clicks: PastIndex
+    item: np.ndarray
+
+    @classmethod
+    def of(cls, log: Interactions, known: Interactions, grid: TimeGrid) -> PastLinks:
+        """Compute the links of a log.
+
+        Args:
+            log: for its last time and sizes.
+            known: the events that may be linked: all of `log`, or the training rows of a leaky split.
+            grid: the time slices; the links of slice n are those of the clicks strictly before its start.
+        """
+        clicks = known.take(known.clicks())
+        last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
+        starts = grid.starts(min(last, len(grid.edges) - 1 if grid.edges is not None else last) + 1)
+        events = clicks.item, clicks.user, clicks.time
+        made = {
+            name: over_time(*events, starts, directed=directed, num_nodes=log.num_items)
+            for name, directed in MATRICES.items()
+        }
+        index = PastIndex(clicks.user, clicks.time, log.num_users)
+        return cls(made, grid, index, clicks.item[index.order])
+
+    def reading(self, table: Mapping[str, Column]) -> PastLinks:
+        """Return these links, which read no table."""
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the numbers."""
+        each = (f"past.{name}{step}" for name in MATRICES for step in ("", "_step"))
+        return tuple(f"{name}.{over}" for name in each for over in OVER)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        links = sum(row["bytes"] for matrix in self.matrices.values() for row in matrix.describe())
+        return links + self.item.nbytes + self.clicks.time.nbytes + self.clicks.order.nbytes
+
+    def raw(self, rows: BatchRows) -> np.ndarray:
+        """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
+        first, end = self.clicks.first(rows.user), self.clicks.end(rows.user, rows.time)
+        count = np.minimum(end - first, CLICKS)
+        place = end[:, None] - 1 - np.arange(max(1, int(count.max(initial=0))))  # the latest click first
+        real = place >= (end - count)[:, None]
+        clicked = self.item[np.where(real, place, 0)] if len(self.item) else np.zeros_like(place)
+        real, clicked, count = real[rows.query], clicked[rows.query], count[rows.query]
+        when = np.clip(self.grid.slice_of(rows.time), 0, len(self.matrices["like"]) - 1)[rows.query]
+        known = (rows.item >= 0) & (rows.item < self.matrices["like"].num_nodes)
+        item, real = np.where(known, rows.item, 0), real & known[:, None]
+        found = []
+        for matrix in self.matrices.values():
+            for walk in (False, True):
+                entry = np.where(real, matrix.look_up(item[:, None], clicked, when[:, None], walk), 0.0)
+                total = entry.sum(1)
+                each = (entry[:, 0], entry[:, :3].sum(1), entry[:, :10].sum(1), total, entry.max(1))
+                found += [*each, total / np.maximum(count, 1)]
+        return np.where((count > 0)[:, None], np.stack(found, 1), np.nan)
