@@ -21,6 +21,13 @@ from hyperctr.data.context import SIZES
 from hyperctr.layers.checks import check_choices
 from hyperctr.strict import check, did_you_mean, literal
 
+SCORES = ("auc", "user_auc", "user_session_auc")
+"""Built-in values of `train.score`."""
+EVALUATE_0_1 = ("negatives", "draw", "max_positives", "valid_negatives", "valid_positives", "seed")
+"""The keys of [evaluate] in version 0.1, which a run file of that version states all."""
+CANDIDATES_0_1 = {"met": "no", "first": "among"}
+"""What version 0.1 did, in keys of [evaluate] that it did not have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -181,7 +188,8 @@ class Train:
     """CPU threads; 0 lets torch choose. Weights and scores are equal to the last bit only on equally many threads."""
     score: str = "auc"
     """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
-    conversions, for a model of both), or a function such as "mine.py:metric", as in `evaluate.metrics`."""
+    conversions, for a model of both), "user_auc", "user_session_auc" (data with times), or a function such as
+    "mine.py:metric", as in `evaluate.metrics`."""
 
     def __post_init__(self):
         check(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
@@ -195,7 +203,8 @@ class Train:
         _check_seed("train.seed", self.seed)
         few = "at least 1 and at most 1024, or 0 to leave it to torch"
         check(0 <= self.threads <= 1024, "train.threads", self.threads, few)
-        check(self.score == "auc" or ":" in self.score, "train.score", self.score, 'auc, or like "mine.py:metric"')
+        works = f'{", ".join(SCORES)}, or like "mine.py:metric"'
+        check(self.score in SCORES or ":" in self.score, "train.score", self.score, works)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +218,14 @@ class Evaluate:
     are then not scored."""
     draw: Literal["uniform", "popularity"] = "uniform"
     """How negatives are drawn: every item equally often, or in proportion to its earlier clicks."""
+    met: Literal["auto", "yes", "no"] = "auto"
+    """Whether drawn negatives, of training too, may be items that the user has already met. "auto": yes if at least 1 %
+    of the training clicks repeat a pair of user and item clicked earlier; no in a leaky split. A file that states all
+    keys of version 0.1 in this table, but neither `met` nor `first`, means "no" and "among": what that version did."""
+    first: Literal["apart", "among"] = "apart"
+    """Test clicks on an item that no earlier event has, where negatives are drawn: "apart" scores them on a line of
+    their own, against items that first appear at that time or next; "among" scores them with the others, against items
+    that have appeared, so that "never seen" tells a click. In a leaky split no item counts as new."""
     max_positives: int = 5_000
     """Most test positives that are scored, drawn once by the seed; 0 scores all."""
     valid_negatives: int = 20
@@ -223,7 +240,7 @@ class Evaluate:
 
     def __post_init__(self):
         check(self.negatives >= 1, "evaluate.negatives", self.negatives, "at least 1")
-        check_choices(self, "draw", table="evaluate")
+        check_choices(self, "draw", "met", "first", table="evaluate")
         check(self.valid_negatives >= 1, "evaluate.valid_negatives", self.valid_negatives, "at least 1")
         check(self.valid_positives >= 0, "evaluate.valid_positives", self.valid_positives, "at least 1, or 0 for all")
         check(self.max_positives >= 0, "evaluate.max_positives", self.max_positives, "at least 1, or 0 for all")
@@ -360,6 +377,9 @@ def _load(source: str | Path | Mapping) -> dict:
             if new in found:
                 raise ValueError(f"[{old}] is the old name of [{new}]; keep one of the two tables")
             found[new] = found.pop(old)
+    stated = found.get("evaluate")
+    if isinstance(stated, dict) and set(EVALUATE_0_1) <= set(stated) and not set(CANDIDATES_0_1) & set(stated):
+        stated |= CANDIDATES_0_1
     return found
 
 

@@ -116,18 +116,23 @@ def print_scores(report: dict) -> None:
         half = (s["auc_high"] - s["auc_low"]) / 2
         own = "-" if math.isnan(s["positive_auc"]) else f"{s['positive_auc']:.4f} ± {s['positive_auc_se']:.4f}"
         losses = [f"{s[name]:.4f}" for name in LOSSES if name in s]
-        rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, f"{s['user_auc']:.4f}", *losses, f"{s['rows']:,}"])
+        within = [f"{s['user_auc']:.4f}", _known(s.get("user_session_auc"))]
+        rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, *within, *losses, f"{s['rows']:,}"])
         for name in [name for name in PARTS if f"{name}_auc" in s]:
-            area, share = "-" if math.isnan(s[f"{name}_auc"]) else f"{s[f'{name}_auc']:.4f}", s[f"{name}_share"]
-            rows.append([f"  {PARTS[name]}", area, *[""] * (2 + len(losses)), f"{s[f'{name}_rows']:,} ({share:.1%})"])
+            blank, share = [""] * (3 + len(losses)), s[f"{name}_share"]
+            rows.append([f"  {PARTS[name]}", _known(s[f"{name}_auc"]), *blank, f"{s[f'{name}_rows']:,} ({share:.1%})"])
+        for name in [name for name in NOVEL if s.get(f"{name}_rows")]:
+            blank, share = [""] * (3 + len(losses)), f"{s[f'{name}_share']:.1%} of the clicks"
+            rows.append([f"  {NOVEL[name]}", _known(s[f"{name}_auc"]), *blank, f"{s[f'{name}_rows']:,} ({share})"])
         if beside := report.get("popularity", {}).get(part):
             own = "-" if math.isnan(beside["positive_auc"]) else f"{beside['positive_auc']:.4f}"
-            row = ["  popularity", f"{beside['auc']:.4f}", own, f"{beside['user_auc']:.4f}"]
+            within = [f"{beside['user_auc']:.4f}", _known(beside.get("user_session_auc"))]
+            row = ["  popularity", f"{beside['auc']:.4f}", own, *within]
             rows.append([*row, *[""] * len(losses), f"{s['rows']:,}"])
     sampled = ", negatives drawn though non-clicks are logged" if report.get("sampled") else ""
     title = f"{report['model']} on {report['data']}, {report['split']} split{sampled}{stamp}"
     losses = [head for name, head in LOSSES.items() if name in report["test"]]
-    print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", "user AUC", *losses, "rows"], rows)
+    print_table(title, ["", "AUC ± 95 %", "AUC of a click's\nnegatives ± SE", *WITHIN, *losses, "rows"], rows)
     if note := report.get("split_note"):
         print_note(note)
     if names := report.get("metrics", []):
@@ -141,6 +146,17 @@ def print_scores(report: dict) -> None:
         print_table("conversions; of both: click times conversion, by pCTR pCVR", ["", *heads], rows)
 
 
+def _known(value: float | None) -> str:
+    """Write a score, or a dash where it is unknown."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+WITHIN = ("user AUC", "user and\nsession AUC")
+NOVEL = {
+    "first": "items without an earlier event",
+    "return": "items that the user has met",
+    "new": "items that the user has not met",
+}
 PARTS = {
     "warm": "users and items with training rows",
     "cold_user": "users without a training row",

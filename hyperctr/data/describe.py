@@ -9,6 +9,7 @@ import numpy as np
 from hyperctr.data import clock
 from hyperctr.data.columns import Category, Column, Number, TagLists
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.lookup import repeated
 from hyperctr.data.split import Split, split
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
     Returns:
         Plain numbers, text, dicts and lists, ready for JSON. Spans are in days; None without times. Sparsity is
         1 - rows / (users * items). `sample` is one click with its history, in the data's own ids, times and titles;
-        None without clicks.
+        None without clicks. `repeats`, where it is not 0, is the share of the clicks whose user had clicked the item at
+        an earlier time: where many repeat, drawn negatives may be items that the user has met (`evaluate.met`).
 
     >>> from hyperctr.data.planted import planted
     >>> facts = describe(planted("noise", scale=0.05).dataset)
@@ -35,7 +37,8 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
     log, items, users = dataset.interactions, dataset.items, dataset.users
     events = np.bincount(log.user, minlength=log.num_users)
     events = events[events > 0]
-    parts = default_split(log)
+    parts, clicks = default_split(log), log.clicks()
+    again = repeated(log.user[clicks], log.item[clicks], log.time[clicks])
     facts: dict[str, Any] = {
         "name": dataset.name,
         "users": log.num_users,
@@ -60,6 +63,8 @@ def describe(dataset: Dataset, history: int = 5) -> dict[str, Any]:
         "user_fields": {name: column_facts(x, log.user, parts) for name, x in users.fields.items()},
         "context": {name: column_facts(x, np.arange(len(log)), parts) for name, x in log.context.items()},
     }
+    if again.any():
+        facts["repeats"] = round(float(again.mean()), 4)
     if log.conversion is not None:
         known = np.isfinite(log.conversion)
         facts["conversion_rate"] = round(float(log.conversion[known].mean()), 4) if known.any() else None

@@ -36,6 +36,7 @@ class Loader:
         derive: columns of `hyperctr.data.context`, read behind the log's own context.
         encoders: how the log's own context is read; None: fitted on all rows of the log.
         past: numbers of the past, read behind all other context; None for none.
+        met: whether negatives may be items that the user has met.
 
     Raises:
         ValueError: a history shorter than one click.
@@ -54,12 +55,13 @@ class Loader:
         derive: tuple[str, ...] = (),
         encoders: Encoders | None = None,
         past: Past | None = None,
+        met: bool = False,
     ):
         if history < 1:
             raise ValueError(f"history must be at least one click long, got {history}")
-        leaky = known is not None
+        self._leaky = leaky = known is not None
         known = known if leaky else log
-        self.log, self.history = log, history
+        self.log, self.history, self.met = log, history, met
         clicks = known.take(known.clicks())
         self._clicks_of_user = PastIndex(clicks.user, clicks.time, log.num_users)
         columns = {"item": clicks.item, "time": clicks.time, "type": clicks.type}
@@ -80,6 +82,8 @@ class Loader:
 
         self._meetings = SeenPairs(log.user, log.item, when(log.time), log.num_items)
         items, row = np.unique(log.item, return_index=True)  # rows are in time order: the first is the earliest
+        self._appears = np.full(log.num_items, np.iinfo(np.int64).max)
+        self._appears[items] = log.time[row]
         born = np.argsort(when(log.time)[row], kind="stable")
         self._pools = {  # the entries that negatives are drawn from, and the time since which each exists
             "uniform": (items[born], when(log.time)[row][born]),
@@ -96,9 +100,15 @@ class Loader:
         return other
 
     def negatives(
-        self, user: np.ndarray, time: np.ndarray, count: int, rng: np.random.Generator, draw: Draw = "uniform"
+        self,
+        user: np.ndarray,
+        time: np.ndarray,
+        count: int,
+        rng: np.random.Generator,
+        draw: Draw = "uniform",
+        item: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Draw items that the user had not met before `time`.
+        """Draw items that the user had not met before `time`; with `met`, items met or not.
 
         Args:
             user, time: the queries, [n] each.
@@ -106,25 +116,70 @@ class Loader:
             rng: source of the draws.
             draw: "uniform": from the items that existed before `time`. "popularity": in proportion to an item's clicks
                 before `time`. In a leaky split every event counts as before.
+            item: with `met`, the item of each query, which is no negative of it, [n]; None: every item may be one.
 
         Returns:
-            item numbers [n, count]; -1 where 50 draws all gave an item that the user had met (a user who met nearly
+            item numbers [n, count]; -1 where 50 draws all gave an item that may not be drawn (a user who met nearly
             everything): that negative does not exist.
         """
         pool, since = self._pools[draw]
         alive = np.searchsorted(since, time)  # strictly before
-        item = np.full(len(user) * count, -1, np.int64)
+        found = np.full(len(user) * count, -1, np.int64)
         left = np.flatnonzero(np.repeat(alive > 0, count))
         row = left // count
         for _ in range(50):
             if not len(left):
                 break
             drawn = pool[(rng.random(len(left)) * alive[row]).astype(np.int64)]
-            met = self._meetings.find(user[row], drawn, time[row])
-            item[left] = drawn
-            item[left[met]] = -1
-            left, row = left[met], row[met]
-        return item.reshape(len(user), count)
+            if not self.met:
+                refused = self._meetings.find(user[row], drawn, time[row])
+            else:
+                refused = np.flatnonzero(drawn == item[row]) if item is not None else np.empty(0, np.int64)
+            found[left] = drawn
+            found[left[refused]] = -1
+            left, row = left[refused], row[refused]
+        return found.reshape(len(user), count)
+
+    def is_first(self, item: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Say whether no event before `time` has the item, bool [n]; by the clock, in a leaky split too.
+
+        Args:
+            item, time: one per question, [n] each; the items are of the log.
+        """
+        return self._appears[item] >= time
+
+    def has_met(self, user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Say whether the user had an event with the item before `time`, bool [n]; by the clock, in a leaky split too.
+
+        Args:
+            user, item, time: one per question, [n] each; users and items are of the log.
+        """
+        log = self.log
+        met = SeenPairs(log.user, log.item, log.time, log.num_items) if self._leaky else self._meetings
+        found = np.zeros(len(user), bool)
+        found[met.find(user.astype(np.int64), item.astype(np.int64), time)] = True
+        return found
+
+    def as_new(self, item: np.ndarray, time: np.ndarray, count: int) -> np.ndarray:
+        """Return items that are as new as the item of a first appearance: no event before `time` has them either.
+
+        They are the items that appear first in the log from `time` on, the earliest of them: like the query's own item
+        they exist from then on, and no past tells them apart. Nothing is drawn at random. They are known from later
+        events, so they can be candidates of an evaluation only.
+
+        Args:
+            item: the item of each query, which is left out, [n].
+            time: of each query, [n].
+            count: most candidates per query.
+
+        Returns:
+            item numbers [n, count], the earliest first; -1 where no more items appear.
+        """
+        pool, since = self._pools["uniform"]
+        place = np.searchsorted(since, time)[:, None] + np.arange(count + 1)
+        found = np.where(place < len(pool), pool[np.minimum(place, len(pool) - 1)], -1)
+        found[found == item[:, None]] = -1
+        return np.take_along_axis(found, np.argsort(found < 0, axis=1, kind="stable"), axis=1)[:, :count]
 
     def batches(
         self,
@@ -136,6 +191,7 @@ class Loader:
         group: np.ndarray | None = None,
         draw: Draw = "uniform",
         per_group: int | None = None,
+        apart: bool = False,
     ) -> Iterator[Batch]:
         """Yield batches over the given rows of the log.
 
@@ -149,6 +205,7 @@ class Loader:
             draw: how negatives are drawn, see `negatives`.
             per_group: for training, the number of batches of one group that follow each other and share a propagation,
                 fewer at the end of the group. The last of them closes the group. None: the batches are for evaluation.
+            apart: for evaluation, whether the negatives of a first appearance are items that are `as_new`.
         """
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(rows)) if shuffle else np.arange(len(rows))
@@ -164,7 +221,7 @@ class Loader:
         for k in rng.permutation(len(runs)) if shuffle else range(len(runs)):
             for left, part in zip(reversed(range(len(runs[k]))), runs[k], strict=True):
                 step = None if per_group is None else Step(closes_group=not left)
-                yield replace(self.batch(part, negatives, rng, draw), step=step)
+                yield replace(self.batch(part, negatives, rng, draw, apart), step=step)
 
     def batch(
         self,
@@ -172,16 +229,19 @@ class Loader:
         negatives: int = 0,
         rng: np.random.Generator | None = None,
         draw: Draw = "uniform",
+        apart: bool = False,
     ) -> Batch:
-        """Make one batch of log rows, each followed by its drawn negatives."""
+        """Make one batch of log rows, each followed by its drawn negatives; see `batches`."""
         log = self.log
         user, time = log.user[rows], log.time[rows]
         item, label, query = log.item[rows], log.label[rows], np.arange(len(rows))
         conversion = None if log.conversion is None else log.conversion[rows]
         if negatives:
             rng = rng if rng is not None else np.random.default_rng(0)
-            drawn = self.negatives(user, time, negatives, rng, draw)
+            drawn = self.negatives(user, time, negatives, rng, draw, item)
             drawn[drawn == item[:, None]] = -1  # the row's own item, met for the first time
+            if apart and (first := self.is_first(item, time)).any():
+                drawn[first] = self.as_new(item[first], time[first], negatives)
             item = np.concatenate([item[:, None], drawn], 1).ravel()
             label = np.concatenate([label[:, None], np.zeros_like(drawn, np.float32)], 1).ravel()
             real = item >= 0

@@ -1,4 +1,4 @@
-"""Look up the past: the events strictly before a time, and whether a user had met an item."""
+"""Look up the past: the events strictly before a time, whether a user had met an item, and which pairs repeat."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from graphs.kernels import compile
 from hyperctr.layers.bodies import choose
@@ -102,6 +103,19 @@ def _library() -> ctypes.CDLL | None:
         library.decayed.argtypes = [number, array, array, array, ctypes.c_double, array]
         library.end.restype = library.decayed.restype = None
     return library
+
+
+def repeated(user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Say which events repeat a pair of user and item that has an event at an earlier time, bool [n].
+
+    Args:
+        user, item, time: one entry per event, in any order, [n] each.
+
+    >>> repeated(np.array([0, 0, 1, 0]), np.array([5, 5, 5, 5]), np.array([3, 3, 4, 9])).tolist()
+    [False, False, False, True]
+    """
+    events = pl.DataFrame({"user": user, "item": item, "time": time})
+    return events.select(pl.col("time") > pl.col("time").min().over("user", "item")).to_series().to_numpy()
 
 
 class SeenPairs:

@@ -135,7 +135,8 @@ def check_negatives(log: Interactions, name: str) -> None:
     if len(np.unique(log.user[clicks] * log.num_items + log.item[clicks])) == users * log.num_items:
         raise ValueError(
             f"{name}: every user has clicked every one of the {log.num_items} items, so no negative can be drawn; log "
-            'what was shown and not clicked (non_clicks = "logged"), or list more items in a table of items'
+            'what was shown and not clicked (non_clicks = "logged"), list more items in a table of items, or draw met '
+            'items too (evaluate.met = "yes")'
         )
 
 

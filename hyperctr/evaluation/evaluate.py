@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -63,11 +64,33 @@ def score(
     return {name: np.concatenate(columns.pop(name)) for name in [*columns]}
 
 
+@dataclass(frozen=True)
+class Novelty:
+    """What of the scored rows is new, bool [n] each.
+
+    Args:
+        first: the row's query asks for an item that no earlier event has. A drawn candidate has the flag of its click.
+        met: the user had met the row's item before the row.
+        apart: whether `first` rows are left out of every other score, as where their candidates are drawn among items
+            that are as new.
+    """
+
+    first: np.ndarray
+    met: np.ndarray
+    apart: bool = False
+
+    def compared(self, scored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the scored rows that the main scores compare: all, or those that are no first appearances."""
+        return {name: x[~self.first] for name, x in scored.items()} if self.apart else scored
+
+
 def evaluate(
     scored: dict[str, np.ndarray],
     seen: tuple[np.ndarray, np.ndarray] | None = None,
     negatives: float | None = None,
     activity: np.ndarray | None = None,
+    novelty: Novelty | None = None,
+    has_time: bool = True,
 ) -> dict[str, float]:
     """Compute every metric of scored rows; a metric that cannot be known is NaN.
 
@@ -76,6 +99,9 @@ def evaluate(
         seen: which users and which items had training rows, bool [num_users] and [num_items].
         negatives: negatives drawn per positive in training; None where non-clicks were logged, and none were drawn.
         activity: training clicks of each user, [num_users].
+        novelty: which rows are first appearances, and which are returns. First appearances that stand apart are in
+            none of the numbers below but first_auc, ....
+        has_time: whether the times of the rows are a clock (`Interactions.has_time`).
 
     Returns:
         auc, auc_low, auc_high: over all rows, with the 95 % interval from the rows (DeLong).
@@ -83,6 +109,9 @@ def evaluate(
             standard error; NaN where non-clicks were logged.
         user_auc, user_auc_plain: AUC inside each user, weighted by the user's rows and not; users_counted,
             users_skipped: with rows of both labels, and the others.
+        user_session_auc: AUC inside one user and session, weighted by its rows; a session is scored rows of one user at
+            most 30 minutes apart. sessions_counted, sessions_skipped: with rows of both labels, and the others. NaN
+            where `has_time` is False, or the rows have no time.
         logloss: of the logits as they are, in nats; it depends on how many negatives were drawn.
         logloss_1to1: at one negative per click, by weight.
         logloss_constant: of the best constant, the click rate of these rows; a logloss above it has no use.
@@ -96,6 +125,9 @@ def evaluate(
         non_active_auc, slightly_active_auc, highly_active_auc: over the rows of the users in each group of
             `metrics.activity_groups`, and non_active_rows, .... With non_active_clicks and slightly_active_clicks, the
             most training clicks of their users. Only with `activity`.
+        first_auc, first_rows, first_positives, first_share: over the rows whose item no earlier event has, and the
+            candidates of such rows; first_share is the share of all clicks. return_auc, ... and new_auc, ...: over the
+            rows whose user had met the item before, and the others. Only with `novelty`.
         rows, positives: how many rows, and how many of them clicks.
         cvr_mse, cvr_auc: of the conversions of clicked rows, their AUC being `metrics.concordance`; cvr_variance, the
             error of the best constant, and cvr_rows. ctcvr_auc: of click times conversion by pCTR pCVR, over all rows
@@ -104,11 +136,15 @@ def evaluate(
     Raises:
         ValueError: there is no row of one of the labels, or a logit is NaN.
     """
+    apart = _novel(scored, novelty) if novelty is not None else {}
+    if novelty is not None:
+        scored = novelty.compared(scored)
     label, logit = scored["label"], scored["logit"]
     area, half = metrics.auc(label, logit), metrics.auc_interval(label, logit)
     positives = int(label.sum())
     own, error = (math.nan, math.nan) if negatives is None else metrics.positive_auc(label, logit, scored["query"])
     weighted, plain, counted, skipped = metrics.user_auc(label, logit, scored["user"])
+    within, sessions, without = _sessions(scored, logit, has_time)
     raw = corrected = metrics.logloss(label, logit)
     if negatives is not None:
         found = (len(label) - positives) / positives
@@ -123,6 +159,9 @@ def evaluate(
         "user_auc_plain": plain,
         "users_counted": counted,
         "users_skipped": skipped,
+        "user_session_auc": within,
+        "sessions_counted": sessions,
+        "sessions_skipped": without,
         "logloss": raw,
         "logloss_1to1": metrics.balanced_logloss(label, logit),
         "logloss_constant": -float(xlogy(rate := positives / len(label), rate) + xlog1py(1 - rate, -rate)),
@@ -149,20 +188,44 @@ def evaluate(
         report |= {f"{name}_clicks": cut for name, cut in zip(ACTIVITY, cuts, strict=False)}
     if "conversion" in scored:
         report |= conversions(scored)
-    return report
+    return report | apart
 
 
-def evaluate_popularity(scored: dict[str, np.ndarray], drawn: bool) -> dict[str, float]:
-    """Compute auc, user_auc and positive_auc of popularity on the same rows, as `evaluate` does for the model.
+def _sessions(scored: dict[str, np.ndarray], logit: np.ndarray, has_time: bool) -> tuple[float, int, int]:
+    """Return `metrics.user_session_auc` of scored rows; NaN and no session where there are no times."""
+    if not has_time or "time" not in scored:
+        return math.nan, 0, 0
+    within, counted, skipped = metrics.user_session_auc(scored["label"], logit, scored["user"], scored["time"])
+    return within if counted else math.nan, counted, skipped
+
+
+def _novel(scored: dict[str, np.ndarray], novelty: Novelty) -> dict[str, float]:
+    """Compute AUC, rows, clicks and share of the clicks of first appearances, of returns and of new pairs."""
+    label, logit, found = scored["label"], scored["logit"], {}
+    main = ~novelty.first if novelty.apart else np.ones(len(label), bool)
+    parts = {"first": novelty.first, "return": main & novelty.met, "new": main & ~novelty.met}
+    for name, part in parts.items():
+        clicks, count = int(label[part].sum()), int(part.sum())
+        of = int(label.sum() if name == "first" else label[main].sum())
+        found[f"{name}_auc"] = metrics.auc(label[part], logit[part]) if 0 < clicks < count else math.nan
+        found[f"{name}_share"] = clicks / of if of else math.nan
+        found[f"{name}_rows"], found[f"{name}_positives"] = count, clicks
+    return found
+
+
+def evaluate_popularity(scored: dict[str, np.ndarray], drawn: bool, has_time: bool = True) -> dict[str, float]:
+    """Compute auc, user_auc, user_session_auc and positive_auc of popularity, as `evaluate` does for the model.
 
     Args:
         scored: as from `score` with `popularity`.
         drawn: whether the negatives were drawn; else positive_auc is NaN.
+        has_time: as in `evaluate`.
     """
     label, logit = scored["label"], scored["popularity"]
     return {
         "auc": metrics.auc(label, logit),
         "user_auc": metrics.user_auc(label, logit, scored["user"])[0],
+        "user_session_auc": _sessions(scored, logit, has_time)[0],
         "positive_auc": metrics.positive_auc(label, logit, scored["query"])[0] if drawn else math.nan,
     }
 
@@ -184,13 +247,18 @@ def conversions(scored: dict[str, np.ndarray]) -> dict[str, float]:
     }
 
 
-def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",)) -> float:
+def quality(scored: dict[str, np.ndarray], tasks: tuple[str, ...] = ("click",), wanted: str = "auc") -> float:
     """Return the early-stopping score: AUC of clicks minus mean squared error of conversions.
 
     Args:
         scored: as from `score`.
         tasks: what counts, of "click" and "conversion".
+        wanted: "auc"; or "user_auc" or "user_session_auc", which count clicks alone and are NaN if they are unknown.
     """
+    if wanted == "user_auc":
+        return metrics.user_auc(scored["label"], scored["logit"], scored["user"])[0]
+    if wanted == "user_session_auc":
+        return _sessions(scored, scored["logit"], has_time=True)[0]
     clicks = metrics.auc(scored["label"], scored["logit"]) if "click" in tasks else 0.0
     return clicks - (conversions(scored)["cvr_mse"] if "conversion" in tasks else 0.0)
 

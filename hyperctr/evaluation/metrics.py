@@ -1,6 +1,7 @@
 """Measure how good scores are: exact AUC with ties, overall and per group, and log loss from logits.
 
 Plain numpy, one sort per metric (20 million rows take seconds), over all rows at once and never averaged over batches.
+Long because every metric is here, each with what it means and an example.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 NORMAL_95 = 1.959963984540054  # quantile 0.975 of the standard normal distribution
+SESSION_GAP = 30 * 60 * 10**6  # microseconds between two rows of one session, at most
 
 
 def auc(label: ArrayLike, score: ArrayLike) -> float:
@@ -117,6 +119,57 @@ def user_auc(
     wins = np.bincount(user, wins - 2 * (num_neg.cumsum() - num_neg)[user], minlength=users)
     each = wins[both] / (2 * num_pos[both] * num_neg[both])
     return float(np.average(each, weights=(num_pos + num_neg)[both])), float(each.mean()), counted, skipped
+
+
+def sessions(user: ArrayLike, time: ArrayLike, gap: int = SESSION_GAP) -> np.ndarray:
+    """Number the sessions: rows of one user, each at most `gap` microseconds after the user's row before it, [n].
+
+    Gaps are counted between the given rows: rows that are not among them join nothing. Rows may come in any order.
+
+    Args:
+        user: any sortable id, [n].
+        time: microseconds, [n].
+        gap: the longest gap inside a session; 30 minutes by default.
+
+    Raises:
+        ValueError: lengths differ.
+
+    >>> minute = 60_000_000
+    >>> sessions(["ann", "ann", "ben", "ann"], [0, 30 * minute, 0, 61 * minute]).tolist()
+    [0, 0, 2, 1]
+    """
+    user, time = np.unique(np.asarray(user), return_inverse=True)[1], np.asarray(time)
+    if time.shape != user.shape:
+        raise ValueError(f"sessions needs one time per user, got {len(user)} and {list(time.shape)}")
+    order = np.lexsort((time, user))
+    starts = (np.diff(user[order]) != 0) | (np.diff(time[order]) > gap)
+    found = np.zeros(len(user), np.int64)
+    found[order[1:]] = np.cumsum(starts)
+    return found
+
+
+def user_session_auc(label: ArrayLike, score: ArrayLike, user: ArrayLike, time: ArrayLike) -> tuple[float, int, int]:
+    """Return the AUC within one user and session: mean weighted by rows, sessions counted, sessions skipped.
+
+    A session is the rows of one user that are at most 30 minutes apart, see `sessions`; gaps are counted between the
+    scored rows. Sessions whose rows are all positive or all negative have no AUC and are skipped. If all are skipped,
+    the mean is NaN.
+
+    Args:
+        label: 0 or 1, [n].
+        score: any monotone score, [n].
+        user: any sortable id, [n].
+        time: microseconds, [n].
+
+    Raises:
+        ValueError: lengths differ, a label is not 0 or 1, or a score is NaN.
+
+    >>> minute = 60_000_000
+    >>> user_session_auc([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.8], [7, 7, 7, 7], [0, 30 * minute, 90 * minute, 91 * minute])
+    (0.5, 2, 0)
+    """
+    weighted, _, counted, skipped = user_auc(label, score, sessions(user, time))
+    return weighted, counted, skipped
 
 
 def activity_groups(clicks: ArrayLike, shares: tuple[float, ...] = (0.6, 0.9)) -> tuple[int, ...]:

@@ -126,6 +126,27 @@ def difference(rows: list[dict], base: list[dict], column: str = "auc") -> Score
     return Score(one.mean - other.mean, math.hypot(one.half, other.half), 1)
 
 
+def disagreement(auc: float, user_auc: float) -> str:
+    """Say in words that AUC rises and user AUC falls, or the reverse; "" where both gains point one way or one is 0.
+
+    Args:
+        auc, user_auc: the gains; NaN for unknown.
+
+    >>> disagreement(0.02, -0.004), disagreement(0.02, 0.01)
+    ('raises AUC by 0.0200 and lowers user AUC by 0.0040', '')
+    """
+    if not auc * user_auc < 0:
+        return ""
+    words = "raises" if auc > 0 else "lowers", "raises" if user_auc > 0 else "lowers"
+    return f"{words[0]} AUC by {abs(auc):.4f} and {words[1]} user AUC by {abs(user_auc):.4f}"
+
+
+def torn(rows: list[dict], base: list[dict]) -> str:
+    """Return `disagreement` of the mean gains of a cell over a base cell, paired by seed; "" without a shared seed."""
+    gains = [difference(rows, base, column) for column in ("auc", "user_auc")]
+    return "" if None in gains else disagreement(*(gain.mean for gain in gains))
+
+
 def verdict(gain: Score | None) -> str:
     """Return "better", "worse" or "inconclusive": the interval is above 0, below 0, or contains 0.
 

@@ -49,11 +49,14 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     ceiling, learnable = world.ceiling(parts.test), world.learnable(parts.train, parts.test)
     floor = reports["popularity"]["test"]["auc"]
     say(f"split      by time: {len(parts.train):,} train, {len(parts.valid):,} valid, {len(parts.test):,} test rows")
-    say(f"{'':10} {'AUC':>14} {'user AUC':>9} {'logloss':>8} {'way to learnable':>17} {'seconds':>8}")
+    say(
+        f"{'':10} {'AUC':>14} {'user AUC':>9} {'in session':>10} {'logloss':>8} {'way to learnable':>17} {'seconds':>8}"
+    )
     for name, report in reports.items():
         s = report["test"]
         say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
-            f"{s['logloss']:8.4f} {gap_closed(s['auc'], floor, learnable):17.0%} {report['seconds']:8.1f}")  # fmt: skip
+            f"{s['user_session_auc']:10.4f} {s['logloss']:8.4f} {gap_closed(s['auc'], floor, learnable):17.0%} "
+            f"{report['seconds']:8.1f}")  # fmt: skip
     say(
         f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
     )

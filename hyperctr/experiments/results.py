@@ -23,6 +23,7 @@ COLUMNS: dict[str, type] = {
     "auc_low": float,
     "auc_high": float,
     "user_auc": float,
+    "user_session_auc": float,
     "logloss": float,
     "logloss_1to1": float,
     "valid_auc": float,
@@ -32,6 +33,9 @@ COLUMNS: dict[str, type] = {
     "status": str,
 }
 """Columns of results.csv. An interval of a single run is auc_low to auc_high; status is "ok" or "failed: why"."""
+
+LATER = ("user_session_auc",)
+"""Columns that a file of an older version lacks. Its rows are read without them, and it goes on without them."""
 
 BASELINES = {"popularity": "popularity", "mf": "static MF"}
 
@@ -47,8 +51,8 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
         ValueError: there is no such file, its header does not begin with `columns`, or a line cannot be parsed.
     """
     rows = []
-    own, lines = _lines_of(Path(path), columns)
-    columns = dict(columns) | dict.fromkeys(own, float)
+    there, own, lines = _lines_of(Path(path), columns)
+    columns = {name: columns[name] for name in there} | dict.fromkeys(own, float)
     for number, line in enumerate(lines, start=2):
         if len(line) != len(columns):
             raise ValueError(f"{path}, line {number}: {len(line)} values, {len(columns)} expected")
@@ -62,23 +66,28 @@ def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> lis
 def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str, type] = COLUMNS) -> None:
     """Add a row to results.csv; a new file gets a header, and a killed call leaves the old file as it was.
 
-    Further keys of the row are metrics of the user's own, written behind `columns`.
+    A file keeps the columns that it has. Further keys of the row are metrics of the user's own, written behind
+    `columns`.
 
     Raises:
         ValueError: the row lacks one of `columns`, or the file's header is another one.
     """
-    if missing := sorted(set(columns) - set(row)):
+    if missing := sorted(set(columns) - set(row) - set(LATER)):
         raise ValueError(f"a row of results.csv has the columns {', '.join(columns)}; missing {missing}")
     path, own = Path(path), [name for name in row if name not in columns]
-    if path.exists() and (there := _lines_of(path, columns)[0]) != own:
-        raise ValueError(f"{path} has the metrics {', '.join(there) or 'none'} of evaluate.metrics, not {own}")
-    append_csv(path, {name: row[name] for name in (*columns, *own)})
+    header = [name for name in columns if name in row]
+    if path.exists():
+        header, there, _ = _lines_of(path, columns)
+        if there != own:
+            raise ValueError(f"{path} has the metrics {', '.join(there) or 'none'} of evaluate.metrics, not {own}")
+    append_csv(path, {name: row.get(name, math.nan) for name in (*header, *own)})
 
 
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
     """Return the columns of results.csv that a run fills: the scores of its report, or its error if it failed."""
     if isinstance(got, BaseException):
-        scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "valid_auc", "seconds")
+        scores = ("auc", "auc_low", "auc_high", "user_auc", "user_session_auc", "logloss", "logloss_1to1", "valid_auc",
+                  "seconds")  # fmt: skip
         return dict.fromkeys(scores, math.nan) | {
             "data": base.data.path, "split": base.split.kind, "leaky": base.split.kind != "temporal", "best_epoch": 0,
             "rows": 0, "status": " ".join(f"failed: {got or type(got).__name__}".split()),
@@ -86,6 +95,7 @@ def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
     test = got["test"]
     scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "rows")
     return {name: test[name] for name in scores} | {
+        "user_session_auc": test.get("user_session_auc", math.nan),
         "data": got["data"], "split": got["split"], "leaky": got["leaky"], "valid_auc": got["valid"]["auc"],
         "best_epoch": got["best_epoch"], "seconds": got["seconds"], "status": "ok",
     }  # fmt: skip
@@ -103,8 +113,12 @@ def own_metrics(base: config.Run, got: Mapping[str, Any] | BaseException) -> dic
     return {name: math.nan if isinstance(got, BaseException) else got["test"][name] for name in names}
 
 
-def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[list[str]]]:
-    """Return the names of the user's own metrics and the lines below the header, after checking the header."""
+def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[str], list[list[str]]]:
+    """Return the columns that a file has, the names of the user's own metrics, and the lines below the header.
+
+    Raises:
+        ValueError: the header does not begin with `columns`, with or without those of `LATER`.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = list(csv.reader(file)) or [[]]
@@ -112,9 +126,11 @@ def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if header[: len(columns)] != list(columns):
+    old = [name for name in columns if name not in LATER]
+    known = next((names for names in (list(columns), old) if header[: len(names)] == names), None)
+    if known is None:
         raise ValueError(f"{path} has the columns {','.join(header)}; this version writes {','.join(columns)}")
-    return header[len(columns) :], lines
+    return known, header[len(known) :], lines
 
 
 def _parse(kind: type, text: str) -> Any:

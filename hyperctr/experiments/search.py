@@ -30,6 +30,7 @@ from hyperctr.evaluation.evaluate import score
 from hyperctr.files import write_csv, write_text
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.runs import parallel
+from hyperctr.runs.candidates import compared
 from hyperctr.runs.prepare import Prepared, prepare, read_dataset
 from hyperctr.runs.train import torch_threads
 from hyperctr.training.fit import fit
@@ -235,7 +236,7 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
     losses = []
 
     def valid() -> float:
-        scored = score(base, ready.evaluation_batches("valid"))
+        scored = compared(ready, score(base, ready.evaluation_batches("valid")))
         label, logit = scored["label"], scored["logit"]
         if objective == "auc":
             losses.append(-metrics.auc(label, logit))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr.evaluation.significance import Score, difference, judge_gains, score, verdict
+from hyperctr.evaluation.significance import Score, difference, judge_gains, score, torn, verdict
 from hyperctr.experiments.results import BASELINES
 from hyperctr.files import write_text
 from hyperctr.reporting import figures
@@ -164,26 +164,38 @@ def _grid(sweep: Sweep, best: tuple[str, int] | None) -> str:
 
 
 def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
-    scores = ["test AUC", "user AUC", "log loss 1:1", "over popularity", "verdict", "epoch", "seconds"]
-    lines = [["every", "depth", "n", *scores]]
     popularity = sweep.baselines["popularity"]
+    every_row = [row for rows in (*sweep.baselines.values(), *sweep.cells.values()) for row in rows]
+    known = any(not math.isnan(row.get("user_session_auc", math.nan)) for row in every_row)
+    shown = {"auc": "test AUC", "user_auc": "user AUC", "user_session_auc": "user session AUC"}
+    shown |= {"logloss_1to1": "log loss 1:1"}
+    heads = {column: head for column, head in shown.items() if known or column != "user_session_auc"}
+    lines = [["every", "depth", "n", *heads.values(), "over popularity", "verdict", "epoch", "seconds"]]
     for name, title in BASELINES.items():
-        lines.append([title, "", *_scores(sweep.baselines[name], None if name == "popularity" else popularity)])
+        base = None if name == "popularity" else popularity
+        lines.append([title, "", *_scores(sweep.baselines[name], base, heads)])
     for every in sweep.every:
         for depth in sweep.depths:
             mark = " *" if (every, depth) == best else ""
-            lines.append([every + mark, str(depth), *_scores(sweep.cells.get((every, depth), []), popularity)])
+            lines.append([every + mark, str(depth), *_scores(sweep.cells.get((every, depth), []), popularity, heads)])
     star = "\n\n\\* chosen by validation AUC. " if best else "\n\n"
-    return table(lines) + star + "epoch and seconds are means over seeds; epoch is the one kept."
+    apart = [
+        f"\n\nAgainst popularity, slices of {every} at depth {depth}: {words}."
+        for (every, depth), rows in sweep.cells.items()
+        if (words := torn(rows, popularity))
+    ]
+    return table(lines) + star + "epoch and seconds are means over seeds; epoch is the one kept." + "".join(apart)
 
 
-def _scores(rows: list[dict], base: list[dict] | None) -> list[str]:
+def _scores(rows: list[dict], base: list[dict] | None, shown: Iterable[str]) -> list[str]:
+    """Write the cells of a row from its number of runs on; `shown` are the scores that have a column."""
     if not rows:
-        return ["0", "none ok", *[""] * 6]
+        return ["0", "none ok", *[""] * (len([*shown]) + 3)]
     gain = difference(rows, base) if base is not None else None
     means = [sum(row[column] for row in rows) / len(rows) for column in ("best_epoch", "seconds")]
     compared = [format_gain(gain), verdict(gain)] if base is not None else ["", ""]
-    columns = [format_score(score(rows, column)) for column in ("auc", "user_auc", "logloss_1to1")]
+    rows = [{"user_session_auc": math.nan} | row for row in rows]
+    columns = [format_score(score(rows, column)) for column in shown]
     return [str(len(rows)), *columns, *compared, f"{means[0]:.1f}", f"{means[1]:.1f}"]
 
 

@@ -40,7 +40,7 @@ def metrics_of(names: Iterable[str], key: str = "evaluate.metrics") -> dict[str,
 
 def metrics_named(run: config.Run) -> dict[str, tuple[str, ...]]:
     """Return the names of the metrics from outside the package, by the key of the run file that has them."""
-    return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (run.train.score != "auc")}
+    return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (":" in run.train.score)}
 
 
 def not_read(run: config.Run, logged: bool) -> list[str]:
@@ -56,7 +56,7 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
     if logged:
         found.append("train.negatives (non-clicks were logged)")
         if not run.evaluate.sampled:
-            found.append("evaluate.negatives, evaluate.valid_negatives and evaluate.draw")
+            found.append("evaluate.negatives, evaluate.valid_negatives, evaluate.draw, evaluate.met and evaluate.first")
     found += {"temporal": ["split.seed"], "random": [], "given": ["split.train"]}.get(
         run.split.kind, ["split.train, split.valid and split.seed"]
     )
@@ -85,19 +85,38 @@ def check_conversions(ready: Any) -> None:
         raise ValueError(f'{run.model_name} propagates once for several batches: set wrapper.steps = "joint"')
 
 
-def check_draws(ready: Any) -> None:
-    """Refuse to draw negatives where the users have met every item.
+def check_score(run: config.Run, log: Interactions, name: str) -> None:
+    """Refuse an early-stopping score that the data cannot have.
 
     Raises:
-        ValueError: none of some validation or test rows has an item left to draw.
+        ValueError: the score is `user_session_auc`, and the data have no times.
+    """
+    if run.train.score == "user_session_auc" and not log.has_time:
+        raise ValueError(
+            f'train.score = "user_session_auc" needs times, and {name} has only an order: use "auc" or "user_auc"'
+        )
+
+
+def check_draws(ready: Any) -> None:
+    """Refuse to draw negatives where the users have met every item, or where every item is new.
+
+    Raises:
+        ValueError: none of some validation or test rows has an item left to draw, or all are first appearances.
     """
     log, rng = ready.dataset.interactions, np.random.default_rng(0)
     for part in ("valid", "test") if ready.draws else ():
         rows = getattr(ready.split, part)
         if not len(rows):
             continue
+        if ready.apart:
+            rows = rows[~ready.loader.is_first(log.item[rows], log.time[rows])]
+            if not len(rows):
+                raise ValueError(
+                    f"every {part} click of {ready.dataset.name} is the first event of its item, so none can be "
+                    'compared with items that have appeared; use evaluate.first = "among" or another split'
+                )
         rows = rng.choice(rows, TRIED) if len(rows) > TRIED else rows
-        drawn = ready.loader.negatives(log.user[rows], log.time[rows], 1, rng)[:, 0]
+        drawn = ready.loader.negatives(log.user[rows], log.time[rows], 1, rng, item=log.item[rows])[:, 0]
         if ((drawn < 0) | (drawn == log.item[rows])).all():
             raise ValueError(
                 f"no negative can be drawn for the {part} rows of {ready.dataset.name}: their users have met all "

@@ -16,6 +16,8 @@ INTRODUCED: dict[str, Any] = {
     "evaluate.negatives": 1000,
     "evaluate.max_positives": 20_000,
     "evaluate.valid_negatives": 100,
+    "evaluate.met": config.CANDIDATES_0_1["met"],
+    "evaluate.first": config.CANDIDATES_0_1["first"],
     "model.hyperctr.fields": False,
     "model.hyperctr.types": False,
 }

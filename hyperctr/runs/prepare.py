@@ -48,7 +48,8 @@ from hyperctr.layers.multitask import TASKS
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.models.lt4rec import Sharing
 from hyperctr.models.popularity import Popularity
-from hyperctr.runs.checks import check_conversions, check_draws, metrics_named, metrics_of
+from hyperctr.runs import candidates
+from hyperctr.runs.checks import check_conversions, check_draws, check_score, metrics_named, metrics_of
 from hyperctr.runs.fields import fields_of
 from hyperctr.runs.past import fit_scores, past_of
 from hyperctr.training import lottery_tickets
@@ -76,6 +77,10 @@ class Prepared:
     """Edges between the levels of the items' statistics, where the model reads them."""
     normal: NormalScores | None = None
     """How the numbers of the past are read, where they are (`data.past`)."""
+    met: bool = False
+    """Whether drawn negatives may be items that the user has met: `evaluate.met`, decided."""
+    repeats: float = 0.0
+    """Share of the training clicks that repeat a pair of user and item clicked earlier."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -103,6 +108,11 @@ class Prepared:
     def draws(self) -> bool:
         """Whether evaluation draws its negatives: non-clicks were not logged, or `evaluate.sampled` asks for it."""
         return self.run.evaluate.sampled or not self.dataset.interactions.logged_non_clicks
+
+    @property
+    def apart(self) -> bool:
+        """Whether evaluation scores first appearances on a line of their own, against items that are as new."""
+        return self.draws and self.run.evaluate.first == "apart" and not self.split.leaky
 
     @property
     def train_ratio(self) -> float:
@@ -162,7 +172,7 @@ class Prepared:
         e, rows = self.run.evaluate, self.evaluation_rows(part)
         negatives = {"valid": e.valid_negatives, "test": e.negatives}[part] if self.draws else 0
         return self.loader.batches(
-            rows, queries_per_batch(negatives), negatives, seed=(e.seed, part == "test"), draw=e.draw
+            rows, queries_per_batch(negatives), negatives, seed=(e.seed, part == "test"), draw=e.draw, apart=self.apart
         )
 
     def num_batches(self, part: str) -> int:
@@ -207,8 +217,9 @@ class Prepared:
         """
         drawn = self.train_ratio if self.draws else None
         seen = self.tables.ids.seen_user.numpy(), self.tables.ids.seen_item.numpy()
-        report = evaluate(scored, seen, drawn, _clicks(self.dataset.interactions, self.split.train))
-        own = measure(scored, metrics_of(self.run.evaluate.metrics))
+        log, new = self.dataset.interactions, candidates.novelty(self, scored)
+        report = evaluate(scored, seen, drawn, _clicks(log, self.split.train), new, log.has_time)
+        own = measure(new.compared(scored), metrics_of(self.run.evaluate.metrics))
         if taken := sorted(own.keys() & report.keys()):
             raise ValueError(f"evaluate.metrics: the report has a number called {taken[0]}; rename the function")
         return report | own
@@ -229,7 +240,8 @@ def read_dataset(run: config.Run) -> Dataset:
     stated = {role: column for role in ("click", "conversion") if (column := getattr(run.data, role))} or None
     dataset = read.read(catalog.find(run.data.path), run.data.modalities or None, stated)
     log = dataset.interactions
-    check_negatives(log, dataset.name)
+    if run.evaluate.met == "no" or (run.evaluate.met == "auto" and candidates.repeats(log) < candidates.REPEATS):
+        check_negatives(log, dataset.name)
     if run.data.ties is not None:
         notes = ["Events of one user at one time follow each other in file order, 1 microsecond apart (data.ties)."]
         if doubt := doubt_of_ties(log, dataset.items.ids):
@@ -275,6 +287,7 @@ def prepare(
         metrics_of(names, key)  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
+    check_score(run, log, dataset.name)
     if fixed is not None:
         return _with_log(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     if parts is None:
@@ -293,7 +306,8 @@ def prepare(
         if "S2-cluster" in run.slices.augment:
             items, seen = tables.modalities, tables.ids.seen_item.numpy()
             codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
-    ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges)
+    met, repeats = candidates.decide(run, log, parts)
+    ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges, met=met, repeats=repeats)
     check_conversions(ready)
     ready = _with_log(ready)
     check_draws(ready)
@@ -395,7 +409,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     before = known if untimed else log  # under other splits, each row looks back in time only
     before = before if parts.leaky else None
     past = past_of(run.data, ready.dataset, log if before is None else before, ready.grid, ready.normal)
-    loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past)
+    loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past, ready.met)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))
 

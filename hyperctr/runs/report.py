@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.data.progress import Bar, no_progress
+from hyperctr.evaluation.significance import disagreement
 from hyperctr.files import read_csv, read_json
 
 if TYPE_CHECKING:
@@ -29,18 +30,23 @@ KEYS = {
     "stopped": "why the training ended",
     "valid": "scores on the validation rows, see below",
     "test": "scores on the test rows, see below",
-    "popularity": "for `valid` and `test`: `auc`, `user_auc` and `positive_auc` of popularity on the same rows: "
-    "the item's clicks before the row, or its smoothed click rate before the row where non-clicks were logged",
+    "popularity": "for `valid` and `test`: `auc`, `user_auc`, `user_session_auc` and `positive_auc` of popularity on "
+    "the same rows: the item's clicks before the row, or its smoothed click rate before the row where non-clicks were "
+    "logged",
     "train_rows": "training rows, drawn negatives not counted",
     "parts": "of `train`, `valid` and `test`: `rows`, their `share` of all three, and their `click_rate`; before rows "
     "are subsampled for evaluation, and without drawn negatives",
     "slices": "time slices of the training span",
     "parameters": "weights of the model",
-    "notes": "sentences on what is unusual: click rates that differ, a score still rising, a model below popularity",
+    "notes": "sentences on what is unusual: click rates that differ, a score still rising, a model below popularity, "
+    "or one that raises AUC and lowers user AUC against it, or the reverse",
     "run": "digest of the run file; equal runs have equal digests",
     "wear": "name of the wrapper; only with one",
     "sources": "digest of each file outside the package that the run names; only with one",
     "sampled": "true: negatives were drawn although non-clicks were logged (`evaluate.sampled`)",
+    "met": '"yes" or "no": whether drawn negatives may be items that the user has met, as `evaluate.met` decides; only '
+    "where negatives are drawn",
+    "repeats": "share of the training clicks that repeat a pair of user and item clicked earlier; only with `met`",
     "metrics": "names of your own metrics (`evaluate.metrics`), which are among the scores; only with one",
     "fingerprint": "digest of each column of the data that the run read; a change is refused when the run is opened",
     "versions": "of hyperctr, torch and python",
@@ -61,6 +67,10 @@ SCORES = {
     "user_auc_plain": "the same, each user weighted alike",
     "users_counted": "users with rows of both labels",
     "users_skipped": "the other users",
+    "user_session_auc": "AUC inside one user and session, weighted by its rows; a session is scored rows of one user "
+    "at most 30 minutes apart; null without times",
+    "sessions_counted": "sessions with rows of both labels",
+    "sessions_skipped": "the other sessions",
     "logloss": "log loss in nats of the probabilities as they are",
     "logloss_1to1": "log loss with clicks and non-clicks weighted alike",
     "logloss_corrected": "log loss after the logits are moved from training's negatives per click to those of the rows",
@@ -71,6 +81,10 @@ SCORES = {
     "cold_user": "rows whose user has no training row",
     "cold_item": "rows whose item has no training row",
     "unclicked_item": "rows whose item was never clicked before the moment of the row",
+    "first": "rows whose item no earlier event has. Where negatives are drawn, such clicks and their candidates, items "
+    "that appear first at that time or next, are in no other score (`evaluate.first`)",
+    "return": "rows whose user had met the item before",
+    "new": "rows whose user had not met the item before",
     "non_active": "rows of users with few training clicks",
     "slightly_active": "rows of users with more training clicks",
     "highly_active": "rows of users with most training clicks",
@@ -80,9 +94,9 @@ SCORES = {
     "cvr_rows": "clicked rows whose conversion is known",
     "ctcvr_auc": "AUC of click times conversion by pCTR pCVR",
 }
-"""What each score means. A group of rows has `NAME_auc`, `NAME_rows`, and `NAME_share` of all rows or `NAME_clicks`."""
+"""What each score means. A group of rows has `NAME_auc`, `NAME_rows`, and a share, clicks, or most clicks per user."""
 
-GROUPED = ("_auc", "_rows", "_share", "_clicks")
+GROUPED = ("_auc", "_rows", "_share", "_clicks", "_positives")
 
 
 def read(folder: str | Path) -> dict[str, Any]:
@@ -127,12 +141,14 @@ def scores_of(
         progress: wraps the batches (batches, a word, their number) to show a bar.
     """
     from hyperctr.evaluation.evaluate import evaluate_popularity
+    from hyperctr.runs.candidates import compared
 
     found: dict[str, dict[str, Any]] = {"test": {}, "valid": {}, "popularity": {}}
     for part in ("valid", "test"):
         scored = ready.scored(model, part, progress)
         found[part] = ready.measured(scored)
-        found["popularity"][part] = evaluate_popularity(scored, ready.draws)
+        has_time = ready.dataset.interactions.has_time
+        found["popularity"][part] = evaluate_popularity(compared(ready, scored), ready.draws, has_time)
     return found, scored
 
 
@@ -152,6 +168,9 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
     ours, floor = report["test"]["auc"], report["popularity"]["test"]["auc"]
     if "click" in tasks and ours < floor and report["model"] != "popularity":
         found.append(f"{report['model']} is below popularity: test AUC {ours:.4f}, popularity {floor:.4f}")
+    within = [scores.get("user_auc", math.nan) for scores in (report["test"], report["popularity"]["test"])]
+    if "click" in tasks and (words := disagreement(ours - floor, within[0] - within[1])):
+        found.append(f"against popularity {report['model']} {words}")
     return found
 
 
@@ -174,7 +193,8 @@ def schema() -> str:
         "## Scores",
         "`valid` and `test` have these numbers. A group of rows `NAME` has `NAME_auc` and `NAME_rows`; the groups by "
         "training rows and earlier clicks have `NAME_share` of all rows too, the groups by activity `NAME_clicks`, the "
-        "most training clicks of their users. Your own metrics have their names.",
+        "most training clicks of their users. `first`, `return` and `new` have `NAME_positives`, the clicks among "
+        "their rows, and `NAME_share` of all clicks. Your own metrics have their names.",
         tables[1],
     ]) + "\n"  # fmt: skip
 

@@ -11,6 +11,7 @@ import torch
 from hyperctr.data.columns import Column, flat
 from hyperctr.data.interactions import Interactions
 from hyperctr.files import atomic
+from hyperctr.runs.candidates import first_appearances
 from hyperctr.runs.prepare import Prepared
 
 ENDINGS = (".csv", ".parquet")
@@ -36,7 +37,8 @@ def table(ready: Prepared, scored: dict[str, np.ndarray]) -> pl.DataFrame:
     Returns:
         User, item and time under the names of the data set (user_id, item_id and timestamp where it has none); the
         context that was scored; query, equal for rows that were scored together; label; drawn, whether the row is a
-        drawn negative; probability, float32, as `Opened.predict` computes it. Times are unix seconds, or the moments
+        drawn negative; first_appearance, true for it and its candidates, where it is scored apart;
+        probability, float32, as `Opened.predict` computes it. Times are unix seconds, or the moments
         themselves where they have parts of seconds or the data set states another unit.
     """
     data, log = ready.dataset, ready.dataset.interactions
@@ -51,6 +53,7 @@ def table(ready: Prepared, scored: dict[str, np.ndarray]) -> pl.DataFrame:
         "query": scored["query"],
         "label": scored["label"].astype(np.int8),
         "drawn": (scored["label"] == 0) & ready.draws,
+        **({"first_appearance": first_appearances(ready, scored)} if ready.apart else {}),
         "probability": torch.sigmoid(torch.from_numpy(scored["logit"])).numpy(),
     }
     return pl.DataFrame({name: pl.Series(name, x) for name, x in columns.items()})

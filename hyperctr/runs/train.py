@@ -35,7 +35,7 @@ from hyperctr.evaluation.evaluate import conversions, measure, quality, score
 from hyperctr.evaluation.metrics import auc
 from hyperctr.files import claim_folder, save_tensors, write_csv, write_json, write_text
 from hyperctr.models import find_model, find_wrapper, outside
-from hyperctr.runs import fingerprint
+from hyperctr.runs import candidates, fingerprint
 from hyperctr.runs import report as reports
 from hyperctr.runs.checks import metrics_named, metrics_of, not_read, notes_of, parts_of, rows_in_words
 from hyperctr.runs.digest import digest, read_written
@@ -94,6 +94,8 @@ def train(
         if done := epochs_done(folder.path):
             say(f"continuing at epoch {math.floor(done) + 1}: {folder.path} has a checkpoint of this run")
         say(rows_in_words(parts_of(ready.dataset.interactions, ready.split)))
+        if line := candidates.in_words(ready):
+            say(line)
         validation = Validation(ready, model, progress)
         timed = clock or nullcontext
 
@@ -232,13 +234,16 @@ class Validation:
     def __call__(self, tasks: tuple[str, ...] | None = None) -> float:
         """Return the score of some tasks, higher is better; without tasks: `train.score` of the run."""
         batches = self.progress(self.ready.evaluation_batches("valid"), "validation", self.ready.num_batches("valid"))
-        scored = score(self.model, batches)
+        scored = candidates.compared(self.ready, score(self.model, batches))
         self.metrics["valid_auc"] = auc(scored["label"], scored["logit"])
         if "conversion" in scored:
             self.metrics["valid_cvr_mse"] = conversions(scored)["cvr_mse"]
         wanted = self.ready.run.train.score
         if tasks is None and wanted != "auc":
-            ((name, value),) = measure(scored, metrics_of([wanted], "train.score")).items()
+            if wanted in config.SCORES:
+                name, value = wanted, quality(scored, wanted=wanted)
+            else:
+                ((name, value),) = measure(scored, metrics_of([wanted], "train.score")).items()
             self.metrics[f"valid_{name}"] = value
             if math.isnan(value):
                 raise ValueError(f"train.score: {wanted} is not a number on the validation rows")
@@ -294,6 +299,7 @@ def _report(ready: Prepared, model: nn.Module, done: Progress, progress: Bar) ->
         **({"wear": run.wrapper_name} if run.wrapper else {}),
         **({"sources": sources} if sources else {}),
         **({"sampled": True} if run.evaluate.sampled else {}),
+        **({"met": "yes" if ready.met else "no", "repeats": ready.repeats} if ready.draws else {}),
         **({"split_note": ready.split.note} if ready.split.note else {}),
         **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},

@@ -14,6 +14,7 @@ DIR/
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import tomllib
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config, files
-from hyperctr.experiments.results import append_result, read_results, result
+from hyperctr.experiments.results import LATER, append_result, read_results, result
 from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 COLUMNS: dict[str, type] = {
     "data": str, "split": str, "leaky": bool, "row": str, "model": str, "seed": int, "auc": float, "auc_low": float,
-    "auc_high": float, "user_auc": float, "positive_auc": float, "logloss": float, "logloss_1to1": float,
-    "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str, "status": str,
+    "auc_high": float, "user_auc": float, "user_session_auc": float, "positive_auc": float, "logloss": float,
+    "logloss_1to1": float, "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str,
+    "status": str,
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
 CAREFUL = {"negatives": 1000, "max_positives": 20_000, "valid_negatives": 100, "valid_positives": 5_000}
@@ -163,7 +165,7 @@ def write(scores: Scores, failed: list[str], out: Path) -> dict:
     """
     study = scores.study
     rows = (study.entries or tables.entries)(scores)
-    warnings = [*scores.facts["notes"], *(study.caveats or tables.unlearned)(scores)]
+    warnings = [*scores.facts["notes"], *(study.caveats or tables.unlearned)(scores), *tables.torn(scores)]
     found = Findings(scores, rows, study.judge(scores), study.more(scores), warnings, failed)
     drawn = (study.figures or tables.figures)(found)
     return reports.write(found, (study.table or tables.table)(found), drawn, out)
@@ -397,7 +399,8 @@ def _columns(study: Study) -> dict[str, type]:
 
 def _results(out: Path, study: Study) -> list[dict]:
     path = out / "results.csv"
-    return read_results(path, _columns(study)) if path.exists() else []
+    rows = read_results(path, _columns(study)) if path.exists() else []
+    return [dict.fromkeys(LATER, math.nan) | row for row in rows]
 
 
 def _digest(cell: Cell) -> str:

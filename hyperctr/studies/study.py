@@ -271,7 +271,7 @@ class Study:
     """Gives what bench.json must hold for the functions below, beyond what it has of every study."""
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     """What is measured of trained runs beyond scores, by the name under which `Scores.measured` has it."""
-    scores: tuple[str, ...] = ("auc", "user_auc", "logloss_1to1")
+    scores: tuple[str, ...] = ("auc", "user_auc", "user_session_auc", "logloss_1to1")
     """The scores of its table, of which gains and figure are of the first."""
     extra_scores: tuple[str, ...] = ()
     """Columns of results.csv beyond those of every study."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HEADS = {
     "auc": "AUC",
     "user_auc": "user AUC",
+    "user_session_auc": "user session AUC",
     "positive_auc": "per-positive AUC",
     "logloss_1to1": "log loss 1:1",
     "user_auc_plain": "AUC, mean over users",
@@ -138,3 +139,10 @@ def unlearned(scores: Scores) -> list[str]:
     """Return a line for each row that is not above popularity."""
     rows = [row for row in scores.names if learned(scores.runs, row) is False]
     return [f"row {row} is not above popularity: it has not learned" for row in rows]
+
+
+def torn(scores: Scores) -> list[str]:
+    """Return a line for each row that raises AUC and lowers user AUC against popularity, or the reverse."""
+    base = scores.runs.get("popularity", [])
+    words = {row: significance.torn(scores.runs.get(row, []), base) for row in scores.names}
+    return [f"row {row} {said} against popularity" for row, said in words.items() if said]

@@ -82,8 +82,8 @@ def test_every_value_is_written():
         'dropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
         "[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nl2 = 0.0\npatience = 3\neval_every = 1.0\nnegatives = 1\n"
         'clip = 5.0\nseed = 0\nthreads = 0\nscore = "auc"\n\n'
-        '[evaluate]\nnegatives = 100\nsampled = false\ndraw = "uniform"\nmax_positives = 5000\n'
-        "valid_negatives = 20\n"
+        '[evaluate]\nnegatives = 100\nsampled = false\ndraw = "uniform"\nmet = "auto"\nfirst = "apart"\n'
+        "max_positives = 5000\nvalid_negatives = 20\n"
         "valid_positives = 5000\nseed = 0\nmetrics = []\n"
     )
 
@@ -117,8 +117,10 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, path, modalities
 
 
 def test_the_digest_is_stable_and_tells_runs_apart():
-    assert digest(read()) == digest(read("train.epochs=20")) == "d1504b76ccfa"
-    before = ("evaluate.negatives=1000", "evaluate.max_positives=20000", "evaluate.valid_negatives=100")
+    assert digest(read()) == digest(read("train.epochs=20")) == "7adec7bcb94e"
+    before = ("evaluate.met=no", "evaluate.first=among")
+    assert digest(read(*before)) == "d1504b76ccfa"  # the default candidates until met and first came
+    before += ("evaluate.negatives=1000", "evaluate.max_positives=20000", "evaluate.valid_negatives=100")
     assert digest(read(*before)) == "9497ce33e3fc"  # the defaults until another evaluation became the default
     assert digest(read("train.epochs=21")) != digest(read())
 

@@ -15,7 +15,7 @@ from hyperctr.studies.claims import UNKNOWN
 from hyperctr.studies.study import Findings, Row, Scores, Setup
 
 MODEL = "hyperctr"
-SCORES = ("auc", "user_auc", "positive_auc", "logloss_1to1")
+SCORES = ("auc", "user_auc", "user_session_auc", "positive_auc", "logloss_1to1")
 SIMPLE = tuple(results.BASELINES.values())
 ANOTHER = {
     "ml-100k": "ML-100K is a hundredth of the paper's MovieLens 10M, from other users and years",

@@ -23,7 +23,7 @@ AUC = "user_auc_plain"
 """The column of results.csv that is the AUC of Eq. (11)."""
 EXTRA = (AUC, "cold_item_auc")
 """Columns of results.csv beyond those of every study: AUC of Eq. (11), and that of items without a training row."""
-SCORES = (AUC, "auc", "logloss_1to1", "cold_item_auc")
+SCORES = (AUC, "auc", "user_session_auc", "logloss_1to1", "cold_item_auc")
 GRU = ("model.behaviour=gru",)
 SUM = (*GRU, "model.fusion=sum", "model.adversary=none")
 IDS = Row("Base+IDs", MODEL, (*SUM, 'model.modalities=["ids"]'))

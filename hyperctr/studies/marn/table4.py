@@ -40,9 +40,10 @@ def by_popularity(opened: Opened, folder: Path) -> dict[str, Any]:
     """Return the AUC at each of ten levels of the items' popularity in training, NaN as None: `levels`."""
     from hyperctr.evaluation.evaluate import score
     from hyperctr.evaluation.metrics import popularity_auc
+    from hyperctr.runs.candidates import compared
 
     ready, log = opened.prepared, opened.prepared.dataset.interactions
-    scored = score(opened.model, ready.evaluation_batches("test"))
+    scored = compared(ready, score(opened.model, ready.evaluation_batches("test")))
     count = np.bincount(log.item[ready.split.train], minlength=log.num_items)
     levels = popularity_auc(scored["label"], scored["logit"], scored["item"], count)
     return {"levels": [None if np.isnan(x) else x for x in levels]}

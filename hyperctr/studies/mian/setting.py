@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODEL = "mian"
 BASE = {"model": {"name": MODEL}}
-SCORES = ("auc", "user_auc", "logloss_1to1", "best_epoch")
+SCORES = ("auc", "user_auc", "user_session_auc", "logloss_1to1", "best_epoch")
 MIAN = Row("MIAN", MODEL)
 NEAR, LESS = 0.002, 0.001
 """AUC that MIAN may be below the best baseline; AUC that a removed module may gain."""

@@ -98,12 +98,30 @@ def test_a_key_that_goes_at_its_default_changes_no_digest(make):
 
 
 def test_a_run_of_keys_that_version_0_1_knew_has_its_digest(make, monkeypatch):
-    unknown = digest(make(dim=4))
+    as_then = ["evaluate.met=no", "evaluate.first=among"]
+    unknown = digest(make(dim=4, set=as_then))
     monkeypatch.setitem(digests.KEYS_0_1, "model.toy", "dim")
-    known = digest(make(dim=4))
-    assert known != unknown and digest(make(dim=4, rate=0.5)) == known
-    stated = digest(make(dim=4, rate=0.5, set=["model.rate=0.7"]))
-    assert stated != known and stated == digest(make(rate=0.5, dim=4, set=["model.rate=0.7"]))
+    known = digest(make(dim=4, set=as_then))
+    assert known != unknown and digest(make(dim=4, rate=0.5, set=as_then)) == known != digest(make(dim=4))
+    stated = digest(make(dim=4, rate=0.5, set=["model.rate=0.7", *as_then]))
+    assert stated != known and stated == digest(make(rate=0.5, dim=4, set=["model.rate=0.7", *as_then]))
+
+
+def test_a_whole_file_of_version_0_1_has_the_candidates_of_that_version(tmp_path):
+    """It states every key of [evaluate] that there was, but not `met` and `first`; a file of one's own does not."""
+    old = {"negatives": 20, "draw": "uniform", "max_positives": 50, "valid_negatives": 9, "valid_positives": 0}
+    tables = {"data": {"path": "x"}, "model": {"name": "din"}}
+    own = config.read_run(tables | {"evaluate": old}).evaluate
+    assert (own.met, own.first) == ("auto", "apart")
+    whole = old | {"seed": 3}
+    found = config.read_run(tables | {"evaluate": whole})
+    assert (found.evaluate.met, found.evaluate.first) == ("no", "among") and "met" not in whole
+    assert config.read_run(config.to_tables(found)) == found
+    assert config.read_run(tables | {"evaluate": old}, ["evaluate.seed=3"]).evaluate.met == "auto"
+    assert config.read_run(tables | {"evaluate": whole}, ["evaluate.met=auto"]).evaluate.met == "auto"
+    (tmp_path / "run.toml").write_text('[data]\npath = "x"\n\n[model]\nname = "din"\n\n[evaluate]\nseed = 3\n')
+    written = digests.read_written(tmp_path / "run.toml").evaluate
+    assert (written.met, written.first, written.seed) == ("no", "among", 3)
 
 
 def test_equal_runs_have_equal_digests(make):
