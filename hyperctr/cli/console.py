@@ -121,8 +121,8 @@ def print_scores(report: dict) -> None:
         for name in [name for name in PARTS if f"{name}_auc" in s]:
             blank, share = [""] * (3 + len(losses)), s[f"{name}_share"]
             rows.append([f"  {PARTS[name]}", _known(s[f"{name}_auc"]), *blank, f"{s[f'{name}_rows']:,} ({share:.1%})"])
-        for name in [name for name in NOVEL if s.get(f"{name}_rows")]:
-            blank, share = [""] * (3 + len(losses)), f"{s[f'{name}_share']:.1%} of the clicks"
+        for name in [name for name in NOVEL if s.get("first_rows" if name == "first" else "return_rows")]:
+            blank, share = [""] * (3 + len(losses)), f"{s[f'{name}_share']:.1%} of clicks"
             rows.append([f"  {NOVEL[name]}", _known(s[f"{name}_auc"]), *blank, f"{s[f'{name}_rows']:,} ({share})"])
         if beside := report.get("popularity", {}).get(part):
             own = "-" if math.isnan(beside["positive_auc"]) else f"{beside['positive_auc']:.4f}"
@@ -153,9 +153,9 @@ def _known(value: float | None) -> str:
 
 WITHIN = ("user AUC", "user and\nsession AUC")
 NOVEL = {
-    "first": "items without an earlier event",
-    "return": "items that the user has met",
-    "new": "items that the user has not met",
+    "first": "first appearances of items",
+    "return": "returns: items met before",
+    "new": "new pairs",
 }
 PARTS = {
     "warm": "users and items with training rows",

@@ -180,7 +180,7 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
             lines.append([every + mark, str(depth), *_scores(sweep.cells.get((every, depth), []), popularity, heads)])
     star = "\n\n\\* chosen by validation AUC. " if best else "\n\n"
     apart = [
-        f"\n\nAgainst popularity, slices of {every} at depth {depth}: {words}."
+        f"\n\nAgainst popularity, the cell {every} at depth {depth} {words}."
         for (every, depth), rows in sweep.cells.items()
         if (words := torn(rows, popularity))
     ]

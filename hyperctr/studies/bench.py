@@ -14,7 +14,6 @@ DIR/
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 import tomllib
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr import config, files
-from hyperctr.experiments.results import LATER, append_result, read_results, result
+from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
@@ -399,8 +398,7 @@ def _columns(study: Study) -> dict[str, type]:
 
 def _results(out: Path, study: Study) -> list[dict]:
     path = out / "results.csv"
-    rows = read_results(path, _columns(study)) if path.exists() else []
-    return [dict.fromkeys(LATER, math.nan) | row for row in rows]
+    return read_results(path, _columns(study)) if path.exists() else []
 
 
 def _digest(cell: Cell) -> str:

@@ -7,17 +7,18 @@ in columns of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.evaluation import significance
 from hyperctr.evaluation.significance import Score
 from hyperctr.experiments import sweep_report
+from hyperctr.experiments.results import LATER
 from hyperctr.reporting import figures as look
 from hyperctr.reporting import markdown
 from hyperctr.studies.claims import UNKNOWN
 from hyperctr.studies.figures import draw_table
-from hyperctr.studies.study import TITLES, Findings, Scores
+from hyperctr.studies.study import TITLES, Findings, Runs, Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def entries(scores: Scores) -> list[dict]:
     for name, model in facts["rows"]:
         over, some = chosen.get(name, ""), runs[name]
         entry: dict[str, Any] = {"row": name, "model": model, "over": over, "n": len(some)}
-        for column in dict.fromkeys([*study.scores, "valid_auc", "best_epoch", "seconds"]):
+        for column in recorded([*study.scores, "valid_auc", "best_epoch", "seconds"], runs):
             entry |= _with_half(column, significance.score(some, column) if some else UNKNOWN)
         gain = significance.difference(some, runs.get(over, []), first) if over else None
         entry |= _with_half("difference", gain or UNKNOWN)
@@ -57,6 +58,12 @@ def entries(scores: Scores) -> list[dict]:
                 entry[f"{PAPER}{data}, {what}"] = math.nan if x is None else x
         found.append(entry)
     return found
+
+
+def recorded(columns: Iterable[str], runs: Runs) -> list[str]:
+    """Return the columns without those that results.csv of an older version lacks."""
+    rows = [row for some in runs.values() for row in some]
+    return [name for name in dict.fromkeys(columns) if name not in LATER or all(name in row for row in rows)]
 
 
 def _with_half(column: str, value: Score) -> dict[str, float]:
@@ -71,7 +78,7 @@ def of(entry: Mapping, column: str) -> Score:
 def table(found: Findings) -> str:
     """Write the entries as Markdown."""
     rows = found.rows
-    shown = [name for name in found.scores.study.scores if any(not math.isnan(row[name]) for row in rows)]
+    shown = [name for name in found.scores.study.scores if any(not math.isnan(row.get(name, math.nan)) for row in rows)]
     heads = [name for name in rows[0] if name.startswith(PAPER)]
     overs = list(dict.fromkeys(row["over"] for row in rows if row["over"]))
     gains = [] if not overs else ["over" if len(overs) > 1 else f"over {overs[0]}", ""]

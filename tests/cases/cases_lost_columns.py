@@ -195,6 +195,30 @@ def a14_a_column_that_is_the_label(case: Case):
     case.check(done.code == 0, f"data check ends with {done.code} on a good log: {done.text[-200:]}")
 
 
+def a17_items_that_appear_first_as_a_test_click(case: Case):
+    """A first appearance is counted and scored on a line of its own, against items that are as new."""
+    rng = np.random.default_rng(0)
+    item = np.array([k // 5 if k % 5 == 0 else rng.integers((max(k, 1) - 1) // 5 + 1) for k in range(1000)])
+    log = {"user_id": rng.integers(30, size=1000), "item_id": 100 + item, "timestamp": START + 600 * np.arange(1000)}
+    log["click"] = np.ones(1000, np.int64)
+    shop, run = write(case.folder / "shop", log, {"non_clicks": '"unobserved"'}), case.folder / "run"
+    done = case.works("train", "--data", shop, "--out", run, *tiny("popularity", "evaluate.negatives=10"))
+    case.check("first appearances" in done.out, "no line for first appearances")
+    case.check("scored apart" in done.err, f"not said that they are scored apart: {done.err}")
+    from hyperctr import open_run
+    from hyperctr.evaluation.evaluate import score
+    from hyperctr.evaluation.metrics import auc
+
+    opened = open_run(run)
+    report, ready = opened.report["test"], opened.prepared
+    case.equal([report["first_positives"], report["positives"]], [20, 80], "first appearances, other clicks")
+    case.check(report["first_share"] == 0.2 and report["first_auc"] == 0.5, f"{report['first_auc']} of popularity")
+    scored = ready.compared(score(opened.model, ready.evaluation_batches("test")))
+    first = ready.loader.is_first(scored["item"], scored["time"])
+    case.equal(auc(scored["label"], first), 0.5, "AUC of 'never seen' alone")
+    case.equal(auc(scored["label"], scored["logit"]), report["auc"], "AUC over items that exist")
+
+
 def a18_threads_order_and_places(case: Case):
     """What does not change a run gives equal weights; where bits may differ, it is said."""
     log = pl.DataFrame(rows())

@@ -131,6 +131,43 @@ def e4_slices_of_equal_counts(case: Case):
     case.check("slices lie" not in done.text, f"an even log is warned about: {done.text[-200:]}")
 
 
+def e5_people_return(case: Case):
+    """Where pairs repeat it is said, met items are candidates, and returns and new pairs have a line each."""
+    rng = np.random.default_rng(0)
+    item = np.r_[np.arange(20), rng.integers(20, size=580)]
+    log = {"user_id": rng.integers(8, size=600), "item_id": 100 + item, "timestamp": START + 600 * np.arange(600)}
+    log["click"] = np.ones(600, np.int64)
+    shop, run = write(case.folder / "shop", log, {"non_clicks": '"unobserved"'}), case.folder / "run"
+    pairs = list(zip(log["user_id"].tolist(), item.tolist(), strict=True))
+    again = sum(pair in pairs[:k] for k, pair in enumerate(pairs)) / 600
+    facts = is_strict_json(call("data", "describe", shop, "--json").out) or {}
+    case.equal(facts.get("repeats"), round(again, 4), "describe: share of clicks that repeat a pair")
+    done = case.works("train", "--data", shop, "--out", run, *tiny("popularity", "evaluate.negatives=20"))
+    case.check("also items that the user has met" in done.err, f"not said which items are candidates: {done.err}")
+    for words in ("returns", "new pairs"):
+        case.check(words in done.out, f"no line for {words}")
+    report = report_of(case, "run")
+    case.equal(report.get("met"), "yes", "met of report.json")
+    early = pairs[:420]
+    share = sum(pair in early[:k] for k, pair in enumerate(early)) / 420
+    case.check(abs((report.get("repeats") or 0) - share) < 1e-9, f"repeats {report.get('repeats')}, by hand {share}")
+    test = report.get("test") or {}
+    returns = sum(pairs[k] in pairs[:k] for k in range(540, 600))
+    case.equal([test.get("return_positives"), test.get("new_positives")], [returns, 60 - returns], "returns, new pairs")
+    met = np.array([pair in pairs[:540] for pair in pairs[540:]])
+    opened = hyperctr.open_run(run)
+    from hyperctr.evaluation.evaluate import score
+
+    scored = score(opened.model, opened.prepared.evaluation_batches("test"))
+    before = opened.prepared.loader.has_met(scored["user"], scored["item"], scored["time"])
+    clicked = scored["label"] == 1
+    case.check(before[~clicked].mean() > met.mean() - 0.1, "candidates leave out what the user has met")
+    none = case.works("train", "--data", shop, "--out", case.folder / "no", *tiny("popularity", "evaluate.met=no"))
+    case.check("has not met" in none.err and report_of(case, "no").get("met") == "no", f"evaluate.met=no: {none.err}")
+    wrong = ("--set", "evaluate.met=maybe")
+    case.refused("train", "--data", shop, "--out", case.folder / "bad", *wrong, says=("evaluate.met", "auto"))
+
+
 def e6_two_kinds_of_new_items(case: Case):
     """The report tells items without a training row from items never clicked before the moment of the row."""
     log = rows(400, items=30)

@@ -71,7 +71,7 @@ def entries(scores: Scores, reference: str) -> list[dict]:
     for name, model in scores.facts["rows"]:
         some = runs[name]
         entry: dict[str, Any] = {"row": name, "model": model, "n": len(some), "reference": False}
-        for column in (*SCORES, "valid_auc", "seconds"):
+        for column in tables.recorded([*SCORES, "valid_auc", "seconds"], runs):
             value = significance.score(some, column) if some else UNKNOWN
             entry |= {column: value.mean, f"{column}_half": value.half}
         gain = significance.difference(some, runs[reference]) if runs.get(reference) and some else None
@@ -100,7 +100,7 @@ def table(found: Findings, over: str = "") -> str:
         over: heads the column of gains; "" for one that names the reference row.
     """
     rows, paper_sets = found.rows, found.scores.paper_sets
-    shown = [name for name in SCORES if any(not math.isnan(row[name]) for row in rows)]
+    shown = [name for name in SCORES if any(not math.isnan(row.get(name, math.nan)) for row in rows)]
     reference = next((row["row"] for row in rows if row["reference"]), "")
     heads = [over or (f"over {reference}" if reference else "compared"), ""]
     lines = [["row", "n", *(tables.HEADS[name] for name in shown), *heads]]

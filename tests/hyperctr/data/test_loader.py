@@ -8,7 +8,7 @@ import torch
 
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
-from hyperctr.data.lookup import SeenPairs
+from hyperctr.data.lookup import SeenPairs, repeated
 
 USERS, ITEMS, ROWS = 9, 14, 240
 
@@ -149,6 +149,44 @@ def test_what_happens_later_moves_no_negative(draw):
     assert np.array_equal(drawn(log, early), drawn(changed, early))
     late = np.arange(ROWS - 40, ROWS - 20)
     assert not np.array_equal(drawn(log, late), drawn(changed, late))
+
+
+def test_met_negatives_are_any_items_that_existed_but_the_rows_own():
+    log, rows = random_log(2, logged=False), np.arange(ROWS)
+    loader = Loader(log, met=True)
+    drawn = loader.negatives(log.user, log.time, 60, np.random.default_rng(0), item=log.item)
+    for k in rows:
+        existed = {log.item[j] for j in rows if log.time[j] < log.time[k]} - {log.item[k]}
+        assert set(drawn[k]) <= (existed or {-1})
+        assert -1 not in drawn[k] or not existed
+    assert any(set(drawn[k]) & met(log, log.user[k], log.time[k]) for k in rows)
+    flat = drawn[-1]
+    assert len(set(flat)) > 3 and loader.negatives(log.user[-1:], log.time[-1:], 9, np.random.default_rng(0)).min() >= 0
+
+
+def test_the_items_that_appear_next_are_those_of_a_loop():
+    log = random_log(11, logged=False)
+    loader = Loader(log)
+    first = {int(i): int(log.time[log.item == i].min()) for i in np.unique(log.item)}
+    new = loader.is_first(log.item, log.time)
+    assert new.tolist() == [first[i] >= t for i, t in zip(log.item.tolist(), log.time.tolist(), strict=True)]
+    found = loader.as_new(log.item[new], log.time[new], 4)
+    for item, time, got in zip(log.item[new].tolist(), log.time[new].tolist(), found.tolist(), strict=True):
+        after = sorted(t for i, t in first.items() if t >= time and i != item)[:4]
+        assert [first[i] for i in got if i >= 0] == after and item not in got
+        assert got == sorted(got, key=lambda i: i < 0)  # those that do not exist come last
+    assert (found == -1).any() and (found >= 0).any()
+
+
+def test_pairs_met_before_are_those_of_a_loop():
+    log = random_log(12, logged=False)
+    for loader in (Loader(log), Loader(log, known=log)):
+        asked = loader.has_met(log.user.astype(np.int32), log.item.astype(np.int32), log.time)
+        assert asked.tolist() == [log.item[k] in met(log, log.user[k], log.time[k]) for k in range(ROWS)]
+    again = repeated(log.user, log.item, log.time)
+    assert again.tolist() == asked.tolist() and 0 < again.sum() < ROWS
+    order = np.random.default_rng(0).permutation(ROWS)
+    assert repeated(log.user[order], log.item[order], log.time[order]).tolist() == again[order].tolist()
 
 
 def test_meetings_are_told_apart_where_many_pairs_share_a_place():

@@ -13,7 +13,7 @@ from torch import nn
 from hyperctr import config
 from hyperctr.batch import Batch, History, Output
 from hyperctr.data import planted
-from hyperctr.evaluation.evaluate import evaluate, quality, score
+from hyperctr.evaluation.evaluate import Novelty, evaluate, quality, score
 from hyperctr.models import MODELS
 from hyperctr.runs import prepare as prepare_module
 
@@ -134,6 +134,32 @@ def test_groups_by_activity_by_hand(scored):
     assert math.isnan(report["highly_active_auc"])
     assert (report["non_active_clicks"], report["slightly_active_clicks"]) == (1, 7)
     assert "non_active_auc" not in evaluate(scored)
+
+
+def test_first_appearances_returns_and_new_pairs_by_hand(scored):
+    # clicks at 2, 0, 1; the third query, with candidates at 0 and 1, is a first appearance
+    first = np.array([0, 0, 0, 0, 0, 1, 1, 1], bool)
+    met = np.array([1, 0, 1, 0, 0, 0, 0, 0], bool)
+    apart, among = (evaluate(scored, negatives=1, novelty=Novelty(first, met, where)) for where in (True, False))
+    alone = evaluate({name: x[:5] for name, x in scored.items()}, negatives=1)
+    assert {name: apart[name] for name in alone} == pytest.approx(alone, nan_ok=True)
+    assert (apart["rows"], apart["positives"], among["rows"]) == (5, 2, 8)
+    for report in (apart, among):
+        assert (report["first_auc"], report["first_rows"], report["first_positives"]) == (0.75, 3, 1)
+        assert report["first_share"] == pytest.approx(1 / 3)
+        # met: the click at 2 and a candidate at -1
+        assert (report["return_auc"], report["return_rows"], report["return_positives"]) == (1.0, 2, 1)
+    assert (apart["new_rows"], apart["new_positives"], apart["new_share"]) == (3, 1, 0.5)
+    assert apart["new_auc"] == 0.0  # the click at 0 against 1 and 1
+    assert (among["new_rows"], among["new_share"]) == (6, pytest.approx(2 / 3))
+    assert "first_auc" not in evaluate(scored)
+
+
+def test_sessions_of_a_report(scored):
+    report = evaluate(scored)  # the times are the users' numbers: one session per user
+    assert report["user_session_auc"] == report["user_auc"] and report["sessions_counted"] == 2
+    untimed = evaluate(scored, has_time=False)
+    assert math.isnan(untimed["user_session_auc"]) and untimed["sessions_counted"] == 0
 
 
 # --- the rows of a run ---------------------------------------------------------------------------------------------

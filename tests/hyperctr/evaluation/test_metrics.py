@@ -379,3 +379,49 @@ def test_unseen_recall_refuses_nothing_and_strangers():
         metrics.unseen_recall(np.empty((0, 2)), [], np.ones((3, 2)), (1,))
     with pytest.raises(ValueError, match=r"rows of the pool, \[0, 3\), got 0 to 3"):
         metrics.unseen_recall(np.ones((2, 2)), [0, 3], np.ones((3, 2)), (1,))
+
+
+MINUTE = 60_000_000
+
+
+def test_user_session_auc_by_hand():
+    # ann: rows at 0, 30 and 60 minutes are one session, 91 another; ben: two at one time; cem: clicks alone
+    user = ["ann"] * 4 + ["ben"] * 2 + ["cem"] * 2
+    time = np.array([60, 0, 91, 30, 5, 5, 5, 6]) * MINUTE
+    label, score = [1, 0, 1, 0, 0, 1, 1, 1], [0.3, 0.1, 0.9, 0.5, 0.2, 0.2, 0.4, 0.1]
+    # ann's first session: a click at .3 against .1 and .5, 3 rows; ben's: a tie, 2 rows; two sessions have one label
+    found = metrics.user_session_auc(label, score, user, time)
+    assert found == (pytest.approx((3 * 0.5 + 2 * 0.5) / 5), 2, 2)
+    score[0] = 0.6
+    assert metrics.user_session_auc(label, score, user, time)[0] == pytest.approx((3 * 1.0 + 2 * 0.5) / 5)
+    assert metrics.sessions(user, time).tolist() == [0, 0, 1, 0, 2, 2, 3, 3]
+    assert metrics.sessions(user, time, 0).tolist() == [2, 0, 3, 1, 4, 4, 5, 6]
+    time[0] += 1  # 30 minutes and a microsecond after the row before it
+    assert metrics.sessions(user, time).tolist()[:4] == [1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_user_session_auc_equals_a_loop_over_sessions(seed):
+    rng = np.random.default_rng(seed)
+    label, score = rng.integers(2, size=400), rng.integers(9, size=400)
+    user, time = rng.integers(6, size=400), rng.integers(3000, size=400) * MINUTE
+    parts = []
+    for who in range(6):
+        last = None
+        for row in sorted(np.flatnonzero(user == who), key=lambda row: time[row]):
+            if last is None or time[row] - last > 30 * MINUTE:
+                parts.append([])
+            parts[-1].append(row)
+            last = time[row]
+    both = [part for part in parts if 0 < label[part].sum() < len(part)]
+    wanted = sum(len(part) * metrics.auc(label[part], score[part]) for part in both) / sum(map(len, both))
+    found, counted, skipped = metrics.user_session_auc(label, score, user, time)
+    assert found == pytest.approx(wanted) and (counted, skipped) == (len(both), len(parts) - len(both))
+    assert counted > 20 and skipped > 20
+
+
+def test_sessions_of_nothing_and_of_lists_of_two_lengths():
+    assert metrics.sessions([], []).tolist() == []
+    assert np.isnan(metrics.user_session_auc([], [], [], [])[0])
+    with pytest.raises(ValueError, match="sessions needs one time per user, got 2 and"):
+        metrics.sessions([1, 2], [3])

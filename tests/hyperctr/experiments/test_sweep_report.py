@@ -55,6 +55,38 @@ def test_rows_come_back_as_they_were(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
 
 
+def test_a_file_of_an_older_version_goes_on_without_the_column_that_came_later(tmp_path):
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    results.append_result(old, row())
+    header = old.read_text().splitlines()[0]
+    assert "user_session_auc" not in header
+    later = row(seed=1, user_session_auc=0.625)
+    results.append_result(old, later)
+    results.append_result(new, later)
+    assert old.read_text().splitlines()[0] == header and results.read_results(old)[1] == row(seed=1)
+    assert results.read_results(new) == [later]
+    assert new.read_text().splitlines()[0] == ",".join(results.COLUMNS)
+    results.append_result(new, row(seed=2))
+    assert math.isnan(results.read_results(new)[1]["user_session_auc"])
+
+
+def test_a_sessions_auc_stands_beside_the_others_where_it_is_known(tmp_path):
+    text = written(sweep(user_session_auc=0.61), tmp_path)
+    line = next(line for line in cells_of(text, "7d") if line[1] == "3")
+    assert cells_of(text, "every")[1][3:7] == ["test AUC", "user AUC", "user session AUC", "log loss 1:1"]
+    assert line[3].startswith("0.6905") and line[5:7] == ["0.6100 ± 0.0000", "0.6000 ± 0.0000"]
+    assert line[7:9] == ["+0.0900 ± 0.0000", "better"]
+    assert "user session AUC" not in written(sweep(user_session_auc=math.nan), tmp_path)
+
+
+def test_a_cell_that_raises_auc_and_lowers_user_auc_is_said(tmp_path):
+    assert "Against popularity" not in written(sweep(), tmp_path)
+    torn = [x | {"user_auc": 0.5} if (x["every"], x["depth"]) == ("30d", 1) else x for x in sweep()]
+    said = "Against popularity, the cell 30d at depth 1 raises AUC by 0.0995 and lowers user AUC by 0.0505."
+    text = written(torn, tmp_path)
+    assert said in text and text.count("Against popularity") == 1
+
+
 def test_nan_survives_the_file(tmp_path):
     results.append_result(tmp_path / "results.csv", row(auc=math.nan))
     assert math.isnan(results.read_results(tmp_path / "results.csv")[0]["auc"])

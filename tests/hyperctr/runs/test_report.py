@@ -56,8 +56,8 @@ def test_popularity_of_a_report_is_that_of_the_model_popularity(finished):
     run = run_of(opened.prepared.run.data.path, "popularity", evaluate={"negatives": 20, "valid_negatives": 20})
     alone = training.train(run)
     for part in ("valid", "test"):
-        for name in ("auc", "user_auc", "positive_auc"):
-            assert report["popularity"][part][name] == pytest.approx(alone[part][name], abs=1e-6)
+        for name in ("auc", "user_auc", "user_session_auc", "positive_auc"):
+            assert report["popularity"][part][name] == pytest.approx(alone[part][name], abs=1e-6, nan_ok=True)
 
 
 def test_a_model_below_popularity_and_a_rising_score_are_said_in_words():
@@ -72,6 +72,21 @@ def test_a_model_below_popularity_and_a_rising_score_are_said_in_words():
     assert reports.notes_of(report | {"best_epoch": 2, "epochs": 2}, ("conversion",), 3) == []  # it stopped by itself
     same = report | {"valid": {"auc": 0.5}, "test": {"auc": 0.5}, "best_epoch": 1}
     assert reports.notes_of(same, ("click",), 3)[0].startswith("the model gives every row the same score")
+
+
+def test_a_model_that_raises_one_of_auc_and_user_auc_is_said_to():
+    report = {"best_epoch": 1, "epochs": 3, "model": "din", "valid": {"auc": 0.6}}
+    report |= {"test": {"auc": 0.6, "user_auc": 0.5}, "popularity": {"test": {"auc": 0.55, "user_auc": 0.52}}}
+    said = "against popularity din raises AUC by 0.0500 and lowers user AUC by 0.0200"
+    assert reports.notes_of(report, ("click",), 3) == [said]
+    assert reports.notes_of(report, ("conversion",), 3) == []
+    higher = report | {"test": {"auc": 0.6, "user_auc": 0.53}}
+    assert reports.notes_of(higher, ("click",), 3) == []
+    reverse = report | {"test": {"auc": 0.54, "user_auc": 0.53}}
+    assert reports.notes_of(reverse, ("click",), 3) == [
+        "din is below popularity: test AUC 0.5400, popularity 0.5500",
+        "against popularity din lowers AUC by 0.0100 and raises user AUC by 0.0100",
+    ]
 
 
 def test_items_never_clicked_before_and_the_best_constant_by_hand():
