@@ -208,12 +208,13 @@ def a17_items_that_appear_first_as_a_test_click(case: Case):
     from hyperctr import open_run
     from hyperctr.evaluation.evaluate import score
     from hyperctr.evaluation.metrics import auc
+    from hyperctr.runs.candidates import compared
 
     opened = open_run(run)
     report, ready = opened.report["test"], opened.prepared
     case.equal([report["first_positives"], report["positives"]], [20, 80], "first appearances, other clicks")
     case.check(report["first_share"] == 0.2 and report["first_auc"] == 0.5, f"{report['first_auc']} of popularity")
-    scored = ready.compared(score(opened.model, ready.evaluation_batches("test")))
+    scored = compared(ready, score(opened.model, ready.evaluation_batches("test")))
     first = ready.loader.is_first(scored["item"], scored["time"])
     case.equal(auc(scored["label"], first), 0.5, "AUC of 'never seen' alone")
     case.equal(auc(scored["label"], scored["logit"]), report["auc"], "AUC over items that exist")
