@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from graphs.kernels import compile
 from hyperctr.layers.bodies import choose
@@ -114,8 +113,16 @@ def repeated(user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray
     >>> repeated(np.array([0, 0, 1, 0]), np.array([5, 5, 5, 5]), np.array([3, 3, 4, 9])).tolist()
     [False, False, False, True]
     """
-    events = pl.DataFrame({"user": user, "item": item, "time": time})
-    return events.select(pl.col("time") > pl.col("time").min().over("user", "item")).to_series().to_numpy()
+    pair, again = user * (item.max(initial=0) + 1) + item, np.zeros(len(user), bool)
+    ordered = np.sort(pair)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if len(twice):  # mostly few: only their events are looked at closer
+        place = np.minimum(np.searchsorted(twice, pair), len(twice) - 1)
+        rows = np.flatnonzero(twice[place] == pair)
+        first = np.full(len(twice), np.iinfo(np.int64).max)
+        np.minimum.at(first, place[rows], time[rows])
+        again[rows] = time[rows] > first[place[rows]]
+    return again
 
 
 class SeenPairs:
