@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graphs import describe
 from graphs.convert import npz
-from graphs.index.events import Events, checked_events, degrees, following, latest, sort_events, together
+from graphs.index.events import Events, checked_events, degrees, following, latest, merge_events, sort_events, together
 from graphs.index.ids import names
 from graphs.kernels.links import Factors, Rows, look_up, strongest
 
@@ -118,8 +118,8 @@ class Links:
         """Add events, in any order of time; the links then equal those of `build` on all events, to the bit.
 
         Only rows that can differ are computed again: those of nodes that share a hyperedge with a new event, and those
-        that keep a node whose degree has changed. That is at most the time of a rebuild. Without times new events come
-        after the old ones.
+        that keep a node whose degree has changed. If these are all rows, as where popular nodes are appended to long
+        hyperedges, it takes the time of a rebuild. Without times new events come after the old ones.
 
         Args:
             nodes, hyperedges: as in `build`. Numbers above the earlier ones are new nodes and hyperedges, unless
@@ -143,12 +143,11 @@ class Links:
             raise ValueError(f"the links were built {was}, so events are appended likewise, got some {now}")
         old = self.events if len(self.events.nodes) else new.take(slice(0))
         num_nodes, num_hyperedges = max(num_nodes, self.num_nodes), max(num_hyperedges, self.num_hyperedges)
-        both = (None if b is None else np.concatenate([a, b]) for a, b in zip(old, new, strict=True))
-        events = sort_events(Events(*both))
-        factors, degree, left_out = factors_of(events, self.rules, np.ones(num_hyperedges), num_nodes)
-
         touched = np.zeros(num_hyperedges, dtype=bool)
         touched[new.hyperedges] = True
+        events = merge_events(old, new, touched) if len(new.nodes) else self.events
+        factors, degree, left_out = factors_of(events, self.rules, np.ones(num_hyperedges), num_nodes)
+
         again = np.zeros(num_nodes, dtype=bool)
         again[events.nodes[touched[events.hyperedges]]] = True
         other_degree = degree[: self.num_nodes] != self.degree

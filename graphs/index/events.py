@@ -83,6 +83,22 @@ def sort_events(events: Events) -> Events:
     return events.take(sort_with_order(events.hyperedges, int(events.hyperedges.max()).bit_length())[1])
 
 
+def merge_events(old: Events, new: Events, touched: np.ndarray) -> Events:
+    """Add events to sorted ones; of equal times the old ones come first. `touched` marks the new ones' hyperedges."""
+    mine = touched[old.hyperedges]
+    stays, part = old.take(~mine), old.take(mine)
+    part = sort_events(Events(*(None if b is None else np.concatenate([a, b]) for a, b in zip(part, new, strict=True))))
+    size = sum(np.bincount(some.hyperedges, minlength=len(touched)) for some in (stays, part))
+    renewed = np.repeat(touched, size)
+    columns = []
+    for before, after in zip(stays, part, strict=True):
+        column = None if after is None else np.empty(len(renewed), dtype=after.dtype)
+        if column is not None:
+            column[renewed], column[~renewed] = after, before
+        columns.append(column)
+    return Events(*columns)
+
+
 def latest(events: Events, num_nodes: int) -> np.ndarray:
     """Mark the last event of each node in each hyperedge, [events]."""
     bits = max(num_nodes - 1, 0).bit_length()
