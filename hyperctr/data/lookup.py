@@ -24,22 +24,22 @@ class PastIndex:
     def __init__(self, key: np.ndarray, time: np.ndarray, num_keys: int):
         self.order = np.lexsort((time, key))
         self.time = np.ascontiguousarray(time[self.order], np.int64)
-        self._first = np.searchsorted(key[self.order], np.arange(num_keys + 2))
+        self.firsts = np.searchsorted(key[self.order], np.arange(num_keys + 2))
 
     def first(self, key: np.ndarray) -> np.ndarray:
         """Return the position in `order` of the first event of each key, [n]."""
-        return self._first[np.minimum(key, len(self._first) - 2)]
+        return self.firsts[np.minimum(key, len(self.firsts) - 2)]
 
     @property
     def starts(self) -> np.ndarray:
         """Whether each event is the first of its key, in `order`, bool [n]."""
         starts = np.zeros(len(self.order) + 1, bool)
-        starts[self._first] = True
+        starts[self.firsts] = True
         return starts[:-1]
 
     def end(self, key: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Return the position after each key's last event strictly before `time`; `first` where there is none."""
-        return choose(_plain_end, _fast_end, _library() is not None)(key, time, self._first, self.time)
+        return choose(_plain_end, _fast_end, library() is not None)(key, time, self.firsts, self.time)
 
 
 def _plain_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def _fast_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.nd
     key, time = (np.ascontiguousarray(x, np.int64) for x in np.broadcast_arrays(key, time))
     found = np.empty(len(key), np.int64)
     ends = (x.ctypes.data for x in (first, times, found))
-    _library().end(len(key), key.ctypes.data, time.ctypes.data, len(first) - 2, *ends)
+    library().end(len(key), key.ctypes.data, time.ctypes.data, len(first) - 2, *ends)
     return found
 
 
@@ -71,7 +71,7 @@ def decayed(index: PastIndex, value: np.ndarray, half_life: float) -> np.ndarray
         value: of each event, in the order of the index, [n].
         half_life: microseconds.
     """
-    body = choose(_plain_decayed, _fast_decayed, _library() is not None)
+    body = choose(_plain_decayed, _fast_decayed, library() is not None)
     return body(index.starts, index.time, np.asarray(value, np.float64), half_life)
 
 
@@ -89,18 +89,22 @@ def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, hal
 def _fast_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_life: float) -> np.ndarray:
     found = np.empty(len(value))
     arrays = (x.ctypes.data for x in (starts, times, value))
-    _library().decayed(len(value), *arrays, half_life, found.ctypes.data)
+    library().decayed(len(value), *arrays, half_life, found.ctypes.data)
     return found
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
+    """Return the functions of lookup.c, or None where nothing is compiled."""
     library = compile.library(Path(__file__).with_suffix(".c"))
     if library is not None:
         number, array = ctypes.c_int64, ctypes.c_void_p
         library.end.argtypes = [number, array, array, number, array, array, array]
         library.decayed.argtypes = [number, array, array, array, ctypes.c_double, array]
-        library.end.restype = library.decayed.restype = None
+        library.before.argtypes = [
+            number, array, array, number, array, array, number, array, array, number, *[array] * 10
+        ]  # fmt: skip
+        library.end.restype = library.decayed.restype = library.before.restype = None
     return library
 
 

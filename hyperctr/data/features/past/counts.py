@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperctr.data.lookup import PastIndex, decayed
-
-LONG_AGO = np.iinfo(np.int64).min // 4  # the time of what never was
+from hyperctr.data.lookup import PastIndex, decayed, library
+from hyperctr.layers.bodies import choose
 
 
 @dataclass(frozen=True)
@@ -58,45 +57,63 @@ class Counts:
         clicked = clicked[index.order]
         self._clicks = np.append(0, np.cumsum(clicked))
         ones = np.ones(len(clicked))
-        self._shows_decayed = [decayed(index, ones, life) for life in half_lives]
-        self._clicks_decayed = [decayed(index, clicked, life) for life in half_lives]
+        self._decayed = tuple(
+            np.array([decayed(index, x, life) for life in half_lives]).reshape(len(half_lives), len(clicked))
+            for x in (ones, clicked)
+        )  # of shows and of clicks, [H, n]
         at = np.arange(len(clicked))
         self._last_click = np.append(-1, np.maximum.accumulate(np.where(clicked, at, -1)))  # before each position
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        arrays = (self._index.order, self._index.time, self._clicks, self._last_click)
-        return sum(x.nbytes for x in (*arrays, *self._shows_decayed, *self._clicks_decayed))
+        arrays = (self._index.order, self._index.time, self._index.firsts, self._clicks, self._last_click)
+        return sum(x.nbytes for x in (*arrays, *self._decayed))
 
     def before(self, key: np.ndarray, time: np.ndarray) -> Found:
         """Count the events of each key strictly before its moment, [n] each; a key below 0 or beyond has none."""
+        return choose(self._plain_before, self._fast_before, library() is not None)(key, time)
+
+    def _plain_before(self, key: np.ndarray, time: np.ndarray) -> Found:
         key = np.where((key >= 0) & (key < self.num_keys), key, self.num_keys)
         first, end = self._index.first(key), self._index.end(key, time)
-        there, last = end > first, end - 1
-        times = self._index.time
-
-        def at(position: np.ndarray) -> np.ndarray:
-            return times.take(position, mode="clip") if len(times) else np.full(len(key), LONG_AGO)
+        there, last, times = end > first, np.maximum(end - 1, 0), self._index.time
+        if not len(times):
+            nothing, never = np.zeros(len(key), np.int64), np.full(len(key), np.nan)
+            recent = np.zeros((len(self.half_lives), len(key)))
+            return Found(nothing, nothing, recent, recent, never, never, never)
 
         def since(position: np.ndarray, known: np.ndarray) -> np.ndarray:
-            return np.where(known, time - at(position), np.nan)
+            return np.where(known, time - times.take(position, mode="clip"), np.nan)
 
-        age = np.where(there, time - at(last), 0)
-        fades = [np.exp2(-age / life) * there for life in self.half_lives]
+        age = np.where(there, time - times[last], 0)
+        fade = np.exp2(-age / np.array(self.half_lives)[:, None]) * there
+        shows, clicks = (x[:, last] * fade for x in self._decayed)
         click = self._last_click[end]
-
-        def recent(sums: list[np.ndarray]) -> np.ndarray:
-            each = [x.take(last, mode="clip") * fade if len(x) else 0.0 * fade
-                    for x, fade in zip(sums, fades, strict=True)]  # fmt: skip
-            return np.array(each).reshape(len(self.half_lives), len(key))
-
         return Found(
             shows=end - first,
             clicks=self._clicks[end] - self._clicks[first],
-            recent_shows=recent(self._shows_decayed),
-            recent_clicks=recent(self._clicks_decayed),
+            recent_shows=shows,
+            recent_clicks=clicks,
             since_last=since(last, there),
             since_first=since(first, there),
             since_click=since(click, click >= first),
         )
+
+    def _fast_before(self, key: np.ndarray, time: np.ndarray) -> Found:
+        key, time = (np.ascontiguousarray(x, np.int64) for x in (key, time))
+        n, lives, index = len(key), len(self.half_lives), self._index
+        found = Found(
+            *(np.empty(n, np.int64) for _ in range(2)),
+            *(np.empty((lives, n)) for _ in range(2)),
+            *(np.empty(n) for _ in range(3)),
+        )
+        half_lives = np.array(self.half_lives, np.float64)
+
+        def at(x: np.ndarray) -> int:
+            return x.ctypes.data
+
+        of_events = at(index.firsts), at(index.time), len(index.time), at(self._clicks), at(self._last_click)
+        sums = lives, at(half_lives), *map(at, self._decayed)
+        library().before(n, at(key), at(time), self.num_keys, *of_events, *sums, *map(at, vars(found).values()))
+        return found

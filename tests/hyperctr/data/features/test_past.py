@@ -81,7 +81,9 @@ def test_a_decayed_sum_halves_every_half_life(plain, monkeypatch):
     assert len(lookup.decayed(lookup.PastIndex(key[:0], time[:0], 3), value[:0], 4.0)) == 0
 
 
-def test_counts_by_hand():
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+def test_counts_by_hand(plain, monkeypatch):
+    monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
     clicked = np.array([True, False, True])
     counts = Counts(np.array([1, 1, 1]), np.array([0, 10, 10]), clicked, 3, (10.0,))
     found = counts.before(np.array([1, 1, 1, 0, -1, 9]), np.array([0, 10, 30, 30, 30, 30]))
@@ -92,6 +94,15 @@ def test_counts_by_hand():
     np.testing.assert_array_equal(found.since_last, [np.nan, 10, 20, *none])
     np.testing.assert_array_equal(found.since_first, [np.nan, 10, 30, *none])
     np.testing.assert_array_equal(found.since_click, [np.nan, 10, 20, *none])
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+def test_counts_of_nothing_are_zero(plain, monkeypatch):
+    monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+    none = np.empty(0, np.int64)
+    found = Counts(none, none, none == 1, 2, (5.0,)).before(np.array([0, 7]), np.array([1, 1]))
+    assert found.shows.tolist() == found.clicks.tolist() == [0, 0] and found.recent_clicks.tolist() == [[0, 0]]
+    assert np.isnan([found.since_last, found.since_first, found.since_click]).all()
 
 
 # --- periods ---------------------------------------------------------------------------------------------------------
