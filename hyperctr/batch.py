@@ -5,7 +5,7 @@ Long because it is the whole contract, in one file to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -484,6 +484,53 @@ class Model(Protocol):
     tasks: tuple[str, ...]
 
     def __call__(self, batch: Batch) -> Output: ...
+
+
+@dataclass(frozen=True)
+class TrainingCounts:
+    """How large the training rows are, known before anything is fitted.
+
+    Attributes:
+        rows: training rows, drawn negatives not counted.
+        clicks: clicks among them.
+        clicked_items: distinct items among the clicks.
+    """
+
+    rows: int
+    clicks: int
+    clicked_items: int
+
+
+@runtime_checkable
+class Referee(Protocol):
+    """A model that is fitted once, in closed form or by a library, and takes no gradient steps.
+
+    A referee is a `torch.nn.Module` and a `Model`: it has `Config`, `reads` and `tasks`, and called on a batch it
+    answers an Output of `score`. Its `state_dict` has the settings that validation rows chose and nothing that is as
+    large as the data. A run keeps these, and fits the referee again on its training rows when it is opened. A fitted
+    referee reads nothing but the batch, so that the features of a row, such as the context, come with the rows.
+    """
+
+    def fit(
+        self, train: Callable[[], Iterable[Batch]], valid: Callable[[], Iterable[Batch]] | None = None
+    ) -> Mapping[str, Any]:
+        """Fit on the training rows.
+
+        Args:
+            train: gives the batches of the training rows, each row once, with drawn negatives as a model reads them.
+            valid: gives the batches of the validation rows, on which settings are chosen. None: the settings are those
+                of the `state_dict`, and the same training rows give the same fit.
+
+        Returns:
+            What was chosen, for the report; {} without `valid`.
+        """
+
+    def score(self, rows: Batch) -> Tensor:
+        """Return the logits of a click, float32 [B]."""
+
+    @classmethod
+    def memory(cls, config: Any, counts: TrainingCounts) -> int:
+        """Return the bytes that fitting takes."""
 
 
 class Wrapper(Protocol):

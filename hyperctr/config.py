@@ -388,7 +388,7 @@ def _named(table: str, content: dict) -> tuple[str, type]:
     from hyperctr import models  # imports torch
 
     find, known = {
-        "model": (models.find_model, models.MODELS), "wrapper": (models.find_wrapper, models.WRAPPERS)
+        "model": (models.find_model, models.MODELS | models.REFEREES), "wrapper": (models.find_wrapper, models.WRAPPERS)
     }[table]  # fmt: skip
     name = content.pop("name", None)
     if name is None:

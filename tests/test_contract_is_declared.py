@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("analysis", "cli", "evaluation", "experiments", "models", "runs", "serving", "studies", "training")
+ROOMS = ("analysis", "cli", "evaluation", "experiments", "models", "referees", "runs", "serving", "studies", "training")
 FILES = sorted(path for room in ROOMS for path in (ROOT / "hyperctr" / room).rglob("*.py"))
 ALLOWED = {
     "hasattr(os, 'getloadavg')": "a function of the operating system",

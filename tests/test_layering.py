@@ -14,6 +14,7 @@ FILES = sorted(path for package in ("graphs", "hyperctr") for path in (ROOT / pa
 FLOORS = [
     ["graphs", "hyperctr.batch", "hyperctr.files", "hyperctr.strict"],
     ["hyperctr.layers", "hyperctr.evaluation"],
+    ["hyperctr.referees"],  # which `hyperctr.models` finds by name
     ["hyperctr.models", "hyperctr.data", "hyperctr.reporting"],
     ["hyperctr.config"],
     ["hyperctr.hypergraphs"],

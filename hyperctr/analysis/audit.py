@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hyperctr.batch import Referee
 from hyperctr.data import clock
 from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
@@ -363,7 +364,9 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
 
 
 def _on(opened: Opened, ready: Prepared) -> nn.Module:
-    """Make the run's model, with its weights, on another log."""
+    """Make the run's model, with its weights, on another log; a fitted referee reads nothing but its batches."""
+    if isinstance(opened.model, Referee):
+        return opened.model
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and then replaced
         model = build_model(ready)
     model.load_state_dict(opened.model.state_dict())

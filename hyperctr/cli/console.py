@@ -105,6 +105,8 @@ def say_epoch(row: dict) -> None:
         valid += f", squared error of conversions {row['valid_cvr_mse']:.4f}"
     if "round" in row:
         err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
+    if not row["epoch"]:
+        return err.print(f"fitted  {valid}")
     err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
 
 
@@ -124,11 +126,12 @@ def print_scores(report: dict) -> None:
         for name in [name for name in NOVEL if s.get("first_rows" if name == "first" else "return_rows")]:
             blank, share = [""] * (3 + len(losses)), f"{s[f'{name}_share']:.1%} of clicks"
             rows.append([f"  {NOVEL[name]}", _known(s[f"{name}_auc"]), *blank, f"{s[f'{name}_rows']:,} ({share})"])
-        if beside := report.get("popularity", {}).get(part):
-            own = "-" if math.isnan(beside["positive_auc"]) else f"{beside['positive_auc']:.4f}"
-            within = [f"{beside['user_auc']:.4f}", _known(beside.get("user_session_auc"))]
-            row = ["  popularity", f"{beside['auc']:.4f}", own, *within]
-            rows.append([*row, *[""] * len(losses), f"{s['rows']:,}"])
+        for name, scores in ({"popularity": report.get("popularity", {})} | report.get("referees", {})).items():
+            if beside := scores.get(part):
+                own = "-" if math.isnan(beside["positive_auc"]) else f"{beside['positive_auc']:.4f}"
+                within = [f"{beside['user_auc']:.4f}", _known(beside.get("user_session_auc"))]
+                row = [f"  {name}", f"{beside['auc']:.4f}", own, *within]
+                rows.append([*row, *[""] * len(losses), f"{s['rows']:,}"])
     sampled = ", negatives drawn though non-clicks are logged" if report.get("sampled") else ""
     title = f"{report['model']} on {report['data']}, {report['split']} split{sampled}{stamp}"
     losses = [head for name, head in LOSSES.items() if name in report["test"]]

@@ -30,6 +30,9 @@ def train(
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each part of a step.")] = False,
+    referees: Annotated[
+        bool, typer.Option("--referees", help="Fit the referees too (ease, ...) and score the same rows.")
+    ] = False,
     changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +43,8 @@ def train(
         hyperctr train run.toml --out runs/first
         hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
         hyperctr train today.toml --masks runs/yesterday
+        hyperctr train --data ml-100k --set model.name=ease
+        hyperctr train run.toml --referees
     """
     if run is not None and run.is_dir():
         out = out or run
@@ -57,7 +62,7 @@ def train(
     dataset = prepare.read_dataset(described)
     if not force and not (planned := plans.check(described, dataset)).fits:
         raise ValueError(planned.refusal())
-    how = {"log": say_epoch, "clock": clock, "say": print_note, "changed_data": changed_data}
+    how = {"log": say_epoch, "clock": clock, "say": print_note, "changed_data": changed_data, "referees": referees}
     try:
         with progress_bars() as bars:
             report = training.train(described, out, dataset, progress=bars, **how)
@@ -70,7 +75,11 @@ def train(
     if clock:
         rows = [["  " * bool(r["of"]) + r["part"], f"{r['ms']:.2f}", f"{r['share']:.0%}"] for r in clock.table()]
         print_table(f"time of {clock.steps:,} steps", ["", "ms per step", "share"], rows)
-    kept = f"kept epoch {report['best_epoch']} (valid AUC {report['valid']['auc']:.4f})"
+    kept = f"kept epoch {report['best_epoch']}"
+    if chosen := report.get("settings"):
+        name, value = next(iter(chosen.items()))
+        kept = f"chose {name} {value:g} of {', '.join(chosen['valid_auc'])}"
+    kept += f" (valid AUC {report['valid']['auc']:.4f})"
     print(f"{kept}; stopped: {report['stopped']}. Run: {out}")
     for note in report["notes"]:
         print(f"note: {note}")
@@ -203,23 +212,26 @@ def predict(
 
 
 models = typer.Typer(
-    rich_markup_mode="rich", invoke_without_command=True, help="List the models and wrappers, or check one of your own."
+    rich_markup_mode="rich",
+    invoke_without_command=True,
+    help="List the models, referees and wrappers, or check one of your own.",
 )
 
 
 @models.callback()
 def list_models(context: typer.Context, as_json: Json = False) -> None:
-    """List the models and wrappers: paper, one line, what they read.
+    """List the models, referees and wrappers: paper, one line, what they read.
 
     hyperctr models
     hyperctr models check mine.py:Mine
     """
     if context.invoked_subcommand is not None:
         return
-    from hyperctr.models import MODELS, WRAPPERS
+    from hyperctr.models import MODELS, REFEREES, WRAPPERS
     from hyperctr.runs import reference
 
-    found = {"models": reference.list_models(MODELS), "wrappers": reference.list_models(WRAPPERS)}
+    kinds = {"models": MODELS, "referees": REFEREES, "wrappers": WRAPPERS}
+    found = {what: reference.list_models(classes) for what, classes in kinds.items()}
     if as_json:
         return print_json(found)
     for what, listed in found.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperctr import config
-from hyperctr.batch import Batch, Features, HasHidden, HasTower, Output, Step, TrainingPlan
+from hyperctr.batch import Batch, Features, HasHidden, HasTower, Output, Referee, Step, TrainingPlan
 from hyperctr.data import planted
 from hyperctr.models import find_wrapper
 from hyperctr.runs.prepare import Prepared, build_model, prepare
+from hyperctr.runs.referees import fit_again, rows_of
 
 QUERIES, EACH, CLOSE = 8, 3, 1e-5
 ROWS = QUERIES * EACH
@@ -74,13 +75,19 @@ class Case:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The model in evaluation, with the first weights of seed 0."""
+        """The model in evaluation, with the first weights of seed 0; a referee is fitted."""
         return self.made()
 
     def made(self, seed: int = 0) -> nn.Module:
-        """Build the model in evaluation, inside its wrapper if that stays, with the first weights of a seed."""
+        """Build the model in evaluation, inside its wrapper if that stays, with the first weights of a seed.
+
+        A referee is fitted.
+        """
         torch.manual_seed(seed)
-        return build_model(self.ready).eval()
+        model = build_model(self.ready).eval()
+        if isinstance(model, Referee):
+            model.fit(partial(rows_of, self.ready, "train"), partial(rows_of, self.ready, "valid"))
+        return model
 
     def wrapped(self, seed: int = 0) -> nn.Module:
         """Build the model inside its wrapper, as it is trained."""
@@ -161,7 +168,10 @@ def reads_no_label(case: Case) -> None:
 
 
 def gives_every_weight_a_gradient(case: Case) -> None:
-    """Give every parameter a gradient that is not zero within an epoch."""
+    """Give every parameter a gradient that is not zero within an epoch; a referee has no parameter."""
+    if isinstance(case.model, Referee):
+        assert not list(case.model.parameters()), "a referee is fitted once and takes no steps: use buffers"
+        return
     model = case.wrapped().train()
     descent = torch.optim.SGD(model.parameters(), lr=0.01)  # steps: weights that start at zero stop others' gradients
     missed = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -180,9 +190,11 @@ def gives_every_weight_a_gradient(case: Case) -> None:
 
 
 def is_all_in_its_weights(case: Case) -> None:
-    """Keep all that it learns in its weights: a copy by state_dict scores the same."""
+    """Keep all that it learns in its weights: a copy by state_dict scores the same. A referee is fitted again."""
     other = case.made(seed=1)
     other.load_state_dict(case.model.state_dict())
+    if isinstance(other, Referee):
+        fit_again(case.ready, other)
     with torch.no_grad():
         _assert_close(other(case.batch).logit, case.logit(case.batch), "a copy by state_dict")
 

@@ -1,6 +1,7 @@
 """Models and wrappers by name, in two dicts; what each class declares is described in `hyperctr.batch`.
 
-`MODELS`: `Model(config, tables)`, and `model(batch) -> Output`.
+`MODELS`: `Model(config, tables)`, and `model(batch) -> Output`. A run file may also name one of
+`hyperctr.referees.REFEREES` as its model.
 `WRAPPERS`: training-time wrappers, `Wrapper(model, config, tables)`. In evaluation they return the output of the
 wrapped model, unless `stays` is True (the masks of LT4REC).
 """
@@ -36,11 +37,12 @@ from hyperctr.models.mian import MIAN
 from hyperctr.models.mmoe import MMoE
 from hyperctr.models.mmss import MMSS
 from hyperctr.models.naml import NAML
-from hyperctr.models.popularity import Popularity
 from hyperctr.models.shared_bottom import SharedBottom
 from hyperctr.models.wide_deep import WideDeep
 from hyperctr.models.xdeepfm import XDeepFM
 from hyperctr.models.youtubenet import YoutubeNet
+from hyperctr.referees import REFEREES
+from hyperctr.referees.popularity import Popularity
 from hyperctr.strict import did_you_mean, literal
 
 MODELS = {
@@ -81,12 +83,12 @@ WRAPPERS = {
 
 
 def find_model(name: str) -> type:
-    """Find the class of a model by the name that a run file gives it, such as "din" or "mine.py:Mine".
+    """Find the class of a model or referee by the name that a run file gives it: "din", "ease", "mine.py:Mine".
 
     Raises:
         ValueError: there is none, or a class from outside does not keep the contract; names what is wrong.
     """
-    return _find("model", name, MODELS)
+    return _find("model", name, MODELS | REFEREES)
 
 
 def find_wrapper(name: str) -> type:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperctr import config
+from hyperctr.batch import Referee
 from hyperctr.data.check import predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
@@ -50,9 +51,12 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
         run: the run.
         logged: whether the data have logged non-clicks.
     """
-    reads = find_model(run.model_name).reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
+    model = find_model(run.model_name)
+    reads = model.reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
     found = [] if reads & {"slices", "statistics"} else ["[slices]"]
     found += [] if "slices" in reads else ["[interest]"]
+    if isinstance(model, Referee):
+        found.append("train.epochs, lr, l2, patience, eval_every, clip and score (a referee takes no steps)")
     if logged:
         found.append("train.negatives (non-clicks were logged)")
         if not run.evaluate.sampled:
@@ -61,6 +65,19 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
         run.split.kind, ["split.train, split.valid and split.seed"]
     )
     return found
+
+
+def check_referee(run: config.Run) -> None:
+    """Refuse a wrapper around a referee.
+
+    Raises:
+        ValueError: the run names both.
+    """
+    if run.wrapper and isinstance(find_model(run.model_name), Referee):
+        raise ValueError(
+            f"{run.wrapper_name} changes how a model is trained; {run.model_name} is a referee, which is fitted once: "
+            "leave out [wrapper], or name another model"
+        )
 
 
 def check_conversions(ready: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Referee
 from hyperctr.data import clock
 from hyperctr.data.columns import Column, Number
 from hyperctr.data.interactions import Interactions
@@ -24,6 +24,7 @@ from hyperctr.runs import fingerprint
 from hyperctr.runs import report as reports
 from hyperctr.runs.digest import read_written
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
+from hyperctr.runs.referees import fit_again
 from hyperctr.runs.train import sources_of
 from hyperctr.strict import did_you_mean
 
@@ -68,7 +69,7 @@ class Opened:
 
 
 def open_run(path: str | Path, changed_data: bool = False) -> Opened:
-    """Open a finished run's folder: reads its data again and loads its weights.
+    """Open a finished run's folder: reads its data again and loads its weights. A referee is fitted again.
 
     Args:
         path: the folder.
@@ -105,6 +106,8 @@ def open_run(path: str | Path, changed_data: bool = False) -> Opened:
             says = f"weight {name} is {held.get(name)}, the data asks for {found.get(name)}"
             raise ValueError(f"{path}: {says}; has it changed?")
     model.load_state_dict(weights)
+    if isinstance(model, Referee):
+        fit_again(ready, model)
     for name, now in sources_of(run).items():
         if report.get("sources", {}).get(name) != now:
             warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hyperctr import config
+from hyperctr.batch import Referee, TrainingCounts
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import modalities
 from hyperctr.data.interactions import Interactions
@@ -93,6 +94,7 @@ class Plan:
 
 
 _TIPS = {
+    "what is fitted": ("data with fewer items",),
     "features": ("a smaller data.reduce", "fewer data.modalities"),
     "id tables and their copies": ("a smaller model.dim",),
     "cached node states": ("a smaller model.dim", "fewer data.modalities", "fewer slices (slices.every)"),
@@ -122,8 +124,10 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         Part("id tables and their copies", _tables(log.num_users, log.num_items, dim), "at most"),
     ]
     facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
-    work = _Work()
-    if "slices" in find_model(run.model_name).reads:
+    work, kind = _Work(), find_model(run.model_name)
+    if isinstance(kind, Referee):
+        found.append(Part("what is fitted", kind.memory(model, counts_of(log, parts.train)), "at most"))
+    if "slices" in kind.reads:
         clicks = log.clicks()
         grid = time_grid(log, parts, run.slices, dataset.name)
         if parts.leaky or run.slices.graphs == "frozen":
@@ -146,6 +150,12 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     found += work.parts
     found.append(Part("freed and not given back", sum(part.bytes for part in found) // 10, "estimated"))
     return Plan(tuple(found), int(SHARE * memory()), steps, seconds, facts)
+
+
+def counts_of(log: Interactions, train: np.ndarray) -> TrainingCounts:
+    """Count the training rows, their clicks, and the clicked items."""
+    clicked = log.item[train][log.label[train] == 1]
+    return TrainingCounts(len(train), len(clicked), len(np.unique(clicked)))
 
 
 def memory() -> int:

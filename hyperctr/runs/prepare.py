@@ -47,9 +47,16 @@ from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.models.lt4rec import Sharing
-from hyperctr.models.popularity import Popularity
+from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates
-from hyperctr.runs.checks import check_conversions, check_draws, check_score, metrics_named, metrics_of
+from hyperctr.runs.checks import (
+    check_conversions,
+    check_draws,
+    check_referee,
+    check_score,
+    metrics_named,
+    metrics_of,
+)
 from hyperctr.runs.fields import fields_of
 from hyperctr.runs.past import fit_scores, past_of
 from hyperctr.training import lottery_tickets
@@ -283,6 +290,7 @@ def prepare(
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
+    check_referee(run)
     for key, names in metrics_named(run).items():
         metrics_of(names, key)  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset

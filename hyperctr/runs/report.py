@@ -33,13 +33,17 @@ KEYS = {
     "popularity": "for `valid` and `test`: `auc`, `user_auc`, `user_session_auc` and `positive_auc` of popularity on "
     "the same rows: the item's clicks before the row, or its smoothed click rate before the row where non-clicks were "
     "logged",
+    "referees": "the same of each other referee on the same rows, by its name, with its `settings`; only with "
+    "`train --referees`",
+    "settings": "of a referee: the setting that the validation rows chose, `valid_auc` of each value tried, and `cut`, "
+    "the share of the validation rows with more earlier clicks than `data.history`; only of a referee",
     "train_rows": "training rows, drawn negatives not counted",
     "parts": "of `train`, `valid` and `test`: `rows`, their `share` of all three, and their `click_rate`; before rows "
     "are subsampled for evaluation, and without drawn negatives",
     "slices": "time slices of the training span",
     "parameters": "weights of the model",
-    "notes": "sentences on what is unusual: click rates that differ, a score still rising, a model below popularity, "
-    "or one that raises AUC and lowers user AUC against it, or the reverse",
+    "notes": "sentences on what is unusual: click rates that differ, a score still rising, a model below a referee, or "
+    "one that raises AUC and lowers user AUC against it, or the reverse",
     "run": "digest of the run file; equal runs have equal digests",
     "wear": "name of the wrapper; only with one",
     "sources": "digest of each file outside the package that the run names; only with one",
@@ -156,7 +160,7 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
     """Say in sentences what is unusual about the scores of a report.
 
     Args:
-        report: with best_epoch, epochs, model, valid, test and popularity.
+        report: with best_epoch, epochs, model, valid, test, popularity and perhaps referees and settings.
         tasks: what the model predicts; popularity is compared with clicks only.
         epochs: most epochs, `train.epochs`.
     """
@@ -165,12 +169,21 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
         found.append(f"the validation score was still rising at the last epoch: try train.epochs={2 * epochs}")
     if "click" in tasks and report["valid"]["auc"] == report["test"]["auc"] == 0.5:
         found.append("the model gives every row the same score; all its units may be zero: try a smaller train.lr")
-    ours, floor = report["test"]["auc"], report["popularity"]["test"]["auc"]
-    if "click" in tasks and ours < floor and report["model"] != "popularity":
-        found.append(f"{report['model']} is below popularity: test AUC {ours:.4f}, popularity {floor:.4f}")
-    within = [scores.get("user_auc", math.nan) for scores in (report["test"], report["popularity"]["test"])]
-    if "click" in tasks and (words := disagreement(ours - floor, within[0] - within[1])):
-        found.append(f"against popularity {report['model']} {words}")
+    ours, referees = report["test"], {"popularity": report["popularity"], **report.get("referees", {})}
+    for name, beside in referees.items() if "click" in tasks else ():
+        floor = beside["test"]
+        if ours["auc"] < floor["auc"] and report["model"] != name:
+            found.append(f"{report['model']} is below {name}: test AUC {ours['auc']:.4f}, {name} {floor['auc']:.4f}")
+        within = [scores.get("user_auc", math.nan) for scores in (ours, floor)]
+        if words := disagreement(ours["auc"] - floor["auc"], within[0] - within[1]):
+            found.append(f"against {name} {report['model']} {words}")
+    chosen = {report["model"]: report.get("settings", {})}
+    chosen |= {name: scores.get("settings", {}) for name, scores in referees.items()}
+    if cut := {name: settings["cut"] for name, settings in chosen.items() if settings.get("cut")}:
+        found.append(
+            f"{', '.join(cut)}: histories are cut at data.history; {max(cut.values()):.0%} of the validation rows have "
+            "more earlier clicks"
+        )
     return found
 
 

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from hyperctr import config
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Referee
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import conversions, measure, quality, score
@@ -40,6 +40,7 @@ from hyperctr.runs import report as reports
 from hyperctr.runs.checks import metrics_named, metrics_of, not_read, notes_of, parts_of, rows_in_words
 from hyperctr.runs.digest import digest, read_written
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset, stays
+from hyperctr.runs.referees import check_memory, fit_beside, fit_referee
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, epochs_done, fit
 from hyperctr.training.profiler import StepTimer
@@ -54,6 +55,7 @@ def train(
     clock: StepTimer | None = None,
     say: Callable[[str], None] = lambda line: None,
     changed_data: bool = False,
+    referees: bool = False,
 ) -> dict[str, Any]:
     """Train and test a run, and leave its folder; a folder with a checkpoint of the same run is continued.
 
@@ -66,6 +68,7 @@ def train(
         clock: measures where the time of the training goes.
         say: prints one line, such as where a killed run continues.
         changed_data: continue a killed run although its data have changed since it began.
+        referees: also fit the referees on the training rows, and report their scores on the same rows.
 
     Returns:
         The report, as in report.json and docs/report.md.
@@ -87,6 +90,7 @@ def train(
         with folder.empty_again_on_error():
             folder.check_data(run, dataset, changed_data)
             ready = prepare(run, dataset, folder.path, progress=progress)
+            check_memory(ready)
             torch.manual_seed(run.train.seed)
             trained = model = build_model(ready)
             if run.wrapper and not stays(run):
@@ -119,8 +123,13 @@ def train(
             if not ready.sharing.rewind:
                 torch.manual_seed(run.train.seed + lottery_tickets.OTHER_WEIGHTS)
                 lottery_tickets.restart(model, build_model(ready))
-        done = fit(trained, batches, validation, run.train, ready.train_rows, folder.path, keep, timed)
-        report = _report(ready, model, done, progress)
+        settings = {}
+        if isinstance(model, Referee):
+            done, settings = fit_referee(ready, model, keep, validation)
+        else:
+            done = fit(trained, batches, validation, run.train, ready.train_rows, folder.path, keep, timed)
+        beside = fit_beside(ready, progress) if referees else ({}, [])
+        report = _report(ready, model, done, settings, beside, progress)
         if tickets is not None:
             report["tickets"] = {task: ticket.describe() for task, ticket in tickets.items()}
             report["searched"], report["overlap"] = ready.sharing.searches, model.overlap()
@@ -279,8 +288,21 @@ def _find_tickets(
     return lottery_tickets.find_tickets(model, batches, valid, train, path, keep, given, timed)
 
 
-def _report(ready: Prepared, model: nn.Module, done: Progress, progress: Bar) -> dict[str, Any]:
-    """Score the finished model on validation and test rows, and say what the scores depend on."""
+def _report(
+    ready: Prepared,
+    model: nn.Module,
+    done: Progress,
+    settings: dict[str, Any],
+    beside: tuple[dict[str, dict[str, Any]], list[str]],
+    progress: Bar,
+) -> dict[str, Any]:
+    """Score the finished model on validation and test rows, and say what the scores depend on.
+
+    Args:
+        ready, model, done, progress: the run, its model, and how its training ended.
+        settings: what the validation rows chose, of a referee.
+        beside: scores of the referees by name, and notes on those that are missing.
+    """
     run, sources = ready.run, sources_of(ready.run)
     found = {
         "model": run.model_name,
@@ -291,6 +313,8 @@ def _report(ready: Prepared, model: nn.Module, done: Progress, progress: Bar) ->
         "epochs": done.epoch,
         "stopped": done.stopped,
         **reports.scores_of(ready, model, progress=progress)[0],
+        **({"settings": settings} if settings else {}),
+        **({"referees": beside[0]} if beside[0] else {}),
         "train_rows": len(ready.split.train),
         "parts": parts_of(ready.dataset.interactions, ready.split),
         "slices": len(ready.grid),
@@ -304,7 +328,8 @@ def _report(ready: Prepared, model: nn.Module, done: Progress, progress: Bar) ->
         **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
-    return found | {"notes": [*notes_of(ready), *reports.notes_of(found, ready.plan.tasks, run.train.epochs)]}
+    notes = [*notes_of(ready), *beside[1]]
+    return found | {"notes": [*notes, *reports.notes_of(found, ready.plan.tasks, run.train.epochs)]}
 
 
 def sources_of(run: config.Run) -> dict[str, str]:

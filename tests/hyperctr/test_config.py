@@ -44,6 +44,7 @@ class Strict:
 def _toys():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "MODELS", {"toy": Toy, "strict": Strict})
+        patch.setattr(models, "REFEREES", {})
         patch.setattr(models, "WRAPPERS", {"coat": Coat})
         yield
 

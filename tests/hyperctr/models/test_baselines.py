@@ -8,7 +8,7 @@ from table_builder import make_tables
 
 from hyperctr.batch import Batch, History
 from hyperctr.models.matrix_factorisation import MatrixFactorisation
-from hyperctr.models.popularity import Popularity
+from hyperctr.referees.popularity import Popularity
 
 
 def tables(click_rate=0.25):
@@ -58,7 +58,7 @@ def test_factorisation_leaves_vectors_of_unseen_ids_without_gradient():
 
 
 def test_popularity_is_the_smoothed_click_rate_before_the_row(monkeypatch):
-    monkeypatch.setattr("hyperctr.models.popularity.PRIOR", 4.0)
+    monkeypatch.setattr("hyperctr.referees.popularity.PRIOR", 4.0)
     model = Popularity(Popularity.Config(), tables())
     logit = model(batch([0, 0, 1], [0, 1, 3], clicks=[3.0, 0.0, 0.0], shows=[6.0, 6.0, 0.0])).logit
     wanted = [(3 + 1) / (6 + 4), 1 / 10, 1 / 4]  # an item without rows has the average rate

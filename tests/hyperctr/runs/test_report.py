@@ -46,7 +46,7 @@ def test_every_key_and_score_of_a_report_is_documented(finished, tmp_path):
         scores = {**report["valid"], **report["test"]}
         assert [name for name in scores if not reports.is_documented(name)] == []
     everything = {key for report in found for key in report}
-    at_times = {"wear", "sources", "sampled", "metrics", "split_note"}
+    at_times = {"wear", "sources", "sampled", "metrics", "split_note", "referees", "settings"}
     assert set(reports.KEYS) - everything <= at_times
 
 

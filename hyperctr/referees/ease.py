@@ -1,0 +1,112 @@
+"""EASE (Steck, WWW 2019, arXiv 1905.03375): a linear model between items, solved in closed form.
+
+B = I - P diag(1 / diag(P)) with P = (X^T X + ridge I)^-1. X has a 1 where a user clicked an item at least once among
+the training rows. B has a zero diagonal: no item speaks for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperctr.batch import Batch, Output, Tables, TrainingCounts
+from hyperctr.referees.choose import Setting
+from hyperctr.referees.clicks import TrainingClicks, clicked_places, once
+from hyperctr.strict import check
+
+MATRICES = 3  # of items squared in memory at a time: X^T X, its Cholesky factor, and the inverse
+GATHERED = 2**22  # entries of B that are read at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of EASE."""
+
+    ridges: tuple[float, ...] = (20.0, 100.0, 500.0, 2000.0)
+    """Weights of the ridge to try; the one with the highest AUC on the validation rows is kept."""
+
+    def __post_init__(self):
+        check(self.ridges and min(self.ridges) > 0, "model.ridges", self.ridges, "numbers above 0, at least one")
+
+
+class EASE(nn.Module):
+    """The sum of B[j, candidate] over the distinct items j among the user's earlier clicks.
+
+    An item without a training click neither adds to a score nor gets one. A few scalars turn the score into a logit,
+    see `Setting`.
+    """
+
+    Config = Config
+    reads = frozenset()
+    tasks = ("click",)
+
+    def __init__(self, config: Config, tables: Tables):
+        super().__init__()
+        self.config, self.num_items = config, tables.ids.num_items
+        self.setting = Setting()
+        self.places: Tensor | None = None
+        self.weights: Tensor | None = None
+
+    @classmethod
+    def memory(cls, config: Config, counts: TrainingCounts) -> int:
+        """Return the bytes that fitting takes: three matrices of clicked items squared."""
+        return MATRICES * 8 * counts.clicked_items**2
+
+    def fit(
+        self, train: Callable[[], Iterable[Batch]], valid: Callable[[], Iterable[Batch]] | None = None
+    ) -> dict[str, Any]:
+        """Solve for B; see `hyperctr.batch.Referee.fit`."""
+        clicks = TrainingClicks.of(train())
+        self.places = clicks.places(self.num_items)
+        x = clicks.matrix()
+        gram = torch.from_numpy((x.T @ x).toarray())
+
+        def use(ridge: float) -> None:
+            self.weights = None  # its memory is needed
+            self.weights = solve(gram, ridge)
+
+        if valid is not None:
+            return self.setting.choose("ridge", self.config.ridges, use, self.raw, valid, clicks.non_clicks)
+        use(self.setting.value.item())
+        return {}
+
+    def raw(self, batch: Batch) -> Tensor:
+        """Return the sums of B, float64 [B]."""
+        none = len(self.weights)
+        past = once(clicked_places(batch, self.places), none)
+        score = torch.zeros(len(batch), dtype=torch.float64)
+        step = max(1, GATHERED // max(past.shape[1], 1))
+        for rows in torch.arange(len(batch)).split(step):
+            clicked, item = past[batch.query[rows]], self.places[batch.item[rows]][:, None].expand(-1, past.shape[1])
+            known = (clicked < none) & (item < none)
+            score[rows] = torch.zeros(known.shape, dtype=torch.float64).masked_scatter(
+                known, self.weights[clicked[known], item[known]]
+            ).sum(1)  # fmt: skip
+        return score
+
+    def score(self, rows: Batch) -> Tensor:
+        """Return logits, float32 [B]."""
+        return self.setting.logit(self.raw(rows))
+
+    def forward(self, batch: Batch) -> Output:
+        return Output(self.score(batch))
+
+
+def solve(gram: Tensor, ridge: float) -> Tensor:
+    """Return B of X^T X, float64 [m, m]; `gram` is as it was when this returns.
+
+    >>> solve(torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64), 1.0)  # P = [[2, -1], [-1, 3]] / 5
+    tensor([[0.0000, 0.3333],
+            [0.5000, 0.0000]], dtype=torch.float64)
+    """
+    diagonal = gram.diagonal().clone()
+    gram.diagonal().add_(ridge)
+    p = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    gram.diagonal().copy_(diagonal)
+    b = p.div_(-p.diagonal().clone())
+    b.diagonal().zero_()
+    return b

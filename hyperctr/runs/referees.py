@@ -1,0 +1,102 @@
+"""Fit referees on the rows of a run: as the run's own model, again when it is opened, or beside another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from hyperctr.batch import Batch, Referee
+from hyperctr.data.progress import Bar, no_progress
+from hyperctr.evaluation.evaluate import evaluate_popularity, score
+from hyperctr.models import find_model
+from hyperctr.referees import REFEREES
+from hyperctr.runs.plan import counts_of, gigabytes, memory
+from hyperctr.runs.prepare import Prepared
+from hyperctr.training.fit import Progress
+
+
+def too_large(ready: Prepared, name: str, config: Any) -> str:
+    """Say in one line that a referee cannot fit in the memory of this machine; "" where it can."""
+    counts, most = counts_of(ready.dataset.interactions, ready.split.train), memory()
+    needed = find_model(name).memory(config, counts)
+    if not most or needed <= most:
+        return ""
+    return (
+        f"{name} cannot be fitted: {counts.clicks:,} clicks on {counts.clicked_items:,} items take "
+        f"{gigabytes(needed)}, and this machine has {gigabytes(most)}; leave it out, or use data with fewer items"
+    )
+
+
+def check_memory(ready: Prepared) -> None:
+    """Refuse a run whose own model is a referee that cannot fit in the memory of this machine.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    run = ready.run
+    if isinstance(find_model(run.model_name), Referee) and (why := too_large(ready, run.model_name, run.model)):
+        raise ValueError(why)
+
+
+def fit_referee(
+    ready: Prepared, referee: nn.Module, log: Callable[[dict], None], score_valid: Callable[[], float]
+) -> tuple[Progress, dict[str, Any]]:
+    """Fit the run's own model, a referee, with the settings that its validation rows choose.
+
+    Args:
+        ready: what the referee was built from.
+        referee: is fitted in place.
+        log: called with the one line of history.csv.
+        score_valid: gives the validation score of the fitted referee.
+
+    Returns:
+        A progress of no epochs, and what was chosen.
+    """
+    chosen = dict(referee.fit(partial(rows_of, ready, "train"), partial(rows_of, ready, "valid")))
+    done = Progress(best_score=score_valid(), stopped="a referee is fitted once")
+    log({"epoch": 0, "loss": float("nan"), "score": done.best_score, "best_epoch": 0})
+    return done, chosen
+
+
+def fit_again(ready: Prepared, referee: nn.Module) -> None:
+    """Fit an opened run's referee on its training rows, with the settings that its weights hold."""
+    referee.fit(partial(rows_of, ready, "train"))
+
+
+def fit_beside(ready: Prepared, progress: Bar = no_progress) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Fit every referee on the rows of a run of another model, and score its validation and test rows.
+
+    Args:
+        ready: the run's rows; the referees have the defaults of their Config.
+        progress: wraps the batches (batches, a word, their number) to show a bar.
+
+    Returns:
+        By name: `valid` and `test` as popularity has them, and `settings`. And a note for each that cannot be fitted.
+    """
+    found, notes = {}, []
+    for name, kind in REFEREES.items():
+        if name == ready.run.model_name:
+            continue
+        config = kind.Config()
+        if why := too_large(ready, name, config):
+            notes.append(why)
+            continue
+        referee = kind(config, ready.tables)
+        settings = dict(referee.fit(partial(rows_of, ready, "train"), partial(rows_of, ready, "valid")))
+        found[name] = {"settings": settings}
+        for part in ("valid", "test"):
+            batches = progress(ready.evaluation_batches(part), f"{name}, {part} rows", ready.num_batches(part))
+            scored = score(referee, batches)
+            found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, ready.draws)
+    return found, notes
+
+
+def rows_of(ready: Prepared, part: str) -> Iterable[Batch]:
+    """Yield the rows that a referee reads: those of the first epoch of a model, or the validation rows."""
+    if part == "valid":
+        return ready.evaluation_batches("valid")
+    train = ready.run.train
+    return ready.loader.batches(ready.split.train, train.batch_size, ready.negatives, (train.seed, 1), shuffle=True)
