@@ -20,7 +20,7 @@ from hyperctr.cli.console import (
     watch_cells,
     whole_number,
 )
-from hyperctr.cli.options import Json, Masks, Seed, Sets, run_from_options, with_masks
+from hyperctr.cli.options import Json, Masks, Referees, Seed, Sets, run_from_options, with_masks
 
 
 def search(
@@ -92,6 +92,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="The sweep's folder.")] = Path("sweep"),
     base: Annotated[Path | None, typer.Option(help="A run's TOML file that all cells share.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
+    referees: Referees = False,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +102,7 @@ def sweep(
 
         hyperctr sweep --data ml-100k --every 7d,30d,90d --depth 1,2,3 --seeds 3 --out sweep
     """
-    rows = _sweep(run_from_options(base, data, sets), every, depth, seeds, out, jobs, sets or ())
+    rows = _sweep(run_from_options(base, data, sets), every, depth, seeds, out, jobs, sets or (), referees)
     if as_json:
         return print_json(rows)
     print((out / "report.md").read_text())
@@ -110,12 +111,21 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _sweep(base: Any, every: str, depth: str, seeds: int, out: Path, jobs: int, sets: Sequence[str] = ()) -> list[dict]:
+def _sweep(
+    base: Any,
+    every: str,
+    depth: str,
+    seeds: int,
+    out: Path,
+    jobs: int,
+    sets: Sequence[str] = (),
+    referees: bool = False,
+) -> list[dict]:
     from hyperctr.experiments import sweep as sweeps
 
     widths, depths = split_list(every, "--every"), [whole_number(x, "--depth") for x in split_list(depth, "--depth")]
     with watch_cells("sweep") as watch:
-        return sweeps.sweep(base, widths, depths, seeds, out, num_jobs(jobs), watch, print_note, sets)
+        return sweeps.sweep(base, widths, depths, seeds, out, num_jobs(jobs), watch, print_note, sets, referees)
 
 
 class BenchCommand(TyperCommand):
@@ -170,6 +180,7 @@ def bench(
     masks: Masks = None,
     scale: Annotated[float, typer.Option(help="Planted studies: factor of the users of every world.", min=0.01)] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
+    referees: Referees = False,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -187,6 +198,7 @@ def bench(
         hyperctr bench layers --data ml-100k --split paper --out leaky
         hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
         hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
+        hyperctr bench mian-table2 --data microlens-50k --referees
         hyperctr bench hyperctr-planted --rows "hypergraph in group,GCN in group"
         hyperctr bench mine.py:STUDY --data ml-1m
     """
@@ -218,6 +230,7 @@ def bench(
         masks=masks,
         jobs=num_jobs(jobs),
         sets=tuple(sets or ()),
+        referees=referees,
     )
     with watch_cells(study.name) as watch:
         found = benches.run(study, described, out, options, watch, print_note)

@@ -17,7 +17,7 @@ from hyperctr.cli.console import (
     split_list,
     whole_number,
 )
-from hyperctr.cli.options import ChangedData, Json, Masks, Sets, data_of, run_from_options, with_masks
+from hyperctr.cli.options import ChangedData, Json, Masks, Referees, Sets, data_of, run_from_options, with_masks
 
 
 def train(
@@ -30,9 +30,7 @@ def train(
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each part of a step.")] = False,
-    referees: Annotated[
-        bool, typer.Option("--referees", help="Fit the referees too (ease, ...) and score the same rows.")
-    ] = False,
+    referees: Referees = False,
     changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:

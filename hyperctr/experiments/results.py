@@ -38,6 +38,8 @@ LATER = ("user_session_auc",)
 """Columns that a file of an older version lacks. Its rows are read without them, and it goes on without them."""
 
 BASELINES = {"popularity": "popularity", "mf": "static MF"}
+REFEREES = {"ease": "EASE", "itemknn": "item-kNN", "transitions": "transitions"}
+"""Titles of the referees that a sweep with `--referees` runs beside the baselines."""
 
 
 def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> list[dict]:

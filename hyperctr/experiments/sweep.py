@@ -7,7 +7,7 @@ that have no good row yet, and continues a half-trained cell from its checkpoint
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -44,10 +44,12 @@ class Cell:
         return f"{model} every={self.every} depth={self.depth} seed={self.seed}"
 
 
-def cells(base: config.Run, every: list[str], depths: list[int], seeds: int) -> list[Cell]:
-    """List all runs of a sweep, the baselines first; a single seed is the seed of the base run."""
+def cells(
+    base: config.Run, every: list[str], depths: list[int], seeds: int, others: Iterable[str] = BASELINES
+) -> list[Cell]:
+    """List all runs of a sweep, the baselines first (`others`); a single seed is the seed of the base run."""
     numbers = [base.train.seed + k for k in range(seeds)]
-    found = [Cell(model, "", None, seed) for seed in numbers for model in BASELINES]
+    found = [Cell(model, "", None, seed) for seed in numbers for model in others]
     grid = itertools.product(numbers, every, depths)
     return found + [Cell(base.model_name, width, depth, seed) for seed, width, depth in grid]
 
@@ -89,6 +91,7 @@ def sweep(
     watch: Callable[[dict[str, str], int, int], None],
     say: Callable[[str], None],
     sets: Sequence[str] = (),
+    referees: bool = False,
 ) -> list[dict]:
     """Run every missing cell, then write report.md and the figures.
 
@@ -102,6 +105,7 @@ def sweep(
         watch: called about once a second with what each running cell does, the cells done, and all cells.
         say: prints one line.
         sets: the words of `--set` that made the base run. It is said which rows do not take one.
+        referees: whether the referees run too, as the baselines do.
 
     Returns:
         the rows of results.csv.
@@ -119,7 +123,7 @@ def sweep(
                 f"--set {key} and {VARIED[key]} {','.join(map(str, given))} name two values of what the sweep varies; "
                 f"leave out --set {key}"
             )
-    plan = cells(base, every, depths, seeds)
+    plan = cells(base, every, depths, seeds, [*BASELINES, *(results_module.REFEREES if referees else ())])
     runs = {cell: run_of(base, cell) for cell in plan}  # a bad granularity or depth stops here
     with parallel.claim(out, base, "a sweep"):
         for line in settings.say_not_taken(base, {cell.model: run for cell, run in runs.items()}, sets):

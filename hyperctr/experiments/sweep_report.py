@@ -1,8 +1,9 @@
 """Write the report of a sweep from its rows: report.md, heat.png, depth.png and granularity.png.
 
-A row is one run: the model at one granularity, depth and seed, or a baseline ("popularity", "mf"), whose `every` and
-`depth` are "". A later row of the same run replaces an earlier row. Intervals are 95 %: over seeds (Student's t) if a
-cell has two or more, otherwise over the rows that were scored (DeLong). The report and the figures say which.
+A row is one run: the model at one granularity, depth and seed, or a baseline ("popularity", "mf") or referee, whose
+`every` and `depth` are "". A later row of the same run replaces an earlier row. Intervals are 95 %: over seeds
+(Student's t) if a cell has two or more, otherwise over the rows that were scored (DeLong). The report and the figures
+say which.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.evaluation.significance import Score, difference, judge_gains, score, torn, verdict
-from hyperctr.experiments.results import BASELINES
+from hyperctr.experiments.results import BASELINES, REFEREES
 from hyperctr.files import write_text
 from hyperctr.reporting import figures
 from hyperctr.reporting.markdown import format_gain, format_score, table
@@ -41,7 +42,7 @@ def write(rows: Iterable[Mapping[str, Any]], folder: str | Path, note: str = "")
     rows = list(rows)
     if not rows:
         raise ValueError("a report needs at least one row, got none")
-    models = sorted({row["model"] for row in rows} - set(BASELINES))
+    models = sorted({row["model"] for row in rows} - {*BASELINES, *REFEREES})
     protocols = sorted({(row["data"], row["split"], row["leaky"]) for row in rows})
     if len(models) > 1 or len(protocols) > 1:
         raise ValueError(f"a report is about one model, data set and split, got {models} on {protocols}")
@@ -62,7 +63,9 @@ class Sweep:
         first, good = rows[0], [row for row in rows if row["status"] == "ok"]
         self.model, self.data, self.split, self.leaky = model, first["data"], first["split"], first["leaky"]
         self.failed = [row for row in rows if row["status"] != "ok"]
-        self.baselines = {name: [row for row in good if row["model"] == name] for name in BASELINES}
+        there = {row["model"] for row in rows}
+        self.titles = BASELINES | {name: title for name, title in REFEREES.items() if name in there}
+        self.baselines = {name: [row for row in good if row["model"] == name] for name in self.titles}
         self.cells: dict[tuple[str, int], list[dict]] = {}
         for row in good:
             if row["model"] == model:
@@ -141,7 +144,7 @@ def _headline(sweep: Sweep, best: tuple[str, int]) -> str:
     rows = sweep.cells[best]
     valid = math.fsum(row["valid_auc"] for row in rows) / len(rows)
     compared = []
-    for name, title in BASELINES.items():
+    for name, title in sweep.titles.items():
         gain = difference(rows, sweep.baselines[name])
         compared.append(f"{format_gain(gain)} over {title}: {verdict(gain)}" if gain else f"{title} was not run")
     return (
@@ -158,7 +161,7 @@ def _grid(sweep: Sweep, best: tuple[str, int] | None) -> str:
         lines.append(
             [every, *(f"**{x}**" if (every, d) == best else x for x, d in zip(texts, sweep.depths, strict=True))]
         )
-    for name, title in BASELINES.items():
+    for name, title in sweep.titles.items():
         lines.append([title, *[_with_num(sweep.baselines[name], "not run")] * len(sweep.depths)])
     return table(lines) + "\n\nBold: the cell chosen by validation AUC."
 
@@ -171,7 +174,7 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
     shown |= {"logloss_1to1": "log loss 1:1"}
     heads = {column: head for column, head in shown.items() if known or column != "user_session_auc"}
     lines = [["every", "depth", "n", *heads.values(), "over popularity", "verdict", "epoch", "seconds"]]
-    for name, title in BASELINES.items():
+    for name, title in sweep.titles.items():
         base = None if name == "popularity" else popularity
         lines.append([title, "", *_scores(sweep.baselines[name], base, heads)])
     for every in sweep.every:
@@ -336,7 +339,7 @@ def _score_at(sweep: Sweep, every: str, depth: int) -> Score | None:
 
 
 def _across(sweep: Sweep) -> list[tuple[str, Score]]:
-    return [(title, score(sweep.baselines[name])) for name, title in BASELINES.items() if sweep.baselines[name]]
+    return [(title, score(sweep.baselines[name])) for name, title in sweep.titles.items() if sweep.baselines[name]]
 
 
 def _titles(axes: Axes, sweep: Sweep, title: str, marks: str = "bands") -> None:

@@ -27,10 +27,10 @@ from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
+from hyperctr.studies import STUDIES, find, tables, worlds
 from hyperctr.studies import files as reports
-from hyperctr.studies import find, tables, worlds
 from hyperctr.studies.facts import facts_of, short_digest
-from hyperctr.studies.study import Cell, Cells, Findings, Row, Scores, Setup, Study
+from hyperctr.studies.study import TITLES, Cell, Cells, Findings, Row, Scores, Setup, Study
 
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
@@ -72,6 +72,8 @@ class Options:
     """Processes at a time; epochs are timed one after another."""
     sets: Sequence[str] = ()
     """The words of `--set` that made the run that all rows share; it is said which rows do not take one."""
+    referees: bool = False
+    """Whether the referees have rows too, behind the first, popularity."""
 
 
 def _ignore(*given: Any) -> None:
@@ -103,11 +105,15 @@ def run(
         ValueError: a value or row that cannot be; a folder that has something else or cannot be written; data, or
             settings of a row, that have changed since the study began.
     """
+    if options.referees and not study.takes_referees:
+        known = ", ".join(name for name, other in STUDIES.items() if other.takes_referees)
+        raise ValueError(f"--referees is for tables that compare models ({known}), not for {study.name}")
     if study.untrained:
         return study.untrained.run(options, out, say)
     setup = _setup(study, base, options)
     dataset = _read(study, base)
-    plan = study.rows(setup, dataset)
+    plan, referees = study.rows(setup, dataset), _referees() if options.referees else []
+    plan = [*plan[:1], *referees, *plan[1:]]
     numbers = [base.train.seed + k for k in range(1 if study.one_seed else options.seeds or study.seeds)]
     cells = _cells(setup, _chosen(plan, options.rows), numbers, out, options.scale)
     taken = {cell.row.name: cell.run for cell in cells.values()}
@@ -120,6 +126,7 @@ def run(
         say(line)
     with parallel.claim(out, base, f"the bench {study.name}"):
         facts = facts_of(setup, base, plan, dataset, numbers, options.paper_set)
+        facts |= {"referees": [row.name for row in referees]} if referees else {}
         missing = _missing(cells, study, out)
         _remember(out, facts, bool(missing))
         if len(missing) < len(cells):
@@ -224,6 +231,12 @@ def _setup(study: Study, base: config.Run, options: Options) -> Setup:
         return Setup(study, base, values)
     given = {base.wrapper_name: base.wrapper} if base.wrapper else {}
     return Setup(study, replace(base, wrapper_name="", wrapper=None), values, given | dict(options.wrappers))
+
+
+def _referees() -> list[Row]:
+    from hyperctr.referees import REFEREES
+
+    return [Row(TITLES.get(name, name), name) for name in REFEREES]
 
 
 def _read(study: Study, base: config.Run) -> Dataset | None:

@@ -27,7 +27,7 @@ TITLES = {
     "dien": "DIEN", "gru4rec": "GRU4Rec", "hyperctr": "HyperCTR", "mian": "MIAN", "marn": "MARN",
     "youtubenet": "YoutubeNet", "dupn": "DUPN", "dmf": "DMF", "mmss": "MMSS", "naml": "NAML", "lt4rec": "LT4REC",
     "esmm": "ESMM", "mmoe": "MMoE", "aqcl": "AQCL", "qcl": "QCL", "icl": "ICL", "dropoutnet": "DropoutNet",
-    "deepmcp": "DeepMCP", "dmr": "DMR",
+    "deepmcp": "DeepMCP", "dmr": "DMR", "ease": "EASE", "itemknn": "item-kNN",
 }  # fmt: skip
 """What papers call the models and wrappers."""
 MODALITIES = {
@@ -186,8 +186,13 @@ class Scores:
 
     @property
     def names(self) -> list[str]:
-        """The rows in order."""
-        return [name for name, _ in self.facts["rows"]]
+        """The rows in order, without those that `--referees` adds: no claim of a paper is about them."""
+        return [name for name, _ in self.facts["rows"] if name not in self.referees]
+
+    @property
+    def referees(self) -> list[str]:
+        """The rows that `--referees` adds."""
+        return self.facts.get("referees", [])
 
     @property
     def paper_sets(self) -> tuple[str, ...]:
@@ -264,6 +269,8 @@ class Study:
     """Planted worlds by preset, each with its thousands of users; every seed has its own. {} where data are given."""
     untrained: Untrained | None = None
     """How it is run where it trains nothing."""
+    takes_referees: bool = False
+    """Whether `--referees` may add the rows of the referees: its table compares AUC on given data."""
 
     notes: Callable[[Setup, Dataset | None], list[str]] = _nothing
     """Gives what a reader must know of this run and these data."""

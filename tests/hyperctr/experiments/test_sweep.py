@@ -9,7 +9,8 @@ import pytest
 from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.experiments import results, settings, sweep
-from hyperctr.experiments.sweep import Cell, cells, run_of
+from hyperctr.experiments.sweep import BASELINES, Cell, cells, run_of
+from hyperctr.referees import REFEREES
 from hyperctr.runs import parallel
 
 EVERY, DEPTHS = ["30d", "q3"], [0, 1]
@@ -57,6 +58,14 @@ def test_cells_are_the_baselines_and_the_grid_of_every_seed():
     assert sum(cell.model in ("popularity", "mf") for cell in found) == 4
     assert Cell("hyperctr", "7d", 3, 6).name == "hyperctr every=7d depth=3 seed=6"
     assert Cell("mf", "", None, 5).name == "mf seed=5"
+
+
+def test_referees_run_on_the_rows_of_the_base_run_with_its_histories():
+    found = cells(base(), ["7d"], [1], 1, [*BASELINES, *REFEREES])
+    assert [cell.model for cell in found] == ["popularity", "mf", *REFEREES, "hyperctr"]
+    assert {*results.REFEREES} == {*REFEREES}
+    run = run_of(base(), Cell("ease", "", None, 0))
+    assert run.model == REFEREES["ease"].Config() and run.data == base().data
 
 
 def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():

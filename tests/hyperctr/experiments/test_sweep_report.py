@@ -299,3 +299,11 @@ def test_metrics_of_the_users_own_are_columns_behind_the_others(tmp_path):
     assert results.read_results(path) == [row() | {"precision": 0.25}]
     with pytest.raises(ValueError, match="results.csv has the metrics precision of evaluate.metrics"):
         results.append_result(path, row())
+
+
+def test_referees_that_ran_have_rows_and_are_compared(tmp_path):
+    rows = [row(name, "", "", seed, 0.75) for name in results.REFEREES for seed in range(3)]
+    text = written([*sweep(), *rows], tmp_path)
+    assert [cell[0].partition(" ")[0] for cell in cells_of(text, "EASE")] == ["EASE"] * 2  # the grid, and every cell
+    assert "over EASE: worse" in text and "over item-kNN: worse" in text
+    assert "EASE" not in written(sweep(), tmp_path)

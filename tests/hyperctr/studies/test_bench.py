@@ -76,9 +76,9 @@ def world(tmp_path_factory):
     return planted.write("drift", tmp_path_factory.mktemp("world") / "planted", scale=0.03)
 
 
-def run(name, where, out, values=(), seeds=3, column=None, only=(), **changes):
+def run(name, where, out, values=(), seeds=3, column=None, only=(), referees=False, **changes):
     said = []
-    options = Options(values=values, seeds=seeds, paper_set=column, rows=only, jobs=2)
+    options = Options(values=values, seeds=seeds, paper_set=column, rows=only, jobs=2, referees=referees)
     return bench.run(find(name), base(where, **changes), out, options, say=said.append), said
 
 
@@ -305,6 +305,24 @@ def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(w
     assert "it has not learned" not in text and "model-0.6844-0.5727" in text
     assert found["claims"][0]["verdict"] == "inconclusive"  # six of the paper's baselines are not here
     assert "over static MF" in found["claims"][0]["here"]
+
+
+def test_referees_are_rows_that_no_claim_is_about_and_below_them_is_said(world, tmp_path, trainer, monkeypatch):
+    monkeypatch.setitem(AUC, "ease", 0.9)
+    found, _ = run("table3", world, tmp_path, referees=True)
+    rows = {line["row"]: line for line in csv.DictReader((tmp_path / "table.csv").open())}
+    assert float(rows["EASE"]["auc"]) == pytest.approx(0.901) and rows["item-kNN"]["n"] == "3"
+    text = (tmp_path / "report.md").read_text()
+    assert "row HyperCTR is below EASE: -0.1" in text and "row HyperCTR is below item-kNN" not in text
+    assert "row EASE is below" not in text
+    plain, _ = run("table3", world, tmp_path / "plain")
+    assert found["claims"] == plain["claims"] and "EASE" not in (tmp_path / "plain" / "report.md").read_text()
+    assert bench.redraw(tmp_path)["claims"] == found["claims"]
+
+
+def test_a_study_without_a_table_of_models_takes_no_referees(world, tmp_path, trainer):
+    with pytest.raises(ValueError, match=r"--referees is for tables that compare models \(table3, .*not for layers"):
+        run("layers", world, tmp_path, referees=True)
 
 
 def test_without_a_like_named_data_set_all_of_the_papers_stand_beside(world, tmp_path, trainer):
