@@ -26,7 +26,7 @@ GATHERED = 2**22  # entries of B that are read at a time
 class Config:
     """Settings of EASE."""
 
-    ridges: tuple[float, ...] = (20.0, 100.0, 500.0, 2000.0)
+    ridges: tuple[float, ...] = (100.0, 500.0, 2000.0, 8000.0)
     """Weights of the ridge to try; the one with the highest AUC on the validation rows is kept."""
 
     def __post_init__(self):
