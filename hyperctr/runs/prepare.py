@@ -48,15 +48,7 @@ from hyperctr.layers.multitask import TASKS
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
-from hyperctr.runs import candidates
-from hyperctr.runs.checks import (
-    check_conversions,
-    check_draws,
-    check_referee,
-    check_score,
-    metrics_named,
-    metrics_of,
-)
+from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
 from hyperctr.runs.past import fit_scores, past_of
 from hyperctr.training import lottery_tickets
@@ -226,7 +218,7 @@ class Prepared:
         seen = self.tables.ids.seen_user.numpy(), self.tables.ids.seen_item.numpy()
         log, new = self.dataset.interactions, candidates.novelty(self, scored)
         report = evaluate(scored, seen, drawn, _clicks(log, self.split.train), new, log.has_time)
-        own = measure(new.compared(scored), metrics_of(self.run.evaluate.metrics))
+        own = measure(new.compared(scored), checks.metrics_of(self.run.evaluate.metrics))
         if taken := sorted(own.keys() & report.keys()):
             raise ValueError(f"evaluate.metrics: the report has a number called {taken[0]}; rename the function")
         return report | own
@@ -290,12 +282,12 @@ def prepare(
     Raises:
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
-    check_referee(run)
-    for key, names in metrics_named(run).items():
-        metrics_of(names, key)  # a mistake in a name stops here
+    checks.check_referee(run)
+    for key, names in checks.metrics_named(run).items():
+        checks.metrics_of(names, key)  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset
     log = dataset.interactions
-    check_score(run, log, dataset.name)
+    checks.check_score(run, log, dataset.name)
     if fixed is not None:
         return _with_log(replace(fixed, dataset=dataset), until=int(fixed.dataset.interactions.time[-1]))
     if parts is None:
@@ -316,9 +308,9 @@ def prepare(
             codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
     met, repeats = candidates.decide(run, log, parts)
     ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges, met=met, repeats=repeats)
-    check_conversions(ready)
+    checks.check_conversions(ready)
     ready = _with_log(ready)
-    check_draws(ready)
+    checks.check_draws(ready)
     if run.data.past != "none":
         ready = _with_scores(ready)
     if edges is None:

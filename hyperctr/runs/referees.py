@@ -13,6 +13,7 @@ from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import evaluate_popularity, score
 from hyperctr.models import find_model
 from hyperctr.referees import REFEREES
+from hyperctr.runs.candidates import compared
 from hyperctr.runs.plan import counts_of, gigabytes, memory
 from hyperctr.runs.prepare import Prepared
 from hyperctr.training.fit import Progress
@@ -89,8 +90,8 @@ def fit_beside(ready: Prepared, progress: Bar = no_progress) -> tuple[dict[str, 
         found[name] = {"settings": settings}
         for part in ("valid", "test"):
             batches = progress(ready.evaluation_batches(part), f"{name}, {part} rows", ready.num_batches(part))
-            scored = score(referee, batches)
-            found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, ready.draws)
+            scored, has_time = compared(ready, score(referee, batches)), ready.dataset.interactions.has_time
+            found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, ready.draws, has_time)
     return found, notes
 
 

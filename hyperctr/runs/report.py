@@ -35,8 +35,8 @@ KEYS = {
     "logged",
     "referees": "the same of each other referee on the same rows, by its name, with its `settings`; only with "
     "`train --referees`",
-    "settings": "of a referee: the setting that the validation rows chose, `valid_auc` of each value tried, and `cut`, "
-    "the share of the validation rows with more earlier clicks than `data.history`; only of a referee",
+    "settings": "of a referee: the setting that the validation rows chose, `valid_auc` of each value tried, over all "
+    "of these rows, and `cut`, the share of them with more earlier clicks than `data.history`; only of a referee",
     "train_rows": "training rows, drawn negatives not counted",
     "parts": "of `train`, `valid` and `test`: `rows`, their `share` of all three, and their `click_rate`; before rows "
     "are subsampled for evaluation, and without drawn negatives",
