@@ -64,11 +64,18 @@ class TrainingClicks:
         x.data[:] = 1  # clicks of one pair were summed
         return x
 
-    def places(self, num_items: int) -> Tensor:
-        """Return the place of each item and, last, of an unknown one, [num_items + 1]; m without a click."""
-        found = torch.full((num_items + 1,), len(self.items))
-        found[torch.from_numpy(self.items)] = torch.arange(len(self.items))
-        return found
+
+def places_of(items: np.ndarray, num_items: int) -> Tensor:
+    """Return the place among `items` of each item and, last, of an unknown one, [num_items + 1].
+
+    An item that is not there has the place len(items).
+
+    >>> places_of(np.array([1, 3]), 4).tolist()
+    [2, 0, 2, 1, 2]
+    """
+    found = torch.full((num_items + 1,), len(items))
+    found[torch.from_numpy(items)] = torch.arange(len(items))
+    return found
 
 
 def clicked_places(batch: Batch, places: Tensor) -> Tensor:

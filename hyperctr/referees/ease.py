@@ -2,23 +2,29 @@
 
 B = I - P diag(1 / diag(P)) with P = (X^T X + ridge I)^-1. X has a 1 where a user clicked an item at least once among
 the training rows. B has a zero diagonal: no item speaks for itself.
+
+The time of a solve is items cubed (24 s for 9,000 items on one core). Where many items were clicked, the ridge is
+chosen with the B of the `MOST` most clicked ones, and one B of all items is solved with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables, TrainingCounts
 from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places, once
+from hyperctr.referees.clicks import TrainingClicks, clicked_places, once, places_of
 from hyperctr.strict import check
 
 MATRICES = 3  # of items squared in memory at a time: X^T X, its Cholesky factor, and the inverse
+MOST = 6000  # items of the B that the ridge is chosen with
 GATHERED = 2**22  # entries of B that are read at a time
 
 
@@ -61,18 +67,31 @@ class EASE(nn.Module):
     ) -> dict[str, Any]:
         """Solve for B; see `hyperctr.batch.Referee.fit`."""
         clicks = TrainingClicks.of(train())
-        self.places = clicks.places(self.num_items)
-        x = clicks.matrix()
-        gram = torch.from_numpy((x.T @ x).toarray())
+        x, chosen = clicks.matrix(), {}
+        if valid is not None:
+            values, users = self.config.ridges, np.bincount(x.indices, minlength=x.shape[1])
+            if len(values) > 1 and len(users) > MOST:
+                some = np.sort(np.argsort(-users, kind="stable")[:MOST])
+                self.places = places_of(clicks.items[some], self.num_items)
+                chosen = self._choose(x[:, some], values, valid, clicks.non_clicks)
+                values = (chosen["ridge"],)
+            self.places = places_of(clicks.items, self.num_items)
+            return self._choose(x, values, valid, clicks.non_clicks) | chosen
+        self.places = places_of(clicks.items, self.num_items)
+        self.weights = solve(gram_of(x), self.setting.value.item())
+        return {}
+
+    def _choose(
+        self, x: sparse.csr_array, values: Sequence[float], valid: Callable[[], Iterable[Batch]], non_clicks: float
+    ) -> dict[str, Any]:
+        """Solve for the B of X with each ridge, and keep the one with the highest validation AUC."""
+        gram = gram_of(x)
 
         def use(ridge: float) -> None:
             self.weights = None  # its memory is needed
             self.weights = solve(gram, ridge)
 
-        if valid is not None:
-            return self.setting.choose("ridge", self.config.ridges, use, self.raw, valid, clicks.non_clicks)
-        use(self.setting.value.item())
-        return {}
+        return self.setting.choose("ridge", values, use, self.raw, valid, non_clicks)
 
     def raw(self, batch: Batch) -> Tensor:
         """Return the sums of B, float64 [B]."""
@@ -94,6 +113,11 @@ class EASE(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         return Output(self.score(batch))
+
+
+def gram_of(x: sparse.csr_array) -> Tensor:
+    """Return X^T X, float64 [m, m]."""
+    return torch.from_numpy((x.T @ x).toarray())
 
 
 def solve(gram: Tensor, ridge: float) -> Tensor:

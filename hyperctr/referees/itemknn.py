@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables, TrainingCounts
 from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places, once
+from hyperctr.referees.clicks import TrainingClicks, clicked_places, once, places_of
 from hyperctr.referees.neighbours import Neighbours
 from hyperctr.strict import check
 
@@ -67,7 +67,7 @@ class ItemKNN(nn.Module):
     ) -> dict[str, Any]:
         """Find the nearest items of each; see `hyperctr.batch.Referee.fit`."""
         clicks = TrainingClicks.of(train())
-        self.places = clicks.places(self.num_items)
+        self.places = places_of(clicks.items, self.num_items)
         many = max(self.config.neighbours) if valid is not None else int(self.setting.value)
         self.near = Neighbours.strongest([*cosines(clicks.matrix())], many)
 

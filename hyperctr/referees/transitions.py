@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Output, Tables, TrainingCounts
 from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places
+from hyperctr.referees.clicks import TrainingClicks, clicked_places, places_of
 from hyperctr.referees.neighbours import Neighbours
 from hyperctr.strict import check
 
@@ -70,7 +70,7 @@ class Transitions(nn.Module):
     ) -> dict[str, Any]:
         """Count who follows whom; see `hyperctr.batch.Referee.fit`."""
         clicks = TrainingClicks.of(train())
-        self.places = clicks.places(self.num_items)
+        self.places = places_of(clicks.items, self.num_items)
         self.near = Neighbours.strongest([strengths(clicks, self.config.within)], KEPT)
 
         def use(decay: float) -> None:

@@ -61,6 +61,20 @@ def test_ease_equals_a_dense_solve_of_a_larger_matrix():
     np.testing.assert_allclose(referee.weights, b, rtol=0, atol=1e-6)
 
 
+def test_where_many_items_were_clicked_the_ridge_is_chosen_with_some_and_b_has_all(monkeypatch):
+    """Three solves of the five most clicked items, and one of all ten, on which the scale is fitted too."""
+    log, ridges = random_log(), (0.01, 3.0, 1e4)
+    monkeypatch.setattr("hyperctr.referees.ease.MOST", 5)
+    few, _ = fitted(EASE, log, ridges=ridges)
+    one, _ = fitted(EASE, log, ridges=(few.setting.value.item(),))
+    assert len(few.weights) == 10 and torch.equal(few.weights, one.weights)
+    assert few.setting.value == one.setting.value and few.setting.slope == one.setting.slope
+    seen = []
+    monkeypatch.setattr("hyperctr.referees.ease.solve", lambda gram, ridge: seen.append((len(gram), ridge)) or gram)
+    fitted(EASE, log, ridges=ridges)
+    assert [size for size, _ in seen][:3] == [5] * 3 and seen[-1][0] == 10 and [r for _, r in seen[:3]] == [*ridges]
+
+
 def follow(items, users=None):
     """A log of clicks in order, of one user or of those given."""
     users = [0] * len(items) if users is None else users
