@@ -8,5 +8,12 @@ from hyperctr.batch import Referee
 from hyperctr.referees.ease import EASE
 from hyperctr.referees.itemknn import ItemKNN
 from hyperctr.referees.transitions import Transitions
+from hyperctr.referees.trees import Trees, TreesLinks
 
-REFEREES: dict[str, type[Referee]] = {"ease": EASE, "itemknn": ItemKNN, "transitions": Transitions}
+REFEREES: dict[str, type[Referee]] = {
+    "ease": EASE,
+    "itemknn": ItemKNN,
+    "transitions": Transitions,
+    "trees": Trees,
+    "trees-links": TreesLinks,
+}

@@ -19,13 +19,28 @@ from hyperctr.data.row_columns import BatchRows
 BLOCK = 2**16  # rows whose numbers are made at once
 
 
+PARTS = {"none": (), "counts": ("counts",), "links": ("links",), "all": ("counts", "links")}
+"""What each value of `data.past` reads."""
+
+
+def parts_of(asked: config.Data, reads: frozenset[str]) -> tuple[str, ...]:
+    """Return what is read of the past: what the model itself says, or else what the run file asks for."""
+    return tuple(part for part in PARTS["all"] if part in reads) or PARTS[asked.past]
+
+
 def past_of(
-    asked: config.Data, dataset: Dataset, known: Interactions, grid: TimeGrid, scores: NormalScores | None
+    asked: config.Data,
+    wanted: tuple[str, ...],
+    dataset: Dataset,
+    known: Interactions,
+    grid: TimeGrid,
+    scores: NormalScores | None,
 ) -> Past | None:
     """Count the past that a run asks for; None where it asks for none.
 
     Args:
         asked: the run's table [data].
+        wanted: as from `parts_of`.
         dataset: the data.
         known: the events that may be counted.
         grid: the time slices.
@@ -34,7 +49,7 @@ def past_of(
     Raises:
         ValueError: sessions or days of data without times, or a cross that cannot be.
     """
-    if asked.past == "none":
+    if not wanted:
         return None
     log, period = dataset.interactions, asked.user_rates
     if not log.has_time and period in ("session", "day"):
@@ -42,12 +57,12 @@ def past_of(
             f'data.user_rates = "{period}" needs times, the data has only an order; choose "slice" or "row"'
         )
     parts = []
-    if asked.past in ("counts", "all"):
+    if "counts" in wanted:
         period = period or ("session" if log.has_time else "slice")
         moments = Moments(period, log.user, log.time, log.num_users, grid)
         columns = dataset.users.fields, dataset.items.fields
         parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
-    if asked.past in ("links", "all"):
+    if "links" in wanted:
         parts.append(PastLinks.of(log, known, grid))
     return Past(tuple(parts), scores)
 

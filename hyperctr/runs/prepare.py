@@ -50,7 +50,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
-from hyperctr.runs.past import fit_scores, past_of
+from hyperctr.runs.past import fit_scores, parts_of, past_of
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -311,7 +311,7 @@ def prepare(
     checks.check_conversions(ready)
     ready = _with_log(ready)
     checks.check_draws(ready)
-    if run.data.past != "none":
+    if parts_of(run.data, reads):
         ready = _with_scores(ready)
     if edges is None:
         return ready
@@ -408,7 +408,14 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     untimed = parts.kind == "random" or (parts.kind == "given" and not log.has_time)
     before = known if untimed else log  # under other splits, each row looks back in time only
     before = before if parts.leaky else None
-    past = past_of(run.data, ready.dataset, log if before is None else before, ready.grid, ready.normal)
+    past = past_of(
+        run.data,
+        parts_of(run.data, ready.reads),
+        ready.dataset,
+        log if before is None else before,
+        ready.grid,
+        ready.normal,
+    )
     loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past, ready.met)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,9 @@ from hyperctr.evaluation.evaluate import evaluate_popularity, score
 from hyperctr.models import find_model
 from hyperctr.referees import REFEREES
 from hyperctr.runs.candidates import compared
+from hyperctr.runs.past import parts_of
 from hyperctr.runs.plan import counts_of, gigabytes, memory
-from hyperctr.runs.prepare import Prepared
+from hyperctr.runs.prepare import Prepared, prepare
 from hyperctr.training.fit import Progress
 
 
@@ -85,14 +87,23 @@ def fit_beside(ready: Prepared, progress: Bar = no_progress) -> tuple[dict[str, 
         if why := too_large(ready, name, config):
             notes.append(why)
             continue
-        referee = kind(config, ready.tables)
-        settings = dict(referee.fit(partial(rows_of, ready, "train"), partial(rows_of, ready, "valid")))
+        own = _made_for(ready, name, kind, config)
+        referee = kind(config, own.tables)
+        settings = dict(referee.fit(partial(rows_of, own, "train"), partial(rows_of, own, "valid")))
         found[name] = {"settings": settings}
         for part in ("valid", "test"):
-            batches = progress(ready.evaluation_batches(part), f"{name}, {part} rows", ready.num_batches(part))
-            scored, has_time = compared(ready, score(referee, batches)), ready.dataset.interactions.has_time
-            found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, ready.draws, has_time)
+            batches = progress(own.evaluation_batches(part), f"{name}, {part} rows", own.num_batches(part))
+            scored, has_time = compared(own, score(referee, batches)), own.dataset.interactions.has_time
+            found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, own.draws, has_time)
     return found, notes
+
+
+def _made_for(ready: Prepared, name: str, kind: type, config: Any) -> Prepared:
+    """Return the same rows with the past that a referee reads, where it is another one."""
+    if set(parts_of(ready.run.data, ready.reads)) == kind.reads or not kind.reads:
+        return ready
+    run = replace(ready.run, model_name=name, model=config, wrapper_name="", wrapper=None)
+    return prepare(run, ready.dataset, parts=ready.split)
 
 
 def rows_of(ready: Prepared, part: str) -> Iterable[Batch]:
