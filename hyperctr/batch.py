@@ -449,8 +449,8 @@ READS = {
     "statistics": "statistics of the items per time slice; the batches of a training then stay within one slice",
     "titles": "words of the items' titles",
     "conversions": "what followed a click; the data must have it",
-    "counts": "counts of the past in the context of a row, whatever data.past says",
-    "links": "links of the past in the context of a row, whatever data.past says",
+    "counts": "counts of the past in the context of a row, also without data.past",
+    "links": "links of the past in the context of a row, also without data.past",
 }
 """What a model can ask for in `Model.reads`. Everything else in `Tables` and `Batch` is there for every model."""
 

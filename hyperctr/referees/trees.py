@@ -20,7 +20,7 @@ from hyperctr.evaluation.metrics import auc
 from hyperctr.strict import check
 
 FEATURES = 150  # columns of a row, as an estimate of memory
-CATEGORIES = 200  # a column with at most so many values is split by sets of them, others by order
+CATEGORIES = 200  # most values of a column that is split by sets of them; others are split by order
 EVERY = 10  # rounds between two looks at the validation rows
 SETTINGS: dict[str, Any] = {
     "learning_rate": 0.04, "max_leaf_nodes": 31, "min_samples_leaf": 200, "l2_regularization": 1.0,

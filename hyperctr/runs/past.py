@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from graphs import TimeGrid
 from hyperctr import config
+from hyperctr.batch import Fields
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.links import PastLinks
 from hyperctr.data.features.past.moments import Moments
@@ -65,6 +68,24 @@ def past_of(
     if "links" in wanted:
         parts.append(PastLinks.of(log, known, grid))
     return Past(tuple(parts), scores)
+
+
+def read_by_scores(loader: Loader, fields: Fields, rows: np.ndarray, drawn: bool) -> tuple[NormalScores, Fields]:
+    """Fit how the numbers of a loader are read, tell the loader, and add the numbers to the context of the fields.
+
+    Args:
+        loader: whose last source is the past; changed in place.
+        fields: of the other columns.
+        rows: the training rows.
+        drawn: whether training draws negatives.
+    """
+    past = loader.sources.pop()
+    scores = fit_scores(loader, past, rows, drawn)
+    past = replace(past, scores=scores)
+    loader.sources.append(past)
+    made, context = past.columns, fields.context
+    context = replace(context, numbers=context.numbers | made.numbers, pooled=made.pooled)
+    return scores, replace(fields, context=context)
 
 
 def fit_scores(loader: Loader, past: Past, rows: np.ndarray, drawn: bool, seed: int = 0) -> NormalScores:

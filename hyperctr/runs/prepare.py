@@ -50,7 +50,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
-from hyperctr.runs.past import fit_scores, parts_of, past_of
+from hyperctr.runs.past import parts_of, past_of, read_by_scores
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -312,7 +312,8 @@ def prepare(
     ready = _with_log(ready)
     checks.check_draws(ready)
     if parts_of(run.data, reads):
-        ready = _with_scores(ready)
+        normal, fields = read_by_scores(ready.loader, fields, parts.train, ready.negatives > 0)
+        ready = replace(ready, normal=normal, tables=replace(ready.tables, fields=fields))
     if edges is None:
         return ready
     clicks = replace(tables.clicks, ages=item_statistics.ages(ready.loader, parts.train))
@@ -419,19 +420,6 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past, ready.met)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))
-
-
-def _with_scores(ready: Prepared) -> Prepared:
-    """Fit on the training rows how the numbers of the past are read, and show them to models as numbers of a row."""
-    loader, fields = ready.loader, ready.tables.fields
-    past = loader.sources.pop()
-    scores = fit_scores(loader, past, ready.split.train, ready.negatives > 0)
-    past = replace(past, scores=scores)
-    loader.sources.append(past)
-    made, context = past.columns, fields.context
-    context = replace(context, numbers=context.numbers | made.numbers, pooled=made.pooled)
-    tables = replace(ready.tables, fields=replace(fields, context=context))
-    return replace(ready, tables=tables, normal=scores)
 
 
 def build_model(ready: Prepared) -> nn.Module:

@@ -18,8 +18,8 @@ from slow_referees import (
     slow_transitions,
 )
 
+from hyperctr import referees
 from hyperctr.data.interactions import Interactions
-from hyperctr.referees import REFEREES
 from hyperctr.referees import itemknn as knn
 from hyperctr.referees.ease import EASE
 from hyperctr.referees.itemknn import ItemKNN
@@ -31,6 +31,9 @@ SLOW = {
     "itemknn": lambda log: slow_itemknn(log, TRAIN, 4),
     "transitions": lambda log: slow_transitions(log, TRAIN, 6, 0.7),
 }
+
+REFEREES = {name: kind for name, kind in referees.REFEREES.items() if not name.startswith("trees")}
+"""Those that read clicks alone."""
 
 
 @pytest.mark.parametrize("logged", [True, False])
