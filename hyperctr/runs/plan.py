@@ -15,15 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Referee, TrainingCounts
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import modalities
+from hyperctr.data.features.past.links import PastLinks
+from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.table import LARGE as ROWWISE
 from hyperctr.models import find_model
+from hyperctr.runs.past import parts_of
 
 SHARE = 0.8  # share of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
@@ -94,6 +98,8 @@ class Plan:
 
 
 _TIPS = {
+    "counts of the past": ("fewer data.crosses", "data.past=links"),
+    "links of the past": ("longer slices (slices.every)", "data.past=counts"),
     "what is fitted": ("data with fewer items",),
     "features": ("a smaller data.reduce", "fewer data.modalities"),
     "id tables and their copies": ("a smaller model.dim",),
@@ -127,9 +133,11 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     work, kind = _Work(), find_model(run.model_name)
     if isinstance(kind, Referee):
         found.append(Part("what is fitted", kind.memory(model, counts_of(log, parts.train)), "at most"))
+    wanted = parts_of(run.data, kind.reads)
+    grid = time_grid(log, parts, run.slices, dataset.name) if {"slices", "links"} & {*kind.reads, *wanted} else None
+    found += _past(run, dataset, wanted, grid)
     if "slices" in kind.reads:
         clicks = log.clicks()
-        grid = time_grid(log, parts, run.slices, dataset.name)
         if parts.leaky or run.slices.graphs == "frozen":
             clicks = np.intersect1d(clicks, parts.train, assume_unique=True)
         at, closed = grid.slice_of(log.time[clicks]), int(grid.slice_of(log.time[-1:] + 1)[0])
@@ -192,6 +200,17 @@ def _log(dataset: Dataset) -> int:
     for table in (dataset.items, dataset.users):
         columns += [table.ids, *table.fields.values()]
     return sum(column.nbytes for column in columns if column is not None)
+
+
+def _past(run: config.Run, dataset: Dataset, wanted: tuple[str, ...], grid: TimeGrid | None) -> list[Part]:
+    """Return the parts of the numbers of the past."""
+    log, found = dataset.interactions, []
+    if "counts" in wanted:
+        columns = dataset.users.fields, dataset.items.fields
+        found.append(Part("counts of the past", PastCounts.size(log, *columns, run.data.crosses), "at most"))
+    if "links" in wanted:
+        found.append(Part("links of the past", PastLinks.size(log, grid), "at most"))
+    return found
 
 
 def _features(run: config.Run, dataset: Dataset) -> int:

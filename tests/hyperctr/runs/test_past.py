@@ -15,6 +15,7 @@ from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.layers.columns import ColumnVectors
+from hyperctr.runs import plan
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
 from hyperctr.runs.train import train
@@ -96,3 +97,14 @@ def test_a_run_file_without_the_key_reads_no_past(tmp_path):
     )
     ready = prepare(run, read_dataset(run))
     assert ready.normal is None and not ready.tables.fields.context.numbers
+
+
+def test_the_plan_counts_what_the_past_takes():
+    data = world(rows=5_000)
+    found = {part.name: part.bytes for part in plan.check(settings("x", "all"), data).parts}
+    counts, links = prepare(settings("x", "all"), data).loader.sources[-1].parts
+    assert counts.nbytes <= found["counts of the past"] <= 1.15 * counts.nbytes
+    assert links.nbytes <= found["links of the past"]
+    assert not {"counts of the past", "links of the past"} & {
+        p.name for p in plan.check(settings("x", "none"), data).parts
+    }

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphs import TimeGrid
 from graphs.linked import LinksOverTime
-from graphs.links import over_time
+from graphs.links import K, over_time
 from hyperctr.data.columns import Column
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.lookup import PastIndex
@@ -62,6 +62,12 @@ class PastLinks:
         }
         index = PastIndex(clicks.user, clicks.time, log.num_users)
         return cls(made, grid, index, clicks.item[index.order])
+
+    @classmethod
+    def size(cls, log: Interactions, grid: TimeGrid) -> int:
+        """Return the most bytes that the links of a log take while they are made, where every item has all links."""
+        moments = int(grid.slice_of(log.time[-1:] + 1)[0]) + 1
+        return len(MATRICES) * 2 * moments * log.num_items * min(K, log.num_items) * 8
 
     def reading(self, table: Mapping[str, Column]) -> PastLinks:
         """Return these links, which read no table."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hyperctr.data.clock import DAY, HOUR
-from hyperctr.data.columns import Column
+from hyperctr.data.columns import Column, TagLists
 from hyperctr.data.features.past.counts import Counts, Found
 from hyperctr.data.features.past.keys import Key, Side, sides_of, usual_crosses
 from hyperctr.data.features.past.moments import Moments
@@ -24,6 +24,7 @@ AVERAGE = 10.0  # average rows added to a rate or share
 HALF_LIVES = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 STEPS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}  # of a log with an order and no times
 PREFIX = "past."
+PER_EVENT = 32 + 16 * len(HALF_LIVES)  # bytes: order, time, clicks, last click, and two decayed sums per half-life
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,12 @@ class PastCounts:
             ValueError: a cross that cannot be.
         """
         rates, windows = log.logged_non_clicks, HALF_LIVES if log.has_time else STEPS
-        if not rates:
-            known = known.take(known.clicks())
-        context = {name: x for name, x in log.read_context.items() if x.kind.of == "moment" or rates}
-        sides = sides_of(log.num_users, log.num_items, users, items, context)
+        known = known if rates else known.take(known.clicks())
         at = np.arange(len(known))
         rows = BatchRows(known.user, known.time, known.item, at, at)
-        singles = [side for side in sides.values() if side.of != "user" or side.name == "user"]
-        stated = usual_crosses(singles) if crosses is None else crosses
-        pairs = [_sides_of_cross(cross, sides) for cross in stated]
         lives = tuple(windows.values())
         made = []
-        for chosen in [*((side,) for side in singles), *pairs]:
+        for chosen in _chosen(log, users, items, crosses):
             own = tuple(replace(s, table=known.read_context) if s.of == "row" else s for s in chosen)
             key = Key.fit(own, rows)
             row, code = key.entries(rows)
@@ -104,6 +99,26 @@ class PastCounts:
         zero = np.zeros(len(known), np.int64)
         total = Counts(zero, known.time, known.label == 1, 1, lives)
         return cls(tuple(made), total, moments, rates, HOUR if log.has_time else 1.0, windows)
+
+    @classmethod
+    def size(
+        cls,
+        log: Interactions,
+        users: Mapping[str, Column],
+        items: Mapping[str, Column],
+        crosses: Sequence[str] | None = None,
+    ) -> int:
+        """Return the most bytes that the counts of a log take: `nbytes`, before anything is counted."""
+        events = log.samples() if log.logged_non_clicks else log.clicks()
+        total = PER_EVENT * len(events)
+        for chosen in _chosen(log, users, items, crosses):
+            entries = len(events)
+            for side in chosen:
+                if isinstance(side.column, TagLists):
+                    entries = int(np.diff(side.column.start)[log.item[events]].sum())
+            keys = chosen[0].size if len(chosen) == 1 else 2 * entries  # a cross keeps its vocabulary too
+            total += PER_EVENT * entries + 8 * keys
+        return total
 
     def reading(self, table: Mapping[str, Column]) -> PastCounts:
         """Return these counts with another table of context columns, for rows that are not in the log."""
@@ -213,6 +228,17 @@ class PastCounts:
 
     def _recent_rates(self, total: Found) -> np.ndarray:
         return (total.recent_clicks + 1.0) / (total.recent_shows + 2.0)
+
+
+def _chosen(
+    log: Interactions, users: Mapping[str, Column], items: Mapping[str, Column], crosses: Sequence[str] | None
+) -> list[tuple[Side, ...]]:
+    """Return the sides of every key: the user, the item, each column of items and of the context, and the crosses."""
+    context = {name: x for name, x in log.read_context.items() if x.kind.of == "moment" or log.logged_non_clicks}
+    sides = sides_of(log.num_users, log.num_items, users, items, context)
+    singles = [side for side in sides.values() if side.of != "user" or side.name == "user"]
+    stated = usual_crosses(singles) if crosses is None else crosses
+    return [*((side,) for side in singles), *(_sides_of_cross(cross, sides) for cross in stated)]
 
 
 def _sides_of_cross(cross: str, sides: Mapping[str, Side]) -> tuple[Side, Side]:
