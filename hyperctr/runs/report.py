@@ -181,7 +181,7 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
     chosen |= {name: scores.get("settings", {}) for name, scores in referees.items()}
     if cut := {name: settings["cut"] for name, settings in chosen.items() if settings.get("cut")}:
         found.append(
-            f"{', '.join(cut)}: histories are cut at data.history; {max(cut.values()):.0%} of the validation rows have "
+            f"{', '.join(cut)}: histories are cut at data.history; {max(cut.values()):.1%} of the validation rows have "
             "more earlier clicks"
         )
     return found

@@ -65,7 +65,7 @@ def test_what_a_run_of_a_referee_leaves_and_says(finished):
     assert report["settings"]["ridge"] == weights["setting.value"] in REFEREES["ease"].Config().ridges
     assert report["settings"]["valid_auc"][f"{report['settings']['ridge']:g}"] == report["valid"]["auc"]
     assert (report["epochs"], report["stopped"]) == (0, "a referee is fitted once")
-    cut = f"ease: histories are cut at data.history; {report['settings']['cut']:.0%} of the validation rows"
+    cut = f"ease: histories are cut at data.history; {report['settings']['cut']:.1%} of the validation rows"
     assert [note for note in report["notes"] if note.startswith(cut)]
     assert "train.epochs, lr, l2" in (folder / "run.toml").read_text().splitlines()[0]
 
