@@ -168,7 +168,10 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
     if report["best_epoch"] == report["epochs"] >= epochs:
         found.append(f"the validation score was still rising at the last epoch: try train.epochs={2 * epochs}")
     if "click" in tasks and report["valid"]["auc"] == report["test"]["auc"] == 0.5:
-        found.append("the model gives every row the same score; all its units may be zero: try a smaller train.lr")
+        why = "all its units may be zero: try a smaller train.lr"
+        if report.get("settings"):
+            why = "no earlier click of these users has anything to do with the item, by the training clicks"
+        found.append(f"the model gives every row the same score; {why}")
     ours, referees = report["test"], {"popularity": report["popularity"], **report.get("referees", {})}
     for name, beside in referees.items() if "click" in tasks else ():
         floor = beside["test"]

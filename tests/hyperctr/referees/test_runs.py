@@ -141,6 +141,11 @@ def test_a_model_below_a_referee_is_said_to_be_below_it():
     report["referees"] = {"ease": scores(0.75) | {"settings": {}}, "itemknn": scores(0.65) | {"settings": {}}}
     assert notes_of(report, ("click",), 9) == ["din is below ease: test AUC 0.7000, ease 0.7500"]
     assert notes_of(report, ("conversion",), 9) == []
+    alike = {"model": "ease", "best_epoch": 0, "epochs": 0, **scores(0.5), "popularity": scores(0.5)}
+    assert notes_of(alike | {"settings": {"ridge": 1.0, "cut": 0.0}}, ("click",), 9) == [
+        "the model gives every row the same score; no earlier click of these users has anything to do with the item, "
+        "by the training clicks"
+    ]
 
 
 def test_a_referee_that_cannot_fit_in_memory_is_refused_or_left_out(monkeypatch, tmp_path):
