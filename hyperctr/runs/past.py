@@ -10,6 +10,8 @@ from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Fields
 from hyperctr.data.dataset import Dataset
+from hyperctr.data.features.past.content import PastContent
+from hyperctr.data.features.past.history import Latest
 from hyperctr.data.features.past.links import PastLinks
 from hyperctr.data.features.past.moments import Moments
 from hyperctr.data.features.past.numbers import PastCounts
@@ -59,14 +61,17 @@ def past_of(
         raise ValueError(
             f'data.user_rates = "{period}" needs times, the data has only an order; choose "slice" or "row"'
         )
-    parts = []
+    items, clicks, parts = dataset.items, known.take(known.clicks()), []
+    latest = Latest.of(clicks)
     if "counts" in wanted:
         period = period or ("session" if log.has_time else "slice")
         moments = Moments(period, log.user, log.time, log.num_users, grid)
         columns = dataset.users.fields, dataset.items.fields
         parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
+        if items.modalities:
+            parts.append(PastContent.of(items.modalities, items.present, latest))
     if "links" in wanted:
-        parts.append(PastLinks.of(log, known, grid))
+        parts.append(PastLinks.of(log, clicks, grid, latest))
     return Past(tuple(parts), scores)
 
 

@@ -19,11 +19,10 @@ from graphs import TimeGrid
 from graphs.linked import LinksOverTime
 from graphs.links import K, over_time
 from hyperctr.data.columns import Column
+from hyperctr.data.features.past.history import Latest
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.lookup import PastIndex
 from hyperctr.data.row_columns import BatchRows
 
-CLICKS = 50  # latest clicks of a user that a candidate is linked with
 MATRICES = {"like": False, "next": True}  # whether it is directed
 OVER = ("last", "last_3", "last_10", "sum", "max", "mean")
 
@@ -35,24 +34,23 @@ class PastLinks:
     Attributes:
         matrices: the links at the start of every slice, by name.
         grid: the time slices.
-        clicks: finds the clicks of a user. item: of the clicks, in the order of `clicks`, [n].
+        latest: the clicks of the users.
     """
 
     matrices: Mapping[str, LinksOverTime]
     grid: TimeGrid
-    clicks: PastIndex
-    item: np.ndarray
+    latest: Latest
 
     @classmethod
-    def of(cls, log: Interactions, known: Interactions, grid: TimeGrid) -> PastLinks:
+    def of(cls, log: Interactions, clicks: Interactions, grid: TimeGrid, latest: Latest) -> PastLinks:
         """Compute the links of a log.
 
         Args:
             log: for its last time and sizes.
-            known: the events that may be linked: all of `log`, or the training rows of a leaky split.
+            clicks: those that may be linked: of all of `log`, or of the training rows of a leaky split.
             grid: the time slices; the links of slice n are those of the clicks strictly before its start.
+            latest: the clicks of the users.
         """
-        clicks = known.take(known.clicks())
         last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
         starts = grid.starts(min(last, len(grid.edges) - 1 if grid.edges is not None else last) + 1)
         events = clicks.item, clicks.user, clicks.time
@@ -60,8 +58,7 @@ class PastLinks:
             name: over_time(*events, starts, directed=directed, num_nodes=log.num_items)
             for name, directed in MATRICES.items()
         }
-        index = PastIndex(clicks.user, clicks.time, log.num_users)
-        return cls(made, grid, index, clicks.item[index.order])
+        return cls(made, grid, latest)
 
     @classmethod
     def size(cls, log: Interactions, grid: TimeGrid) -> int:
@@ -81,17 +78,12 @@ class PastLinks:
 
     @property
     def nbytes(self) -> int:
-        """Size in memory."""
-        links = sum(row["bytes"] for matrix in self.matrices.values() for row in matrix.describe())
-        return links + self.item.nbytes + self.clicks.time.nbytes + self.clicks.order.nbytes
+        """Size in memory, without the clicks."""
+        return sum(row["bytes"] for matrix in self.matrices.values() for row in matrix.describe())
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
-        first, end = self.clicks.first(rows.user), self.clicks.end(rows.user, rows.time)
-        count = np.minimum(end - first, CLICKS)
-        place = end[:, None] - 1 - np.arange(max(1, int(count.max(initial=0))))  # the latest click first
-        real = place >= (end - count)[:, None]
-        clicked = self.item[np.where(real, place, 0)] if len(self.item) else np.zeros_like(place)
+        clicked, real, count = self.latest.before(rows.user, rows.time)
         real, clicked, count = real[rows.query], clicked[rows.query], count[rows.query]
         when = np.clip(self.grid.slice_of(rows.time), 0, len(self.matrices["like"]) - 1)[rows.query]
         known = (rows.item >= 0) & (rows.item < self.matrices["like"].num_nodes)

@@ -12,7 +12,9 @@ from graphs import TimeGrid, links
 from hyperctr.data import lookup, planted, read
 from hyperctr.data.clock import DAY, HOUR, MINUTE
 from hyperctr.data.columns import Category, TagLists
+from hyperctr.data.features.past.content import PastContent
 from hyperctr.data.features.past.counts import Counts
+from hyperctr.data.features.past.history import Latest
 from hyperctr.data.features.past.links import PastLinks
 from hyperctr.data.features.past.moments import GAP, Moments
 from hyperctr.data.features.past.numbers import AVERAGE, PastCounts
@@ -46,6 +48,11 @@ def past_of(log, period="session", grid=None, crosses=None):
     grid = TimeGrid.cut([0], every="3d", unit="us") if grid is None else grid
     moments = Moments(period, log.user, log.time, log.num_users, grid)
     return PastCounts.of(log, log, {}, columns(), moments, crosses)
+
+
+def linked(log, grid):
+    clicks = log.take(log.clicks())
+    return PastLinks.of(log, clicks, grid, Latest.of(clicks))
 
 
 def all_rows(log):
@@ -295,8 +302,13 @@ def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6):
     assert len(rows) and not np.array_equal(other.user, log.user)
     rows = rows[-1_000:]
     asked = BatchRows(log.user[rows], log.time[rows], log.item[rows], np.arange(len(rows)), rows)
-    raw = [PastLinks.of(one, one, grid).raw(asked) for one in (log, other)]
-    np.testing.assert_array_equal(*raw)
+    vectors = np.random.default_rng(9).normal(size=(log.num_items, 4)).astype(np.float32)
+    modality, made = ({"look": vectors}, {"look": np.ones(log.num_items, bool)}), []
+    for made in (
+        lambda one: linked(one, grid),
+        lambda one: PastContent.of(*modality, Latest.of(one.take(one.clicks()))),
+    ):
+        np.testing.assert_array_equal(*(made(one).raw(asked) for one in (log, other)))
     for period in periods:
         raw = []
         for one in (log, other):
@@ -343,7 +355,7 @@ def test_a_log_without_times_counts_steps():
 
 def test_links_are_those_of_the_clicks_before_the_slice_read_at_the_clicks_before_the_row():
     log, grid = random_log(), TimeGrid.cut([0], every="3d", unit="us")
-    past, rng = PastLinks.of(log, log, grid), np.random.default_rng(7)
+    past, rng = linked(log, grid), np.random.default_rng(7)
     rows = rng.choice(ROWS, 30, replace=False)
     query, item = np.repeat(np.arange(30), 2), rng.integers(0, ITEMS + 1, 60)  # one item is not known
     found = past.raw(BatchRows(log.user[rows], log.time[rows], item, query, rows[query]))
@@ -371,8 +383,33 @@ def test_links_are_those_of_the_clicks_before_the_slice_read_at_the_clicks_befor
 
 def test_a_log_without_clicks_before_has_no_links():
     log = random_log()
-    past = PastLinks.of(log, log.take(np.arange(0)), TimeGrid.cut([0], every="3d", unit="us"))
+    past = linked(log.take(np.arange(0)), TimeGrid.cut([0], every="3d", unit="us"))
     assert np.isnan(past.raw(all_rows(log))).all()
+
+
+# --- content ---------------------------------------------------------------------------------------------------------
+
+
+def test_cosines_are_those_with_the_mean_of_the_clicks_before():
+    log, rng = random_log(), np.random.default_rng(8)
+    matrix, there = rng.normal(size=(ITEMS, 3)).astype(np.float32), np.array([True, True, False, True, True])
+    matrix[~there] = 0
+    latest = Latest.of(log.take(log.clicks()))
+    past = PastContent.of({"look": matrix}, {"look": there}, latest)
+    assert past.names == ("past.look.last_3", "past.look.last_10", "past.look.all")
+    found = past.raw(all_rows(log))
+    unit = np.where(there[:, None], matrix - matrix[there].mean(0), 0)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    for row in range(ROWS):
+        own = (log.user == log.user[row]) & (log.time < log.time[row]) & (log.label == 1)
+        clicked = log.item[own][::-1]
+        for k, most in enumerate((3, 10, 50)):
+            mean = unit[clicked[:most]].sum(0)
+            cosine = unit[log.item[row]] @ mean / max(np.linalg.norm(mean), 1e-12)
+            known = there[log.item[row]] and there[clicked[:most]].any()
+            assert found[row, k] == pytest.approx(cosine if known else np.nan, abs=1e-5, nan_ok=True)
+    unknown = past.raw(BatchRows(np.array([0]), log.time[-1:] + 1, np.array([ITEMS]), np.array([0]), np.array([-1])))
+    assert np.isnan(unknown).all()
 
 
 # --- normal scores ---------------------------------------------------------------------------------------------------
