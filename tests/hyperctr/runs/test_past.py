@@ -50,20 +50,50 @@ def test_numbers_that_are_read_too_early_are_found(folder, monkeypatch):
     assert not audit.audit(opened, rows=40, cuts=2).clean
 
 
-def world(rows=12_000, items=300, seed=0):
-    """A log whose clicks depend on the item alone, by a rate that starts anew half-way: ids alone know the old one."""
+def world(signal="rates", rows=12_000, items=300, users=50, seed=0):
+    """A log of logged rows whose clicks depend on one thing alone, which ids cannot tell."""
     rng = np.random.default_rng(seed)
-    item, time = rng.integers(0, items, rows), np.arange(rows) * HOUR // 8
-    chance = rng.beta(0.5, 0.5, (2, items))[(time > 0.65 * time[-1]).astype(int), item]
+    user, item, time = rng.integers(0, users, rows), rng.integers(0, items, rows), np.arange(rows) * HOUR // 8
+    if signal == "rates":  # of the item; they start anew half-way, so that ids know the old ones
+        chance = rng.beta(0.5, 0.5, (2, items))[(time > 0.65 * time[-1]).astype(int), item]
+    elif signal == "none":
+        chance = np.full(rows, 0.5)
+    elif signal == "age":  # items appear one after another and are clicked while they are new
+        item = (rng.random(rows) * (5 + np.arange(rows) * (items - 5) / rows)).astype(int)
+        born = np.full(items, -1)
+        born[item[::-1]] = np.arange(rows)[::-1]
+        chance = np.where(np.arange(rows) - born[item] < rows // 20, 0.8, 0.2)
+    else:
+        last, clicked, chance = {}, set(), np.empty(rows)
+        draw = rng.random(rows)
+        for row, (u, i) in enumerate(zip(user, item, strict=True)):
+            if signal == "recency":  # shown to anyone within the last day
+                chance[row] = 0.8 if row - last.get(i, -rows) < 8 * 24 else 0.2
+            else:  # repeats: the user has clicked it before
+                chance[row] = 0.8 if (u, i) in clicked else 0.2
+            last[i] = row
+            clicked |= {(u, i)} if draw[row] < chance[row] else set()
+        label = (draw < chance).astype(np.float32)
+        log = Interactions(user, item, time, label, users, items, logged_non_clicks=True)
+        return Dataset(signal, log, Items(items), Users(users))
     label = (rng.random(rows) < chance).astype(np.float32)
-    log = Interactions(rng.integers(0, 50, rows), item, time, label, 50, items, logged_non_clicks=True)
-    return Dataset("rates", log, Items(items), Users(50))
+    log = Interactions(user, item, time, label, users, items, logged_non_clicks=True)
+    return Dataset(signal, log, Items(items), Users(users))
 
 
-def test_counts_help_where_the_rates_of_items_change():
-    data = world()
-    with_counts, without = (train(settings("x", past), dataset=data)["test"]["auc"] for past in ("counts", "none"))
-    assert with_counts > without + 0.05
+@pytest.mark.parametrize("signal", ["rates", "age", "recency", "repeats"])
+def test_counts_help_where_ids_cannot_tell(signal):
+    data = world(signal, users=10 if signal == "repeats" else 50)
+    with_counts, without = (train(settings("x", past), dataset=data)["test"] for past in ("counts", "none"))
+    assert with_counts["auc_low"] > without["auc"] + 0.02
+
+
+@pytest.mark.parametrize("name", ["deepfm", "trees"])
+def test_numbers_find_nothing_in_noise(name):
+    run = config.read_run({"data": {"path": "x", "past": "counts"}, "model": {"name": name}, "train": {"epochs": 1}})
+    found = train(run, dataset=world("none"))["test"]
+    half = (found["auc_high"] - found["auc_low"]) / 2
+    assert abs(found["auc"] - 0.5) < 3 / 1.96 * half
 
 
 def test_the_numbers_of_one_key_are_one_field():
