@@ -172,6 +172,10 @@ class Train:
     """Rows per step; the paper searches 128, 256 and 512."""
     lr: float = 1e-3
     """Step size of Adam."""
+    schedule: Literal["constant", "halved", "cosine"] = "constant"
+    """How `lr` changes: not at all, to half of it after every epoch, or to zero at the last epoch along a cosine."""
+    warmup: int = 0
+    """First steps, over which the step size rises to `lr`."""
     l2: float = 1e-5
     """Weight decay; the paper searches 0 and 1e-5 to 1e-1."""
     patience: int = 3
@@ -195,6 +199,8 @@ class Train:
         check(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         check(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         check(0 < self.lr < math.inf, "train.lr", self.lr, "a number above 0")
+        check_choices(self, "schedule", table="train")
+        check(self.warmup >= 0, "train.warmup", self.warmup, "at least 0")
         check(0 <= self.l2 < math.inf, "train.l2", self.l2, "a number, at least 0")
         check(0 < self.eval_every <= 1, "train.eval_every", self.eval_every, "a share of an epoch above 0, at most 1")
         check(self.patience >= 1, "train.patience", self.patience, "at least 1")

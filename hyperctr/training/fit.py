@@ -40,6 +40,8 @@ class Progress:
     """Validations since the best."""
     stopped: str = ""
     """Why training ended; empty while it continues."""
+    steps: int = 0
+    """Steps taken in whole epochs."""
 
 
 def fit(
@@ -95,8 +97,13 @@ def fit(
         epoch = round(progress.epoch) + 1
         torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
-        seen, validated, sums = 0, 0.0, {}
+        seen, step, validated, sums = 0, 0, 0.0, {}
         for step, batch in enumerate(train(epoch), 1):
+            for adam in adams:
+                for group in adam.param_groups:
+                    group["lr"] = step_size(
+                        config, epoch - 1 + min(seen / (rows or math.inf), 1), progress.steps + step
+                    )
             with clock("forward"):
                 out = model(batch)
                 loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
@@ -126,11 +133,32 @@ def fit(
                 model.train()
         else:
             validate(epoch, sums)
+            progress = replace(progress, steps=progress.steps + step)
             if folder is not None:
                 _save_checkpoint(folder, model, adams, progress, best)
     model.load_state_dict(best)
     model.eval()
     return progress
+
+
+def step_size(config: Train, epochs: float, step: int) -> float:
+    """Return the size of a step: `train.lr`, less while training warms up and after the schedule.
+
+    Args:
+        config: how to train.
+        epochs: epochs done before the step, with the share of the one that goes on.
+        step: number of the step, from 1.
+
+    >>> config = Train(lr=0.1, warmup=4, schedule="halved")
+    >>> [step_size(config, epochs, step) for epochs, step in ((0, 1), (0.5, 9), (2, 99))]
+    [0.025, 0.1, 0.025]
+    """
+    share = {
+        "constant": 1.0,
+        "halved": 0.5 ** math.floor(epochs),
+        "cosine": 0.5 + 0.5 * math.cos(math.pi * min(epochs / config.epochs, 1.0)),
+    }[config.schedule]
+    return config.lr * share * (min(1.0, step / config.warmup) if config.warmup else 1.0)
 
 
 def epochs_done(folder: Path | None) -> float:

@@ -111,6 +111,46 @@ def test_penalty_is_part_of_the_loss():
     assert model.table.weight[3].item() == pytest.approx(2, abs=0.1)
 
 
+def sizes_of(config, folder=None, scores=(0.5, 0.6, 0.7, 0.8), log=lambda row: None):
+    """The size of every step: Adam moves a weight whose gradient hardly changes by about lr."""
+    model, seen = Toy(), []
+
+    def train(epoch):
+        for _ in range(3):
+            seen.append(model.table.weight[0].item())
+            yield batch([0] * 10, [1] * 10)
+
+    fit(model, train, scripted(scores), config, rows=30, folder=folder, log=log)
+    return np.diff([*seen, model.table.weight[0].item()])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0, [1] * 12),
+        ("halved", 0, [1, 1, 1, 1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 8, 1 / 8, 1 / 8]),
+        ("cosine", 0, [0.5 + 0.5 * math.cos(math.pi * k / 12) for k in range(12)]),
+        ("constant", 6, [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1, 1, 1, 1, 1]),
+        ("halved", 4, [1 / 4, 2 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 8, 1 / 8, 1 / 8]),
+    ],
+)
+def test_steps_warm_up_and_follow_the_schedule(schedule, warmup, expected):
+    config = Train(epochs=4, lr=0.001, l2=0.0, clip=0.0, schedule=schedule, warmup=warmup, patience=9)
+    assert sizes_of(config) / 0.001 == pytest.approx(expected, rel=0.02)
+
+
+def test_a_killed_training_goes_on_in_its_schedule(tmp_path):
+    config = Train(epochs=4, lr=0.001, l2=0.0, clip=0.0, schedule="halved", warmup=5, patience=9)
+
+    def kill(row):
+        if row["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        sizes_of(config, tmp_path, log=kill)
+    assert sizes_of(config, tmp_path, scores=(0.7, 0.8))[-3:] == pytest.approx(sizes_of(config)[-3:], rel=1e-6)
+
+
 def test_fit_ends_with_the_weights_of_the_best_epoch_and_says_why_it_stopped():
     model, seen = Toy(), []
     done = fit(model, shuffled, scripted([0.6, 0.8, 0.7, 0.8, 0.9], model, seen), Train(epochs=9, patience=2, lr=0.1))
