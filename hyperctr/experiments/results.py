@@ -38,7 +38,13 @@ LATER = ("user_session_auc",)
 """Columns that a file of an older version lacks. Its rows are read without them, and it goes on without them."""
 
 BASELINES = {"popularity": "popularity", "mf": "static MF"}
-REFEREES = {"ease": "EASE", "itemknn": "item-kNN", "transitions": "transitions"}
+REFEREES = {
+    "ease": "EASE",
+    "itemknn": "item-kNN",
+    "transitions": "transitions",
+    "trees": "trees on counts",
+    "trees-links": "trees on counts and links",
+}
 """Titles of the referees that a sweep with `--referees` runs beside the baselines."""
 
 
