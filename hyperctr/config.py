@@ -52,13 +52,11 @@ class Data:
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
     past: Literal["none", "counts", "links", "all"] = "none"
-    """Numbers of the past that every model reads, strictly before each row: counts, rates, shares and ages by user,
-    item, columns and `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both.
-    See `hyperctr.data.features.past`."""
+    """Numbers that every model reads of what lies strictly before a row: counts, rates and ages by user, item, columns
+    and `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both. docs/past.md"""
     user_rates: Literal["session", "day", "slice", "row"] | None = None
-    """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), of the UTC day,
-    of the time slice, or at the row, which ranks rows of one user by the mood of the hour. Left out: the session, or
-    the slice for data without times."""
+    """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), UTC day or time
+    slice, or at the row. Left out: the session; for data without times the slice."""
     crosses: tuple[str, ...] | None = None
     """Pairs that the past is counted by, such as "user*tag" and "item*tab"; left out: user by item, user by each column
     of items, item by each column of the context."""
