@@ -3,7 +3,7 @@
 There is no file of defaults, no inheritance and no environment variable. An unknown key is an error that names the
 nearest right one. The table `[model]` is read into the `Config` of the model that it names. The optional table
 `[wrapper]` names a training-time wrapper around the model, such as AQCL, and is read into the wrapper's `Config`. Run
-files of version 0.1 call this table `[wear]`; it is still read.
+files of version 0.1 call this table `[wear]`; it is still read. Long because every key is explained here.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Data:
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
     past: Literal["none", "counts", "links", "all"] = "none"
-    """Numbers that every model reads of what lies strictly before a row: counts, rates and ages by user, item, columns
-    and `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both. docs/past.md"""
+    """Numbers that every model reads of the events before a row: counts, rates and ages by user, item, columns and
+    `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both. docs/past.md"""
     user_rates: Literal["session", "day", "slice", "row"] | None = None
     """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), UTC day or time
     slice, or at the row. Left out: the session; for data without times the slice."""
