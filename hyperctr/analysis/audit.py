@@ -354,7 +354,8 @@ def _changed(ready: Prepared, rows: np.ndarray, columns: dict[str, np.ndarray]) 
     whole = {f.name: getattr(log, f.name) for f in fields(log)}
     columns = {name: x[rows] for name, x in whole.items() if isinstance(x, np.ndarray)} | columns
     order = np.argsort(columns["time"], kind="stable")
-    changed = replace(log, **{name: column[order] for name, column in columns.items()})
+    context = {name: column[rows[order]] for name, column in log.context.items()}
+    changed = replace(log, context=context, **{name: column[order] for name, column in columns.items()})
     part = _parts(ready)[rows][order]
     train, valid, test = (np.flatnonzero(part == number) for number in range(3))
     graphs = ready.tables.graphs  # joint interests remember their log

@@ -141,6 +141,8 @@ def import_log(
         files[name] = Path(file)
     kinds: dict[str, Any] = {} if numeric is None else dict.fromkeys(split_list(numeric, "--numeric"), "number")
     kinds |= dict(parse_stated(entry) for entry in kind or ())
+    if out.is_dir() and (there := sorted(file.name for file in out.iterdir())):
+        print_note(f"note: {out} is replaced, with all that it holds: {', '.join(there)}")
     if published:
         own = {"items": items, "users": users, "fields": named, "kind": kinds, "modality": files}
         if given := [name for name, value in own.items() if value]:

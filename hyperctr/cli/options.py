@@ -17,7 +17,8 @@ Masks = Annotated[
     Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained again, such as yesterday's.")
 ]
 Referees = Annotated[
-    bool, typer.Option("--referees", help="Fit the referees too (ease, itemknn, transitions), on the same rows.")
+    bool,
+    typer.Option("--referees", help="Fit the referees too, from ease to trees-links, on the same rows."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]

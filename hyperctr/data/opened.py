@@ -155,7 +155,7 @@ def _roles(path: Path, tables: Mapping, files: Mapping, stated: Roles) -> tuple[
         said.append("Roles are the built-in ones of this public set.")
     else:
         chosen, guessed = role_table.guess(*columns.values(), str(files["interactions"]), stated)
-        said.append(guessed)
+        said += [guessed] if guessed else []
         is_guess = True
     if stated:
         replaced = set(stated)

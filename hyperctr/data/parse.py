@@ -128,7 +128,11 @@ def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float
         ValueError: other values than numbers, or a number out of range (the first is named).
     """
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
-        raise ValueError(f"{where} must hold numbers, found {column.drop_nulls()[0]!r} ({column.dtype})")
+        there = column.is_not_null()
+        text = there & column.cast(pl.Float64, strict=False).is_null() if column.dtype == pl.String else there
+        row = int((text if text.any() else there).arg_max())
+        found = f"{column[row]!r} ({column.dtype}) in row {row} (the first is 0)"
+        raise ValueError(f"{where} must hold numbers, found {found}")
     numbers = column.cast(pl.Float64).fill_nan(None)
     wrong = ((numbers < low) | (numbers > high)).fill_null(False)
     if wrong.any():

@@ -227,7 +227,7 @@ def guess(
         stated: entries of [interactions] that need no guess.
 
     Returns:
-        The roles, and one sentence that lists every guess.
+        The roles, and one sentence that lists every guess; "" without one.
 
     Raises:
         ValueError: no column can be the user or the item.
@@ -262,7 +262,8 @@ def guess(
         said += [f"{role} {key} = {_plain(value)}" for key, value in guessed.items()]
         if guessed:
             roles[table] = guessed
-    return roles, f"Roles guessed from column names: {'; '.join(said)}. A dataset.toml can say otherwise."
+    note = f"Roles guessed from column names: {'; '.join(said)}. A dataset.toml can say otherwise."
+    return roles, note if said else ""
 
 
 def columns_of(roles: Roles) -> dict[str, list[tuple[str, str]]]:

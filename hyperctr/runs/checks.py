@@ -16,6 +16,7 @@ from hyperctr.data.check import predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.runs.past import parts_of as past_parts
 from hyperctr.training.interests import flaw
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
     reads = model.reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
     found = [] if reads & {"slices", "statistics"} else ["[slices]"]
     found += [] if "slices" in reads else ["[interest]"]
+    if "counts" not in past_parts(run.data, reads):
+        stated = (key for key in ("user_rates", "crosses") if getattr(run.data, key))
+        found += [f"data.{key} (data.past has no counts)" for key in stated]
     if isinstance(model, Referee):
         found.append("train.epochs, lr, l2, patience, eval_every, clip and score (a referee takes no steps)")
     if logged:

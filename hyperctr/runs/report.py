@@ -165,7 +165,7 @@ def notes_of(report: dict[str, Any], tasks: tuple[str, ...], epochs: int) -> lis
         epochs: most epochs, `train.epochs`.
     """
     found = []
-    if report["best_epoch"] == report["epochs"] >= epochs:
+    if report["best_epoch"] == report["epochs"] >= epochs > 1:
         found.append(f"the validation score was still rising at the last epoch: try train.epochs={2 * epochs}")
     if "click" in tasks and report["valid"]["auc"] == report["test"]["auc"] == 0.5:
         why = "all its units may be zero: try a smaller train.lr"

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,3 +299,16 @@ def test_a_folder_that_is_no_run_is_bad_input(hyperctr, tmp_path):
     code, _, err = hyperctr("audit", tmp_path)
     assert code == 2
     assert "is not a finished run" in err
+
+
+@pytest.mark.parametrize("past", ["none", "all"])
+def test_a_log_with_context_is_audited(tmp_path, past):
+    path = Path(__file__).parents[2] / "golden" / "worlds" / "fields"
+    tables = {
+        "data": {"path": str(path), "history": 8, "past": past},
+        "model": {"name": "deepfm", "dim": 4, "hidden": [8, 8]},
+        "train": {"epochs": 1, "threads": 1},
+    }
+    train(config.read_run(tables), tmp_path / "run")
+    found = audit.audit(open_run(tmp_path / "run"), rows=30, cuts=2)
+    assert found.clean and found.control.moved > 0

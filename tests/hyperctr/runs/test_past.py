@@ -16,6 +16,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.layers.columns import ColumnVectors
 from hyperctr.runs import plan
+from hyperctr.runs.checks import not_read
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
 from hyperctr.runs.train import train
@@ -138,3 +139,9 @@ def test_the_plan_counts_what_the_past_takes():
     assert not {"counts of the past", "links of the past"} & {
         p.name for p in plan.check(settings("x", "none"), data).parts
     }
+
+
+def test_keys_of_counts_are_said_not_to_be_read_without_counts():
+    said = not_read(settings("x", "links", user_rates="day", crosses=["user*item"]), True)
+    assert {f"data.{key} (data.past has no counts)" for key in ("user_rates", "crosses")} <= {*said}
+    assert not [line for line in not_read(settings("x", "counts", user_rates="day"), True) if "past" in line]
