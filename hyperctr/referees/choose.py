@@ -42,7 +42,7 @@ class Setting(nn.Module):
         values: Sequence[float],
         use: Callable[[float], None],
         score: Callable[[Batch], Tensor],
-        valid: Callable[[], Iterable[Batch]],
+        valid: Callable[[], Iterable[Batch]] | None,
         non_clicks: float,
     ) -> dict[str, Any]:
         """Try values on the validation rows, keep the one of highest AUC, and fit the scale of its scores there.
@@ -52,16 +52,19 @@ class Setting(nn.Module):
             values: to try; of equal AUCs the first counts.
             use: makes the referee score by a value; called last with the chosen one.
             score: the scores of a batch, float64.
-            valid: gives the batches of the validation rows.
+            valid: gives the batches of the validation rows; None: the value is the one that is kept already.
             non_clicks: per click in training; the logits are those of rows with as many, as a model's are.
 
         Returns:
             The chosen value by its name; `valid_auc`, the AUC of each value; and `cut`, the share of the validation
-            rows with more earlier clicks than their history has.
+            rows with more earlier clicks than their history has. {} without `valid`.
 
         Raises:
             ValueError: the validation rows lack clicks or non-clicks.
         """
+        if valid is None:
+            use(self.value.item())
+            return {}
         areas, best = {}, None
         for value in values:
             use(value)

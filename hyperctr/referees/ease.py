@@ -67,24 +67,24 @@ class EASE(nn.Module):
     ) -> dict[str, Any]:
         """Solve for B; see `hyperctr.batch.Referee.fit`."""
         clicks = TrainingClicks.of(train())
-        x, chosen = clicks.matrix(), {}
-        if valid is not None:
-            values, users = self.config.ridges, np.bincount(x.indices, minlength=x.shape[1])
-            if len(values) > 1 and len(users) > MOST:
-                some = np.sort(np.argsort(-users, kind="stable")[:MOST])
-                self.places = places_of(clicks.items[some], self.num_items)
-                chosen = self._choose(x[:, some], values, valid, clicks.non_clicks)
-                values = (chosen["ridge"],)
-            self.places = places_of(clicks.items, self.num_items)
-            return self._choose(x, values, valid, clicks.non_clicks) | chosen
+        x, values, chosen = clicks.matrix(), self.config.ridges, {}
+        if valid is not None and len(values) > 1 and x.shape[1] > MOST:
+            users = np.bincount(x.indices, minlength=x.shape[1])
+            some = np.sort(np.argsort(-users, kind="stable")[:MOST])
+            self.places = places_of(clicks.items[some], self.num_items)
+            chosen = self._choose(x[:, some], values, valid, clicks.non_clicks)
+            values = (chosen["ridge"],)
         self.places = places_of(clicks.items, self.num_items)
-        self.weights = solve(gram_of(x), self.setting.value.item())
-        return {}
+        return self._choose(x, values, valid, clicks.non_clicks) | chosen
 
     def _choose(
-        self, x: sparse.csr_array, values: Sequence[float], valid: Callable[[], Iterable[Batch]], non_clicks: float
+        self,
+        x: sparse.csr_array,
+        values: Sequence[float],
+        valid: Callable[[], Iterable[Batch]] | None,
+        non_clicks: float,
     ) -> dict[str, Any]:
-        """Solve for the B of X with each ridge, and keep the one with the highest validation AUC."""
+        """Solve for the B of X with each ridge, and keep the one with the highest validation AUC; see `Setting`."""
         gram = gram_of(x)
 
         def use(ridge: float) -> None:

@@ -74,10 +74,7 @@ class ItemKNN(nn.Module):
         def use(k: float) -> None:
             self.k = int(k)
 
-        if valid is not None:
-            return self.setting.choose("neighbours", self.config.neighbours, use, self.raw, valid, clicks.non_clicks)
-        use(self.setting.value.item())
-        return {}
+        return self.setting.choose("neighbours", self.config.neighbours, use, self.raw, valid, clicks.non_clicks)
 
     def raw(self, batch: Batch) -> Tensor:
         """Return the sums of cosines, float64 [B]."""

@@ -76,10 +76,7 @@ class Transitions(nn.Module):
         def use(decay: float) -> None:
             self.decay = decay
 
-        if valid is not None:
-            return self.setting.choose("decay", self.config.decays, use, self.raw, valid, clicks.non_clicks)
-        use(self.setting.value.item())
-        return {}
+        return self.setting.choose("decay", self.config.decays, use, self.raw, valid, clicks.non_clicks)
 
     def raw(self, batch: Batch) -> Tensor:
         """Return the decayed sums of T, float64 [B]."""

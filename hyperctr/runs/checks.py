@@ -16,7 +16,7 @@ from hyperctr.data.check import predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
-from hyperctr.runs.past import parts_of as past_parts
+from hyperctr.runs.past import past_parts
 from hyperctr.training.interests import flaw
 
 if TYPE_CHECKING:

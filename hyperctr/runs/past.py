@@ -28,7 +28,7 @@ PARTS = {"none": (), "counts": ("counts",), "links": ("links",), "all": ("counts
 """What each value of `data.past` reads."""
 
 
-def parts_of(asked: config.Data, reads: frozenset[str]) -> tuple[str, ...]:
+def past_parts(asked: config.Data, reads: frozenset[str]) -> tuple[str, ...]:
     """Return what is read of the past: what the model itself says, or else what the run file asks for."""
     return tuple(part for part in PARTS["all"] if part in reads) or PARTS[asked.past]
 
@@ -45,7 +45,7 @@ def past_of(
 
     Args:
         asked: the run's table [data].
-        wanted: as from `parts_of`.
+        wanted: as from `past_parts`.
         dataset: the data.
         known: the events that may be counted.
         grid: the time slices.

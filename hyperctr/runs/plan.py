@@ -27,7 +27,7 @@ from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.table import LARGE as ROWWISE
 from hyperctr.models import find_model
-from hyperctr.runs.past import parts_of
+from hyperctr.runs.past import past_parts
 
 SHARE = 0.8  # share of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
@@ -133,7 +133,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     work, kind = _Work(), find_model(run.model_name)
     if isinstance(kind, Referee):
         found.append(Part("what is fitted", kind.memory(model, counts_of(log, parts.train)), "at most"))
-    wanted = parts_of(run.data, kind.reads)
+    wanted = past_parts(run.data, kind.reads)
     grid = time_grid(log, parts, run.slices, dataset.name) if {"slices", "links"} & {*kind.reads, *wanted} else None
     found += _past(run, dataset, wanted, grid)
     if "slices" in kind.reads:

@@ -50,7 +50,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
-from hyperctr.runs.past import parts_of, past_of, read_by_scores
+from hyperctr.runs.past import past_of, past_parts, read_by_scores
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -311,7 +311,7 @@ def prepare(
     checks.check_conversions(ready)
     ready = _with_log(ready)
     checks.check_draws(ready)
-    if parts_of(run.data, reads):
+    if past_parts(run.data, reads):
         normal, fields = read_by_scores(ready.loader, fields, parts.train, ready.negatives > 0)
         ready = replace(ready, normal=normal, tables=replace(ready.tables, fields=fields))
     if edges is None:
@@ -411,7 +411,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     before = before if parts.leaky else None
     past = past_of(
         run.data,
-        parts_of(run.data, ready.reads),
+        past_parts(run.data, ready.reads),
         ready.dataset,
         log if before is None else before,
         ready.grid,

@@ -15,7 +15,7 @@ from hyperctr.evaluation.evaluate import evaluate_popularity, score
 from hyperctr.models import find_model
 from hyperctr.referees import REFEREES
 from hyperctr.runs.candidates import compared
-from hyperctr.runs.past import parts_of
+from hyperctr.runs.past import past_parts
 from hyperctr.runs.plan import counts_of, gigabytes, memory
 from hyperctr.runs.prepare import Prepared, prepare
 from hyperctr.training.fit import Progress
@@ -100,7 +100,7 @@ def fit_beside(ready: Prepared, progress: Bar = no_progress) -> tuple[dict[str, 
 
 def _made_for(ready: Prepared, name: str, kind: type, config: Any) -> Prepared:
     """Return the same rows with the past that a referee reads, where it is another one."""
-    if set(parts_of(ready.run.data, ready.reads)) == kind.reads or not kind.reads:
+    if set(past_parts(ready.run.data, ready.reads)) == kind.reads or not kind.reads:
         return ready
     run = replace(ready.run, model_name=name, model=config, wrapper_name="", wrapper=None)
     return prepare(run, ready.dataset, parts=ready.split)
