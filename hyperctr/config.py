@@ -53,10 +53,13 @@ class Data:
     since_last, since_first; see `hyperctr.data.context`."""
     past: Literal["none", "counts", "links", "all"] = "none"
     """Numbers that every model reads of the events before a row: counts, rates and ages by user, item, columns and
-    `crosses`; links of the item with the user's clicks, as of the start of the time slice; or both. docs/past.md"""
+    `crosses`; links of the item with the user's clicks, as of the start of a period; or both. docs/past.md"""
+    past_every: str | None = None
+    """Periods at whose start links are read: a width such as 1d, or q8 for 8 with equally many training clicks. Left
+    out: the time slices, if at least 8 begin before the last training row; else q8. The run's notes say which."""
     user_rates: Literal["session", "day", "slice", "row"] | None = None
-    """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), UTC day or time
-    slice, or at the row. Left out: the session; for data without times the slice."""
+    """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), of the UTC day
+    or of the period of `past_every` ("slice"), or at the row. Left out: the session; for data without times "slice"."""
     crosses: tuple[str, ...] | None = None
     """Pairs that the past is counted by, such as "user*tag" and "item*tab"; left out: user by item, user by each column
     of items, item by each column of the context."""
@@ -65,6 +68,10 @@ class Data:
         check_choices(self, "past", table="data")
         if self.user_rates is not None:
             check_choices(self, "user_rates", table="data")
+        if self.past_every is not None:
+            check(
+                _is_granularity(self.past_every), "data.past_every", self.past_every, "like 6h, 7d, 2w, 3mo, 1y or q8"
+            )
         check(self.reduce >= 0, "data.reduce", self.reduce, "at least 1, or 0 to leave modalities as they are")
         check(self.path.strip() != "", "data.path", self.path, "the name of a data set or a folder")
         check(self.history >= 1, "data.history", self.history, "at least 1")
@@ -120,7 +127,7 @@ class Slices:
         kinds = ("S1", "S2", "S2-cluster", "S2-couser")
         check_choices(self, "graphs", "item_edges", "target_edge", table="slices")
         check(set(self.augment) <= {*kinds}, "slices.augment", self.augment, f"a list of {', '.join(kinds)}")
-        check(_is_width(self.every), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y")
+        check(_is_granularity(self.every, width=True), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y")
         check(self.count >= 0, "slices.count", self.count, "at least 1, or 0 to use slices.every")
 
     def cut_by(self, granularity: str) -> Slices:
@@ -439,12 +446,12 @@ def _unknown_at_top(table: str, content: Any) -> str:
     )
 
 
-def _is_width(text: str) -> bool:
-    """Say whether a text is the width of a time slice, such as "7d"."""
+def _is_granularity(text: str, width: bool = False) -> bool:
+    """Say whether a text is a granularity such as "7d" or "q8"; with `width`, one that is the width of a slice."""
     from graphs.slices.grid import Granularity  # imports torch
 
     try:
-        return not Granularity.parse(text).by_count
+        return not (Granularity.parse(text).by_count and width)
     except ValueError:
         return False
 

@@ -16,7 +16,7 @@ from hyperctr.data.check import predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
-from hyperctr.runs.past import past_parts
+from hyperctr.runs.past import by_period, past_notes, past_parts
 from hyperctr.training.interests import flaw
 
 if TYPE_CHECKING:
@@ -54,9 +54,12 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
     """
     model = find_model(run.model_name)
     reads = model.reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
-    found = [] if reads & {"slices", "statistics"} else ["[slices]"]
+    wanted = past_parts(run.data, reads)
+    periods, stated = by_period(run.data, wanted), run.data.past_every
+    found = [] if reads & {"slices", "statistics"} or (periods and not stated) else ["[slices]"]
     found += [] if "slices" in reads else ["[interest]"]
-    if "counts" not in past_parts(run.data, reads):
+    found += ["data.past_every (nothing is read by period)"] if stated and not periods else []
+    if "counts" not in wanted:
         stated = (key for key in ("user_rates", "crosses") if getattr(run.data, key))
         found += [f"data.{key} (data.past has no counts)" for key in stated]
     if isinstance(model, Referee):
@@ -172,7 +175,7 @@ def notes_of(ready: Any) -> list[str]:
 
     The click rates of training, validation and test rows differ by more than a factor of two, where non-clicks were
     logged; context is not read, or gives the label away; most slices of equal counts lie before the first training row;
-    or the learned interests tell little.
+    or the learned interests tell little. And at the start of which periods links are read.
     """
     log, interests = ready.dataset.interactions, ready.tables.graphs.interests
     found = [text] if isinstance(interests, Interests) and (text := flaw(interests, ready.run.interest)) else []
@@ -195,4 +198,4 @@ def notes_of(ready: Any) -> list[str]:
         before = int(ready.grid.slice_of(log.time[ready.split.train[:1]])[0])
         if before > len(ready.grid) / 2:
             found.append(f"{before} of {len(ready.grid)} slices lie before the first training row (slices.count)")
-    return found
+    return found + past_notes(ready)

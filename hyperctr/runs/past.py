@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +14,20 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.content import PastContent
 from hyperctr.data.features.past.history import Latest
 from hyperctr.data.features.past.links import PastLinks
-from hyperctr.data.features.past.moments import Moments
+from hyperctr.data.features.past.moments import Moments, Period
 from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.features.past.scores import FITTED, NormalScores
 from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.data.row_columns import BatchRows
+from hyperctr.data.split import Split
+from hyperctr.hypergraphs.recipes import time_grid
 
 BLOCK = 2**16  # rows whose numbers are made at once
 
+
+BEGUN = 8  # periods of the past that begin before the last training row, at least, where none are stated
 
 PARTS = {"none": (), "counts": ("counts",), "links": ("links",), "all": ("counts", "links")}
 """What each value of `data.past` reads."""
@@ -33,12 +38,73 @@ def past_parts(asked: config.Data, reads: frozenset[str]) -> tuple[str, ...]:
     return tuple(part for part in PARTS["all"] if part in reads) or PARTS[asked.past]
 
 
+def by_period(asked: config.Data, wanted: tuple[str, ...], has_time: bool = True) -> list[str]:
+    """Return what is read as of the start of a period, in words.
+
+    Args:
+        asked: the run's table [data].
+        wanted: as from `past_parts`.
+        has_time: whether the data have times.
+    """
+    rates = "counts" in wanted and _rates_at(asked, has_time) == "slice"
+    return ["links"] * ("links" in wanted) + ["the user's own rates"] * rates
+
+
+def past_grid(run: config.Run, log: Interactions, parts: Split, wanted: tuple[str, ...], name: str) -> TimeGrid | None:
+    """Cut time into the periods of the past; None where nothing is read by period.
+
+    They are those of `data.past_every`. Without it they are the run's time slices, if `BEGUN` of them begin before the
+    last training row; with fewer, most training rows would read nothing, and the periods have equally many clicks.
+
+    Args:
+        run: what is asked for.
+        log: all events.
+        parts: its split.
+        wanted: as from `past_parts`.
+        name: of the data, in an error.
+
+    Raises:
+        ValueError: periods by the clock of data without times.
+    """
+    if not by_period(run.data, wanted, log.has_time):
+        return None
+    if every := run.data.past_every:
+        if not log.has_time and not every.startswith("q"):
+            raise ValueError(f'data.past_every = "{every}" needs times, {name} has only an order; use q{BEGUN}')
+        return time_grid(log, parts, run.slices.cut_by(every), name)
+    if log.has_time or run.slices.count:
+        own = time_grid(log, parts, run.slices, name)
+        if _begun(own, log, parts) >= BEGUN:
+            return own
+    return time_grid(log, parts, run.slices.cut_by(f"q{BEGUN}"), name)
+
+
+def past_notes(ready: Any) -> list[str]:
+    """Say at the start of which periods a run reads what it reads by period; `ready` is `prepare.Prepared`."""
+    data, grid, log = ready.run.data, ready.past_grid, ready.dataset.interactions
+    if grid is None:
+        return []
+    what = " and ".join(by_period(data, past_parts(data, ready.reads), log.has_time))
+    begun = _begun(grid, log, ready.split)
+    width = f"of {grid.every}" if grid.every else "with equally many training clicks"
+    said = f"{what} are read as of the start of periods {width}, {begun} of which begin before the last training row"
+    return [f"{said}{': too few' if begun < 2 else ''} (data.past_every)"]
+
+
+def _begun(grid: TimeGrid, log: Interactions, parts: Split) -> int:
+    return int(grid.slice_of(log.time[parts.train]).max(initial=-1)) + 1
+
+
+def _rates_at(asked: config.Data, has_time: bool) -> Period:
+    return asked.user_rates or ("session" if has_time else "slice")
+
+
 def past_of(
     asked: config.Data,
     wanted: tuple[str, ...],
     dataset: Dataset,
     known: Interactions,
-    grid: TimeGrid,
+    grid: TimeGrid | None,
     scores: NormalScores | None,
 ) -> Past | None:
     """Count the past that a run asks for; None where it asks for none.
@@ -48,7 +114,7 @@ def past_of(
         wanted: as from `past_parts`.
         dataset: the data.
         known: the events that may be counted.
-        grid: the time slices.
+        grid: as from `past_grid`.
         scores: how the numbers are read, if that is fitted.
 
     Raises:
@@ -64,8 +130,7 @@ def past_of(
     items, clicks, parts = dataset.items, known.take(known.clicks()), []
     latest = Latest.of(clicks)
     if "counts" in wanted:
-        period = period or ("session" if log.has_time else "slice")
-        moments = Moments(period, log.user, log.time, log.num_users, grid)
+        moments = Moments(_rates_at(asked, log.has_time), log.user, log.time, log.num_users, grid)
         columns = dataset.users.fields, dataset.items.fields
         parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
         if items.modalities:

@@ -27,7 +27,7 @@ from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.table import LARGE as ROWWISE
 from hyperctr.models import find_model
-from hyperctr.runs.past import past_parts
+from hyperctr.runs.past import past_grid, past_parts
 
 SHARE = 0.8  # share of the machine's memory that a run may fill
 PROGRAMS = 450 * 2**20  # bytes that Python, torch and polars take
@@ -99,7 +99,7 @@ class Plan:
 
 _TIPS = {
     "counts of the past": ("fewer data.crosses", "data.past=links"),
-    "links of the past": ("longer slices (slices.every)", "data.past=counts"),
+    "links of the past": ("longer periods (data.past_every)", "data.past=counts"),
     "what is fitted": ("data with fewer items",),
     "features": ("a smaller data.reduce", "fewer data.modalities"),
     "id tables and their copies": ("a smaller model.dim",),
@@ -134,9 +134,9 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
     if isinstance(kind, Referee):
         found.append(Part("what is fitted", kind.memory(model, counts_of(log, parts.train)), "at most"))
     wanted = past_parts(run.data, kind.reads)
-    grid = time_grid(log, parts, run.slices, dataset.name) if {"slices", "links"} & {*kind.reads, *wanted} else None
-    found += _past(run, dataset, wanted, grid)
+    found += _past(run, dataset, wanted, past_grid(run, log, parts, wanted, dataset.name))
     if "slices" in kind.reads:
+        grid = time_grid(log, parts, run.slices, dataset.name)
         clicks = log.clicks()
         if parts.leaky or run.slices.graphs == "frozen":
             clicks = np.intersect1d(clicks, parts.train, assume_unique=True)

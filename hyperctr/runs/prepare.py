@@ -50,7 +50,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
-from hyperctr.runs.past import past_of, past_parts, read_by_scores
+from hyperctr.runs.past import past_grid, past_of, past_parts, read_by_scores
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
 
@@ -74,6 +74,8 @@ class Prepared:
     """Cluster of each item in each modality, where S2-cluster asks for it."""
     edges: np.ndarray | None = None
     """Edges between the levels of the items' statistics, where the model reads them."""
+    past_grid: TimeGrid | None = None
+    """Periods at whose start links and the user's own rates are read, where they are."""
     normal: NormalScores | None = None
     """How the numbers of the past are read, where they are (`data.past`)."""
     met: bool = False
@@ -307,7 +309,8 @@ def prepare(
             items, seen = tables.modalities, tables.ids.seen_item.numpy()
             codes = cluster_codes(items.features, items.present, seen, seed=run.train.seed)
     met, repeats = candidates.decide(run, log, parts)
-    ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges, met=met, repeats=repeats)
+    periods = past_grid(run, log, parts, past_parts(run.data, reads), dataset.name)
+    ready = Prepared(run, dataset, parts, grid, None, tables, encoders, codes, edges, periods, met=met, repeats=repeats)
     checks.check_conversions(ready)
     ready = _with_log(ready)
     checks.check_draws(ready)
@@ -409,14 +412,8 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
     untimed = parts.kind == "random" or (parts.kind == "given" and not log.has_time)
     before = known if untimed else log  # under other splits, each row looks back in time only
     before = before if parts.leaky else None
-    past = past_of(
-        run.data,
-        past_parts(run.data, ready.reads),
-        ready.dataset,
-        log if before is None else before,
-        ready.grid,
-        ready.normal,
-    )
+    wanted = past_parts(run.data, ready.reads)
+    past = past_of(run.data, wanted, ready.dataset, log if before is None else before, ready.past_grid, ready.normal)
     loader = Loader(log, run.data.history, before, run.data.derive or (), ready.encoders, past, ready.met)
     graphs = replace(ready.tables.graphs, slices=slices)
     return replace(ready, loader=loader, tables=replace(ready.tables, graphs=graphs, statistics=levels))

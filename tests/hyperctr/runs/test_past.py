@@ -14,9 +14,10 @@ from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
+from hyperctr.data.row_columns import BatchRows
 from hyperctr.layers.columns import ColumnVectors
 from hyperctr.runs import plan
-from hyperctr.runs.checks import not_read
+from hyperctr.runs.checks import not_read, notes_of
 from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
 from hyperctr.runs.train import train
@@ -24,8 +25,9 @@ from hyperctr.runs.train import train
 HOUR = 3_600_000_000
 
 
-def settings(path, past="counts", **data):
+def settings(path, past="counts", slices=None, **data):
     return config.read_run({
+        **({"slices": slices} if slices else {}),
         "data": {"path": str(path), "history": 8, "past": past, **data},
         "model": {"name": "deepfm", "dim": 4, "hidden": [16, 8]},
         "train": {"epochs": 2, "batch_size": 256, "lr": 0.01, "threads": 1},
@@ -97,6 +99,37 @@ def test_numbers_find_nothing_in_noise(name):
     assert abs(found["auc"] - 0.5) < 3 / 1.96 * half
 
 
+def untimed(data):
+    return replace(data, interactions=replace(data.interactions, has_time=False))
+
+
+def test_links_are_read_by_periods_of_their_own_where_the_slices_are_too_few():
+    data = world(rows=4_000)  # 21 days: one slice of 30 days
+    for given in (data, untimed(data)):
+        ready = prepare(settings("x", "links"), given)
+        rows = ready.split.train
+        assert ready.past_grid.slice_of(given.interactions.time[rows]).max() >= 7 and ready.past_grid.edges
+        log, at = given.interactions, np.arange(len(rows))
+        found = ready.loader.sources[-1].raw(BatchRows(log.user[rows], log.time[rows], log.item[rows], at, rows))
+        assert np.nanmax(found[len(rows) // 4 :]) > 0
+        assert any("of which begin before the last training row (data.past_every)" in x for x in notes_of(ready))
+    assert prepare(settings("x", "counts"), data).past_grid is None
+
+
+def test_the_slices_of_a_run_are_its_periods_where_they_are_enough_or_others_are_stated():
+    data = world(rows=4_000)
+    assert prepare(settings("x", "links", slices={"every": "1d"}), data).past_grid.every == "1d"
+    ready = prepare(settings("x", "links", past_every="2w"), data)
+    assert ready.past_grid.every == "2w"
+    assert len(prepare(settings("x", "links", slices={"count": 9}), untimed(data)).past_grid.edges) > 9
+    ready = prepare(settings("x", "counts", user_rates="slice", past_every="30d"), data)
+    assert notes_of(ready)[-1].endswith("1 of which begin before the last training row: too few (data.past_every)")
+    with pytest.raises(ValueError, match='data.past_every = "1d" needs times, rates has only an order; use q8'):
+        prepare(settings("x", "links", past_every="1d"), untimed(data))
+    with pytest.raises(ValueError, match="data.past_every must be like 6h"):
+        settings("x", past_every="8")
+
+
 def test_the_numbers_of_one_key_are_one_field():
     data = world(rows=600)
     ready = prepare(settings("x"), data)
@@ -145,3 +178,10 @@ def test_keys_of_counts_are_said_not_to_be_read_without_counts():
     said = not_read(settings("x", "links", user_rates="day", crosses=["user*item"]), True)
     assert {f"data.{key} (data.past has no counts)" for key in ("user_rates", "crosses")} <= {*said}
     assert not [line for line in not_read(settings("x", "counts", user_rates="day"), True) if "past" in line]
+
+
+def test_slices_are_said_to_be_read_where_links_are():
+    said = {past: not_read(settings("x", past, past_every=every), True) for past, every in
+            (("none", "1d"), ("links", "1d"), ("all", None))}  # fmt: skip
+    assert ["[slices]" in lines for lines in said.values()] == [True, True, False]
+    assert ["data.past_every (nothing is read by period)" in lines for lines in said.values()] == [True, False, False]

@@ -1,6 +1,6 @@
 """Links between a row's item and its user's latest clicks: entries of the hypergraph operator, read one by one.
 
-Items are nodes, and every user is one hyperedge over the whole past up to the start of the row's time slice.
+Items are nodes, and every user is one hyperedge over the whole past up to the start of the row's period.
 
     like    K = D_v^-1/2 H D_e^-1 H^T D_v^-1/2: clicked by the same users; like_step is its walk, H D_e^-1 H^T D_v^-1
     next    T: clicked soon after, by the same users; next_step is its walk
@@ -32,8 +32,8 @@ class PastLinks:
     """How a row's item is linked with the user's clicks strictly before the row.
 
     Attributes:
-        matrices: the links at the start of every slice, by name.
-        grid: the time slices.
+        matrices: the links at the start of every period, by name.
+        grid: the periods.
         latest: the clicks of the users.
     """
 
@@ -48,7 +48,7 @@ class PastLinks:
         Args:
             log: for its last time and sizes.
             clicks: those that may be linked: of all of `log`, or of the training rows of a leaky split.
-            grid: the time slices; the links of slice n are those of the clicks strictly before its start.
+            grid: the periods; the links of period n are those of the clicks strictly before its start.
             latest: the clicks of the users.
         """
         last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
