@@ -18,7 +18,7 @@ Masks = Annotated[
 ]
 Referees = Annotated[
     bool,
-    typer.Option("--referees", help="Fit the referees too, from ease to trees-links, on the same rows."),
+    typer.Option("--referees/--no-referees", help="Fit the referees too, from ease to trees-links, on the same rows."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]

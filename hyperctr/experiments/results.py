@@ -37,7 +37,8 @@ COLUMNS: dict[str, type] = {
 LATER = ("user_session_auc",)
 """Columns that a file of an older version lacks. Its rows are read without them, and it goes on without them."""
 
-BASELINES = {"popularity": "popularity", "mf": "static MF"}
+POPULARITY = {"popularity": "popularity"}
+BASELINES = POPULARITY | {"mf": "static MF"}
 REFEREES = {
     "ease": "EASE",
     "itemknn": "item-kNN",
@@ -45,7 +46,7 @@ REFEREES = {
     "trees": "trees on counts",
     "trees-links": "trees on counts and links",
 }
-"""Titles of the referees that a sweep with `--referees` runs beside the baselines."""
+"""Titles of the referees that a table has beside popularity, unless it is told `--no-referees`."""
 
 
 def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> list[dict]:

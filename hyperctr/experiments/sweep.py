@@ -63,16 +63,21 @@ def run_of(base: config.Run, cell: Cell) -> config.Run:
 
 
 def baseline(base: config.Run, model: str, seed: int) -> config.Run:
-    """Make the run of another model on the data and rows of the base run, with the settings of BASELINES if any."""
+    """Make the run of another model on the data and rows of the base run, with the settings of BASELINES if any.
+
+    Baselines and referees read of the past what they always read, whatever `data.past` says.
+    """
     from hyperctr.models import find_model  # imports torch
 
     kind = find_model(model).Config
     run = replace(seeded(base, seed), model_name=model, model=kind(), wrapper_name="", wrapper=None)
+    if model in BASELINES or model in results_module.REFEREES:
+        run = replace(run, data=replace(run.data, past=config.Data.past))
     if model not in BASELINES:
         return run
     train = replace(run.train, patience=3, eval_every=1.0, **BASELINES[model]["train"])
     settings = kind(**BASELINES[model]["model"])
-    return replace(run, model=settings, train=train, data=replace(base.data, history=1))
+    return replace(run, model=settings, train=train, data=replace(run.data, history=1))
 
 
 def seeded(base: config.Run, seed: int) -> config.Run:
@@ -91,7 +96,7 @@ def sweep(
     watch: Callable[[dict[str, str], int, int], None],
     say: Callable[[str], None],
     sets: Sequence[str] = (),
-    referees: bool = False,
+    referees: bool = True,
 ) -> list[dict]:
     """Run every missing cell, then write report.md and the figures.
 
@@ -105,7 +110,7 @@ def sweep(
         watch: called about once a second with what each running cell does, the cells done, and all cells.
         say: prints one line.
         sets: the words of `--set` that made the base run. It is said which rows do not take one.
-        referees: whether the referees run too, as the baselines do.
+        referees: whether the referees run too, once per seed, as the baselines do.
 
     Returns:
         the rows of results.csv.

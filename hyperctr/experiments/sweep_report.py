@@ -62,7 +62,8 @@ class Sweep:
     def __init__(self, rows: list[dict], model: str):
         first, good = rows[0], [row for row in rows if row["status"] == "ok"]
         self.model, self.data, self.split, self.leaky = model, first["data"], first["split"], first["leaky"]
-        self.failed = [row for row in rows if row["status"] != "ok"]
+        self.failed = [row for row in rows if row["status"] != "ok" and row["model"] not in REFEREES]
+        self.reasons = {row["model"]: row["status"] for row in rows if row["status"] != "ok"}
         there = {row["model"] for row in rows}
         self.titles = BASELINES | {name: title for name, title in REFEREES.items() if name in there}
         self.baselines = {name: [row for row in good if row["model"] == name] for name in self.titles}
@@ -176,7 +177,7 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
     lines = [["every", "depth", "n", *heads.values(), "over popularity", "verdict", "epoch", "seconds"]]
     for name, title in sweep.titles.items():
         base = None if name == "popularity" else popularity
-        lines.append([title, "", *_scores(sweep.baselines[name], base, heads)])
+        lines.append([title, "", *_scores(sweep.baselines[name], base, heads, sweep.reasons.get(name, "none ok"))])
     for every in sweep.every:
         for depth in sweep.depths:
             mark = " *" if (every, depth) == best else ""
@@ -187,13 +188,32 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
         for (every, depth), rows in sweep.cells.items()
         if (words := torn(rows, popularity))
     ]
-    return table(lines) + star + "epoch and seconds are means over seeds; epoch is the one kept." + "".join(apart)
+    told = "epoch and seconds are means over seeds; epoch is the one kept."
+    return table(lines) + star + told + "".join(apart) + _below(sweep)
 
 
-def _scores(rows: list[dict], base: list[dict] | None, shown: Iterable[str]) -> list[str]:
-    """Write the cells of a row from its number of runs on; `shown` are the scores that have a column."""
+def _below(sweep: Sweep) -> str:
+    """Say in a line per cell which referees it is below; "" where none is."""
+    lines = []
+    for (every, depth), rows in sweep.cells.items():
+        gains = {name: difference(rows, some) for name, some in sweep.baselines.items() if name != "mf" and some}
+        below = {sweep.titles[name]: gain for name, gain in gains.items() if gain is not None and gain.mean < 0}
+        if below:
+            said = ", ".join(f"{title} ({format_gain(gain)})" for title, gain in below.items())
+            lines.append(f"- slices of {every}, depth {depth}: below {said}")
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
+def _scores(rows: list[dict], base: list[dict] | None, shown: Iterable[str], why: str = "none ok") -> list[str]:
+    """Write the cells of a row from its number of runs on.
+
+    Args:
+        rows: the runs. base: those of popularity, for the gain over it.
+        shown: the scores that have a column.
+        why: there is no run.
+    """
     if not rows:
-        return ["0", "none ok", *[""] * (len([*shown]) + 3)]
+        return ["0", why, *[""] * (len([*shown]) + 3)]
     gain = difference(rows, base) if base is not None else None
     means = [sum(row[column] for row in rows) / len(rows) for column in ("best_epoch", "seconds")]
     compared = [format_gain(gain), verdict(gain)] if base is not None else ["", ""]

@@ -27,10 +27,10 @@ from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
 from hyperctr.runs import parallel
-from hyperctr.studies import STUDIES, find, tables, worlds
+from hyperctr.studies import beside, find, tables, worlds
 from hyperctr.studies import files as reports
 from hyperctr.studies.facts import facts_of, short_digest
-from hyperctr.studies.study import TITLES, Cell, Cells, Findings, Row, Scores, Setup, Study
+from hyperctr.studies.study import Cell, Cells, Findings, Row, Scores, Setup, Study
 
 if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
@@ -72,8 +72,8 @@ class Options:
     """Processes at a time; epochs are timed one after another."""
     sets: Sequence[str] = ()
     """The words of `--set` that made the run that all rows share; it is said which rows do not take one."""
-    referees: bool = False
-    """Whether the referees have rows too, behind the first, popularity."""
+    referees: bool = True
+    """Whether the referees run beside the study's rows, unless it times its rows."""
 
 
 def _ignore(*given: Any) -> None:
@@ -105,17 +105,14 @@ def run(
         ValueError: a value or row that cannot be; a folder that has something else or cannot be written; data, or
             settings of a row, that have changed since the study began.
     """
-    if options.referees and not study.takes_referees:
-        known = ", ".join(name for name, other in STUDIES.items() if other.takes_referees)
-        raise ValueError(f"--referees is for tables that compare models ({known}), not for {study.name}")
     if study.untrained:
         return study.untrained.run(options, out, say)
     setup = _setup(study, base, options)
     dataset = _read(study, base)
-    plan, referees = study.rows(setup, dataset), _referees() if options.referees else []
-    plan = [*plan[:1], *referees, *plan[1:]]
+    plan = study.rows(setup, dataset)
+    referees = beside.rows_of(plan) if options.referees and not study.timed else []
     numbers = [base.train.seed + k for k in range(1 if study.one_seed else options.seeds or study.seeds)]
-    cells = _cells(setup, _chosen(plan, options.rows), numbers, out, options.scale)
+    cells = _cells(setup, _chosen([*plan, *referees], options.rows), numbers, out, options.scale)
     taken = {cell.row.name: cell.run for cell in cells.values()}
     for key, names in not_taken(base, taken, options.sets).items():
         if set(names) == set(taken):
@@ -126,15 +123,16 @@ def run(
         say(line)
     with parallel.claim(out, base, f"the bench {study.name}"):
         facts = facts_of(setup, base, plan, dataset, numbers, options.paper_set)
-        facts |= {"referees": [row.name for row in referees]} if referees else {}
+        facts |= {"referees": beside.facts_of(plan, referees)} if options.referees and not study.timed else {}
         missing = _missing(cells, study, out)
         _remember(out, facts, bool(missing))
         if len(missing) < len(cells):
             say(f"{len(cells) - len(missing)} of {len(cells)} runs are done already, {len(missing)} to go")
         worlds.make(missing, {world: users * options.scale for world, users in study.worlds.items()})
         _train(study, missing, len(cells), out, options.jobs, watch, say)
+        own = {name: cell for name, cell in cells.items() if cell.row not in referees}
         for measurement in study.measurements.values():
-            measurement.gather(cells, out, bool(missing))
+            measurement.gather(own, out, bool(missing))
         return redraw(out, study)
 
 
@@ -154,25 +152,29 @@ def redraw(out: Path, study: Study | None = None) -> dict:
     study = study or find(facts.get("source") or facts["bench"])
     if study.untrained:
         return study.untrained.redraw(out)
-    wanted = {_cell(row, seed) for row, _ in facts["rows"] for seed in facts["seeds"]}
+    names = [row for row, *_ in (*facts["rows"], *facts.get("referees", []))]
+    wanted = {_cell(row, seed) for row in names for seed in facts["seeds"]}
     last = {_cell(line["row"], line["seed"]): line for line in _results(out, study)}
     lines = [line for name, line in last.items() if name in wanted]
     measured = {name: measurement.read(out, facts) for name, measurement in study.measurements.items()}
-    return write(Scores(study, facts, reports.finished(facts, lines), measured), reports.failed(lines), out)
+    scores = Scores(study, facts, reports.finished(facts, lines), measured, beside.finished(facts, lines))
+    return write(scores, lines, out)
 
 
-def write(scores: Scores, failed: list[str], out: Path) -> dict:
+def write(scores: Scores, lines: list[dict], out: Path) -> dict:
     """Judge scores, and write table, report and figures; return the content of bench.json.
 
     Args:
         scores: of all runs.
-        failed: a line for each run that failed.
+        lines: of results.csv; a study's run that failed is said, and a referee's is the reason in its row.
         out: the study's folder.
     """
-    study = scores.study
+    study, own = scores.study, {name for name, _ in scores.facts["rows"]}
+    failed = reports.failed([line for line in lines if line["row"] in own])
+    referees = beside.entries(scores, beside.failures(scores.facts, lines))
     rows = (study.entries or tables.entries)(scores)
     warnings = [*scores.facts["notes"], *(study.caveats or tables.unlearned)(scores), *tables.torn(scores)]
-    found = Findings(scores, rows, study.judge(scores), study.more(scores), warnings, failed)
+    found = Findings(scores, rows, study.judge(scores), study.more(scores), warnings, failed, referees)
     drawn = (study.figures or tables.figures)(found)
     return reports.write(found, (study.table or tables.table)(found), drawn, out)
 
@@ -231,12 +233,6 @@ def _setup(study: Study, base: config.Run, options: Options) -> Setup:
         return Setup(study, base, values)
     given = {base.wrapper_name: base.wrapper} if base.wrapper else {}
     return Setup(study, replace(base, wrapper_name="", wrapper=None), values, given | dict(options.wrappers))
-
-
-def _referees() -> list[Row]:
-    from hyperctr.referees import REFEREES
-
-    return [Row(TITLES.get(name, name), name) for name in REFEREES]
 
 
 def _read(study: Study, base: config.Run) -> Dataset | None:

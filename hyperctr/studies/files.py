@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperctr import files
 from hyperctr.reporting import figures, markdown
+from hyperctr.studies import beside
 from hyperctr.studies.claims import Runs, Verdict
 from hyperctr.studies.study import Findings
 
@@ -34,12 +35,15 @@ def write(found: Findings, table: str, drawn: Mapping[str, Any], out: Path) -> d
     """
     facts = found.facts
     common = {name: facts[name] for name in ("data", "split", "leaky") if name in facts}
-    files.write_csv(out / "table.csv", [common | row for row in found.rows])
+    referees = [{key: x for key, x in entry.items() if key != "below"} for entry in found.referees if entry["n"]]
+    added = [row for row in referees if row["row"] not in {own["row"] for own in found.rows}]
+    files.write_csv(out / "table.csv", [common | row for row in (*found.rows, *added)])
     names = {f"{facts['bench']}{f'-{end}' if end else ''}.png": figure for end, figure in drawn.items()}
     for name, figure in names.items():
         figures.save(figure, out / name)
     files.write_text(out / "report.md", _markdown(found, table, list(names)))
     kept = {"facts": dict(facts), "rows": found.rows, "claims": [vars(verdict) for verdict in found.verdicts]}
+    kept |= {"referees": list(found.referees)} if found.referees else {}
     kept = without_nan(kept | dict(found.more) | {"warnings": list(found.warnings), "failed": list(found.failed)})
     files.write_json(out / "bench.json", kept)
     return kept
@@ -84,7 +88,7 @@ def _markdown(found: Findings, table: str, pictures: list[str]) -> str:
     parts += ["## Verdicts", _verdicts(found.verdicts)]
     if found.verdicts and study.words_only:
         parts.append("The paper's figure carries no numbers in its source, so only its claim is compared.")
-    parts += ["## Table", table]
+    parts += ["## Table", table, *filter(None, [beside.section(found.referees)])]
     if pictures:
         parts += ["## Figure", *(f"![{facts['title']}]({name})" for name in pictures)]
     for title, some in (("Before comparing with the paper", found.warnings), ("Runs that failed", found.failed)):

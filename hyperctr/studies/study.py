@@ -183,16 +183,13 @@ class Scores:
     runs: Runs
     measured: Mapping[str, Any] = field(default_factory=dict)
     """What the study's measurements found, by name."""
+    beside: Runs = field(default_factory=dict)
+    """The runs of the referees, rows of the study or beside them. No claim of a paper is about those beside them."""
 
     @property
     def names(self) -> list[str]:
-        """The rows in order, without those that `--referees` adds: no claim of a paper is about them."""
-        return [name for name, _ in self.facts["rows"] if name not in self.referees]
-
-    @property
-    def referees(self) -> list[str]:
-        """The rows that `--referees` adds."""
-        return self.facts.get("referees", [])
+        """The rows in order."""
+        return [name for name, _ in self.facts["rows"]]
 
     @property
     def paper_sets(self) -> tuple[str, ...]:
@@ -210,6 +207,8 @@ class Findings:
     more: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     failed: Sequence[str] = ()
+    referees: Sequence[dict] = ()
+    """The entries of the referees on the same rows; see `beside.entries`."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -269,8 +268,6 @@ class Study:
     """Planted worlds by preset, each with its thousands of users; every seed has its own. {} where data are given."""
     untrained: Untrained | None = None
     """How it is run where it trains nothing."""
-    takes_referees: bool = False
-    """Whether `--referees` may add the rows of the referees: its table compares AUC on given data."""
 
     notes: Callable[[Setup, Dataset | None], list[str]] = _nothing
     """Gives what a reader must know of this run and these data."""

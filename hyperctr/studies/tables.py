@@ -143,15 +143,9 @@ def learned(runs: Mapping[str, list[dict]], row: str) -> bool | None:
 
 
 def unlearned(scores: Scores) -> list[str]:
-    """Return a line for each row that is not above popularity, and for each that is below a referee."""
-    rows, runs = [row for row in scores.names if learned(scores.runs, row) is False], scores.runs
-    found = [f"row {row} is not above popularity: it has not learned" for row in rows]
-    for referee in scores.referees:
-        for row in scores.names:
-            gain = significance.difference(runs.get(row, []), runs.get(referee, []))
-            if row != "popularity" and gain is not None and gain.mean < 0:
-                found.append(f"row {row} is below {referee}: {markdown.format_gain(gain)}")
-    return found
+    """Return a line for each row that is not above popularity."""
+    rows = [row for row in scores.names if learned(scores.runs, row) is False]
+    return [f"row {row} is not above popularity: it has not learned" for row in rows]
 
 
 def torn(scores: Scores) -> list[str]:

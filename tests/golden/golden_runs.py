@@ -50,7 +50,7 @@ MIAN = ("bench", "mian-table2", "--base", RUNS / "mian.toml", "--rows", "popular
 MARN = ("bench", "marn-table3", "--base", RUNS / "marn.toml", "--rows", "Base+IDs,MARN")
 TICKETS = "base_cvr,s-weight,random masks at 20 %"
 LT4REC = ("bench", "lt4rec-table2", "--base", RUNS / "lt4rec.toml", "--rows", TICKETS)
-ONE_EPOCH = ("--set", "train.epochs=1", "--jobs", "1")
+ONE_EPOCH = ("--set", "train.epochs=1", "--jobs", "1", "--no-referees")
 TABLES = {"sweep": (*SWEEP, *ONE_EPOCH)} | {
     bench[1]: (*bench, "--seeds", "2", *ONE_EPOCH) for bench in (TABLE4, AQCL, MIAN, MARN, LT4REC)
 }

@@ -129,7 +129,6 @@ STUDY = Study(
     name="aqcl-table2",
     title="AQCL, Table 2: wrappers of the model in training",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE2,

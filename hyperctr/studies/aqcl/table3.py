@@ -39,7 +39,6 @@ STUDY = Study(
     name="aqcl-table3",
     title="AQCL, Table 3: AQCL on several models",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE3,

@@ -70,7 +70,6 @@ STUDY = Study(
     name="table3",
     title="HyperCTR, Table 3: HyperCTR and other models",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE3,

@@ -48,7 +48,6 @@ STUDY = Study(
     name="table4",
     title="HyperCTR, Table 4: modalities, and hypergraphs against a GCN",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE4,

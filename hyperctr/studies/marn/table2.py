@@ -42,7 +42,6 @@ STUDY = Study(
     name="marn-table2",
     title="MARN, Table 2: MARN and other models",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE2,

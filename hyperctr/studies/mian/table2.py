@@ -49,7 +49,6 @@ STUDY = Study(
     name="mian-table2",
     title="MIAN, Table 2: MIAN and other models",
     rows=_rows,
-    takes_referees=True,
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE2,

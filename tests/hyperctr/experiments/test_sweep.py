@@ -27,10 +27,12 @@ def base(path="planted", model="hyperctr", **train):
     return config.read_run(tables)
 
 
-def run(base_run, out, every=EVERY, depths=DEPTHS, seeds=1):
+def run(base_run, out, every=EVERY, depths=DEPTHS, seeds=1, referees=False):
     """Sweep in one process; gives the rows and the lines said, but for the notes on single runs."""
     said = []
-    rows = sweep.sweep(base_run, every, depths, seeds, out, 1, lambda doing, done, total: None, said.append)
+    rows = sweep.sweep(
+        base_run, every, depths, seeds, out, 1, lambda doing, done, total: None, said.append, referees=referees
+    )
     return rows, [line for line in said if not line.startswith("note (")]
 
 
@@ -66,6 +68,27 @@ def test_referees_run_on_the_rows_of_the_base_run_with_its_histories():
     assert {*results.REFEREES} == {*REFEREES}
     run = run_of(base(), Cell("ease", "", None, 0))
     assert run.model == REFEREES["ease"].Config() and run.data == base().data
+    asked = replace(base(), data=replace(base().data, past="all"))
+    assert {run_of(asked, Cell(name, "", None, 0)).data.past for name in ("ease", "trees", "mf")} == {"none"}
+
+
+def test_a_sweep_runs_the_referees_unless_it_is_told_not_to(tmp_path, monkeypatch):
+    def run_all(cells, jobs, watch, ended):
+        for name, (run, _) in cells.items():
+            auc = {"ease": 0.8, "mf": 0.4}.get(run.model_name, 0.6)
+            scores = {key: auc for key in ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1")}
+            report = {"data": "x", "split": "temporal", "leaky": False, "best_epoch": 1, "seconds": 1.0}
+            failed = ValueError("itemknn cannot be fitted here") if run.model_name == "itemknn" else None
+            ended(name, failed or report | {"test": scores | {"rows": 9}, "valid": {"auc": auc}})
+
+    monkeypatch.setattr(parallel, "run_all", run_all)
+    rows = sweep.sweep(base(), ["30d"], [1], 1, tmp_path / "all", 1, lambda *how: None, lambda line: None)
+    assert [row["model"] for row in rows] == [*BASELINES, *REFEREES, "hyperctr"]
+    text = (tmp_path / "all" / "report.md").read_text()
+    assert "- slices of 30d, depth 1: below EASE (-0.2000" in text
+    assert "failed: itemknn cannot be fitted here" in text and "Runs that failed" not in text
+    rows, _ = run(base(), tmp_path / "few", ["30d"], [1])
+    assert [row["model"] for row in rows] == [*BASELINES, "hyperctr"]
 
 
 def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():

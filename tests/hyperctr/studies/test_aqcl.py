@@ -73,7 +73,7 @@ def world(tmp_path_factory):
 
 
 def run(name, where, out, values=(), seeds=3, column=None, given=None, **tables):
-    said, options = [], Options(values=values, seeds=seeds, paper_set=column, wrappers=given or {})
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column, wrappers=given or {}, referees=False)
     return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 

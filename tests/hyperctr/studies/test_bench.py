@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from hyperctr.models import MODELS
 from hyperctr.reporting import figures
 from hyperctr.runs import parallel
 from hyperctr.runs.digest import digest
-from hyperctr.studies import STUDIES, bench, facts, find, study
+from hyperctr.studies import STUDIES, bench, beside, facts, find, study
 from hyperctr.studies.bench import Options
 from hyperctr.studies.claims import Claim, compare
 from hyperctr.studies.figures import draw_table
@@ -307,22 +308,52 @@ def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(w
     assert "over static MF" in found["claims"][0]["here"]
 
 
-def test_referees_are_rows_that_no_claim_is_about_and_below_them_is_said(world, tmp_path, trainer, monkeypatch):
+def test_referees_stand_beside_the_rows_and_a_row_below_one_is_said_to_be(world, tmp_path, trainer, monkeypatch):
     monkeypatch.setitem(AUC, "ease", 0.9)
+    trainer.fails = {f"transitions seed={seed}" for seed in range(3)}
     found, _ = run("table3", world, tmp_path, referees=True)
     rows = {line["row"]: line for line in csv.DictReader((tmp_path / "table.csv").open())}
     assert float(rows["EASE"]["auc"]) == pytest.approx(0.901) and rows["item-kNN"]["n"] == "3"
     text = (tmp_path / "report.md").read_text()
-    assert "row HyperCTR is below EASE: -0.1" in text and "row HyperCTR is below item-kNN" not in text
-    assert "row EASE is below" not in text
+    beside = text.partition("### Referees on the same rows")[2]
+    assert re.search(r"- HyperCTR is below EASE \(-0\.1", beside) and "below item-kNN" not in beside
+    assert "EASE is below" not in text and beside.count("| popularity ") == 1
+    assert re.search(r"\| transitions +\| 0 +\| - .*its process was killed", beside) and found["failed"] == []
     plain, _ = run("table3", world, tmp_path / "plain")
     assert found["claims"] == plain["claims"] and "EASE" not in (tmp_path / "plain" / "report.md").read_text()
-    assert bench.redraw(tmp_path)["claims"] == found["claims"]
+    assert bench.redraw(tmp_path)["referees"] == found["referees"]
 
 
-def test_a_study_without_a_table_of_models_takes_no_referees(world, tmp_path, trainer):
-    with pytest.raises(ValueError, match=r"--referees is for tables that compare models \(table3, .*not for layers"):
-        run("layers", world, tmp_path, referees=True)
+def test_figures_have_referees_too_and_times_have_none(world, tmp_path, trainer):
+    assert Options().referees
+    found, said = run("layers", world, tmp_path / "layers", ["0", "1"], seeds=1, referees=True)
+    assert [entry["row"] for entry in found["referees"]] == ["popularity", *results.REFEREES.values()]
+    assert [row["row"] for row in found["rows"]] == ["popularity", "static MF", "0", "1"]
+    _, said = run("layers", world, tmp_path / "layers", ["0", "1"], seeds=1, referees=True)
+    assert said == ["9 of 9 runs are done already, 0 to go"]
+    timed, _ = run("threads", world, tmp_path / "threads", ["1", "2"], seeds=1, referees=True)
+    assert "referees" not in timed and trainer.done == ["1 seed=0", "2 seed=0"]
+
+
+def test_planted_worlds_have_referees_each_and_compare_the_rows_of_their_own():
+    plan = [Row("popularity", "popularity", world="a"), Row("HyperCTR", world="a"), Row("HyperCTR in b", world="b")]
+    added = beside.rows_of(plan)
+    assert [row.name for row in added if row.world == "b"][:2] == ["popularity in b", "EASE in b"]
+    assert len(added) == 2 * len(results.REFEREES) + 1
+    compared = {name: others for name, _, others in beside.facts_of(plan, added)}
+    assert compared["popularity"] == compared["EASE in a"] == ["HyperCTR"] and compared["EASE in b"] == [
+        "HyperCTR in b"
+    ]
+
+
+def test_a_row_that_predicts_conversions_alone_is_below_no_referee():
+    def runs(auc):
+        return [{"seed": 0, "auc": auc, "auc_low": auc, "auc_high": auc}]
+
+    facts = {"rows": [["cvr", "shared_bottom"], ["din", "din"]], "referees": [["EASE", "ease", ["cvr", "din"]]]}
+    scores = Scores(find("table3"), facts, {"cvr": runs(0.5), "din": runs(0.6)}, {}, {"EASE": runs(0.7)})
+    (entry,) = beside.entries(scores, {})
+    assert [row for row, *_ in entry["below"]] == ["din"]
 
 
 def test_without_a_like_named_data_set_all_of_the_papers_stand_beside(world, tmp_path, trainer):
@@ -551,7 +582,7 @@ def test_help_names_every_bench_and_shows_an_example(hyperctr):
 
 
 def test_a_real_bench_in_processes(world, tmp_path, hyperctr):
-    words = ["--values", "0,1", "--seeds", "1", "--jobs", "1", "--out", tmp_path, "--split", "paper"]
+    words = ["--values", "0,1", "--seeds", "1", "--jobs", "1", "--out", tmp_path, "--split", "paper", "--no-referees"]
     sizes = ["model.dim=8", "model.hidden=[8,8]", "train.epochs=1", "data.history=5", "interest.epochs=1"]
     words += [word for size in sizes for word in ("--set", size)]
     code, out, err = hyperctr("bench", "layers", "--data", world, *words)

@@ -101,7 +101,7 @@ def world(tmp_path_factory):
 
 
 def run(name, where, out, values=(), seeds=3, only=(), **tables):
-    said, options = [], Options(values=values, seeds=seeds, rows=only)
+    said, options = [], Options(values=values, seeds=seeds, rows=only, referees=False)
     return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 

@@ -46,7 +46,7 @@ def rows(name, values=(), **tables):
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
-    said, options = [], Options(values=values, seeds=seeds, paper_set=column)
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column, referees=False)
     return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 

@@ -40,7 +40,7 @@ def rows(name, **tables):
 
 
 def run(name, where, out, seeds=3, column=None, values=(), **tables):
-    said, options = [], Options(values=values, seeds=seeds, paper_set=column)
+    said, options = [], Options(values=values, seeds=seeds, paper_set=column, referees=False)
     return bench.run(find(name), base(where, **tables), out, options, say=said.append), said
 
 
