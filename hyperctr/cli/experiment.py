@@ -15,6 +15,7 @@ from hyperctr.cli.console import (
     print_json,
     print_note,
     print_report,
+    print_table,
     progress_bars,
     split_list,
     watch_cells,
@@ -39,12 +40,14 @@ def search(
     seed: Annotated[int, typer.Option(help="Seed of the points; all trials train with the run's own seed.", min=0)] = 0,
     objective: Annotated[str, typer.Option(help="Score of a trial: logloss or auc.")] = "logloss",
     out: Annotated[Path, typer.Option(help="The search's folder; a killed search is continued.")] = Path("search"),
+    referees: Referees = True,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Search the settings of a wrapper on held-out training rows; validation and test rows are never read.
 
-    Writes trials.csv and best.toml, a run for `hyperctr train` and for `hyperctr bench aqcl-... --wear`.
+    Writes trials.csv, referees.csv (the referees on the same rows) and best.toml, a run for `hyperctr train` and for
+    `hyperctr bench aqcl-... --wear`.
 
         hyperctr search --data amazon-beauty-5core --set wrapper.name=aqcl --out search
         hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
@@ -60,9 +63,12 @@ def search(
     malloc.keep_freed_memory()
     if "train.epochs" in keys_of(sets or ()):
         print_note(f"trials train at most {epochs} epochs (--epochs); train.epochs is for {out / 'best.toml'}")
-    best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note)
+    best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note, referees=referees)
     if as_json:
         return print_json(vars(best.wrapper))
+    if judged := tune.read_referees(out) if referees else []:
+        rows = [[row["referee"], row["reason"] or f"{row['loss']:.5f}"] for row in judged]
+        print_table("referees on the same rows", ["", "minus AUC" if objective == "auc" else "log loss"], rows)
     names = tune.SPACE if space is None else space
     found = ", ".join(f"{key} = {getattr(best.wrapper, key):.4g}" for key in names)
     print(f"best: {found}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")

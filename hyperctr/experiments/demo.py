@@ -1,4 +1,4 @@
-"""Run `hyperctr demo`: train three models on a planted world and compare them with the best possible score."""
+"""Run `hyperctr demo`: train models and referees on a planted world, and compare them with the best possible score."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hyperctr import config
 from hyperctr.data import catalog, download
 from hyperctr.data import planted as synthetic
 from hyperctr.evaluation.metrics import gap_closed
+from hyperctr.experiments.results import REFEREES
 from hyperctr.experiments.sweep import BASELINES
 
 NEEDED = 0.75  # share of the way from popularity to the learnable ceiling
@@ -25,12 +26,15 @@ RUNS = {
 
 
 def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
-    """Train popularity, static MF and HyperCTR on the world `drift`; return whether their order is as it must be.
+    """Train popularity, static MF, HyperCTR and the referees on the world `drift`.
 
     Args:
         seed: seed of the world and of the trainings.
         say: prints one line.
         bars: shows progress over batches, as in `runs.train`.
+
+    Returns:
+        Whether the order of popularity, static MF, HyperCTR and the ceiling is as it must be.
     """
     from hyperctr.runs.prepare import prepare
     from hyperctr.runs.train import train
@@ -42,7 +46,7 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     say(f"data       planted 'drift': {log.num_users:,} users, {log.num_items:,} items, {len(log):,} impressions, "
         f"{len(data.items.modalities)} modalities, no network used")  # fmt: skip
     reports: dict[str, Any] = {}
-    for name, settings in RUNS.items():
+    for name, settings in (RUNS | {name: {"model": {}, "train": {}} for name in REFEREES}).items():
         run = _run("planted-drift", name, settings, seed, threads=1)  # steps are small: two threads mostly wait
         reports[name] = train(run, dataset=data, progress=bars)
     parts = prepare(_run("planted-drift", "popularity", RUNS["popularity"], seed), data).split
@@ -50,17 +54,17 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     floor = reports["popularity"]["test"]["auc"]
     say(f"split      by time: {len(parts.train):,} train, {len(parts.valid):,} valid, {len(parts.test):,} test rows")
     say(
-        f"{'':10} {'AUC':>14} {'user AUC':>9} {'in session':>10} {'logloss':>8} {'way to learnable':>17} {'seconds':>8}"
+        f"{'':11} {'AUC':>14} {'user AUC':>9} {'in session':>10} {'logloss':>8} {'way to learnable':>17} {'seconds':>8}"
     )
     for name, report in reports.items():
         s = report["test"]
-        say(f"{name:10} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
+        say(f"{name:11} {s['auc']:.4f} ± {(s['auc_high'] - s['auc_low']) / 2:.4f} {s['user_auc']:9.4f} "
             f"{s['user_session_auc']:10.4f} {s['logloss']:8.4f} {gap_closed(s['auc'], floor, learnable):17.0%} "
             f"{report['seconds']:8.1f}")  # fmt: skip
     say(
-        f"{'learnable':10} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
+        f"{'learnable':11} {learnable:.4f}   an oracle that knows the item clusters and learns users from the same rows"
     )
-    say(f"{'ceiling':10} {ceiling:.4f}   the true probabilities: no model can do better")
+    say(f"{'ceiling':11} {ceiling:.4f}   the true probabilities: no model can do better")
     got = reports["hyperctr"]["test"]
     share = gap_closed(got["auc"], floor, learnable)
     checks = {
@@ -70,7 +74,10 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
         "HyperCTR is not above the ceiling": got["auc_low"] <= ceiling,
     }
     for text, holds in checks.items():
-        say(f"{'ok' if holds else 'WRONG':10} {text}")
+        say(f"{'ok' if holds else 'WRONG':11} {text}")
+    for name in REFEREES:
+        if got["auc"] < (referee := reports[name]["test"]["auc"]):
+            say(f"{'below':11} HyperCTR is below {name}: AUC {got['auc']:.4f}, {name} {referee:.4f}")
     say(f"{time.perf_counter() - began:.0f} s")
     return all(checks.values())
 
@@ -93,7 +100,7 @@ def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
 
 def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0) -> config.Run:
     tables = {
-        "data": {"path": path, "history": 20 if model == "hyperctr" else 1},
+        "data": {"path": path, "history": 1 if model in BASELINES else 20},
         "slices": {"every": "20d"},
         "model": {"name": model, **settings["model"]},
         "train": {**settings["train"], "seed": seed, "threads": threads},

@@ -46,7 +46,7 @@ REFEREES = {
     "trees": "trees on counts",
     "trees-links": "trees on counts and links",
 }
-"""Titles of the referees that a table has beside popularity, unless it is told `--no-referees`."""
+"""Titles of the referees that a table has beside popularity, without `--no-referees`."""
 
 
 def read_results(path: str | Path, columns: Mapping[str, type] = COLUMNS) -> list[dict]:

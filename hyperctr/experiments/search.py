@@ -9,35 +9,43 @@ DIR/
     search.journal  Optuna's record of the trials: the same command continues a killed search
     trials.csv      one line per trial
     best.toml       the run with the best settings, for `hyperctr train`
+    referees.csv    the loss of each referee on the same rows, or why it has none
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from graphs.optional import package
 from hyperctr import config
+from hyperctr.batch import Referee
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
-from hyperctr.files import write_csv, write_text
+from hyperctr.experiments.results import POPULARITY, REFEREES
+from hyperctr.files import read_csv, write_csv, write_text
 from hyperctr.models import find_model, find_wrapper
+from hyperctr.referees.choose import scale_of
 from hyperctr.runs import parallel
 from hyperctr.runs.candidates import compared
 from hyperctr.runs.prepare import Prepared, prepare, read_dataset
+from hyperctr.runs.referees import fit_one
 from hyperctr.runs.train import torch_threads
 from hyperctr.training.fit import fit
 
 Space = Mapping[str, tuple[float, float] | list]
 """Keys of [wrapper], each with a pair of bounds above 0, searched on a log scale, or with a list of values."""
 
+REFEREES_FILE = "referees.csv"
 SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
 STARTS = ({"w1": 0.02, "w2": 1.0}, {"w1": 5.0, "w2": 0.1}, {"w1": 0.7, "w2": 1.0}, {"w1": 0.7, "w2": 0.3},
           {"w1": 0.7, "w2": 3.0})  # fmt: skip
@@ -63,6 +71,7 @@ def search(
     space: Space | None = None,
     dataset: Dataset | None = None,
     say: Callable[[str], None] = lambda line: None,
+    referees: bool = True,
 ) -> config.Run:
     """Find the settings of `[wrapper]` with which the run's model predicts held-out training rows best.
 
@@ -78,16 +87,22 @@ def search(
         space: what to search; default: `SPACE`.
         dataset: the run's data, if they have been read already.
         say: prints one line.
+        referees: whether the referees are fitted and judged too, once per folder.
 
     Returns:
         the run with the best settings, as in best.toml.
 
     Raises:
-        ValueError: the run has no wrapper, or one without such keys, or LT4REC; the folder has another search in it;
-            there are too few rows.
+        ValueError: the run's model is a referee; the run has no wrapper, or one without such keys, or LT4REC; the
+            folder has another search in it; there are too few rows.
         ImportError: Optuna is not installed.
     """
     _optuna()  # before anything is read or written
+    if isinstance(find_model(run.model_name), Referee):
+        raise ValueError(
+            f"{run.model_name} is a referee, which chooses its own settings on validation rows: `hyperctr train` does "
+            "it; a search is for a model with a wrapper"
+        )
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges the prediction of clicks only")
     space = SPACE if space is None else space
@@ -100,7 +115,7 @@ def search(
     with parallel.claim(out, run, what), torch_threads(run.train.threads):
         ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
 
-        def loss_of(settings: dict[str, Any], report: Callable[[float], None]) -> float:
+        def trained(settings: dict[str, Any], report: Callable[[float], None]) -> float:
             return _train(ready, settings, objective, report)
 
         def ended(found: list[Trial]) -> None:
@@ -115,11 +130,60 @@ def search(
             starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
             trials = min(trials, len(starts))
         rate = round(1 / run.train.eval_every)
-        found = minimise(loss_of, space, out / "search.journal", trials, seed, starts, rate, ended)
+        found = minimise(trained, space, out / "search.journal", trials, seed, starts, rate, ended)
         best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
         chosen = replace(run, wrapper=replace(run.wrapper, **best.settings))
         write_text(out / "best.toml", config.to_toml(chosen))
+        if referees and not (out / REFEREES_FILE).exists():
+            say("fitting the referees on the same rows")
+            write_csv(out / REFEREES_FILE, judge_referees(ready, objective))
+        for name in below(best.loss, read_referees(out)) if referees else ():
+            say(f"the best trial is below {name}")
         return chosen
+
+
+def judge_referees(ready: Prepared, objective: str) -> list[dict[str, Any]]:
+    """Fit the referees on the training rows of a search, and return the loss of each on the rows held out.
+
+    Returns:
+        For each its name, its loss as the trials have it (NaN where there is none), and why it has none.
+    """
+    found = []
+    for name, title in (POPULARITY | REFEREES).items():
+        row = {"referee": title, "loss": math.nan, "reason": ""}
+        try:
+            row["loss"] = loss_of(ready, _scored(ready, name), objective)
+        except ValueError as error:
+            row["reason"] = str(error)
+        found.append(row)
+    return found
+
+
+def read_referees(out: Path) -> list[dict[str, Any]]:
+    """Read what `judge_referees` wrote into the folder of a search; [] where there is none."""
+    lines = read_csv(out / REFEREES_FILE)
+    return [line | {"loss": float(line["loss"]) if line["loss"] else math.nan} for line in lines]
+
+
+def below(loss: float, referees: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the referees whose loss is lower, with both losses in words.
+
+    >>> below(-0.61, [{"referee": "EASE", "loss": -0.62}, {"referee": "item-kNN", "loss": -0.6}])
+    ['EASE: loss -0.61000, EASE -0.62000']
+    """
+    lower = [row for row in referees if row["loss"] < loss]
+    return [f"{row['referee']}: loss {loss:.5f}, {row['referee']} {row['loss']:.5f}" for row in lower]
+
+
+def _scored(ready: Prepared, name: str) -> dict[str, np.ndarray]:
+    """Fit a referee and score the rows held out; popularity gets the scale that the others choose there."""
+    if name not in POPULARITY:
+        own, referee, _ = fit_one(ready, name)
+        return score(referee, own.evaluation_batches("valid"))
+    kind = find_model(name)
+    scored = score(kind(kind.Config(), ready.tables), ready.evaluation_batches("valid"))
+    slope, bias = scale_of(scored["label"], scored["logit"], ready.train_ratio)
+    return scored | {"logit": slope * scored["logit"] + bias}
 
 
 def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1) -> Prepared:
@@ -204,6 +268,15 @@ def minimise(
     return found()
 
 
+def loss_of(ready: Prepared, scored: dict[str, np.ndarray], objective: str) -> float:
+    """Return the loss of scored rows: the log loss, with one negative per click where they are drawn, or minus AUC."""
+    scored = compared(ready, scored)
+    label, logit = scored["label"], scored["logit"]
+    if objective == "auc":
+        return -metrics.auc(label, logit)
+    return (metrics.balanced_logloss if ready.draws else metrics.logloss)(label, logit)
+
+
 def _optuna() -> Any:
     return package("optuna", "pip install 'hyperctr[search]'")
 
@@ -232,16 +305,10 @@ def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Ca
     torch.manual_seed(run.train.seed)
     base = find_model(run.model_name)(run.model, ready.tables)
     model = find_wrapper(run.wrapper_name)(base, replace(run.wrapper, **settings), ready.tables)
-    drawn = ready.draws
     losses = []
 
     def valid() -> float:
-        scored = compared(ready, score(base, ready.evaluation_batches("valid")))
-        label, logit = scored["label"], scored["logit"]
-        if objective == "auc":
-            losses.append(-metrics.auc(label, logit))
-        else:
-            losses.append((metrics.balanced_logloss if drawn else metrics.logloss)(label, logit))
+        losses.append(loss_of(ready, score(base, ready.evaluation_batches("valid")), objective))
         return -losses[-1]
 
     fit(model, ready.train_batches, valid, run.train, len(ready.split.train), log=lambda row: report(losses[-1]))

@@ -65,7 +65,7 @@ def run_of(base: config.Run, cell: Cell) -> config.Run:
 def baseline(base: config.Run, model: str, seed: int) -> config.Run:
     """Make the run of another model on the data and rows of the base run, with the settings of BASELINES if any.
 
-    Baselines and referees read of the past what they always read, whatever `data.past` says.
+    Baselines and referees read what they always read of the past; `data.past` is for models.
     """
     from hyperctr.models import find_model  # imports torch
 

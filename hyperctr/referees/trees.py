@@ -54,6 +54,7 @@ class Trees(nn.Module):
         self.config, self.fields = config, tables.fields
         self.register_buffer("rounds", torch.tensor(0))
         self.forest: Any = None
+        self.known: np.ndarray | None = None
 
     @classmethod
     def memory(cls, config: Config, counts: TrainingCounts) -> int:
@@ -76,7 +77,7 @@ class Trees(nn.Module):
         held, clicked = self._rows(valid())
         if not 0 < clicked.sum() < len(clicked):
             raise ValueError("rounds are chosen on validation rows of both labels; they have one label alone")
-        staged = enumerate(self.forest.staged_decision_function(held), 1)
+        staged = enumerate(self.forest.staged_decision_function(held[:, self.known]), 1)
         areas = {n: auc(clicked, z) for n, z in staged if n % EVERY == 0 or n == self.config.rounds}
         best = max(areas, key=areas.get)
         self.rounds.fill_(best)
@@ -88,7 +89,7 @@ class Trees(nn.Module):
         """Return logits, float32 [B]."""
         if not len(rows):
             return rows.label.new_empty(0)
-        return torch.from_numpy(self.forest.decision_function(self.columns_of(rows))).float()
+        return torch.from_numpy(self.forest.decision_function(self.columns_of(rows)[:, self.known])).float()
 
     def forward(self, batch: Batch) -> Output:
         return Output(self.score(batch))
@@ -117,9 +118,10 @@ class Trees(nn.Module):
         sizes = [
             size for part in (self.fields.context, self.fields.user, self.fields.item) for size in part.sizes.values()
         ]
-        sets = [n for n, size in enumerate(sizes) if size <= CATEGORIES]
+        self.known = ~np.isnan(x).all(0)  # scikit-learn cannot bin a column without a value
+        sets = [int(self.known[:n].sum()) for n, size in enumerate(sizes) if size <= CATEGORIES and self.known[n]]
         self.forest = HistGradientBoostingClassifier(**SETTINGS, max_iter=rounds, categorical_features=sets or None)
-        self.forest.fit(x, label)
+        self.forest.fit(x[:, self.known], label)
 
 
 class TreesLinks(Trees):

@@ -73,29 +73,46 @@ def fit_beside(ready: Prepared, progress: Bar = no_progress) -> tuple[dict[str, 
     """Fit every referee on the rows of a run of another model, and score its validation and test rows.
 
     Args:
-        ready: the run's rows; the referees have the defaults of their Config.
+        ready: the run's rows.
         progress: wraps the batches (batches, a word, their number) to show a bar.
 
     Returns:
         By name: `valid` and `test` as popularity has them, and `settings`. And a note for each that cannot be fitted.
     """
     found, notes = {}, []
-    for name, kind in REFEREES.items():
-        if name == ready.run.model_name:
+    for name in [name for name in REFEREES if name != ready.run.model_name]:
+        try:
+            own, referee, settings = fit_one(ready, name)
+        except ValueError as error:
+            notes.append(str(error))
             continue
-        config = kind.Config()
-        if why := too_large(ready, name, config):
-            notes.append(why)
-            continue
-        own = _made_for(ready, name, kind, config)
-        referee = kind(config, own.tables)
-        settings = dict(referee.fit(partial(rows_of, own, "train"), partial(rows_of, own, "valid")))
         found[name] = {"settings": settings}
         for part in ("valid", "test"):
             batches = progress(own.evaluation_batches(part), f"{name}, {part} rows", own.num_batches(part))
             scored, has_time = compared(own, score(referee, batches)), own.dataset.interactions.has_time
             found[name][part] = evaluate_popularity(scored | {"popularity": scored["logit"]}, own.draws, has_time)
     return found, notes
+
+
+def fit_one(ready: Prepared, name: str) -> tuple[Prepared, nn.Module, dict[str, Any]]:
+    """Fit a referee with the defaults of its Config on the rows of a run of another model.
+
+    Returns:
+        The same rows with the past that it reads, the referee, and what its validation rows chose.
+
+    Raises:
+        ValueError: it is too large for the memory of this machine, or cannot be fitted on these rows.
+    """
+    kind = REFEREES[name]
+    config = kind.Config()
+    if why := too_large(ready, name, config):
+        raise ValueError(why)
+    try:
+        own = _made_for(ready, name, kind, config)
+        referee = kind(config, own.tables)
+        return own, referee, dict(referee.fit(partial(rows_of, own, "train"), partial(rows_of, own, "valid")))
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be fitted: {error}") from None
 
 
 def _made_for(ready: Prepared, name: str, kind: type, config: Any) -> Prepared:

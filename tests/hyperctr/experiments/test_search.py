@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -13,11 +13,16 @@ from hyperctr import config
 from hyperctr.data import planted
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import Split, hold_out, split
+from hyperctr.experiments import results
 from hyperctr.experiments import search as tune
 from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.runs import referees
 from hyperctr.runs import train as runs
 
 pytest.importorskip("optuna", reason="the search of w1 and w2 is not checked: Optuna is not installed")
+
+
+quick_search = partial(tune.search, referees=False)
 
 
 class Killed(Exception):
@@ -167,7 +172,7 @@ def test_a_search_has_no_test_rows_to_score(kind):
 def test_other_validation_and_test_rows_change_nothing_in_a_search(tmp_path):
     def search(dataset, name):
         run = settings(epochs=2)
-        return tune.search(run, tmp_path / name, trials=2, epochs=2, dataset=dataset)
+        return quick_search(run, tmp_path / name, trials=2, epochs=2, dataset=dataset)
 
     log = world().interactions
     parts = split(log)
@@ -189,7 +194,7 @@ def lines(folder):
 
 def test_a_search_leaves_the_run_with_the_settings_of_the_lowest_loss(tmp_path):
     said = []
-    best = tune.search(settings(), tmp_path, trials=3, epochs=2, dataset=world(False), say=said.append)
+    best = quick_search(settings(), tmp_path, trials=3, epochs=2, dataset=world(False), say=said.append)
     rows = lines(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"base.toml", "search.journal", "trials.csv", "best.toml"}
     assert [row["pruned"] for row in rows] == ["False"] * 3 and len(said) == 3
@@ -203,7 +208,7 @@ def test_a_search_leaves_the_run_with_the_settings_of_the_lowest_loss(tmp_path):
 def test_trials_share_everything_but_their_settings(tmp_path):
     """A trial's loss is that of a training by hand, whatever was trained before it."""
     run = settings(epochs=2)
-    tune.search(run, tmp_path, trials=3, epochs=2, dataset=world())
+    quick_search(run, tmp_path, trials=3, epochs=2, dataset=world())
     ready = tune.inner(run, world())
     for row in lines(tmp_path)[::-1]:
         again = tune._train(ready, {key: float(row[key]) for key in ("w1", "w2")}, "logloss", lambda loss: None)
@@ -212,25 +217,25 @@ def test_trials_share_everything_but_their_settings(tmp_path):
 
 
 def test_a_search_continues_and_refuses_the_folder_of_another(tmp_path):
-    tune.search(settings(), tmp_path, trials=1, epochs=1, dataset=world())
-    tune.search(settings(), tmp_path, trials=2, epochs=1, dataset=world())
+    quick_search(settings(), tmp_path, trials=1, epochs=1, dataset=world())
+    quick_search(settings(), tmp_path, trials=2, epochs=1, dataset=world())
     assert len(lines(tmp_path)) == 2
     for changed in ({"seed": 1}, {"objective": "auc"}, {"epochs": 2}, {"space": {"w1": (0.1, 1.0)}}):
         with pytest.raises(ValueError, match="holds a search of"):
-            tune.search(settings(), tmp_path, **{"trials": 2, "epochs": 1, "dataset": world(), **changed})
+            quick_search(settings(), tmp_path, **{"trials": 2, "epochs": 1, "dataset": world(), **changed})
     with pytest.raises(ValueError, match="over another base run"):
-        tune.search(settings(lr=0.02), tmp_path, trials=2, epochs=1, dataset=world())
+        quick_search(settings(lr=0.02), tmp_path, trials=2, epochs=1, dataset=world())
 
 
 def test_the_auc_can_be_searched_for(tmp_path):
-    tune.search(settings(), tmp_path, trials=1, epochs=1, objective="auc", dataset=world())
+    quick_search(settings(), tmp_path, trials=1, epochs=1, objective="auc", dataset=world())
     assert -1 <= float(lines(tmp_path)[0]["loss"]) <= 0
 
 
 def test_a_list_of_values_is_tried_through_once(tmp_path):
     said = []
     space = {"w": [0.01, 0.1], "positives": [1, 5]}
-    tune.search(settings(), tmp_path, trials=30, epochs=1, space=space, dataset=world(), say=said.append)
+    quick_search(settings(), tmp_path, trials=30, epochs=1, space=space, dataset=world(), say=said.append)
     tried = [(row["w"], row["positives"]) for row in lines(tmp_path)]
     assert tried == [("0.01", "1"), ("0.01", "5"), ("0.1", "1"), ("0.1", "5")]
     assert said[-1].startswith("trial 4 of 4: ")
@@ -238,16 +243,47 @@ def test_a_list_of_values_is_tried_through_once(tmp_path):
 
 def test_only_what_is_worn_can_be_searched(tmp_path):
     with pytest.raises(ValueError, match="cannot search wrapper.w1: the run has no wrapper: set wrapper.name=aqcl"):
-        tune.search(settings(wear=False), tmp_path)
+        quick_search(settings(wear=False), tmp_path)
     with pytest.raises(ValueError, match="cannot search wrapper.w3: aqcl has w, tau1"):
-        tune.search(settings(), tmp_path, space={"w3": (1.0, 2.0)})
+        quick_search(settings(), tmp_path, space={"w3": (1.0, 2.0)})
     masked = replace(settings(), wrapper_name="lt4rec", wrapper=WRAPPERS["lt4rec"].Config())
     with pytest.raises(ValueError, match="cannot search lt4rec: a search judges the prediction of clicks only"):
-        tune.search(masked, tmp_path, space={"b": (1.0, 2.0)})
+        quick_search(masked, tmp_path, space={"b": (1.0, 2.0)})
+
+
+def test_a_referee_is_refused_in_one_line(tmp_path):
+    run = config.read_run({"data": {"path": "planted"}, "model": {"name": "ease"}})
+    with pytest.raises(ValueError, match="ease is a referee, which chooses its own settings.*hyperctr train"):
+        tune.search(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("objective", ["logloss", "auc"])
+def test_the_referees_are_judged_once_on_the_rows_of_the_trials(tmp_path, monkeypatch, objective):
+    fitted, said = [], []
+
+    def fit_one(ready, name):
+        fitted.append(name)
+        if name == "transitions":
+            raise ValueError("transitions cannot be fitted: there is no order")
+        return referees.fit_one(ready, "itemknn")
+
+    monkeypatch.setattr(tune, "fit_one", fit_one)
+    how = {"trials": 1, "epochs": 1, "objective": objective, "dataset": world(False), "say": said.append}
+    for _ in range(2):
+        tune.search(settings(), tmp_path, **how)
+    assert fitted == [*results.REFEREES]
+    found = {row["referee"]: row for row in tune.read_referees(tmp_path)}
+    assert found["transitions"]["reason"].endswith("no order") and math.isnan(found["transitions"]["loss"])
+    trial = float(lines(tmp_path)[0]["loss"])
+    for name in ("popularity", "EASE"):
+        low, high = {"logloss": (0.0, math.log(2) + 0.01), "auc": (-1.0, -0.5)}[objective]
+        assert low < found[name]["loss"] < high
+        assert (f"the best trial is below {name}: " in " ".join(said)) == (found[name]["loss"] < trial)
 
 
 def test_the_chosen_run_trains(tmp_path):
-    best = tune.search(settings(epochs=1), tmp_path, trials=1, epochs=1, dataset=world())
+    best = quick_search(settings(epochs=1), tmp_path, trials=1, epochs=1, dataset=world())
     assert runs.train(best, dataset=world())["wear"] == "aqcl"
 
 
@@ -265,7 +301,7 @@ def words(tmp_path):
         "wrapper.dim=8",
         "train.threads=1",
     ]
-    given = ["search", "--data", world, "--out", tmp_path / "found", "--trials", 2, "--epochs", 1]
+    given = ["search", "--data", world, "--out", tmp_path / "found", "--trials", 2, "--epochs", 1, "--no-referees"]
     return [*given, "--set", "wrapper.name=aqcl", *(word for key in sets for word in ("--set", key))]
 
 

@@ -81,6 +81,24 @@ def test_columns_that_a_row_lacks_are_missing():
     )
 
 
+def test_a_column_without_any_value_is_left_out(data, monkeypatch):
+    """As the cosines of items without a modality; the columns behind it keep their places."""
+    blank = np.zeros(40, int)
+    kinds = {"blank": Category.plain(blank, size=4), **data.items.fields}
+    ready, trees = made("trees", replace(data, items=Items(40, fields=kinds)))
+    columns_of = Trees.columns_of
+
+    def without(self, batch):
+        x = columns_of(self, batch)
+        x[:, 0] = np.nan
+        return x
+
+    monkeypatch.setattr(Trees, "columns_of", without)
+    chosen = trees.fit(lambda: rows_of(ready, "train"), lambda: rows_of(ready, "valid"))
+    assert chosen["valid_auc"][str(chosen["rounds"])] > 0.6 and not trees.known[0] and trees.known[1]
+    assert trees.forest.is_categorical_.tolist()[:2] == [True, False]
+
+
 def test_one_label_alone_is_refused(data):
     ready, trees = made("trees", data)
     batches = [b for b in rows_of(ready, "train")][:1]
