@@ -496,11 +496,13 @@ class TrainingCounts:
         rows: training rows, drawn negatives not counted.
         clicks: clicks among them.
         clicked_items: distinct items among the clicks.
+        pairs: pairs of clicks of one user, the sum over users of their clicks squared.
     """
 
     rows: int
     clicks: int
     clicked_items: int
+    pairs: int
 
 
 @runtime_checkable

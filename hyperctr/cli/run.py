@@ -142,11 +142,12 @@ def plan(
     rows = [[part.name, size(part.bytes), part.how] for part in planned.parts]
     rows.append(["all", size(planned.total), ""])
     print_table(f"{described.model_name} on {described.data.path}, memory", ["", "", ""], rows)
-    takes = "; `hyperctr train --profile` measures them"
+    what, takes = f"an epoch: {planned.steps:,} steps", "; `hyperctr train --profile` measures them"
+    if not planned.steps:
+        what, takes = f"a referee: fitted once on {planned.facts['train_rows']:,} training rows, without epochs", ""
     if planned.seconds:
-        low, high = (plans.duration(seconds) for seconds in planned.seconds)
-        takes = f", about {low} to {high} on one or two cores"
-    print(f"an epoch: {planned.steps:,} steps{takes}")
+        takes = f", about {' to '.join(dict.fromkeys(map(plans.duration, planned.seconds)))} on one or two cores"
+    print(what + takes)
     if not planned.limit:
         print("the memory of this machine is unknown")
     else:

@@ -62,6 +62,13 @@ class EASE(nn.Module):
         """Return the bytes that fitting takes: three matrices of clicked items squared."""
         return MATRICES * 8 * counts.clicked_items**2
 
+    @classmethod
+    def seconds(cls, config: Config, counts: TrainingCounts) -> float:
+        """Estimate the seconds that fitting takes on one core: one solve per ridge, items cubed each."""
+        m = counts.clicked_items
+        solves = len(config.ridges) * min(m, MOST) ** 3 + (m**3 if m > MOST else 0)
+        return solves / 3e10 + counts.rows / 2e5
+
     def fit(
         self, train: Callable[[], Iterable[Batch]], valid: Callable[[], Iterable[Batch]] | None = None
     ) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Gradient-boosted trees on what a model reads of a row: numbers of the past, columns and context.
 
-Scikit-learn's HistGradientBoosting, after Ke et al., LightGBM (NeurIPS 2017), with settings that came within .0015 AUC
-of a tuned LightGBM; its defaults are .003 below. `trees` reads the counts of the past, `trees-links` the links too.
-Trees read normal scores as well as the numbers themselves: only the order counts.
+`trees` reads the counts of the past, `trees-links` the links too. Trees read normal scores as well as the numbers
+themselves: only the order counts. `hyperctr.referees.boosting` grows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,15 +16,12 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Columns, Output, Tables, TrainingCounts, Values
 from hyperctr.evaluation.metrics import auc
+from hyperctr.referees.boosting import ENGINES, SHARE, Forest, lightgbm_package
 from hyperctr.strict import check
 
 FEATURES = 150  # columns of a row, as an estimate of memory
 CATEGORIES = 200  # most values of a column that is split by sets of them; others are split by order
-EVERY, TOLD = 10, 100  # rounds between two looks at the validation rows, and between two in the report
-SETTINGS: dict[str, Any] = {
-    "learning_rate": 0.04, "max_leaf_nodes": 31, "min_samples_leaf": 200, "l2_regularization": 1.0,
-    "max_features": 0.4, "early_stopping": False, "random_state": 0,
-}  # fmt: skip
+TOLD = 100  # rounds between two in the report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +30,8 @@ class Config:
 
     rounds: int = 600
     """Most trees; the number with the highest AUC on the validation rows is kept."""
+    engine: Literal["sklearn", "lightgbm"] = "sklearn"
+    """The library that grows the trees, under the same settings; LightGBM comes with hyperctr[trees]."""
 
     def __post_init__(self):
         check(self.rounds >= 1, "model.rounds", self.rounds, "at least 1")
@@ -53,13 +51,21 @@ class Trees(nn.Module):
         super().__init__()
         self.config, self.fields = config, tables.fields
         self.register_buffer("rounds", torch.tensor(0))
-        self.forest: Any = None
+        if config.engine == "lightgbm":
+            lightgbm_package()
+        self.forest: Forest | None = None
         self.known: np.ndarray | None = None
 
     @classmethod
     def memory(cls, config: Config, counts: TrainingCounts) -> int:
         """Return the bytes that fitting takes: the columns of all rows and drawn negatives, and their bins."""
         return 5 * FEATURES * 2 * counts.rows
+
+    @classmethod
+    def seconds(cls, config: Config, counts: TrainingCounts) -> float:
+        """Estimate the seconds that fitting takes on one core: rounds over all columns of all rows and negatives."""
+        read = 2 * counts.rows * FEATURES
+        return read * (SHARE * config.rounds / 2e8 + 1 / 3e6)
 
     def fit(
         self, train: Callable[[], Iterable[Batch]], valid: Callable[[], Iterable[Batch]] | None = None
@@ -77,8 +83,7 @@ class Trees(nn.Module):
         held, clicked = self._rows(valid())
         if not 0 < clicked.sum() < len(clicked):
             raise ValueError("rounds are chosen on validation rows of both labels; they have one label alone")
-        staged = enumerate(self.forest.staged_decision_function(held[:, self.known]), 1)
-        areas = {n: auc(clicked, z) for n, z in staged if n % EVERY == 0 or n == self.config.rounds}
+        areas = {n: auc(clicked, logits) for n, logits in self.forest.staged(held[:, self.known])}
         best = max(areas, key=areas.get)
         self.rounds.fill_(best)
         self._grow(x, label, best)  # the first trees of the longer run
@@ -89,7 +94,7 @@ class Trees(nn.Module):
         """Return logits, float32 [B]."""
         if not len(rows):
             return rows.label.new_empty(0)
-        return torch.from_numpy(self.forest.decision_function(self.columns_of(rows)[:, self.known])).float()
+        return torch.from_numpy(self.forest.logits(self.columns_of(rows)[:, self.known])).float()
 
     def forward(self, batch: Batch) -> Output:
         return Output(self.score(batch))
@@ -111,17 +116,14 @@ class Trees(nn.Module):
         return x, label
 
     def _grow(self, x: np.ndarray, label: np.ndarray, rounds: int) -> None:
-        from sklearn.ensemble import HistGradientBoostingClassifier  # takes a second to import
-
         if not 0 < label.sum() < len(label):
             raise ValueError("trees need training rows of both labels; they have one label alone")
         sizes = [
             size for part in (self.fields.context, self.fields.user, self.fields.item) for size in part.sizes.values()
         ]
-        self.known = ~np.isnan(x).all(0)  # scikit-learn cannot bin a column without a value
+        self.known = ~np.isnan(x).all(0)  # a column without a value cannot be binned
         sets = [int(self.known[:n].sum()) for n, size in enumerate(sizes) if size <= CATEGORIES and self.known[n]]
-        self.forest = HistGradientBoostingClassifier(**SETTINGS, max_iter=rounds, categorical_features=sets or None)
-        self.forest.fit(x[:, self.known], label)
+        self.forest = ENGINES[self.config.engine](x[:, self.known], label, rounds, sets)
 
 
 class TreesLinks(Trees):

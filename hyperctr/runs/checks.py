@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hyperctr.data.split import Split
 
 FACTOR = 2.0  # click rates of training, validation and test rows that differ by more are said
+READ_BY_REFEREES = ("batch_size", "negatives", "seed", "threads")  # of [train]
 TRIED = 1000  # rows of a part for which a negative is drawn, to see whether there is any
 
 
@@ -63,7 +65,8 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
         stated = (key for key in ("user_rates", "crosses") if getattr(run.data, key))
         found += [f"data.{key} (data.past has no counts)" for key in stated]
     if isinstance(model, Referee):
-        found.append("train.epochs, lr, l2, patience, eval_every, clip and score (a referee takes no steps)")
+        *names, last = (entry.name for entry in fields(run.train) if entry.name not in READ_BY_REFEREES)
+        found.append(f"train.{', '.join(names)} and {last} (a referee takes no steps)")
     if logged:
         found.append("train.negatives (non-clicks were logged)")
         if not run.evaluate.sampled:

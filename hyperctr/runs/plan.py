@@ -26,7 +26,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.table import LARGE as ROWWISE
-from hyperctr.models import find_model
+from hyperctr.models import REFEREES, find_model
 from hyperctr.runs.past import past_grid, past_parts
 
 SHARE = 0.8  # share of the machine's memory that a run may fill
@@ -55,9 +55,9 @@ class Plan:
     Attributes:
         parts: what is in memory at the moment when most is needed.
         limit: bytes that the run may fill, 80 % of the machine's memory; 0 if that is not known.
-        steps: steps per epoch.
-        seconds: seconds per epoch without validation, a low and a high estimate; None for a model that reads no
-            hypergraphs, whose work is not counted here.
+        steps: steps per epoch; 0 for a referee, which is fitted once.
+        seconds: seconds per epoch without validation, or of the fit of a referee: a low and a high estimate. None for a
+            model that reads no hypergraphs, whose work is not counted here.
         facts: the counts that the plan is made from.
     """
 
@@ -80,8 +80,8 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as a dict for JSON: bytes and seconds."""
         numbers = {"total": self.total, "limit": self.limit, "fits": self.fits, "steps": self.steps}
-        parts = [vars(part) for part in self.parts]
-        return {"parts": parts, **numbers, "epoch_seconds": self.seconds and list(self.seconds), "facts": self.facts}
+        parts, time = [vars(part) for part in self.parts], "epoch_seconds" if self.steps else "fit_seconds"
+        return {"parts": parts, **numbers, time: self.seconds and list(self.seconds), "facts": self.facts}
 
     def refusal(self) -> str:
         """Return why a run that does not fit is refused, and what would help."""
@@ -129,10 +129,13 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         Part("features", _features(run, dataset), "counted"),
         Part("id tables and their copies", _tables(log.num_users, log.num_items, dim), "at most"),
     ]
-    facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
-    work, kind = _Work(), find_model(run.model_name)
+    work, kind, seconds = _Work(), find_model(run.model_name), None
     if isinstance(kind, Referee):
-        found.append(Part("what is fitted", kind.memory(model, counts_of(log, parts.train)), "at most"))
+        counts, steps = counts_of(log, parts.train), 0
+        found.append(Part("what is fitted", kind.memory(model, counts), "at most"))
+        if run.model_name in REFEREES:
+            seconds = tuple(factor * kind.seconds(model, counts) for factor in (0.5, 2.0))
+    facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
     wanted = past_parts(run.data, kind.reads)
     found += _past(run, dataset, wanted, past_grid(run, log, parts, wanted, dataset.name))
     if "slices" in kind.reads:
@@ -150,7 +153,6 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
             f"{kind}_a_slice": int(side.nodes.sum()) // max(closed, 1)
             for kind, side in zip(("users", "items"), sides, strict=True)
         }
-    seconds = None
     if work.parts:
         dense = steps * (work.dense + 10 * dim * _dense_rows(log))
         sparse = steps * work.sparse + work.sparse_once
@@ -161,9 +163,10 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
 
 
 def counts_of(log: Interactions, train: np.ndarray) -> TrainingCounts:
-    """Count the training rows, their clicks, and the clicked items."""
-    clicked = log.item[train][log.label[train] == 1]
-    return TrainingCounts(len(train), len(clicked), len(np.unique(clicked)))
+    """Count the training rows, their clicks, the clicked items, and pairs of clicks."""
+    clicks = train[log.label[train] == 1]
+    each = np.bincount(log.user[clicks])
+    return TrainingCounts(len(train), len(clicks), len(np.unique(log.item[clicks])), int((each * each).sum()))
 
 
 def memory() -> int:

@@ -11,7 +11,9 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from hyperctr import config
+from hyperctr.batch import Referee
 from hyperctr.models import find_model, find_wrapper
+from hyperctr.runs.checks import READ_BY_REFEREES
 from hyperctr.strict import literal
 
 WIDTH = 110  # of a comment
@@ -45,7 +47,10 @@ def run_file(model: str, wrapper: str = "") -> str:
     """
     parts = dict(config.TABLES)
     names = {"model": model} | ({"wrapper": wrapper} if wrapper else {})
-    blocks = ["# A run file: every key, with its default and meaning. Only [data] path has no default."]
+    blocks, fitted = ["# A run file: every key, with its default and meaning. Only [data] path has no default."], False
+    if isinstance(find_model(model), Referee):
+        blocks[0] += "\n# A referee is fitted once: of [train] it reads these keys alone."
+        fitted = True
     for table, cls in parts.items():
         if table == "wrapper" and not wrapper:
             continue
@@ -55,7 +60,7 @@ def run_file(model: str, wrapper: str = "") -> str:
             lines = [f"# {_first_line(cls)}", lines[0], f'name = "{names[table]}"']
         texts = field_docs(cls.Config if table in names else cls)
         for entry in fields(cls.Config if table in names else cls):
-            if entry.init:
+            if entry.init and not (fitted and table == "train" and entry.name not in READ_BY_REFEREES):
                 lines += ["", *_key(entry, texts.get(entry.name, ""))]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"

@@ -191,7 +191,7 @@ class RunFolder:
         """Remove what a new run has written if its data or settings turn out to be wrong; a killed run keeps it."""
         try:
             yield
-        except ValueError:
+        except (ValueError, ImportError):
             if self.path is not None and self._new:
                 for name in ("run.toml", fingerprint.FILE, "interests.safetensors"):
                     (self.path / name).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A run of a referee trains, resumes, opens, predicts and is audited like any other; and referees beside a model."""
 
+import tomllib
 from dataclasses import replace
 from functools import cache
 
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
-from hyperctr import config
+from hyperctr import batch, config
 from hyperctr.analysis import audit
 from hyperctr.data import planted
 from hyperctr.experiments import contract
@@ -67,7 +68,7 @@ def test_what_a_run_of_a_referee_leaves_and_says(finished):
     assert (report["epochs"], report["stopped"]) == (0, "a referee is fitted once")
     cut = f"ease: histories are cut at data.history; {report['settings']['cut']:.1%} of the validation rows"
     assert [note for note in report["notes"] if note.startswith(cut)]
-    assert "train.epochs, lr, l2" in (folder / "run.toml").read_text().splitlines()[0]
+    assert "train.epochs, lr, schedule" in (folder / "run.toml").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("logged", [True, False])
@@ -165,6 +166,27 @@ def test_the_plan_counts_what_is_fitted():
     items = len(np.unique(log.item[train][log.label[train] == 1]))
     assert [part.bytes for part in found.parts if part.name == "what is fitted"] == [24 * items**2]
     assert not [part for part in plan.check(settings("mf"), world()).parts if part.name == "what is fitted"]
+
+
+@pytest.mark.parametrize("name", REFEREES)
+def test_the_plan_and_the_keys_of_a_referee_speak_of_no_epochs(hyperctr, finished, name):
+    data = config.read_run(finished("mf") / "run.toml").data.path
+    code, said, err = hyperctr("plan", "--data", data, "--set", f"model.name={name}")
+    assert code == 0, err
+    last = said.strip().splitlines()[-2]
+    assert last.startswith("a referee: fitted once on ") and ", about 1 s" in last and "steps" not in said
+    keys = hyperctr("config", name)[1]
+    assert config.read_run(tomllib.loads(keys.replace('path = ""', 'path = "x"'))).model_name == name
+    train = keys.partition("\n[train]\n")[2].partition("\n[evaluate]\n")[0]
+    found = [line.partition(" =")[0] for line in train.splitlines() if " =" in line and not line.startswith("#")]
+    assert found == ["batch_size", "negatives", "seed", "threads"]
+
+
+def test_the_plan_of_a_referee_grows_with_its_data():
+    small, large = batch.TrainingCounts(1000, 900, 100, 10**5), batch.TrainingCounts(10**6, 10**6, 20_000, 10**8)
+    for kind in REFEREES.values():
+        few, many = (kind.seconds(kind.Config(), counts) for counts in (small, large))
+        assert 0 < few < 10 < many
 
 
 def test_a_wrapper_around_a_referee_is_refused():

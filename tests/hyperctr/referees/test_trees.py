@@ -1,5 +1,6 @@
 """Trees read what models read, choose their rounds on validation rows, and grow again to the same bits."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,19 +13,26 @@ from hyperctr.data.columns import Category
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
+from hyperctr.referees import boosting
 from hyperctr.referees.trees import Trees, TreesLinks
+from hyperctr.runs import train as training
 from hyperctr.runs.prepare import prepare
 from hyperctr.runs.referees import fit_again, rows_of
 
+ENGINE = pytest.mark.parametrize("engine", ["sklearn", "lightgbm"])
 
-def made(name, data, **tables):
-    run = {"data": {"path": "x", "history": 5}, "model": {"name": name, "rounds": 20}, "train": {"threads": 1}}
+
+def made(name, data, engine="sklearn", **tables):
+    if engine == "lightgbm":
+        pytest.importorskip("lightgbm", reason="trees of LightGBM are not checked: it is not installed")
+    model = {"name": name, "rounds": 20, "engine": engine}
+    run = {"data": {"path": "x", "history": 5}, "model": model, "train": {"threads": 1}}
     ready = prepare(config.read_run(run | tables), data)
     return ready, {"trees": Trees, "trees-links": TreesLinks}[name](ready.run.model, ready.tables)
 
 
-def fitted(name, data):
-    ready, trees = made(name, data)
+def fitted(name, data, engine="sklearn"):
+    ready, trees = made(name, data, engine)
     chosen = trees.fit(lambda: rows_of(ready, "train"), lambda: rows_of(ready, "valid"))
     return ready, trees, chosen
 
@@ -40,9 +48,10 @@ def data():
     return Dataset("kinds", log, Items(40, fields={"kind": Category.plain(kind, size=4)}), Users(30))
 
 
+@ENGINE
 @pytest.mark.parametrize("name", ["trees", "trees-links"])
-def test_they_read_exactly_the_rows_and_numbers_of_the_models(data, name):
-    ready, trees = made(name, data)
+def test_they_read_exactly_the_rows_and_numbers_of_the_models(data, name, engine):
+    ready, trees = made(name, data, engine)
     other = {
         "data": {"path": "x", "history": 5, "past": "counts" if name == "trees" else "all"},
         "model": {"name": "lr"},
@@ -59,14 +68,15 @@ def test_they_read_exactly_the_rows_and_numbers_of_the_models(data, name):
     assert x.shape[1] == 1 + len(names) and any("like" in name for name in names) == (name == "trees-links")
 
 
-def test_they_find_the_signal_and_grow_again_to_the_same_bits(data):
-    ready, trees, chosen = fitted("trees", data)
+@ENGINE
+def test_they_find_the_signal_and_grow_again_to_the_same_bits(data, engine):
+    ready, trees, chosen = fitted("trees", data, engine)
     batch = next(iter(ready.evaluation_batches("test")))
     score = trees(batch).logit
     kind = data.items.fields["kind"].codes[batch.item]
     assert score[kind == 1].mean() + 0.5 < score[kind == 3].mean()
     assert int(trees.rounds) == chosen["rounds"] and chosen["rounds"] in (10, 20)
-    again = made("trees", data)[1]
+    again = made("trees", data, engine)[1]
     again.load_state_dict(trees.state_dict())
     fit_again(ready, again)
     assert torch.equal(again(batch).logit, score)
@@ -96,7 +106,34 @@ def test_a_column_without_any_value_is_left_out(data, monkeypatch):
     monkeypatch.setattr(Trees, "columns_of", without)
     chosen = trees.fit(lambda: rows_of(ready, "train"), lambda: rows_of(ready, "valid"))
     assert chosen["valid_auc"][str(chosen["rounds"])] > 0.6 and not trees.known[0] and trees.known[1]
-    assert trees.forest.is_categorical_.tolist()[:2] == [True, False]
+    assert trees.forest.trees.is_categorical_.tolist()[:2] == [True, False]
+
+
+@ENGINE
+def test_the_first_trees_of_a_longer_run_score_as_a_shorter_run(engine):
+    if engine == "lightgbm":
+        pytest.importorskip("lightgbm", reason="trees of LightGBM are not checked: it is not installed")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 4)).astype(np.float32)
+    x[:, 0] = rng.integers(0, 9, 3000)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    label = (rng.random(3000) < 1 / (1 + np.exp(-np.nan_to_num(x[:, 1])))).astype(np.float32)
+    staged = dict(boosting.ENGINES[engine](x, label, 25, [0]).staged(x))
+    assert [*staged] == [10, 20, 25]
+    for rounds, logits in staged.items():
+        np.testing.assert_allclose(boosting.ENGINES[engine](x, label, rounds, [0]).logits(x), logits, atol=1e-9)
+    slope = np.polyfit(np.nan_to_num(x[:, 1]), staged[25], 1)[0]
+    assert slope > 0.2 and abs(np.polyfit(np.nan_to_num(x[:, 2]), staged[25], 1)[0]) < 0.1
+
+
+def test_without_lightgbm_one_line_says_how_to_get_it(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    run = {"data": {"path": "x"}, "model": {"name": "trees", "engine": "lightgbm"}}
+    with pytest.raises(ImportError, match=r"this needs lightgbm.*pip install 'hyperctr\[trees\]'"):
+        training.train(config.read_run(run), tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match='model.engine must be one of "sklearn", "lightgbm"'):
+        config.read_run({"data": {"path": "x"}, "model": {"name": "trees", "engine": "xgboost"}})
 
 
 def test_one_label_alone_is_refused(data):
