@@ -157,15 +157,34 @@ def import_log(
 
 @app.command("describe")
 def describe(
-    data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")], as_json: Json = False
+    data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")],
+    past: Annotated[
+        str | None, typer.Option(help="List the numbers of the past instead: counts, links or all, as data.past.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Say what a data set holds, what was assumed in reading it, and show one row with its history.
 
     hyperctr data describe ml-100k
+    hyperctr data describe ml-100k --past all
     """
     from hyperctr.data import catalog, read
 
-    _describe(read.read(catalog.find(data)), as_json)
+    dataset = read.read(catalog.find(data))
+    if past is None:
+        return _describe(dataset, as_json)
+    from hyperctr.runs.past_facts import QUANTILES, past_facts
+
+    facts = past_facts(dataset, past)
+    if as_json:
+        return print_json(facts)
+    lines = [
+        [x["name"], x["meaning"], f"{x['missing']:.1%}", *("-" if x[q] is None else as_text(x[q]) for q in QUANTILES)]
+        for x in facts["numbers"]
+    ]
+    print_table(f"numbers of the past of {dataset.name}", ["", "what", "missing", *QUANTILES], lines)
+    cost = f"{facts['microseconds']:g} microseconds per row"
+    print(f"{len(lines)} numbers, read for {facts['rows']:,} training rows and drawn negatives, {cost}")
 
 
 @app.command("check")
