@@ -30,7 +30,7 @@ from hyperctr.cli.main import main
 from hyperctr.data import planted as synthetic
 from hyperctr.data.columns import Category, Column, Number
 from hyperctr.evaluation.evaluate import score
-from hyperctr.models import MODELS, WRAPPERS  # noqa: F401
+from hyperctr.models import MODELS, REFEREES, WRAPPERS  # noqa: F401
 from hyperctr.runs import report as reports
 from hyperctr.runs import train as training
 from hyperctr.runs.open import open_run
