@@ -282,7 +282,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the sweep.")] = Path("demo"),
     seed: Seed = 0,
 ) -> None:
-    """Train on a planted world and check the result against the best possible score: offline, under a minute.
+    """Train on a planted world and check the result against the best possible score: offline, about a minute.
 
     Exits with 1 if the order popularity < HyperCTR <= ceiling does not hold.
 

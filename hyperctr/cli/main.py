@@ -20,7 +20,7 @@ from hyperctr.cli.console import err, print_note
 app = typer.Typer(
     name="hyperctr",
     help="Click-through rate prediction with time-sliced hypergraphs.\n\n"
-    "Start here: [bold]hyperctr demo[/] (offline, under a minute), then [bold]hyperctr data get ml-100k[/] and "
+    "Start here: [bold]hyperctr demo[/] (offline, about a minute), then [bold]hyperctr data get ml-100k[/] and "
     "[bold]hyperctr sweep --data ml-100k --every 7d,30d --depth 1,2,3 --out sweep[/].",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -136,10 +136,3 @@ def read_all(sources: Sequence[RowColumns], rows: BatchRows) -> Values | None:
 
     vectors = tuple(x for part in parts for x in part.vectors)
     return Values(joined("codes"), joined("numbers"), joined("tags"), vectors)
-
-
-def columns_of(sources: Sequence[RowColumns]) -> Columns:
-    """Return the columns of all sources, in the order of `read_all`."""
-    parts = [source.columns for source in sources]
-    kinds = ("sizes", "numbers", "tags", "vectors", "pooled")
-    return Columns(**{kind: {n: x for part in parts for n, x in getattr(part, kind).items()} for kind in kinds})

@@ -1,16 +1,48 @@
-"""What a referee of clicks reads: the clicks among training rows, and the history of a batch by numbered item."""
+"""What referees of clicks share: the clicks among training rows, the history of a batch by numbered item, logits."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, Output, Tables
+from hyperctr.referees.choose import Setting
+
+
+class OfClicks(nn.Module, ABC):
+    """A referee that scores an item by sums over the user's earlier clicks; a `Setting` turns them into logits.
+
+    Attributes:
+        setting: what validation rows choose.
+        places: the place of each item among those with a training click, see `places_of`; None before it is fitted.
+    """
+
+    reads = frozenset()
+    tasks = ("click",)
+
+    def __init__(self, config: Any, tables: Tables):
+        super().__init__()
+        self.config, self.num_items = config, tables.ids.num_items
+        self.setting = Setting()
+        self.places: Tensor | None = None
+
+    @abstractmethod
+    def raw(self, batch: Batch) -> Tensor:
+        """Return the sums, float64 [B]."""
+
+    def score(self, rows: Batch) -> Tensor:
+        """Return logits, float32 [B]."""
+        return self.setting.logit(self.raw(rows))
+
+    def forward(self, batch: Batch) -> Output:
+        return Output(self.score(batch))
 
 
 @dataclass(frozen=True)

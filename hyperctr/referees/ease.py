@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
-from hyperctr.batch import Batch, Output, Tables, TrainingCounts
-from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places, once, places_of
+from hyperctr.batch import Batch, Tables, TrainingCounts
+from hyperctr.referees.clicks import OfClicks, TrainingClicks, clicked_places, once, places_of
 from hyperctr.strict import check
 
 MATRICES = 3  # of items squared in memory at a time: X^T X, its Cholesky factor, and the inverse
@@ -39,7 +38,7 @@ class Config:
         check(self.ridges and min(self.ridges) > 0, "model.ridges", self.ridges, "numbers above 0, at least one")
 
 
-class EASE(nn.Module):
+class EASE(OfClicks):
     """The sum of B[j, candidate] over the distinct items j among the user's earlier clicks.
 
     An item without a training click neither adds to a score nor gets one. A few scalars turn the score into a logit,
@@ -47,14 +46,9 @@ class EASE(nn.Module):
     """
 
     Config = Config
-    reads = frozenset()
-    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
-        super().__init__()
-        self.config, self.num_items = config, tables.ids.num_items
-        self.setting = Setting()
-        self.places: Tensor | None = None
+        super().__init__(config, tables)
         self.weights: Tensor | None = None
 
     @classmethod
@@ -113,13 +107,6 @@ class EASE(nn.Module):
                 known, self.weights[clicked[known], item[known]]
             ).sum(1)  # fmt: skip
         return score
-
-    def score(self, rows: Batch) -> Tensor:
-        """Return logits, float32 [B]."""
-        return self.setting.logit(self.raw(rows))
-
-    def forward(self, batch: Batch) -> Output:
-        return Output(self.score(batch))
 
 
 def gram_of(x: sparse.csr_array) -> Tensor:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
-from hyperctr.batch import Batch, Output, Tables, TrainingCounts
-from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places, once, places_of
+from hyperctr.batch import Batch, Tables, TrainingCounts
+from hyperctr.referees.clicks import OfClicks, TrainingClicks, clicked_places, once, places_of
 from hyperctr.referees.neighbours import Neighbours
 from hyperctr.strict import check
 
@@ -37,22 +36,17 @@ class Config:
         check(self.neighbours and min(self.neighbours) >= 1, "model.neighbours", self.neighbours, works)
 
 
-class ItemKNN(nn.Module):
+class ItemKNN(OfClicks):
     """The sum of the cosines of those k nearest items of the candidate that the user clicked before, each once.
 
     A few scalars turn the score into a logit, see `Setting`.
     """
 
     Config = Config
-    reads = frozenset()
-    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
-        super().__init__()
-        self.config, self.num_items = config, tables.ids.num_items
-        self.setting = Setting()
+        super().__init__(config, tables)
         self.k = 0
-        self.places: Tensor | None = None
         self.near: Neighbours | None = None
 
     @classmethod
@@ -86,13 +80,6 @@ class ItemKNN(nn.Module):
         past = once(clicked_places(batch, self.places), len(self.near.item) - 1)
         weight = torch.ones(past.shape, dtype=torch.float64)
         return self.near.sums(past, weight, batch.query, self.places[batch.item], self.k)
-
-    def score(self, rows: Batch) -> Tensor:
-        """Return logits, float32 [B]."""
-        return self.setting.logit(self.raw(rows))
-
-    def forward(self, batch: Batch) -> Output:
-        return Output(self.score(batch))
 
 
 def cosines(x: sparse.csr_array) -> Iterable[sparse.csr_array]:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
-from hyperctr.batch import Batch, Output, Tables, TrainingCounts
-from hyperctr.referees.choose import Setting
-from hyperctr.referees.clicks import TrainingClicks, clicked_places, places_of
+from hyperctr.batch import Batch, Tables, TrainingCounts
+from hyperctr.referees.clicks import OfClicks, TrainingClicks, clicked_places, places_of
 from hyperctr.referees.neighbours import Neighbours
 from hyperctr.strict import check
 
@@ -41,22 +40,17 @@ class Config:
         check(self.decays and 0 < min(self.decays) <= max(self.decays) <= 1, "model.decays", self.decays, works)
 
 
-class Transitions(nn.Module):
+class Transitions(OfClicks):
     """The sum of T[candidate, j] * decay^age over the user's earlier clicks j; the latest has age 0.
 
     A few scalars turn the score into a logit, see `Setting`.
     """
 
     Config = Config
-    reads = frozenset()
-    tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
-        super().__init__()
-        self.config, self.num_items = config, tables.ids.num_items
-        self.setting = Setting()
+        super().__init__(config, tables)
         self.decay = 1.0
-        self.places: Tensor | None = None
         self.near: Neighbours | None = None
 
     @classmethod
@@ -90,13 +84,6 @@ class Transitions(nn.Module):
         age = mask.sum(1, keepdim=True) - 1 - torch.arange(mask.shape[1])
         weight = torch.where(mask, self.decay ** age.clamp(min=0).double(), 0.0)
         return self.near.sums(past, weight, batch.query, self.places[batch.item], KEPT)
-
-    def score(self, rows: Batch) -> Tensor:
-        """Return logits, float32 [B]."""
-        return self.setting.logit(self.raw(rows))
-
-    def forward(self, batch: Batch) -> Output:
-        return Output(self.score(batch))
 
 
 def strengths(clicks: TrainingClicks, within: int) -> sparse.csr_array:

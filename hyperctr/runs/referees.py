@@ -16,9 +16,11 @@ from hyperctr.models import find_model
 from hyperctr.referees import REFEREES
 from hyperctr.runs.candidates import compared
 from hyperctr.runs.past import past_parts
-from hyperctr.runs.plan import counts_of, gigabytes, memory
+from hyperctr.runs.plan import counts_of, duration, gigabytes, memory
 from hyperctr.runs.prepare import Prepared, prepare
 from hyperctr.training.fit import Progress
+
+LONG = 20  # seconds of a fit that are said, as opening a run takes them again
 
 
 def too_large(ready: Prepared, name: str, config: Any) -> str:
@@ -62,6 +64,18 @@ def fit_referee(
     done = Progress(best_score=score_valid(), stopped="a referee is fitted once")
     log({"epoch": 0, "loss": float("nan"), "score": done.best_score, "best_epoch": 0})
     return done, chosen
+
+
+def again_in_words(ready: Prepared) -> list[str]:
+    """Say that an opened run fits its referee again, where that takes long."""
+    run, name = ready.run, ready.run.model_name
+    if name not in REFEREES:
+        return []
+    counts = counts_of(ready.dataset.interactions, ready.split.train)
+    seconds = REFEREES[name].seconds(run.model, counts)
+    if seconds < LONG:
+        return []
+    return [f"{name} is fitted again each time that this run is opened: up to about {duration(seconds)}"]
 
 
 def fit_again(ready: Prepared, referee: nn.Module) -> None:

@@ -40,7 +40,7 @@ from hyperctr.runs import report as reports
 from hyperctr.runs.checks import metrics_named, metrics_of, not_read, notes_of, parts_of, rows_in_words
 from hyperctr.runs.digest import digest, read_written
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset, stays
-from hyperctr.runs.referees import check_memory, fit_beside, fit_referee
+from hyperctr.runs.referees import again_in_words, check_memory, fit_beside, fit_referee
 from hyperctr.training import lottery_tickets
 from hyperctr.training.fit import Progress, epochs_done, fit
 from hyperctr.training.profiler import StepTimer
@@ -328,7 +328,7 @@ def _report(
         **({"metrics": list(metrics_of(run.evaluate.metrics))} if run.evaluate.metrics else {}),
         "versions": {"hyperctr": _version("hyperctr"), "torch": torch.__version__, "python": platform.python_version()},
     }
-    notes = [*notes_of(ready), *beside[1]]
+    notes = [*notes_of(ready), *again_in_words(ready), *beside[1]]
     return found | {"notes": [*notes, *reports.notes_of(found, ready.plan.tasks, run.train.epochs)]}
 
 

@@ -9,7 +9,7 @@ from hyperctr.data.columns import Category, Number
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.kinds import Kind
 from hyperctr.data.loader import Loader
-from hyperctr.data.row_columns import BatchRows, columns_of, read_all
+from hyperctr.data.row_columns import BatchRows, read_all
 
 MOMENT, ITEM, PLAIN = Kind("category", of="moment"), Kind("category", of="item"), Kind()
 
@@ -66,7 +66,8 @@ def test_a_source_of_any_kind_is_read_beside_the_others():
     batch = loader.batch(np.array([1, 2]))
     assert batch.context.codes.tolist() == [[2, 2, 2, 1, 1], [3, 3, 3, 0, 2]]
     assert batch.context.numbers.tolist() == [[1], [2]]
-    assert columns_of(loader.sources).names == ("page", "place", "tab", "clicks", "code", "number")
+    names = [name for source in loader.sources for name in source.columns.names]
+    assert names == ["page", "place", "tab", "clicks", "code", "number"]
     assert read_all([], None) is None
 
 

@@ -189,6 +189,13 @@ def test_the_plan_of_a_referee_grows_with_its_data():
         assert 0 < few < 10 < many
 
 
+def test_a_fit_that_takes_long_again_when_it_is_opened_is_said(monkeypatch):
+    said = "ease is fitted again each time that this run is opened: up to about "
+    assert not [x for x in training.train(settings(EASE), dataset=world())["notes"] if x.startswith(said)]
+    monkeypatch.setattr(REFEREES["ease"], "seconds", classmethod(lambda cls, config, counts: 90.0))
+    assert said + "90 s" in training.train(settings(EASE), dataset=world())["notes"]
+
+
 def test_a_wrapper_around_a_referee_is_refused():
     with pytest.raises(ValueError, match=r"aqcl changes how a model is trained; ease is a referee, .*leave out"):
         training.train(settings(wrapper={"name": "aqcl"}), dataset=world())
