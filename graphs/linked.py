@@ -18,9 +18,13 @@ from graphs.convert import npz
 from graphs.index.events import Events, checked_events, degrees, following, latest, merge_events, sort_events, together
 from graphs.index.ids import names
 from graphs.kernels.links import Factors, Rows, look_up, strongest
+from graphs.kernels.links import walk as walk_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Walk = bool | Literal["both"]
+Found = np.ndarray | Tensor | tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]
 
 EVENTS = ("event_nodes", "event_hyperedges", "event_times")
 """Names of the columns of events in a file."""
@@ -92,15 +96,16 @@ class Links:
         """
         return len(self.indices)
 
-    def look_up(self, i: ArrayLike | Tensor, j: ArrayLike | Tensor, walk: bool = False) -> np.ndarray | Tensor:
+    def look_up(self, i: ArrayLike | Tensor, j: ArrayLike | Tensor, walk: Walk = False) -> Found:
         """Read the links of nodes i (later, candidates) with nodes j (earlier, clicks); 0 where none is kept.
 
         Args:
             i, j: node numbers, integers of any shapes that broadcast, such as [rows, 1] and [rows, clicks].
-            walk: give C d^-1 (S d^-1), a step of a walk from j to i, instead of K (T).
+            walk: give C d^-1 (S d^-1), a step of a walk from j to i, instead of K (T); "both" gives the two after one
+                search.
 
         Returns:
-            float32, in the common shape; a tensor if i or j is one.
+            float32, in the common shape; a tensor if i or j is one. With "both" a pair of them.
 
         Raises:
             ValueError: numbers out of range or not integers, shapes that do not broadcast, a walk on links of `knn`.
@@ -169,7 +174,8 @@ class Links:
         """
         value = self.value
         if walk:
-            value = _walk(value, self.degree, np.repeat(np.arange(self.num_nodes), np.diff(self.indptr)), self.indices)
+            row = np.repeat(np.arange(self.num_nodes), np.diff(self.indptr))
+            value = _walk(value, self.degree, row, np.zeros_like(row), self.indices.astype(np.int64))
         return scipy.sparse.csr_array((value, self.indices, self.indptr), (self.num_nodes, self.num_nodes), copy=True)
 
     def describe(self) -> dict:
@@ -295,8 +301,8 @@ class LinksOverTime:
         return iter(self._links)
 
     def look_up(
-        self, i: ArrayLike | Tensor, j: ArrayLike | Tensor, moment: ArrayLike | Tensor, walk: bool = False
-    ) -> np.ndarray | Tensor:
+        self, i: ArrayLike | Tensor, j: ArrayLike | Tensor, moment: ArrayLike | Tensor, walk: Walk = False
+    ) -> Found:
         """Read links as `Links.look_up` does, each at the number of its moment: one call for rows of any moments.
 
         Raises:
@@ -368,24 +374,30 @@ def _look_up(
     num_nodes: int,
     i: ArrayLike | Tensor,
     j: ArrayLike | Tensor,
-    walk: bool,
+    walk: Walk,
     moment: ArrayLike | Tensor = 0,
     num_moments: int = 1,
-) -> np.ndarray | Tensor:
+) -> Found:
     """Look up pairs of nodes among the rows of one or several moments, num_nodes rows per moment."""
     limits = {"i": num_nodes, "j": num_nodes, "moment": num_moments}
     given = dict(zip(limits, (i, j, moment), strict=True))
     numbers = [_numbers(name, given[name], limit) for name, limit in limits.items()]
     try:
-        i_at, j_at, m_at = np.broadcast_arrays(*numbers)
+        shape = np.broadcast_shapes(*(array.shape for array in numbers))
     except ValueError:
         shapes = " and ".join(str(list(array.shape)) for array in numbers)
         raise ValueError(f"i, j and moment must broadcast to one shape, got {shapes}") from None
-    row = m_at * num_nodes + i_at if num_moments > 1 else i_at
-    value = look_up(rows, row, j_at)
+    i_at, j_at, m_at = numbers
+    start = m_at * num_nodes
+    row, j_at = start + i_at, np.broadcast_to(j_at, shape)
+    alone = shape[:-1] + (1,) if shape and row.shape[-1:] in ((), (1,)) else shape  # one row per line
+    value = look_up(rows, np.broadcast_to(row, alone), j_at)
+    found = (value,) if walk is not True else ()
     if walk:
-        value = _walk(value, degree, row, row - i_at + j_at)
-    return torch.from_numpy(value) if isinstance(i, Tensor) or isinstance(j, Tensor) else value
+        found += (_walk(value, degree, np.broadcast_to(row, alone), np.broadcast_to(start, alone), j_at),)
+    if isinstance(i, Tensor) or isinstance(j, Tensor):
+        found = tuple(map(torch.from_numpy, found))
+    return found if walk == "both" else found[0]
 
 
 def _numbers(name: str, numbers: ArrayLike | Tensor, limit: int) -> np.ndarray:
@@ -398,9 +410,7 @@ def _numbers(name: str, numbers: ArrayLike | Tensor, limit: int) -> np.ndarray:
     return numbers.astype(np.int64, copy=False)
 
 
-def _walk(value: np.ndarray, degree: np.ndarray | None, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Turn d_i^-1/2 C_ij d_j^-1/2 into C_ij d_j^-1."""
+def _walk(value: np.ndarray, degree: np.ndarray | None, *numbers: np.ndarray) -> np.ndarray:
     if degree is None:
         raise ValueError("a walk needs the degrees of nodes, and links of the nearest vectors have none")
-    ratio = np.divide(degree[i], degree[j], out=np.zeros(value.shape), where=degree[j] > 0)
-    return np.asarray(value * np.sqrt(ratio), dtype=np.float32)
+    return walk_of(value, degree, *numbers)

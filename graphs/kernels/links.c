@@ -5,6 +5,7 @@
 
    If a row adds more terms than a fourth of the nodes, all nodes are read at its end; else those that were added to. */
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,14 +98,31 @@ int strongest(int64_t num_nodes, int64_t k, int exclude_self, int64_t num_rows, 
     return 0;
 }
 
-/* The value of each (row, node), 0 where there is none; nodes increase within a row. The steps of the search have no
-   branch, since where they go cannot be guessed. */
-void look_up(int64_t num_pairs, const int64_t *row, const int64_t *node, const int64_t *indptr, const int32_t *indices,
-             const float *value, float *out) {
-    for (int64_t t = 0; t < num_pairs; t++) {
-        const int32_t *at = indices + indptr[row[t]];
-        int64_t length = indptr[row[t] + 1] - indptr[row[t]];
-        for (; length > 1; length -= length / 2) at += at[length / 2] <= node[t] ? length / 2 : 0;
-        out[t] = length && *at == node[t] ? value[at - indices] : 0;
+/* A step of a walk in place of each value: the same times the root of degree[row] / degree[start + node]; 0 stays 0. */
+void walk(int64_t num_rows, int64_t width, const int64_t *row, const int64_t *start, const int64_t *node,
+          const double *degree, const float *value, float *out) {
+    for (int64_t r = 0; r < num_rows; r++)
+        for (int64_t t = r * width; t < (r + 1) * width; t++)
+            out[t] = value[t] ? (float)(value[t] * sqrt(degree[row[r]] / degree[start[r] + node[t]])) : 0;
+}
+
+/* The value of each row at each of its nodes, 0 where there is none; nodes increase within a row. The steps of the search
+   have no branch, since where they go cannot be guessed, and the next row is fetched meanwhile. */
+void look_up(int64_t num_rows, int64_t width, const int64_t *row, const int64_t *node, const int64_t *indptr,
+             const int32_t *indices, const float *value, float *out) {
+    for (int64_t r = 0; r < num_rows; r++) {
+        const int32_t *first = indices + indptr[row[r]];
+        int64_t all = indptr[row[r] + 1] - indptr[row[r]];
+        if (r + 1 < num_rows && width > 1)
+            for (int64_t t = indptr[row[r + 1]]; t < indptr[row[r + 1] + 1]; t += 16) {
+                __builtin_prefetch(indices + t);
+                __builtin_prefetch(value + t);
+            }
+        for (int64_t t = r * width; t < (r + 1) * width; t++) {
+            const int32_t *at = first;
+            int64_t length = all;
+            for (; length > 1; length -= length / 2) at += at[length / 2] <= node[t] ? length / 2 : 0;
+            out[t] = length && *at == node[t] ? value[at - indices] : 0;
+        }
     }
 }

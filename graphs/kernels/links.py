@@ -76,16 +76,22 @@ def strongest(factors: Factors, root: np.ndarray, k: int, exclude_self: bool, ro
 
 
 def look_up(rows: Rows, row: np.ndarray, node: np.ndarray) -> np.ndarray:
-    """Return the value of each (row, node), int64, of one shape; 0 where there is no such entry. float32."""
+    """Return the value of each (row, node), int64; 0 where there is no such entry. float32, in the shape of `node`.
+
+    `row` has that shape, or 1 in place of its last size: one row for all nodes of a line.
+    """
     indptr, indices, value = rows
     library = _library()
     if library is not None:
-        out = np.empty(row.shape, dtype=np.float32)
+        out = np.empty(node.shape, dtype=np.float32)
         row, node = np.ascontiguousarray(row), np.ascontiguousarray(node)
-        library.look_up(row.size, *(a.ctypes.data for a in (row, node, indptr, indices, value, out)))
+        library.look_up(
+            row.size, node.size // max(row.size, 1), *(a.ctypes.data for a in (row, node, indptr, indices, value, out))
+        )
         return out
     if not len(indices):
-        return np.zeros(row.shape, dtype=np.float32)
+        return np.zeros(node.shape, dtype=np.float32)
+    row = np.broadcast_to(row, node.shape)
     at, length = np.minimum(indptr[row], len(indices) - 1), indptr[row + 1] - indptr[row]
     some = length > 0
     while (length > 1).any():
@@ -93,6 +99,22 @@ def look_up(rows: Rows, row: np.ndarray, node: np.ndarray) -> np.ndarray:
         at = at + np.where(indices[at + half] <= node, half, 0)
         length = length - half
     return np.asarray(np.where(some & (indices[at] == node), value[at], np.float32(0)))
+
+
+def walk(value: np.ndarray, degree: np.ndarray, row: np.ndarray, start: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """Turn d_i^-1/2 C_ij d_j^-1/2 into C_ij d_j^-1, for values of `look_up`.
+
+    d_i is at `row` and d_j at `start` + `node`; `row` and `start` are of one shape.
+    """
+    if _library() is not None:
+        out = np.empty(node.shape, dtype=np.float32)
+        row, start, node = (np.ascontiguousarray(a) for a in (row, start, node))
+        arrays = (row, start, node, degree, value, out)
+        _library().walk(row.size, node.size // max(row.size, 1), *(a.ctypes.data for a in arrays))
+        return out
+    i, j = degree[row], degree[start + node]
+    ratio = np.divide(i, j, out=np.zeros(value.shape), where=j > 0)
+    return np.asarray(value * np.sqrt(ratio), dtype=np.float32)
 
 
 def _terms(factors: Factors) -> np.ndarray:
@@ -180,6 +202,7 @@ def _library() -> ctypes.CDLL | None:
         numbers = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int64]
         library.strongest.argtypes = numbers + [ctypes.c_void_p] * 14
         library.strongest.restype = ctypes.c_int
-        library.look_up.argtypes = [ctypes.c_int64] + [ctypes.c_void_p] * 6
-        library.look_up.restype = None
+        library.look_up.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 6
+        library.walk.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 6
+        library.look_up.restype = library.walk.restype = None
     return library

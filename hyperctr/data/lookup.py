@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hyperctr.layers.bodies import choose
 class PastIndex:
     """Index of events by key (a user or an item) and time; finds those strictly before a time in O(log n), vectorised.
 
+    Events of one key and time stay in the order given.
+
     Args:
         key: whole numbers in [0, num_keys), [n].
         time: microseconds, [n].
@@ -22,9 +25,9 @@ class PastIndex:
     """
 
     def __init__(self, key: np.ndarray, time: np.ndarray, num_keys: int):
-        self.order = np.lexsort((time, key))
+        body = choose(_plain_order, _fast_order, library() is not None)
+        self.order, self.firsts = body(key, time, num_keys)
         self.time = np.ascontiguousarray(time[self.order], np.int64)
-        self.firsts = np.searchsorted(key[self.order], np.arange(num_keys + 2))
 
     def first(self, key: np.ndarray) -> np.ndarray:
         """Return the position in `order` of the first event of each key, [n]."""
@@ -42,6 +45,23 @@ class PastIndex:
         return choose(_plain_end, _fast_end, library() is not None)(key, time, self.firsts, self.time)
 
 
+def _plain_order(key: np.ndarray, time: np.ndarray, num_keys: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order by key and time, and where each key begins in it, [num_keys + 2]."""
+    order = np.lexsort((time, key))
+    return order, np.searchsorted(key[order], np.arange(num_keys + 2))
+
+
+def _fast_order(key: np.ndarray, time: np.ndarray, num_keys: int) -> tuple[np.ndarray, np.ndarray]:
+    """Count the events of each key; logs are in order of time, so that little else is left to sort."""
+    if key.min(initial=0) < 0 or key.max(initial=-1) >= num_keys:
+        raise ValueError(f"keys must be in [0, {num_keys})")
+    by_time = None if (time[1:] >= time[:-1]).all() else np.argsort(time, kind="stable")
+    key = np.ascontiguousarray(key if by_time is None else key[by_time], np.int64)
+    first, order = np.zeros(num_keys + 2, np.int64), np.empty(len(key), np.int64)
+    library().order(len(key), address(key), num_keys, address(first), address(order))
+    return order if by_time is None else by_time[order], first
+
+
 def _plain_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.ndarray) -> np.ndarray:
     end = first[np.minimum(key, len(first) - 2)]
     next_key = first[np.minimum(key + 1, len(first) - 1)]
@@ -56,56 +76,74 @@ def _plain_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.n
 def _fast_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.ndarray) -> np.ndarray:
     key, time = (np.ascontiguousarray(x, np.int64) for x in np.broadcast_arrays(key, time))
     found = np.empty(len(key), np.int64)
-    ends = (x.ctypes.data for x in (first, times, found))
-    library().end(len(key), key.ctypes.data, time.ctypes.data, len(first) - 2, *ends)
+    library().end(len(key), address(key), address(time), len(first) - 2, *map(address, (first, times, found)))
     return found
 
 
-def decayed(index: PastIndex, value: np.ndarray, half_life: float) -> np.ndarray:
-    """Sum the values of each key's events up to every event, each halved per half-life of its age: float64 [n].
+def decayed(index: PastIndex, value: np.ndarray, half_lives: Sequence[float]) -> np.ndarray:
+    """Sum the values of each key's events up to every event, each halved per half-life of its age: float64 [n, V, H].
 
     A sum depends on the events of its key up to its own, in the order of the index, and on no other bit.
 
     Args:
         index: of the events.
-        value: of each event, in the order of the index, [n].
-        half_life: microseconds.
+        value: of each event, in the order of the index, [n, V].
+        half_lives: microseconds, [H].
     """
     body = choose(_plain_decayed, _fast_decayed, library() is not None)
-    return body(index.starts, index.time, np.asarray(value, np.float64), half_life)
+    return body(index.starts, index.time, np.ascontiguousarray(value, np.float64), np.array(half_lives, np.float64))
 
 
-def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_life: float) -> np.ndarray:
+def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
     place = np.arange(len(value))
     since = place - np.maximum.accumulate(np.where(starts, place, 0))  # earlier events of the key
-    total, step = value.copy(), 1
+    total, step = np.repeat(value[:, :, None], len(half_lives), 2), 1
     while step <= since.max(initial=0):  # total holds the last `step` events of each; twice as many after this
         at = np.flatnonzero(since >= step)
-        total[at] += total[at - step] * np.exp2((times[at - step] - times[at]) / half_life)
+        total[at] += total[at - step] * np.exp2((times[at - step] - times[at])[:, None, None] / half_lives)
         step *= 2
     return total
 
 
-def _fast_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_life: float) -> np.ndarray:
-    found = np.empty(len(value))
-    arrays = (x.ctypes.data for x in (starts, times, value))
-    library().decayed(len(value), *arrays, half_life, found.ctypes.data)
+def _fast_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
+    found = np.empty((*value.shape, len(half_lives)))
+    age = np.where(starts, 0, np.diff(times, prepend=times[:1]))
+    for h, half_life in enumerate(half_lives):  # numpy's powers of two take a fifth of the time of C's
+        fade = np.exp2(-age / half_life)
+        arrays = map(address, (starts, fade, value))
+        library().decayed(*value.shape, *arrays, h, len(half_lives), address(found))
     return found
+
+
+def address(x: np.ndarray) -> int:
+    """Return where the numbers of an array begin, for a function of `library`."""
+    return x.ctypes.data
+
+
+ARGUMENTS = {
+    "order": "nanaa",
+    "end": "naanaaa",
+    "latest": "naanaa",
+    "decayed": "nnaaanna",
+    "before": "naanaaanaaa",
+    "place": "nannaana",
+    "scores": "nnaaaa",
+    "cosines": "naanaananaaa",
+    "summed": "nnaaa",
+}
+"""Arguments of the functions of lookup.c: n is a whole number, a an array."""
 
 
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the functions of lookup.c, or None where nothing is compiled."""
-    library = compile.library(Path(__file__).with_suffix(".c"))
-    if library is not None:
-        number, array = ctypes.c_int64, ctypes.c_void_p
-        library.end.argtypes = [number, array, array, number, array, array, array]
-        library.decayed.argtypes = [number, array, array, array, ctypes.c_double, array]
-        library.before.argtypes = [
-            number, array, array, number, array, array, number, array, array, number, *[array] * 10
-        ]  # fmt: skip
-        library.end.restype = library.decayed.restype = library.before.restype = None
-    return library
+    found = compile.library(Path(__file__).with_suffix(".c"))
+    if found is not None:
+        kinds = {"n": ctypes.c_int64, "a": ctypes.c_void_p}
+        for name, arguments in ARGUMENTS.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = [kinds[x] for x in arguments], None
+    return found
 
 
 def repeated(user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -296,6 +296,10 @@ def test_rows_of_any_moments_are_looked_up_in_one_call(way):
         found = made.look_up(i, j, m, walk)
         each = [[made[m[r, 0]].look_up(i[r, 0], j[r, c], walk) for c in range(7)] for r in range(20)]
         assert np.array_equal(found, each) and (found != 0).any()
+    both = made.look_up(i, j, m, walk="both")
+    assert all(np.array_equal(one, made.look_up(i, j, m, walk)) for one, walk in zip(both, (False, True), strict=True))
+    full = np.broadcast_to(i, j.shape), j, np.broadcast_to(m, j.shape)
+    assert np.array_equal(made.look_up(*full), both[0]) and np.array_equal(made.look_up(*full, True), both[1])
     assert made[-1] is made[2] and [row["time"] for row in made.describe()] == [0, 20, 50]
     assert repr(made).startswith("LinksOverTime(3 moments, 13 nodes") and "<table>" in made._repr_html_()
     assert len(links.over_time([], [], [], [])) == 0

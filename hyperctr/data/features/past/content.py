@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperctr.data.columns import Column
-from hyperctr.data.features.past.history import Latest
+from hyperctr.data.features.past.history import CLICKS, Latest
+from hyperctr.data.lookup import address, library
 from hyperctr.data.row_columns import BatchRows
+from hyperctr.layers.bodies import choose
 
-OVER = {"last_3": 3, "last_10": 10, "all": None}
+OVER = {"last_3": 3, "last_10": 10, "all": CLICKS}
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,34 @@ class PastContent:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the cosines, float64 [B, N]; NaN where the item or the clicks have no vector."""
-        item, real, _ = self.latest.before(rows.user, rows.time)
-        found = np.empty((len(rows), len(self.names)))
-        for m, x in enumerate(self.vectors.values()):
+        clicked, count = self.latest.before(rows.user, rows.time)
+        body = choose(_plain_cosines, _fast_cosines, library() is not None)
+        found = [np.empty((0, len(rows)))]
+        for x in self.vectors.values():
             none = len(x) - 1
-            candidate = x[torch.from_numpy(np.where((rows.item >= 0) & (rows.item < none), rows.item, none))]
-            for k, most in enumerate(OVER.values()):
-                clicked = torch.from_numpy(np.where(real[:, :most], item[:, :most], none))
-                mean = F.normalize(F.embedding_bag(clicked, x, mode="sum"))  # [Q, d]
-                cosine = (candidate * mean[torch.from_numpy(rows.query)]).sum(1)
-                known = candidate.any(1) & mean.any(1)[torch.from_numpy(rows.query)]
-                found[:, len(OVER) * m + k] = cosine.double().where(known, torch.nan).numpy()
-        return found
+            item = np.where((rows.item >= 0) & (rows.item < none), rows.item, none)
+            found.append(body(x, item, rows.query, clicked, count))
+        return np.concatenate(found).T
+
+
+def _plain_cosines(
+    x: Tensor, item: np.ndarray, query: np.ndarray, clicked: np.ndarray, count: np.ndarray
+) -> np.ndarray:
+    """Return the cosines of each row's item with the sums of its query's clicks, [3, B]; NaN without a vector."""
+    found, own, query = [], x[torch.from_numpy(item)], torch.from_numpy(query)
+    clicked = np.where(np.arange(clicked.shape[1]) < count[:, None], clicked, len(x) - 1)
+    for most in OVER.values():
+        mean = F.normalize(F.embedding_bag(torch.from_numpy(clicked[:, :most]), x, mode="sum"))  # [Q, d]
+        known = own.any(1) & mean.any(1)[query]
+        found.append((own * mean[query]).sum(1).double().where(known, torch.nan).numpy())
+    return np.stack(found)
+
+
+def _fast_cosines(x: Tensor, item: np.ndarray, query: np.ndarray, clicked: np.ndarray, count: np.ndarray) -> np.ndarray:
+    found, most = np.empty((len(OVER), len(item))), np.array([*OVER.values()])
+    vectors, item, query = x.numpy(), np.ascontiguousarray(item, np.int64), np.ascontiguousarray(query, np.int64)
+    room = np.empty((len(OVER), vectors.shape[1] + 1), np.float32)
+    of_rows, of_queries = map(address, (item, query)), map(address, (clicked, count))
+    of_vectors = vectors.shape[1], address(vectors), len(most), *map(address, (most, room, found))
+    library().cosines(len(item), *of_rows, clicked.shape[1], *of_queries, *of_vectors)
+    return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperctr.data.lookup import PastIndex, decayed, library
+from hyperctr.data.lookup import PastIndex, address, decayed, library
 from hyperctr.layers.bodies import choose
 
 
@@ -55,20 +55,19 @@ class Counts:
         self.num_keys, self.half_lives = num_keys, half_lives
         self._index = index = PastIndex(key, time, num_keys)
         clicked = clicked[index.order]
-        self._clicks = np.append(0, np.cumsum(clicked))
-        ones = np.ones(len(clicked))
-        self._decayed = tuple(
-            np.array([decayed(index, x, life) for life in half_lives]).reshape(len(half_lives), len(clicked))
-            for x in (ones, clicked)
-        )  # of shows and of clicks, [H, n]
-        at = np.arange(len(clicked))
-        self._last_click = np.append(-1, np.maximum.accumulate(np.where(clicked, at, -1)))  # before each position
+        self._sums = decayed(
+            index, np.stack([np.ones(len(clicked)), clicked], 1), half_lives
+        )  # shows, clicks: [n, 2, H]
+        self._clicked = np.zeros((len(clicked) + 1, 2), np.int64)  # clicks and the last one before each position
+        self._clicked[0, 1] = -1
+        np.cumsum(clicked, out=self._clicked[1:, 0])
+        np.maximum.accumulate(np.where(clicked, np.arange(len(clicked)), -1), out=self._clicked[1:, 1])
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        arrays = (self._index.order, self._index.time, self._index.firsts, self._clicks, self._last_click)
-        return sum(x.nbytes for x in (*arrays, *self._decayed))
+        arrays = (self._index.order, self._index.time, self._index.firsts, self._clicked, self._sums)
+        return sum(x.nbytes for x in arrays)
 
     def before(self, key: np.ndarray, time: np.ndarray) -> Found:
         """Count the events of each key strictly before its moment, [n] each; a key below 0 or beyond has none."""
@@ -88,11 +87,11 @@ class Counts:
 
         age = np.where(there, time - times[last], 0)
         fade = np.exp2(-age / np.array(self.half_lives)[:, None]) * there
-        shows, clicks = (x[:, last] * fade for x in self._decayed)
-        click = self._last_click[end]
+        shows, clicks = self._sums[last].transpose(1, 2, 0) * fade
+        click = self._clicked[end, 1]
         return Found(
             shows=end - first,
-            clicks=self._clicks[end] - self._clicks[first],
+            clicks=self._clicked[end, 0] - self._clicked[first, 0],
             recent_shows=shows,
             recent_clicks=clicks,
             since_last=since(last, there),
@@ -102,18 +101,12 @@ class Counts:
 
     def _fast_before(self, key: np.ndarray, time: np.ndarray) -> Found:
         key, time = (np.ascontiguousarray(x, np.int64) for x in (key, time))
-        n, lives, index = len(key), len(self.half_lives), self._index
-        found = Found(
-            *(np.empty(n, np.int64) for _ in range(2)),
-            *(np.empty((lives, n)) for _ in range(2)),
-            *(np.empty(n) for _ in range(3)),
-        )
-        half_lives = np.array(self.half_lives, np.float64)
-
-        def at(x: np.ndarray) -> int:
-            return x.ctypes.data
-
-        of_events = at(index.firsts), at(index.time), len(index.time), at(self._clicks), at(self._last_click)
-        sums = lives, at(half_lives), *map(at, self._decayed)
-        library().before(n, at(key), at(time), self.num_keys, *of_events, *sums, *map(at, vars(found).values()))
-        return found
+        n, lives = len(key), np.array(self.half_lives)[:, None]
+        counts, ages = np.empty((3, n), np.int64), np.empty((3 + 2 * len(lives), n))
+        events = map(address, (self._index.firsts, self._index.time, self._clicked))
+        sums = map(address, (self._sums, counts, ages))
+        library().before(n, address(key), address(time), self.num_keys, *events, len(lives), *sums)
+        since, recent = ages[:3], ages[3:].reshape(2, len(lives), n)
+        if len(lives):
+            recent *= np.exp2(-np.where(counts[1] > 0, since[0], 0.0) / lives)
+        return Found(*counts[1:], *recent, *since)

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 
 from hyperctr.data.columns import Category, Column, TagLists
+from hyperctr.data.lookup import address, library
 from hyperctr.data.row_columns import BatchRows
+from hyperctr.layers.bodies import choose
 
 Entries = tuple[np.ndarray | None, np.ndarray]
 """The row of each entry, ascending (None: one entry per row), and its key: -1 where a value is missing. A key that is
@@ -74,10 +76,12 @@ class Key:
     Attributes:
         sides: one or two.
         vocabulary: of a cross, the pairs that occur, as one number each, ascending.
+        firsts: of a cross, where the pairs of each value of its first side begin in the vocabulary.
     """
 
     sides: tuple[Side, ...]
     vocabulary: np.ndarray | None = None
+    firsts: np.ndarray | None = None
 
     @classmethod
     def fit(cls, sides: tuple[Side, ...], rows: BatchRows) -> Key:
@@ -85,8 +89,10 @@ class Key:
         if len(sides) == 1:
             return cls(sides)
         key = cls(sides)
-        pair = key._pairs(rows)[1]
-        return replace(key, vocabulary=np.unique(pair[pair >= 0]))
+        pair = key._pairs(*(side.entries(rows) for side in sides))[1]
+        vocabulary = np.unique(pair[pair >= 0])
+        count = np.bincount(vocabulary // sides[1].size, minlength=sides[0].size)
+        return replace(key, vocabulary=vocabulary, firsts=np.append(0, np.cumsum(count)))
 
     @property
     def name(self) -> str:
@@ -106,20 +112,21 @@ class Key:
     @property
     def nbytes(self) -> int:
         """Size in memory, without the columns of the data."""
-        return 0 if self.vocabulary is None else self.vocabulary.nbytes
+        return 0 if self.vocabulary is None else self.vocabulary.nbytes + self.firsts.nbytes
 
-    def entries(self, rows: BatchRows) -> Entries:
-        """Return the keys of the rows."""
+    def entries(self, rows: BatchRows, sides: dict[str, Entries] | None = None) -> Entries:
+        """Return the keys of the rows; `sides` keeps those of each side, so that the next key need not make them."""
+        sides = {} if sides is None else sides
+        for side in self.sides:
+            if side.name not in sides:
+                sides[side.name] = side.entries(rows)
         if len(self.sides) == 1:
-            return self.sides[0].entries(rows)
-        row, pair = self._pairs(rows)
-        at, size = np.searchsorted(self.vocabulary, pair), len(self.vocabulary)
-        there = at < size
-        there[there] = self.vocabulary[at[there]] == pair[there]
-        return row, np.where(pair == MISSING, MISSING, np.where(there, at, size))
+            return sides[self.sides[0].name]
+        row, pair = self._pairs(*(sides[side.name] for side in self.sides))
+        return row, choose(_plain_place, _fast_place, library() is not None)(self, pair)
 
-    def _pairs(self, rows: BatchRows) -> Entries:
-        (row, one), (other, two) = (side.entries(rows) for side in self.sides)
+    def _pairs(self, first: Entries, second: Entries) -> Entries:
+        (row, one), (other, two) = first, second
         if row is None and other is not None:
             row, one = other, one[other]
         elif row is not None:
@@ -128,6 +135,21 @@ class Key:
         pair[two >= self.sides[1].size] = NEVER
         pair[(one < 0) | (two < 0)] = MISSING
         return row, pair
+
+
+def _plain_place(key: Key, pair: np.ndarray) -> np.ndarray:
+    """Return the place of each pair in the vocabulary of a cross; its length for those that never occurred."""
+    at, size = np.searchsorted(key.vocabulary, pair), len(key.vocabulary)
+    there = at < size
+    there[there] = key.vocabulary[at[there]] == pair[there]
+    return np.where(pair == MISSING, MISSING, np.where(there, at, size))
+
+
+def _fast_place(key: Key, pair: np.ndarray) -> np.ndarray:
+    found, (first, second) = np.empty(len(pair), np.int64), key.sides
+    vocabulary = address(key.firsts), address(key.vocabulary), len(key.vocabulary)
+    library().place(len(pair), address(pair), second.size, first.size, *vocabulary, address(found))
+    return found
 
 
 def sides_of(

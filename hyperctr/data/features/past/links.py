@@ -21,7 +21,9 @@ from graphs.links import K, over_time
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.history import Latest
 from hyperctr.data.interactions import Interactions
+from hyperctr.data.lookup import address, library
 from hyperctr.data.row_columns import BatchRows
+from hyperctr.layers.bodies import choose
 
 MATRICES = {"like": False, "next": True}  # whether it is directed
 OVER = ("last", "last_3", "last_10", "sum", "max", "mean")
@@ -83,16 +85,40 @@ class PastLinks:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
-        clicked, real, count = self.latest.before(rows.user, rows.time)
-        real, clicked, count = real[rows.query], clicked[rows.query], count[rows.query]
+        clicked, count = self.latest.before(rows.user, rows.time)
         when = np.clip(self.grid.slice_of(rows.time), 0, len(self.matrices["like"]) - 1)[rows.query]
         known = (rows.item >= 0) & (rows.item < self.matrices["like"].num_nodes)
-        item, real = np.where(known, rows.item, 0), real & known[:, None]
+        item, clicked, count = np.where(known, rows.item, 0), clicked[rows.query], count[rows.query]
         found = []
         for matrix in self.matrices.values():
-            for walk in (False, True):
-                entry = np.where(real, matrix.look_up(item[:, None], clicked, when[:, None], walk), 0.0)
-                total = entry.sum(1)
-                each = (entry[:, 0], entry[:, :3].sum(1), entry[:, :10].sum(1), total, entry.max(1))
-                found += [*each, total / np.maximum(count, 1)]
-        return np.where((count > 0)[:, None], np.stack(found, 1), np.nan)
+            for entry in matrix.look_up(item[:, None], clicked, when[:, None], walk="both"):
+                entry[~known] = 0
+                found.append(summed(entry, count))
+        return np.concatenate(found).T
+
+
+def summed(entry: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Sum up the first `count` entries of each row: the numbers of `OVER`, float64 [6, n]; NaN without an entry.
+
+    Args:
+        entry: float32 [n, T].
+        count: entries per row, at most T, int64 [n].
+
+    >>> summed(np.array([[1, 2, 3, 4]], np.float32), np.array([3])).ravel().tolist()
+    [1.0, 6.0, 6.0, 6.0, 3.0, 2.0]
+    """
+    return choose(_plain_summed, _fast_summed, library() is not None)(entry, count)
+
+
+def _plain_summed(entry: np.ndarray, count: np.ndarray) -> np.ndarray:
+    real, last = np.arange(entry.shape[1]) < count[:, None], entry.shape[1] - 1
+    total = np.cumsum(np.where(real, entry, 0.0), 1, dtype=np.float64)
+    most = np.where(real, entry, -np.inf).max(1)
+    over = [total[:, min(k, last)] for k in (0, 2, 9, last)]
+    return np.where(count > 0, np.stack([*over, most, total[:, -1] / np.maximum(count, 1)]), np.nan)
+
+
+def _fast_summed(entry: np.ndarray, count: np.ndarray) -> np.ndarray:
+    found = np.empty((len(OVER), len(entry)))
+    library().summed(*entry.shape, address(entry), address(count), address(found))
+    return found

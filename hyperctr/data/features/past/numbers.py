@@ -15,7 +15,7 @@ import numpy as np
 from hyperctr.data.clock import DAY, HOUR
 from hyperctr.data.columns import Column, TagLists
 from hyperctr.data.features.past.counts import Counts, Found
-from hyperctr.data.features.past.keys import Key, Side, sides_of, usual_crosses
+from hyperctr.data.features.past.keys import Entries, Key, Side, sides_of, usual_crosses
 from hyperctr.data.features.past.moments import Moments
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.row_columns import BatchRows
@@ -24,7 +24,8 @@ AVERAGE = 10.0  # average rows added to a rate or share
 HALF_LIVES = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 STEPS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}  # of a log with an order and no times
 PREFIX = "past."
-PER_EVENT = 32 + 16 * len(HALF_LIVES)  # bytes: order, time, clicks, last click, and two decayed sums per half-life
+PER_EVENT = 32  # bytes: order, time, clicks, last click
+PER_SINGLE = PER_EVENT + 16 * len(HALF_LIVES)  # and two decayed sums per half-life, which crosses do not have
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class PastCounts:
             row, code = key.entries(rows)
             keep = code >= 0
             event = np.flatnonzero(keep) if row is None else row[keep]
-            counts = Counts(code[keep], known.time[event], known.label[event] == 1, key.size, lives)
+            clicked, own_lives = known.label[event] == 1, lives if len(chosen) == 1 else ()
+            counts = Counts(code[keep], known.time[event], clicked, key.size, own_lives)
             made.append(Counted(replace(key, sides=chosen), counts))
         zero = np.zeros(len(known), np.int64)
         total = Counts(zero, known.time, known.label == 1, 1, lives)
@@ -110,14 +112,16 @@ class PastCounts:
     ) -> int:
         """Return the most bytes that the counts of a log take: `nbytes`, before anything is counted."""
         events = log.samples() if log.logged_non_clicks else log.clicks()
-        total = PER_EVENT * len(events)
+        total = PER_SINGLE * len(events)
         for chosen in _chosen(log, users, items, crosses):
             entries = len(events)
             for side in chosen:
                 if isinstance(side.column, TagLists):
                     entries = int(np.diff(side.column.start)[log.item[events]].sum())
-            keys = chosen[0].size if len(chosen) == 1 else 2 * entries  # a cross keeps its vocabulary too
-            total += PER_EVENT * entries + 8 * keys
+            if len(chosen) == 1:
+                total += PER_SINGLE * entries + 8 * chosen[0].size
+            else:  # a cross keeps its vocabulary, and where each first side begins in it
+                total += (PER_EVENT + 16) * entries + 8 * chosen[0].size
         return total
 
     def reading(self, table: Mapping[str, Column]) -> PastCounts:
@@ -141,7 +145,7 @@ class PastCounts:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers themselves, float64 [B, N]; NaN where there is none, such as the age of a new item."""
-        return np.stack([x for _, x in self._numbers(rows)], 1)
+        return np.stack([x for _, x in self._numbers(rows)]).T
 
     def _numbers(self, rows: BatchRows) -> Iterator[tuple[str, np.ndarray]]:
         """Yield name and values of each number."""
@@ -150,14 +154,16 @@ class PastCounts:
         zero = np.zeros(len(rows), np.int64)
         total = {False: self.all.before(zero, time), True: self.all.before(zero, own)}
         single: dict[str, tuple[np.ndarray | None, Found]] = {}
+        sides: dict[str, Entries] = {}
         for each in self.counted:
             key, name = each.key, f"{PREFIX}{each.key.name}"
-            row, code = key.entries(rows)
-            if row is None and (gone := code < 0).any():
-                row = np.flatnonzero(~gone)
-                code = code[row]
-            elif row is not None:
-                row, code = row[code >= 0], code[code >= 0]
+            row, code = key.entries(rows, sides)
+            gone = code < 0
+            if row is None:
+                missing = np.flatnonzero(gone)
+            else:
+                row, code = row[~gone], code[~gone]
+                count = np.bincount(row, minlength=len(rows))
             pair = key.name == "user*item"
             of_user = key.of_user and not pair  # how often the user met this very item counts up to the row
             at = own if of_user else time
@@ -172,7 +178,12 @@ class PastCounts:
             else:
                 numbers = self._of_cross(key, found, everything, single, row)
             for what, values in numbers:
-                yield f"{name}.{what}", values if row is None else _means(values, row, len(rows))
+                if row is None:
+                    values[missing] = np.nan
+                else:
+                    summed = np.bincount(row, values, len(rows))
+                    values = np.divide(summed, count, out=np.full(len(rows), np.nan), where=count > 0)
+                yield f"{name}.{what}", values
 
     def _of_single(self, side: Side, found: Found, total: Found) -> Iterator[tuple[str, np.ndarray]]:
         recent = list(zip(self.windows, found.recent_shows, found.recent_clicks, strict=True))
@@ -253,10 +264,3 @@ def _sides_of_cross(cross: str, sides: Mapping[str, Side]) -> tuple[Side, Side]:
 
 def _taken(found: Found, row: np.ndarray) -> Found:
     return Found(*(getattr(found, name)[..., row] for name in Found.__dataclass_fields__))
-
-
-def _means(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of each row's entries, NaN without one; `row` is ascending."""
-    size = np.bincount(row, minlength=count)
-    total = np.bincount(row, values, count)
-    return np.divide(total, size, out=np.full(count, np.nan), where=size > 0)

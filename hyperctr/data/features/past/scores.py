@@ -9,6 +9,9 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from hyperctr.data.lookup import address, library
+from hyperctr.layers.bodies import choose
+
 QUANTILES = 129  # of each number, between which the rank is interpolated
 KNOTS = 17  # of the piecewise linear embedding
 FITTED = 100_000  # most rows that the quantiles are taken of
@@ -52,14 +55,24 @@ class NormalScores:
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """Return the normal scores, float32 [n, N]; NaN stays NaN."""
-        x = np.ascontiguousarray(numbers.T)
-        above = torch.searchsorted(torch.from_numpy(self.values), torch.from_numpy(x), right=True).numpy()
-        low = np.clip(above - 1, 0, QUANTILES - 1)
-        high = np.minimum(above, QUANTILES - 1)
-        row = np.arange(len(x))[:, None]
-        start, end = self.values[row, low], self.values[row, high]
-        inside = np.isfinite(end) & (end > start) & (x > start)
-        with np.errstate(invalid="ignore"):
-            weight = np.where(inside, (x - start) / np.where(inside, end - start, 1.0), 0.0)
-        z = self.scores[row, low] + weight * (self.scores[row, high] - self.scores[row, low])
-        return np.where(np.isnan(x), np.nan, z).T.astype(np.float32, order="C")
+        return choose(_plain_scores, _fast_scores, library() is not None)(self, np.ascontiguousarray(numbers.T))
+
+
+def _plain_scores(read: NormalScores, x: np.ndarray) -> np.ndarray:
+    """Return the normal scores, float32 [n, N], of numbers [N, n]."""
+    above = torch.searchsorted(torch.from_numpy(read.values), torch.from_numpy(x), right=True).numpy()
+    low = np.clip(above - 1, 0, QUANTILES - 1)
+    high = np.minimum(above, QUANTILES - 1)
+    row = np.arange(len(x))[:, None]
+    start, end = read.values[row, low], read.values[row, high]
+    inside = np.isfinite(end) & (end > start) & (x > start)
+    with np.errstate(invalid="ignore"):
+        weight = np.where(inside, (x - start) / np.where(inside, end - start, 1.0), 0.0)
+    z = read.scores[row, low] + weight * (read.scores[row, high] - read.scores[row, low])
+    return np.where(np.isnan(x), np.nan, z).T.astype(np.float32, order="C")
+
+
+def _fast_scores(read: NormalScores, x: np.ndarray) -> np.ndarray:
+    found = np.empty(x.shape[::-1], np.float32)
+    library().scores(x.shape[1], len(x), *map(address, (x, read.values, read.scores, found)))
+    return found

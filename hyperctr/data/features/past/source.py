@@ -54,7 +54,7 @@ class Past:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers themselves, float64 [B, N]; NaN where there is none, such as the age of a new item."""
-        return np.concatenate([part.raw(rows) for part in self.parts], 1)
+        return np.concatenate([part.raw(rows).T for part in self.parts]).T
 
     def read(self, rows: BatchRows) -> Values:
         """Return the normal scores of the rows, [B, N]; NaN where there is no number."""

@@ -72,6 +72,10 @@ def test_the_events_strictly_before_a_moment_are_found(plain, monkeypatch):
     asked, moment = rng.integers(0, 12, 200), rng.integers(-1, 11, 200)
     count = [sum(k == a and s < t for k, s in zip(key, time, strict=True)) for a, t in zip(asked, moment, strict=True)]
     assert (index.end(asked, moment) - index.first(asked)).tolist() == count
+    assert index.order.tolist() == sorted(range(80), key=lambda e: (key[e], time[e], e))
+    by_time = np.argsort(time, kind="stable")
+    again = lookup.PastIndex(key[by_time], time[by_time], 7)
+    assert np.array_equal(by_time[again.order], index.order) and np.array_equal(again.firsts, index.firsts)
     assert lookup.PastIndex(key[:0], time[:0], 3).end(np.array([0, 9]), np.array([5, 5])).tolist() == [0, 0]
 
 
@@ -81,11 +85,17 @@ def test_a_decayed_sum_halves_every_half_life(plain, monkeypatch):
     rng = np.random.default_rng(2)
     key, time, value = rng.integers(0, 3, 50), rng.integers(0, 40, 50), rng.integers(0, 2, 50)
     index = lookup.PastIndex(key, time, 3)
-    found = lookup.decayed(index, value[index.order], 4.0)
+    values = np.stack([value, 1 - value], 1)[index.order]
+    both = lookup.decayed(index, values, (4.0, 9.0))
+    assert both.shape == (50, 2, 2)
+    assert np.array_equal(both[:, 1, 1], lookup.decayed(index, values[:, 1:], (9.0,))[:, 0, 0])
+    found = both[:, 0, 0]
     for n, e in enumerate(index.order):
         events = [x for x in index.order[: n + 1] if key[x] == key[e]]
         assert found[n] == pytest.approx(sum(value[x] * 0.5 ** ((time[e] - time[x]) / 4.0) for x in events), rel=1e-12)
-    assert len(lookup.decayed(lookup.PastIndex(key[:0], time[:0], 3), value[:0], 4.0)) == 0
+    none = lookup.PastIndex(key[:0], time[:0], 3)
+    assert lookup.decayed(none, values[:0], (4.0,)).shape == (0, 2, 1)
+    assert lookup.decayed(index, values, ()).shape == (50, 2, 0)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
@@ -432,3 +442,41 @@ def test_equal_values_share_a_score_and_what_is_missing_stays_so():
     assert found[0, 0] == found[4, 0] < 0 < found[1, 0] == found[2, 0]
     assert np.isnan(found[3, 0]) and np.isnan(found[1, 1]) and (found[[0, 2], 1] == 0).all()
     assert [len(knots) for knots in scores.knots] == [len(np.unique(knots)) for knots in scores.knots]
+
+
+# --- compiled and plain ----------------------------------------------------------------------------------------------
+
+
+def test_compiled_and_plain_bodies_give_the_same_numbers(monkeypatch):
+    log, grid, rng = random_log(), TimeGrid.cut([0], every="3d", unit="us"), np.random.default_rng(9)
+    matrix, there = rng.normal(size=(ITEMS, 13)).astype(np.float32), np.arange(ITEMS) != 1
+    query, item = np.repeat(np.arange(ROWS), 3), rng.integers(0, ITEMS + 2, 3 * ROWS)  # the last two are not known
+    rows = BatchRows(log.user, log.time, item, query, query)
+    found = {}
+    for plain in (True, False):
+        monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+        latest = Latest.of(log.take(log.clicks()))
+        parts = (past_of(log), linked(log, grid), PastContent.of({"look": matrix}, {"look": there}, latest))
+        found[plain] = [part.raw(rows) for part in parts]
+        if plain:
+            scores = NormalScores.fit(np.concatenate(found[plain], 1))
+        found[plain].append(scores(np.concatenate(found[True][:3], 1)))
+    counts, links_, content, read_ = zip(found[True], found[False], strict=True)
+    np.testing.assert_allclose(*counts, rtol=1e-12)
+    np.testing.assert_array_equal(*links_)
+    np.testing.assert_allclose(*content, atol=1e-6)
+    np.testing.assert_array_equal(*read_)
+
+
+def test_numbers_beyond_those_of_the_training_rows_have_the_last_score(monkeypatch):
+    numbers = np.random.default_rng(10).normal(size=(3000, 3))
+    numbers[:, 2] = numbers[:, 2].round(1)
+    scores = NormalScores.fit(numbers)
+    asked = np.concatenate([numbers, [[-9.0, 9.0, -9.0], [np.nan, 0.05, 0.05], [9.0, np.nan, 9.0]]])
+    found = {}
+    for plain in (True, False):
+        monkeypatch.setattr("hyperctr.layers.bodies.PLAIN", plain)
+        found[plain] = scores(asked)
+    np.testing.assert_array_equal(found[True], found[False])
+    low, high = np.nanmin(found[True], 0), np.nanmax(found[True], 0)
+    assert found[True][-3].tolist() == [low[0], high[1], low[2]] and found[True][-1, [0, 2]].tolist() == [*high[[0, 2]]]
