@@ -118,7 +118,8 @@ def print_scores(report: dict) -> None:
         half = (s["auc_high"] - s["auc_low"]) / 2
         own = "-" if math.isnan(s["positive_auc"]) else f"{s['positive_auc']:.4f} ± {s['positive_auc_se']:.4f}"
         losses = [f"{s[name]:.4f}" for name in LOSSES if name in s]
-        within = [f"{s['user_auc']:.4f}", _known(s.get("user_session_auc"))]
+        sessions = f" ({s['sessions_counted']:,})" if s.get("sessions_counted") else ""
+        within = [f"{s['user_auc']:.4f}", _known(s.get("user_session_auc")) + sessions]
         rows.append([part, f"{s['auc']:.4f} ± {half:.4f}", own, *within, *losses, f"{s['rows']:,}"])
         for name in [name for name in PARTS if f"{name}_auc" in s]:
             blank, share = [""] * (3 + len(losses)), s[f"{name}_share"]
@@ -154,7 +155,7 @@ def _known(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-WITHIN = ("user AUC", "user and\nsession AUC")
+WITHIN = ("user AUC", "user and\nsession AUC\n(sessions)")
 NOVEL = {
     "first": "first appearances of items",
     "return": "returns: items met before",

@@ -142,6 +142,8 @@ def import_log(
     kinds: dict[str, Any] = {} if numeric is None else dict.fromkeys(split_list(numeric, "--numeric"), "number")
     kinds |= dict(parse_stated(entry) for entry in kind or ())
     there = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
+    if there:
+        print_note(f"note: {out} is replaced if the import succeeds, with all that it holds: {', '.join(there)}")
     if published:
         own = {"items": items, "users": users, "fields": named, "kind": kinds, "modality": files}
         if given := [name for name, value in own.items() if value]:
@@ -149,8 +151,6 @@ def import_log(
         dataset = read(convert(published, source, out, stated, k_core))
     else:
         dataset = write.import_log(source, out, stated, items, users, named, files, k_core, kinds)
-    if there:
-        print_note(f"note: {out} was replaced, with all that it held: {', '.join(there)}")
     _describe(dataset, as_json=False)
     print(out)
 

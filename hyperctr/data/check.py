@@ -49,10 +49,9 @@ def check(dataset: Dataset, now: int | None = None) -> list[Finding]:
     >>> [finding.check for finding in check(planted("fields", scale=0.05).dataset) if finding.found and finding.problem]
     []
     """
-    now = int(datetime.now(UTC).timestamp() * clock.SECOND) if now is None else now
     columns = dict(_columns(dataset))
     problems = {
-        "times from the future": _future(dataset, now),
+        "times from the future": future(dataset, now),
         "a column predicts the label": predicting(dataset, columns),
     }
     remarks = {
@@ -88,7 +87,9 @@ def _duplicates(dataset: Dataset) -> str:
     return f"{count_rows(twice)} of {len(log):,} with the user, item and time of another row" if twice else ""
 
 
-def _future(dataset: Dataset, now: int) -> str:
+def future(dataset: Dataset, now: int | None = None) -> str:
+    """Say how many rows have a time from the future; "" for none. `now` as in `check`."""
+    now = int(datetime.now(UTC).timestamp() * clock.SECOND) if now is None else now
     log = dataset.interactions
     later = int((log.time > now).sum()) if log.has_time else 0
     return f"{count_rows(later)} of {len(log):,}, up to {clock.written(log.time[-1])}" if later else ""

@@ -15,7 +15,7 @@ import polars as pl
 
 from hyperctr.data.features.words import FittedText
 from hyperctr.data.kinds import FEW, Kind
-from hyperctr.data.values import binned, hashed, like, pieces, places, plain, vectors
+from hyperctr.data.values import binned, hashed, like, pieces, places, plain, row_in_words, vectors
 
 CATEGORY, TAGS = Kind(), Kind("tags")
 NUM_BINS = 16  # of a float column of more than FEW distinct values that no kind is stated for
@@ -157,8 +157,8 @@ class Number:
         made, text = cls._parsed(column, kind)
         if text.any():
             raise ValueError(
-                f"{where} must hold numbers (kind {kind.kind}), found {column[int(text.argmax())]!r} in row "
-                f'{int(text.argmax())} (the first is 0); kind = "category" takes any value'
+                f"{where} must hold numbers (kind {kind.kind}), found {column[int(text.argmax())]!r} in "
+                f'{row_in_words(int(text.argmax()))}; kind = "category" takes any value'
             )
         return made
 

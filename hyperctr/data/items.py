@@ -208,7 +208,9 @@ def present_rows(matrix: np.ndarray, num_items: int, name: str, block: int = 2**
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
-            raise ValueError(f"{name} holds NaN or infinity, first in row {row}; write zeros where an item has none")
+            raise ValueError(
+                f"{name} holds NaN or infinity, first in row {row + 1} (the first is 1); write zeros for none"
+            )
         present[start : start + len(rows)] = rows.any(axis=1)
     return present
 

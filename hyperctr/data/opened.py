@@ -79,8 +79,11 @@ def open_tables(
         raise ValueError(f"{files['interactions']} has no rows")
     columns = {table: tables[table].columns for table in tables}
     chosen, said, guessed = _roles(path, tables, files, stated or {})
+    left: list[str] = []
     if fields:
+        before = [name for table in ("items", "users") for name in chosen.get(table, {}).get("fields", ())]
         chosen = role_table.with_fields(chosen, fields, columns)
+        left = [name for name in before if name not in fields]
     if matrices:
         chosen = chosen | {"modalities": {name: f"{name}.npy" for name in matrices}}
         chosen = role_table.parse(chosen, "--modality")
@@ -91,6 +94,8 @@ def open_tables(
             if table not in tables and role != "id":
                 raise ValueError(f"{path}: {role} asks for column {column!r} of {table}.parquet or .csv; there is none")
     notes += said
+    if left:
+        notes.append(f"The fields asked for take the place of those found before: {', '.join(left)} not read.")
     chosen = role_table.with_kinds(chosen, kinds, columns)
     unstated = [
         key for key in ("context", "fields") if guessed or key in (stated or {}) or (fields and key == "fields")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from hyperctr.data.values import row_in_words
+
 _PARTS = (("train", "training", "0"), ("valid", "val", "validation", "dev", "1"), ("test", "testing", "2"))
 
 
@@ -62,7 +64,7 @@ def _whole_ids(column: pl.Series, where: str) -> pl.Series:
     if (coarse := (column.abs() >= 2.0**bits).fill_null(False)).any():
         row = coarse.arg_max()
         raise ValueError(
-            f"{where} cannot be an id: {column[row]} in row {row} (the first is 0) may stand for several "
+            f"{where} cannot be an id: {column[row]} in {row_in_words(row)} may stand for several "
             f"whole numbers, as {column.dtype} tells them apart below 2^{bits} only; write whole numbers or text"
         )
     return column.cast(pl.Int64)
@@ -89,7 +91,7 @@ def number_by_table(
         listed = column.unique().sort()
         return _numbers(column, listed), listed.to_numpy()
     if listed.null_count():
-        raise ValueError(f"{other}: row {listed.is_null().arg_max()} (the first is 0) has no id")
+        raise ValueError(f"{other}: {row_in_words(listed.is_null().arg_max())} has no id")
     if listed.dtype != column.dtype:
         listed, column = listed.cast(pl.String), column.cast(pl.String)
     if listed.n_unique() < len(listed):
@@ -131,13 +133,13 @@ def parse_numbers(column: pl.Series, where: str, low: float = -1e18, high: float
         there = column.is_not_null()
         text = there & column.cast(pl.Float64, strict=False).is_null() if column.dtype == pl.String else there
         row = int((text if text.any() else there).arg_max())
-        found = f"{column[row]!r} ({column.dtype}) in row {row} (the first is 0)"
+        found = f"{column[row]!r} ({column.dtype}) in {row_in_words(row)}"
         raise ValueError(f"{where} must hold numbers, found {found}")
     numbers = column.cast(pl.Float64).fill_nan(None)
     wrong = ((numbers < low) | (numbers > high)).fill_null(False)
     if wrong.any():
         row = wrong.arg_max()
-        raise ValueError(f"{where}: {numbers[row]:g} in row {row} (the first is 0) is not within [{low:g}, {high:g}]")
+        raise ValueError(f"{where}: {numbers[row]:g} in {row_in_words(row)} is not within [{low:g}, {high:g}]")
     return numbers
 
 
@@ -157,7 +159,7 @@ def parse_labels(column: pl.Series, at_least: float | None, where: str) -> pl.Se
     numbers = parse_numbers(column, where)
     wrong = ((numbers != 0) & (numbers != 1)).fill_null(False)
     if wrong.any():
-        found = f"{numbers[wrong.arg_max()]:g} in row {wrong.arg_max()} (the first is 0)"
+        found = f"{numbers[wrong.arg_max()]:g} in {row_in_words(wrong.arg_max())}"
         raise ValueError(f"{where} must hold 0 and 1, found {found}; click_at_least = ... makes clicks of ratings")
     return numbers.cast(pl.Float32)
 
@@ -211,8 +213,8 @@ def parse_parts(column: pl.Series, where: str) -> np.ndarray:
     part = text.replace_strict(names, default=None, return_dtype=pl.Int8)
     if (wrong := part.is_null() & text.is_not_null()).any():
         raise ValueError(
-            f"{where} must hold train, valid and test, or 0, 1 and 2; found {column[wrong.arg_max()]!r} in row "
-            f"{wrong.arg_max()} (the first is 0)"
+            f"{where} must hold train, valid and test, or 0, 1 and 2; found {column[wrong.arg_max()]!r} in "
+            f"{row_in_words(wrong.arg_max())}"
         )
     return part.fill_null(-1).to_numpy()
 

@@ -16,6 +16,7 @@ from hyperctr.data.items import Ids
 from hyperctr.data.parse import count_rows, first_line, parse_ids, parse_order
 from hyperctr.data.tables import read_table
 from hyperctr.data.times import parse_times
+from hyperctr.data.values import row_in_words
 from hyperctr.files import atomic
 
 USUAL = {"user": ["user_id"], "item": ["item_id"], "time": "timestamp"}
@@ -84,7 +85,7 @@ def read_rows(path: str | Path, dataset: Dataset) -> Rows:
         else:
             column = parse_order(table[names[0]], where)
         if column.null_count():
-            raise ValueError(f"{where} is empty in row {column.is_null().arg_max()} (the first is 0)")
+            raise ValueError(f"{where} is empty in {row_in_words(column.is_null().arg_max())}")
         columns[role] = column
     ids = {role: columns[role].to_numpy() for role in known}
     said += [note for role in known if (note := _unknown(known[role], ids[role]))]

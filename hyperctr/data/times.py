@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 import polars as pl
 
+from hyperctr.data.values import row_in_words
+
 Unit = Literal["s", "ms", "us", "ns", "min", "h", "d", "year"]
 UNITS = get_args(Unit)
 _SECOND = 1_000_000
@@ -81,7 +83,7 @@ can say otherwise.'])
     first, last = times.min(), times.max()
     if first is not None and not _RANGE[0] <= first <= last <= _RANGE[1]:
         row = ((times < _RANGE[0]) | (times > _RANGE[1])).fill_null(False).arg_max()
-        raise ValueError(f"{where}: {column[row]} in row {row} (the first is 0) is no time in the years 1 to 9999")
+        raise ValueError(f"{where}: {column[row]} in {row_in_words(row)} is no time in the years 1 to 9999")
     if first is not None and unit is None:
         _look_at_span(column, first, last, said)
     return times.rename("time"), said
@@ -116,7 +118,7 @@ def _from_numbers(column: pl.Series, where: str, unit: Unit | None, said: list[s
     least, most = float(column.min()), float(column.max())
     if not -1e19 < least <= most < 1e19:
         row = ((column > 1e19) | (column < -1e19)).fill_null(False).arg_max()
-        raise ValueError(f"{where}: {column[row]:g} in row {row} (the first is 0) is no time")
+        raise ValueError(f"{where}: {column[row]:g} in {row_in_words(row)} is no time")
     if unit is None:
         if (dates := _from_digits(column, least, most, said)) is not None:
             return dates
@@ -129,9 +131,7 @@ def _from_numbers(column: pl.Series, where: str, unit: Unit | None, said: list[s
         return _from_floats(column, where, unit, said)
     if max(most, -least) * max(_FACTOR[unit], 1) > 9e18:
         row = (column == column.max()).arg_max() if most > -least else (column == column.min()).arg_max()
-        raise ValueError(
-            f"{where}: {column[row]} {unit} in row {row} (the first is 0) is no time in the years 1 to 9999"
-        )
+        raise ValueError(f"{where}: {column[row]} {unit} in {row_in_words(row)} is no time in the years 1 to 9999")
     column = column.cast(pl.Int64)
     return _cut(column, said) if unit == "ns" else column if unit == "us" else column * _FACTOR[unit]
 
@@ -153,9 +153,7 @@ def _from_floats(column: pl.Series, where: str, unit: Unit, said: list[str]) -> 
     times = wide * _FACTOR[unit]
     if not times.abs().max() < 9e18:
         row = times.abs().arg_max()
-        raise ValueError(
-            f"{where}: {column[row]:g} {unit} in row {row} (the first is 0) is no time in the years 1 to 9999"
-        )
+        raise ValueError(f"{where}: {column[row]:g} {unit} in {row_in_words(row)} is no time in the years 1 to 9999")
     return times.round().cast(pl.Int64)
 
 
@@ -178,8 +176,8 @@ def _unit_by_size(column: pl.Series, where: str, most: float, said: list[str]) -
         row, largest = other.arg_max(), size.arg_max()
         seems = next(entry[2] for entry in _BY_SIZE if size[row] >= entry[1])
         raise ValueError(
-            f"{where}: {column[row]} in row {row} (the first is 0) looks like {seems} and {column[largest]} in row "
-            f"{largest} like {name}; write them in one unit, or state it with time_unit (--time-unit)"
+            f"{where}: {column[row]} in {row_in_words(row)} looks like {seems} and {column[largest]} in "
+            f"{row_in_words(largest)} like {name}; write them in one unit, or state it with time_unit (--time-unit)"
         )
     if unit != "s":
         said.append(f"Times are read as {name}, by their size; time_unit (--time-unit) can say otherwise.")
@@ -321,7 +319,7 @@ def _one_by_one(column: pl.Series, where: str, unit: Unit | None, said: list[str
         except ValueError:
             row = (column == text).arg_max()
             raise ValueError(
-                f"{where}: {text[:60]!r} in row {row} (the first is 0) is neither unix seconds nor an ISO time"
+                f"{where}: {text[:60]!r} in {row_in_words(row)} is neither unix seconds nor an ISO time"
             ) from None
         zoned &= time.tzinfo is not None
         time = time if time.tzinfo else time.replace(tzinfo=UTC)

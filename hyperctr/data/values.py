@@ -8,6 +8,15 @@ import numpy as np
 import polars as pl
 
 
+def row_in_words(row: int) -> str:
+    """Say which row of a table is meant, and the line of a text that has it, both counted from 1.
+
+    >>> row_in_words(0)
+    'row 1 (line 2 of a text with a header)'
+    """
+    return f"row {row + 1} (line {row + 2} of a text with a header)"
+
+
 def plain(column: pl.Series) -> pl.Series:
     """Return a column of sortable values whose missing ones are null."""
     if isinstance(column.dtype, pl.List | pl.Array):
@@ -93,14 +102,16 @@ def vectors(column: pl.Series, width: int | None, where: str) -> np.ndarray:
         wrong = (lists.list.eval(pl.element().is_null()).list.any()).fill_null(False)
         if wrong.any():
             row = int(wrong.arg_max())
-            raise ValueError(f"{where} must hold numbers, found {column[row]!r} in row {row} (the first is 0)")
+            raise ValueError(f"{where} must hold numbers, found {column[row]!r} in {row_in_words(row)}")
     length = lists.list.len().fill_null(0).to_numpy()
     wide = width or int(length[length > 0][0]) if (length > 0).any() else width or 1
     if ((length > 0) & (length != wide)).any():
         row = int(((length > 0) & (length != wide)).argmax())
-        raise ValueError(f"{where} must hold {wide} numbers per row, found {length[row]} in row {row} (the first is 0)")
+        raise ValueError(f"{where} must hold {wide} numbers per row, found {length[row]} in {row_in_words(row)}")
     matrix = np.zeros((len(column), wide), np.float32)
     matrix[length > 0] = lists.drop_nulls().explode().drop_nulls().to_numpy().reshape(-1, wide)
     if not np.isfinite(matrix).all():
-        raise ValueError(f"{where} holds NaN or infinity, first in row {int((~np.isfinite(matrix)).any(1).argmax())}")
+        raise ValueError(
+            f"{where} holds NaN or infinity, first in {row_in_words((~np.isfinite(matrix)).any(1).argmax())}"
+        )
     return matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ COLUMNS: dict[str, type] = {
     "auc_high": float,
     "user_auc": float,
     "user_session_auc": float,
+    "sessions": float,
     "logloss": float,
     "logloss_1to1": float,
     "valid_auc": float,
@@ -34,8 +35,8 @@ COLUMNS: dict[str, type] = {
 }
 """Columns of results.csv. An interval of a single run is auc_low to auc_high; status is "ok" or "failed: why"."""
 
-LATER = ("user_session_auc",)
-"""Columns that a file of an older version lacks. Its rows are read without them, and it goes on without them."""
+LATER = ("user_session_auc", "sessions")
+"""Columns that a file of an older version lacks, the oldest first. It is read, and goes on, without those it lacks."""
 
 POPULARITY = {"popularity": "popularity"}
 BASELINES = POPULARITY | {"mf": "static MF"}
@@ -95,8 +96,8 @@ def append_result(path: str | Path, row: Mapping[str, Any], columns: Mapping[str
 def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
     """Return the columns of results.csv that a run fills: the scores of its report, or its error if it failed."""
     if isinstance(got, BaseException):
-        scores = ("auc", "auc_low", "auc_high", "user_auc", "user_session_auc", "logloss", "logloss_1to1", "valid_auc",
-                  "seconds")  # fmt: skip
+        scores = ("auc", "auc_low", "auc_high", "user_auc", "user_session_auc", "sessions", "logloss", "logloss_1to1",
+                  "valid_auc", "seconds")  # fmt: skip
         return dict.fromkeys(scores, math.nan) | {
             "data": base.data.path, "split": base.split.kind, "leaky": base.split.kind != "temporal", "best_epoch": 0,
             "rows": 0, "status": " ".join(f"failed: {got or type(got).__name__}".split()),
@@ -105,9 +106,23 @@ def result(base: config.Run, got: Mapping[str, Any] | BaseException) -> dict:
     scores = ("auc", "auc_low", "auc_high", "user_auc", "logloss", "logloss_1to1", "rows")
     return {name: test[name] for name in scores} | {
         "user_session_auc": test.get("user_session_auc", math.nan),
+        "sessions": test.get("sessions_counted", math.nan),
         "data": got["data"], "split": got["split"], "leaky": got["leaky"], "valid_auc": got["valid"]["auc"],
         "best_epoch": got["best_epoch"], "seconds": got["seconds"], "status": "ok",
     }  # fmt: skip
+
+
+def sessions_in_words(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Say over how many sessions the user session AUC of some runs is; "" where that is unknown or there are none.
+
+    >>> sessions_in_words([{"sessions": 712.0}, {"sessions": 712.0}, {}])
+    'User session AUC is over 712 sessions with rows of both labels.'
+    """
+    counts = sorted({int(count) for row in rows if not math.isnan(count := row.get("sessions", math.nan))} - {0})
+    if not counts:
+        return ""
+    said = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
+    return f"User session AUC is over {said} sessions with rows of both labels."
 
 
 def named(rows: list[dict]) -> list[dict]:
@@ -126,7 +141,7 @@ def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[
     """Return the columns that a file has, the names of the user's own metrics, and the lines below the header.
 
     Raises:
-        ValueError: the header does not begin with `columns`, with or without those of `LATER`.
+        ValueError: the header does not begin with `columns`, with or without the youngest of `LATER`.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -135,8 +150,8 @@ def _lines_of(path: Path, columns: Mapping[str, type]) -> tuple[list[str], list[
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    old = [name for name in columns if name not in LATER]
-    known = next((names for names in (list(columns), old) if header[: len(names)] == names), None)
+    versions = ([name for name in columns if name not in LATER[k:]] for k in range(len(LATER), -1, -1))
+    known = next((names for names in versions if header[: len(names)] == names), None)
     if known is None:
         raise ValueError(f"{path} has the columns {','.join(header)}; this version writes {','.join(columns)}")
     return known, header[len(known) :], lines

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.evaluation.significance import Score, difference, judge_gains, score, torn, verdict
-from hyperctr.experiments.results import BASELINES, REFEREES
+from hyperctr.experiments.results import BASELINES, REFEREES, sessions_in_words
 from hyperctr.files import write_text
 from hyperctr.reporting import figures
 from hyperctr.reporting.markdown import format_gain, format_score, table
@@ -189,7 +189,8 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
         if (words := torn(rows, popularity))
     ]
     told = "epoch and seconds are means over seeds; epoch is the one kept."
-    return table(lines) + star + told + "".join(apart) + _below(sweep)
+    told += f" {sessions_in_words(every_row)}" if known else ""
+    return table(lines) + star + told.rstrip() + "".join(apart) + _below(sweep)
 
 
 def _below(sweep: Sweep) -> str:

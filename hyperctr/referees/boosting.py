@@ -7,10 +7,12 @@ scikit-learn's defaults are .003 below.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from graphs.optional import package
 
@@ -40,17 +42,20 @@ class SklearnForest:
             learning_rate=RATE, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, l2_regularization=L2, max_features=SHARE,
             early_stopping=False, random_state=0, max_iter=rounds, categorical_features=list(sets) or None,
         )  # fmt: skip
-        self.trees.fit(x, label)
+        with _as_many_threads_as_torch():
+            self.trees.fit(x, label)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Return the logits of rows, [n]."""
-        return self.trees.decision_function(x)
+        with _as_many_threads_as_torch():
+            return self.trees.decision_function(x)
 
     def staged(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the logits of rows by the first trees; see `Forest`."""
-        for n, logits in enumerate(self.trees.staged_decision_function(x), 1):
-            if n % EVERY == 0 or n == self.rounds:
-                yield n, logits
+        with _as_many_threads_as_torch():
+            for n, logits in enumerate(self.trees.staged_decision_function(x), 1):
+                if n % EVERY == 0 or n == self.rounds:
+                    yield n, logits
 
 
 class LightGBMForest:
@@ -80,6 +85,11 @@ class LightGBMForest:
 
     def _of_trees(self, x: np.ndarray, first: int, last: int) -> np.ndarray:
         return self.trees.predict(x, start_iteration=first, num_iteration=last - first, raw_score=True)
+
+
+def _as_many_threads_as_torch() -> AbstractContextManager:
+    """Return a context in which scikit-learn takes as many threads as the run, not one per core."""
+    return threadpool_limits(torch.get_num_threads(), user_api="openmp")
 
 
 def lightgbm_package() -> Any:

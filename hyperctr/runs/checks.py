@@ -13,7 +13,7 @@ import numpy as np
 
 from hyperctr import config
 from hyperctr.batch import Referee
-from hyperctr.data.check import predicting
+from hyperctr.data.check import future, predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
@@ -64,6 +64,8 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
     if "counts" not in wanted:
         stated = (key for key in ("user_rates", "crosses") if getattr(run.data, key))
         found += [f"data.{key} (data.past has no counts)" for key in stated]
+    if run.data.past != "none" and not reads_numbers(run):
+        found.append(f"data.past ({run.model_name} reads no numbers)")
     if isinstance(model, Referee):
         *names, last = (entry.name for entry in fields(run.train) if entry.name not in READ_BY_REFEREES)
         found.append(f"train.{', '.join(names)} and {last} (a referee takes no steps)")
@@ -75,6 +77,14 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
         run.split.kind, ["split.train, split.valid and split.seed"]
     )
     return found
+
+
+def reads_numbers(run: config.Run) -> bool:
+    """Say whether a run's model reads the numbers of the past that `data.past` asks for."""
+    kind = find_model(run.model_name)
+    if isinstance(kind, Referee):
+        return bool(kind.reads)
+    return run.model_name not in ("popularity", "mf") and (run.model_name != "hyperctr" or run.model.fields)
 
 
 def check_referee(run: config.Run) -> None:
@@ -189,6 +199,10 @@ def notes_of(ready: Any) -> list[str]:
             f"the click rates differ by more than a factor of {FACTOR:g}: {said} are clicks; rows that were logged in "
             "another way, such as histories of clicks alone, can be history only (use under [interactions])"
         )
+    if later := future(ready.dataset):
+        found.append(f"times from the future: {later}; test rows may be among them (`hyperctr data check`)")
+    if ready.run.data.past != "none" and not reads_numbers(ready.run):
+        found.append(f"{ready.run.model_name} reads no numbers of the past: data.past has no effect")
     if unread := [name for name in log.context if name not in log.read_context]:
         found.append(
             f"context {', '.join(unread)} is not read, as negatives are drawn and it is not of the moment "

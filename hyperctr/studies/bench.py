@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 COLUMNS: dict[str, type] = {
     "data": str, "split": str, "leaky": bool, "row": str, "model": str, "seed": int, "auc": float, "auc_low": float,
-    "auc_high": float, "user_auc": float, "user_session_auc": float, "positive_auc": float, "logloss": float,
-    "logloss_1to1": float, "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int, "run": str,
-    "status": str,
+    "auc_high": float, "user_auc": float, "user_session_auc": float, "sessions": float, "positive_auc": float,
+    "logloss": float, "logloss_1to1": float, "valid_auc": float, "best_epoch": float, "seconds": float, "rows": int,
+    "run": str, "status": str,
 }  # fmt: skip
 """Columns of results.csv: those of a sweep, with the row of the table and the digest of the run."""
 CAREFUL = {"negatives": 1000, "max_positives": 20_000, "valid_negatives": 100, "valid_positives": 5_000}

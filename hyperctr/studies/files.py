@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperctr import files
+from hyperctr.experiments.results import sessions_in_words
 from hyperctr.reporting import figures, markdown
 from hyperctr.studies import beside
 from hyperctr.studies.claims import Runs, Verdict
@@ -88,7 +89,9 @@ def _markdown(found: Findings, table: str, pictures: list[str]) -> str:
     parts += ["## Verdicts", _verdicts(found.verdicts)]
     if found.verdicts and study.words_only:
         parts.append("The paper's figure carries no numbers in its source, so only its claim is compared.")
-    parts += ["## Table", table, *filter(None, [beside.section(found.referees)])]
+    runs = [run for some in (found.scores.runs, found.scores.beside) for each in some.values() for run in each]
+    sessions = sessions_in_words(runs) if "user_session_auc" in study.scores else ""
+    parts += ["## Table", table, *filter(None, [beside.section(found.referees), sessions])]
     if pictures:
         parts += ["## Figure", *(f"![{facts['title']}]({name})" for name in pictures)]
     for title, some in (("Before comparing with the paper", found.warnings), ("Runs that failed", found.failed)):

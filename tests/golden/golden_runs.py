@@ -209,7 +209,7 @@ def summary(x: np.ndarray) -> list[float]:
 
 SKIPPED = re.compile(
     r"(^|\.)(facts|seconds|paper [^.]*|versions|run|cores|ms|fingerprint|parts|popularity\.(valid|test))(\.|$)|seconds"
-    r"|unclicked_item|logloss_constant|user_session_auc|sessions_|repeats|(first|return|new)_(auc|rows|positives|share)"
+    r"|unclicked_item|logloss_constant|user_session_auc|sessions|repeats|(first|return|new)_(auc|rows|positives|share)"
 )
 """Times, what depends on the machine, and what reports have had only since golden.json was made."""
 

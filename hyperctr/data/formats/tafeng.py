@@ -18,6 +18,7 @@ import polars as pl
 
 from hyperctr.data.formats.files import check_folder, find_file, find_files, read_columns
 from hyperctr.data.formats.source import Source
+from hyperctr.data.values import row_in_words
 
 HOME = "https://www.kaggle.com/datasets/chiranjivdas09/ta-feng-grocery-dataset"
 _COLUMNS = (
@@ -75,7 +76,7 @@ def _date(column: pl.Series, pattern: str, file: Path) -> pl.Series:
     text = parts.select(pl.format("{}-{}-{}", year, pl.col("m"), pl.col("d"))).to_series()
     dates = text.str.to_date("%Y-%m-%d", strict=False).alias("date")
     if (wrong := dates.is_null() & column.is_not_null()).any():
-        raise ValueError(f"{file}: {column[wrong.arg_max()]!r} in row {wrong.arg_max()} (the first is 0) is no date")
+        raise ValueError(f"{file}: {column[wrong.arg_max()]!r} in {row_in_words(wrong.arg_max())} is no date")
     return dates
 
 

@@ -76,7 +76,7 @@ def test_numbers_are_read_from_text_and_what_is_none_is_named():
     kind = Kind("number")
     assert Number.read(pl.Series([" 1.5", "", None]), kind, "x").values[0] == 1.5
     assert np.isnan(Number.read(pl.Series([np.inf, np.nan]), kind, "x").values).all()
-    with pytest.raises(ValueError, match="log.csv must hold numbers .*found 'n/a' in row 1"):
+    with pytest.raises(ValueError, match="log.csv must hold numbers .*found 'n/a' in row 2"):
         Number.read(pl.Series(["1", "n/a"]), kind, "log.csv")
     assert np.isnan(Number.read(pl.Series([1.0]), kind, "x").encode(pl.Series(["n/a"])).values).all()
 
@@ -113,11 +113,11 @@ def test_vectors_are_read_from_lists_and_text(values):
 
 
 def test_vectors_of_another_width_or_of_words_are_refused():
-    with pytest.raises(ValueError, match="log.csv must hold 2 numbers per row, found 1 in row 1"):
+    with pytest.raises(ValueError, match="log.csv must hold 2 numbers per row, found 1 in row 2"):
         Vectors.read(pl.Series([[1.0, 2.0], [1.0]]), Kind("vector"), "log.csv")
-    with pytest.raises(ValueError, match="column 'v' must hold 2 numbers per row, found 3 in row 0"):
+    with pytest.raises(ValueError, match="column 'v' must hold 2 numbers per row, found 3 in row 1"):
         Vectors.read(pl.Series([[1.0, 2.0]]), Kind("vector"), "x").encode(pl.Series("v", [[1.0, 2.0, 3.0]]))
-    with pytest.raises(ValueError, match="log.csv must hold numbers, found 'a b' in row 1"):
+    with pytest.raises(ValueError, match="log.csv must hold numbers, found 'a b' in row 2"):
         Vectors.read(pl.Series(["1 2", "a b"]), Kind("vector"), "log.csv")
 
 

@@ -35,7 +35,7 @@ def test_print_themselves_in_one_line():
 def test_the_first_row_that_is_not_finite_is_named(bad):
     matrix = np.ones((10, 2), np.float16)
     matrix[7, 1] = bad
-    with pytest.raises(ValueError, match=r"visual.npy holds NaN or infinity, first in row 7"):
+    with pytest.raises(ValueError, match=r"visual.npy holds NaN or infinity, first in row 8"):
         present_rows(matrix, 10, "visual.npy", block=4)
 
 

@@ -107,6 +107,13 @@ def test_stated_kinds_replace_guesses_and_give_columns_a_role(folder):
         open_tables(folder, kinds={"item_id": "hash"})
 
 
+def test_fields_that_are_asked_for_say_which_others_they_replace(folder):
+    said = "The fields asked for take the place of those found before: genre not read."
+    opened = open_tables(folder, fields=["cost"])
+    assert [*opened.roles["items"]["fields"]] == ["cost"] and said in opened.notes
+    assert not any(note.startswith(said[:30]) for note in open_tables(folder, fields=["cost", "genre"]).notes)
+
+
 def test_a_list_keeps_its_codes_and_says_what_is_likely(folder):
     (folder / "dataset.toml").write_text(
         '[interactions]\nuser = "user_id"\nitem = "item_id"\ntime = "timestamp"\ncontext = ["tab"]\n'
@@ -129,6 +136,8 @@ def test_an_import_writes_the_kinds(folder, hyperctr):
     data = read(out)
     assert code == 0 and data.items.fields["cost"].kind == Kind("number", log=True)
     assert data.items.fields["genre"].kind == Kind("tags") and data.interactions.context["tab"].kind == Kind()
+    code, _, said = hyperctr("data", "import", folder, "--user", "nobody", "--out", out)
+    assert code == 2 and f"note: {out} is replaced if the import succeeds, with all that it holds: dataset.toml" in said
     code, _, said = hyperctr("data", "import", folder, "--kind", "cost=numbr", "--out", folder / "no")
     assert code == 2 and "no kind" in said and "did you mean number" in said and not (folder / "no").exists()
 

@@ -266,7 +266,7 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ({"interactions__parquet": "PAR1 nonsense"}, r"cannot read .*interactions.parquet: .* its end is missing"),
         ({"items__csv": "sku,title\na,A\n"}, r"items.csv: no column 'item_id' \(for id\); found sku, title$"),
         ({"items__csv": "item_id\na\nb\na\n"}, r"items.csv: item id 'a' is there more than once"),
-        ({"items__csv": "item_id,x\na,1\n,2\nb,3\n"}, r"items.csv: row 1 \(the first is 0\) has no id"),
+        ({"items__csv": "item_id,x\na,1\n,2\nb,3\n"}, r"items.csv: row 2 \(line 3 of a text with a header\) has no id"),
         ({"items__csv": "item_id\na\n"}, r"item id 'b' is not in .*items.csv \(1 row of such items\)"),
         ({"users__csv": "user_id\n5\n"}, r"user id 7 is not in .*users.csv \(2 rows of such users\); add them"),
         ({"dataset__toml": TOML.replace("user_id", "userid")}, r"no column 'userid' \(for user\).*mean user_id\?"),
@@ -287,15 +287,15 @@ TOML = 'interactions = { user = "user_id", item = "item_id" }\n'
         ({"dataset__toml": TOML + 'modalities = { v = "v.npy" }'}, r"there is no file .*v.npy$"),
         ({"v__npy": "text"}, r"v.npy is not a readable .npy matrix: "),
         ({"v__npy": np.ones((5, 2), np.float16)}, r"v.npy must have 2 rows, one per item, got shape \[5, 2\]"),
-        ({"v__npy": np.array([[1, 2], [np.inf, 0]])}, r"v.npy holds NaN or infinity, first in row 1"),
+        ({"v__npy": np.array([[1, 2], [np.inf, 0]])}, r"v.npy holds NaN or infinity, first in row 2"),
         ({"v__npy": np.ones((2, 2), int)}, r"v.npy must hold floats"),
-        ({"interactions__csv": LOG.replace("30", "so")}, r"'timestamp': 'so' in row 0 \(the first is 0\) is neither"),
+        ({"interactions__csv": LOG.replace("30", "so")}, r"'timestamp': 'so' in row 1 \(line 2 .* is neither"),
         ({"interactions__csv": "user_id,item_id,timestamp\n1,2,1650812741436\n1,2,1650812741\n"},
-         r"1650812741 in row 1 .* looks like seconds and 1650812741436 in row 0 like milliseconds; .*--time-unit"),
-        ({"interactions__csv": LOG.replace("30", "inf")}, r"'timestamp': inf in row 0 .* is no time"),
-        ({"interactions__csv": LOG.replace(",0\n", ",2\n")}, r"'click' must hold 0 and 1, found 2 in row 1 "),
-        ({"interactions__csv": LOG.replace(",0\n", ",no\n")}, r"'click' must hold numbers, found 'no' .* in row 1 "),
-        ({"interactions__csv": LOG.replace("click", "bought").replace(",0\n", ",7\n")}, r"'bought': 7 in row 1.*, 1\]"),
+         r"1650812741 in row 2 .* looks like seconds and 1650812741436 in row 1 .*like milliseconds; .*--time-unit"),
+        ({"interactions__csv": LOG.replace("30", "inf")}, r"'timestamp': inf in row 1 .* is no time"),
+        ({"interactions__csv": LOG.replace(",0\n", ",2\n")}, r"'click' must hold 0 and 1, found 2 in row 2 "),
+        ({"interactions__csv": LOG.replace(",0\n", ",no\n")}, r"'click' must hold numbers, found 'no' .* in row 2 "),
+        ({"interactions__csv": LOG.replace("click", "bought").replace(",0\n", ",7\n")}, r"'bought': 7 in row 2.*, 1\]"),
         ({"interactions__csv": "user_id,item_id\n1.5,2\n"}, r"'user_id' cannot be an id.* fractions such as 1.5"),
         (
             {"dataset__toml": 'interactions = { user = ["user_id", "item_id"], item = "item_id" }',
@@ -355,7 +355,7 @@ def test_a_split_of_the_source_is_read_by_its_usual_names(shop, names):
 def test_another_word_in_a_split_is_named(shop):
     log = "user_id,item_id,timestamp,fold\n1,5,30,train\n1,6,10,holdout\n"
     path = shop(interactions__csv=log)
-    with pytest.raises(ValueError, match="column 'fold' must hold train, valid and test.*found 'holdout' in row 1"):
+    with pytest.raises(ValueError, match="column 'fold' must hold train, valid and test.*found 'holdout' in row 2"):
         read(path, roles={"split": "fold"})
     with pytest.raises(ValueError, match=r"no column 'fould' \(for split\).*did you mean fold"):
         read(path, roles={"split": "fould"})
@@ -463,7 +463,7 @@ def test_a_conversion_may_be_the_share_of_a_whole(tmp_path):
     assert "A conversion is played / long; 1 row above 1 is 1." in data.notes
     with pytest.raises(ValueError, match=r"no column 'longer' \(for conversion\).*did you mean long"):
         read(tmp_path, roles={"conversion": "played/longer"})
-    with pytest.raises(ValueError, match=r"column 'played'.*: 20 in row 0 .* is not within \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"column 'played'.*: 20 in row 1 .* is not within \[0, 1\]"):
         read(tmp_path, roles={"conversion": "played"})
 
 
@@ -630,7 +630,7 @@ def test_float32_ratings_are_compared_as_float32(tmp_path):
     ("kind", "most", "message"),
     [
         (pl.Float32, 2**24 - 1, ""),
-        (pl.Float32, 2**24, r"'user' cannot be an id: 16777216.0 in row 1 .* Float32 tells them apart below 2\^24"),
+        (pl.Float32, 2**24, r"'user' cannot be an id: 16777216.0 in row 2 .* Float32 tells them apart below 2\^24"),
         (pl.Float64, 2**53 - 1, ""),
         (pl.Float64, 2**53, r"as Float64 tells them apart below 2\^53 only; write whole numbers or text"),
         (pl.Float64, float("inf"), "may stand for several"),

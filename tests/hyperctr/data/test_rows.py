@@ -77,9 +77,12 @@ def test_the_input_comes_back_untouched_beside_a_new_column(write, tmp_path):
 def test_rows_that_cannot_be_scored_are_refused(write, tmp_path):
     for text, message in [
         ("user_id,item,timestamp\n1,a,5\n", r"no column 'item_id' \(for the item of a row to score\); .*mean item\?"),
-        ("user_id,item_id,timestamp\n1,a,5\n1,,6\n", r"column 'item_id' is empty in row 1 \(the first is 0\)"),
+        (
+            "user_id,item_id,timestamp\n1,a,5\n1,,6\n",
+            r"column 'item_id' is empty in row 2 \(line 3 of a text with",
+        ),
         ("user_id,item_id,timestamp\n1.5,a,5\n", r"'user_id' cannot be an id, it holds fractions such as 1.5"),
-        ("user_id,item_id,timestamp\n1,a,soon\n", r"'soon' in row 0 .* is neither unix seconds nor an ISO time"),
+        ("user_id,item_id,timestamp\n1,a,soon\n", r"'soon' in row 1 .* is neither unix seconds nor an ISO time"),
         ("user_id,item_id,timestamp\n1,a\n", r"line 2: 2 cells where the header has 3"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -60,7 +60,7 @@ def test_a_file_of_an_older_version_goes_on_without_the_column_that_came_later(t
     results.append_result(old, row())
     header = old.read_text().splitlines()[0]
     assert "user_session_auc" not in header
-    later = row(seed=1, user_session_auc=0.625)
+    later = row(seed=1, user_session_auc=0.625, sessions=712.0)
     results.append_result(old, later)
     results.append_result(new, later)
     assert old.read_text().splitlines()[0] == header and results.read_results(old)[1] == row(seed=1)
@@ -68,10 +68,15 @@ def test_a_file_of_an_older_version_goes_on_without_the_column_that_came_later(t
     assert new.read_text().splitlines()[0] == ",".join(results.COLUMNS)
     results.append_result(new, row(seed=2))
     assert math.isnan(results.read_results(new)[1]["user_session_auc"])
+    between = tmp_path / "between.csv"
+    results.append_result(between, row(user_session_auc=0.625))
+    results.append_result(between, later)
+    assert results.read_results(between)[1] == row(seed=1, user_session_auc=0.625)
 
 
 def test_a_sessions_auc_stands_beside_the_others_where_it_is_known(tmp_path):
-    text = written(sweep(user_session_auc=0.61), tmp_path)
+    text = written(sweep(user_session_auc=0.61, sessions=1712.0), tmp_path)
+    assert "User session AUC is over 1,712 sessions with rows of both labels." in text
     line = next(line for line in cells_of(text, "7d") if line[1] == "3")
     assert cells_of(text, "every")[1][3:7] == ["test AUC", "user AUC", "user session AUC", "log loss 1:1"]
     assert line[3].startswith("0.6905") and line[5:7] == ["0.6100 ± 0.0000", "0.6000 ± 0.0000"]

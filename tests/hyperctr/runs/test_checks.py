@@ -13,7 +13,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
 from hyperctr.data.kinds import Kind
 from hyperctr.runs import train as training
-from hyperctr.runs.checks import notes_of
+from hyperctr.runs.checks import not_read, notes_of
 from hyperctr.runs.prepare import prepare
 
 
@@ -74,6 +74,22 @@ def test_click_rates_that_differ_by_more_than_two_are_said():
     assert "50.0% of the train rows, 20.0% of the valid rows, 20.0% of the test rows are clicks" in said
     drawn = data(np.ones(300), logged=False, items=50)
     assert notes_of(prepare(run_of(), drawn)) == []
+
+
+def test_times_from_the_future_are_said():
+    made, year = data(MIXED * 3), 365 * 86_400_000_000
+    later = replace(made.interactions, time=made.interactions.time + 200 * year)
+    (said,) = notes_of(prepare(run_of(), replace(made, interactions=later)))
+    assert said.startswith("times from the future: 300 rows of 300, up to 2169-")
+
+
+@pytest.mark.parametrize(("model", "reads"), [("popularity", False), ("mf", False), ("ease", False), ("lr", True)])
+def test_a_model_that_reads_no_past_says_so_where_the_past_is_asked_for(model, reads, tmp_path):
+    run = run_of(model, data={"path": "made", "past": "counts"})
+    said = f"{model} reads no numbers of the past: data.past has no effect"
+    assert (said in notes_of(prepare(run, data(MIXED * 3)))) == (not reads)
+    assert said not in notes_of(prepare(run_of(model), data(MIXED * 3)))
+    assert any(text.startswith("data.past (") for text in not_read(run, True)) == (not reads)
 
 
 def test_context_that_gives_the_label_away_is_said():

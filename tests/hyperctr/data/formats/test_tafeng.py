@@ -39,7 +39,7 @@ def test_the_months_give_the_same_rows_with_dates_of_either_calendar(imported):
 
 
 def test_another_date_is_named(imported):
-    with pytest.raises(ValueError, match="D11: '2000-13-01' in row 0 .the first is 0. is no date"):
+    with pytest.raises(ValueError, match="D11: '2000-13-01' in row 1 .line 2 of a text with a header. is no date"):
         imported("tafeng", {"D11": HEADER + b"2000-13-01;1;A;E;1;2;1;1;1\n"})
     with pytest.raises(ValueError, match="D11 has 3 columns, not the 9"):
         imported("tafeng", {"D11": HEADER + b"2000-11-01;1;A\n"})
