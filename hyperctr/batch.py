@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+PAST_FIELDS = ("past.1", "past.2", "past.3", "past.4")  # the fields that all numbers of the past make together
 LEVELS = 100  # levels of equal frequency that a number is cut into; level // 10 cuts it into ten
 
 
@@ -89,8 +90,8 @@ class Columns:
         vectors: width of each column of vectors.
         values: of each user or item and, last, of an unknown one, [num + 1, ...]; None for the context, whose values
             are in `Batch.context`.
-        pooled: number -> the name under which it and others are one field, the sum of their vectors, such as all counts
-            of one key of the past. A number that is not in it is a field of its own.
+        past: names of the numbers of the past, the last of `numbers`. Together they are the fields `PAST_FIELDS`; every
+            other number is a field of its own.
 
     >>> columns = Columns({"age": 2}, values=Values(codes=torch.tensor([[1], [0], [2]])))
     >>> columns.names, columns.code("age").tolist()
@@ -102,12 +103,13 @@ class Columns:
     tags: Mapping[str, int] = field(default_factory=dict)
     vectors: Mapping[str, int] = field(default_factory=dict)
     values: Values | None = None
-    pooled: Mapping[str, str] = field(default_factory=dict)
+    past: tuple[str, ...] = ()
 
     @property
     def number_fields(self) -> tuple[str, ...]:
-        """Names of the fields that the numbers make, pooled ones once."""
-        return tuple(dict.fromkeys(self.pooled.get(name, name) for name in self.numbers))
+        """Names of the fields that the numbers make."""
+        own = tuple(name for name in self.numbers if name not in self.past)
+        return (*own, *PAST_FIELDS) if self.past else own
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -177,12 +177,17 @@ class Train:
     """Rows per step; the paper searches 128, 256 and 512."""
     lr: float = 1e-3
     """Step size of Adam."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """Adam, with `l2` times a weight added to its gradient; or AdamW, which shrinks every weight by `lr` times `l2`."""
     schedule: Literal["constant", "halved", "cosine"] = "constant"
     """How `lr` changes: not at all, to half of it after every epoch, or to zero at the last epoch along a cosine."""
     warmup: int = 0
     """First steps, over which the step size rises to `lr`."""
     l2: float = 1e-5
     """Weight decay; the paper searches 0 and 1e-5 to 1e-1."""
+    id_dropout: float = 0.0
+    """Share of the users and items whose id is unknown in a training step, drawn again for each step: the model learns
+    to read their columns and numbers. 1: no id is ever known."""
     patience: int = 3
     """Validations without a better score before training stops."""
     eval_every: float = 1.0
@@ -204,9 +209,10 @@ class Train:
         check(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         check(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         check(0 < self.lr < math.inf, "train.lr", self.lr, "a number above 0")
-        check_choices(self, "schedule", table="train")
+        check_choices(self, "optimiser", "schedule", table="train")
         check(self.warmup >= 0, "train.warmup", self.warmup, "at least 0")
         check(0 <= self.l2 < math.inf, "train.l2", self.l2, "a number, at least 0")
+        check(0 <= self.id_dropout <= 1, "train.id_dropout", self.id_dropout, "a share, from 0 to 1")
         check(0 < self.eval_every <= 1, "train.eval_every", self.eval_every, "a share of an epoch above 0, at most 1")
         check(self.patience >= 1, "train.patience", self.patience, "at least 1")
         check(self.negatives >= 0, "train.negatives", self.negatives, "at least 0")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperctr.batch import Batch, Columns, Values
+from hyperctr.batch import PAST_FIELDS, Batch, Columns, Values
 from hyperctr.data.clock import DAY, day
 from hyperctr.models.mian import MIAN, Groups, bounds, latest
 from hyperctr.runs.open import Opened, request
@@ -279,8 +279,8 @@ def _value(columns: Columns, values: Values | None, name: str, row: int) -> str:
         return str(number) if 0 <= number < columns.sizes[name] else "unknown"
     if name in columns.numbers:
         return f"{float(values.numbers[row, list(columns.numbers).index(name)]):.3g}"
-    if name in columns.pooled.values():
-        return f"{list(columns.pooled.values()).count(name)} numbers"
+    if name in PAST_FIELDS:
+        return f"{len(columns.past)} numbers"
     if name in columns.tags:
         tags = values.tags[row, list(columns.tags).index(name)]
         return ", ".join(str(tag) for tag in tags[tags >= 0].tolist()) or "none"

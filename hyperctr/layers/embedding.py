@@ -227,6 +227,42 @@ def id_table(base: nn.Module, kind: str, count: int) -> nn.Embedding:
     return found[0]
 
 
+def seen_masks(base: nn.Module, kind: str) -> list[Tensor]:
+    """Return the buffers of a model that say which users or items have training rows, bool [count + 1] each.
+
+    Args:
+        base: the model.
+        kind: "user" or "item".
+    """
+    return [module._buffers[f"seen_{kind}"] for module in base.modules() if f"seen_{kind}" in module._buffers]
+
+
+class IdDropout:
+    """Hides a random share of the ids for a while, as if they had no training row.
+
+    Args:
+        model: whose buffers `seen_user` and `seen_item` say which ids have training rows.
+        share: of the ids; 0 draws nothing.
+    """
+
+    def __init__(self, model: nn.Module, share: float):
+        self.share = share
+        kinds = ("user", "item") if share else ()
+        self.known = [[(mask, mask.clone()) for mask in seen_masks(model, kind)] for kind in kinds]
+
+    def draw(self) -> None:
+        """Hide other ids than before, the same ones in all tables of users, and of items."""
+        for of_kind in filter(None, self.known):
+            kept = torch.rand(len(of_kind[0][0])) >= self.share
+            for mask, known in of_kind:
+                mask.copy_(known & kept)
+
+    def restore(self) -> None:
+        """Hide no id."""
+        for mask, known in (pair for of_kind in self.known for pair in of_kind):
+            mask.copy_(known)
+
+
 @contextmanager
 def unseen(base: nn.Module, kind: str, ids: Tensor) -> Iterator[None]:
     """Mark users or items as ids without a training row, inside the block.
@@ -236,7 +272,7 @@ def unseen(base: nn.Module, kind: str, ids: Tensor) -> Iterator[None]:
         kind: "user" or "item".
         ids: numbers, [n].
     """
-    masks = [module._buffers[f"seen_{kind}"] for module in base.modules() if f"seen_{kind}" in module._buffers]
+    masks = seen_masks(base, kind)
     before = [mask[ids] for mask in masks]
     for mask in masks:
         mask[ids] = False

@@ -154,7 +154,7 @@ def read_by_scores(loader: Loader, fields: Fields, rows: np.ndarray, drawn: bool
     past = replace(past, scores=scores)
     loader.sources.append(past)
     made, context = past.columns, fields.context
-    context = replace(context, numbers=context.numbers | made.numbers, pooled=made.pooled)
+    context = replace(context, numbers=context.numbers | made.numbers, past=made.past)
     return scores, replace(fields, context=context)
 
 

@@ -44,6 +44,7 @@ from hyperctr.data.split import Split, check_negatives, split
 from hyperctr.evaluation.evaluate import evaluate, measure, score
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.hypergraphs.recipes import cluster_codes, slice_hypergraphs, time_grid
+from hyperctr.layers.embedding import seen_masks
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.models.lt4rec import Sharing
@@ -420,9 +421,12 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
 
 
 def build_model(ready: Prepared) -> nn.Module:
-    """Build the run's model with its first weights, inside its wrapper if that stays."""
+    """Build the run's model with its first weights, inside its wrapper if that stays; it may know no ids."""
     run = ready.run
     model = find_model(run.model_name)(run.model, ready.tables)
+    if run.train.id_dropout == 1:
+        for mask in (*seen_masks(model, "user"), *seen_masks(model, "item")):
+            mask.zero_()
     return find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables) if stays(run) else model
 
 

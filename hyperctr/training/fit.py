@@ -21,6 +21,7 @@ from torch import nn
 from hyperctr.batch import Batch
 from hyperctr.config import Train
 from hyperctr.files import load_tensors, save_tensors
+from hyperctr.layers.embedding import IdDropout
 from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -70,7 +71,9 @@ def fit(
         FloatingPointError: a loss that is not finite; names epoch and step.
     """
     model.eval()
-    adams = optimisers(model, config.lr)
+    decoupled = config.optimiser == "adamw"
+    adams = optimisers(model, config.lr, config.l2 if decoupled else None)
+    ids = IdDropout(model, config.id_dropout)
     progress, best = Progress(), {}
     if folder is not None and (folder / CHECKPOINT).exists():
         progress, best = _load_checkpoint(folder, model, adams)
@@ -78,6 +81,7 @@ def fit(
     def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
         nonlocal progress, best
         model.eval()
+        ids.restore()
         with clock("validation"):
             score, at = valid(), round(at, 6)
         if score > progress.best_score:
@@ -97,8 +101,11 @@ def fit(
         epoch = round(progress.epoch) + 1
         torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
-        seen, step, validated, sums = 0, 0, 0.0, {}
+        seen, step, validated, sums, begins = 0, 0, 0.0, {}, True
         for step, batch in enumerate(train(epoch), 1):
+            if begins:  # batches that share a propagation know the same ids
+                ids.draw()
+            begins = batch.closes_group
             for adam in adams:
                 for group in adam.param_groups:
                     group["lr"] = step_size(
@@ -116,7 +123,7 @@ def fit(
                 loss.backward()
             with clock("gradients"):
                 coalesce(model)
-                decay(model, config.l2)
+                decay(model, 0.0 if decoupled else config.l2)
                 clip(model, config.clip)
             with clock("optimiser"):
                 for adam in adams:

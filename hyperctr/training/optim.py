@@ -32,10 +32,13 @@ class RowAdam(torch.optim.Optimizer):
     Args:
         params: tables [rows, dim], such as the weight of `nn.Embedding(..., sparse=True)`.
         lr: step size. beta2, eps: as in Adam.
+        shrink: share of lr by which a row that has a gradient shrinks first, as in AdamW; other rows do not.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, beta2: float = 0.999, eps: float = 1e-8) -> None:
-        super().__init__(params, {"lr": lr, "beta2": beta2, "eps": eps})
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 1e-3, beta2: float = 0.999, eps: float = 1e-8, shrink: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "beta2": beta2, "eps": eps, "shrink": shrink})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -51,7 +54,10 @@ class RowAdam(torch.optim.Optimizer):
                     state["square"] = _zeros(table, np.float32)
                 state["step"] += 1
                 gradient = table.grad.coalesce()
-                step_rows(table, gradient.indices()[0], gradient.values(), state["square"], state["last"],
+                rows = gradient.indices()[0]
+                if group["shrink"]:
+                    table.index_copy_(0, rows, table[rows] * (1 - group["lr"] * group["shrink"]))
+                step_rows(table, rows, gradient.values(), state["square"], state["last"],
                      int(state["step"]), group["lr"], group["beta2"], group["eps"])  # fmt: skip
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -119,15 +125,24 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
-def optimisers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Return a fused Adam for the model's parameters, and a RowAdam for its tables with sparse gradients, if any."""
+def optimisers(model: nn.Module, lr: float, shrink: float | None = None) -> list[torch.optim.Optimizer]:
+    """Return a fused Adam for the model's parameters, and a RowAdam for its tables with sparse gradients, if any.
+
+    Args:
+        model: what is trained.
+        lr: step size.
+        shrink: weight decay of AdamW (Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101), which takes Adam's place.
+    """
     tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     named = {id(table) for table in tables}
     found: list[torch.optim.Optimizer] = []
     if dense := [p for p in model.parameters() if id(p) not in named]:
-        found.append(torch.optim.Adam(dense, lr=lr, fused=True))
+        if shrink is None:
+            found.append(torch.optim.Adam(dense, lr=lr, fused=True))
+        else:
+            found.append(torch.optim.AdamW(dense, lr=lr, weight_decay=shrink, fused=True))
     if tables:
-        found.append(RowAdam(tables, lr=lr))
+        found.append(RowAdam(tables, lr=lr, shrink=shrink or 0.0))
     return found
 
 

@@ -81,7 +81,8 @@ def test_every_value_is_written():
         "epochs = 5\nnegatives = 20\nweight = 0.1\n\n"
         '[model]\nname = "toy"\ndim = 64\nhidden = [\n    8,\n]\n'
         'dropout = 0.2\ngate = false\nisolated = "passthrough"\n\n'
-        '[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\nschedule = "constant"\nwarmup = 0\nl2 = 0.0\n'
+        '[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\noptimiser = "adam"\nschedule = "constant"\nwarmup = 0\n'
+        "l2 = 0.0\nid_dropout = 0.0\n"
         "patience = 3\neval_every = 1.0\nnegatives = 1\n"
         'clip = 5.0\nseed = 0\nthreads = 0\nscore = "auc"\n\n'
         '[evaluate]\nnegatives = 100\nsampled = false\ndraw = "uniform"\nmet = "auto"\nfirst = "apart"\n'

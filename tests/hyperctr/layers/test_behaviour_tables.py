@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperctr.layers.embedding import id_table, unseen
+from hyperctr.layers.embedding import IdDropout, id_table, unseen
 
 
 class Two(nn.Module):
@@ -36,3 +36,26 @@ def test_ids_are_strangers_inside_the_block_alone():
         assert [mask.tolist() for mask in masks] == [[False, True, False, True], [False, True, False, True]]
         raise KeyError
     assert all(torch.equal(mask, held) for mask, held in zip(masks, before, strict=True))
+
+
+def test_a_share_of_the_ids_is_hidden_the_same_in_all_tables_and_restored():
+    torch.manual_seed(0)
+    model = Two()
+    model.seen_user, model.deep.seen_user = torch.ones(1000, dtype=torch.bool), torch.ones(1000, dtype=torch.bool)
+    model.deep.seen_user[7] = False
+    ids, drawn = IdDropout(model, 0.3), []
+    for _ in range(2):
+        ids.draw()
+        assert not model.deep.seen_user[7] and torch.equal(model.seen_user[:7], model.deep.seen_user[:7])
+        drawn.append(model.seen_user.clone())
+    assert not torch.equal(*drawn)
+    assert [float(mask.float().mean()) for mask in drawn] == pytest.approx([0.7, 0.7], abs=0.06)
+    ids.restore()
+    assert model.seen_user.all() and model.deep.seen_user.sum() == 999 and not model.deep.seen_user[7]
+
+
+def test_without_a_share_nothing_is_drawn():
+    model = Two()
+    before = torch.get_rng_state()
+    IdDropout(model, 0.0).draw()
+    assert torch.equal(before, torch.get_rng_state())

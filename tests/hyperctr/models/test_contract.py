@@ -13,7 +13,7 @@ from torch import nn
 from hyperctr.batch import History, Values
 from hyperctr.experiments import contract
 from hyperctr.layers import bodies, chunked
-from hyperctr.layers.columns import Numbers, Periodic
+from hyperctr.layers.numbers import Numbers, Periodic
 from hyperctr.layers.table import Table
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.training.optim import coalesce, optimisers

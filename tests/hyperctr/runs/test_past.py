@@ -8,7 +8,7 @@ import torch
 
 from hyperctr import config
 from hyperctr.analysis import audit
-from hyperctr.batch import Columns
+from hyperctr.batch import PAST_FIELDS, Columns
 from hyperctr.data import planted
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.source import Past
@@ -143,7 +143,7 @@ def test_the_numbers_of_one_key_are_one_field():
     names = [name.rpartition(".")[0] for name in context.numbers]
     for k, name in enumerate(context.names):
         torch.testing.assert_close(found[:, k], each[:, [x == name for x in names]].sum(1))
-    assert Columns(numbers={"a": None, "b": None}, pooled={"b": "c"}).names == ("a", "c")
+    assert Columns(numbers={"a": None, "b": None}, past=("b",)).names == ("a", *PAST_FIELDS)
 
 
 def test_what_cannot_be_is_refused_in_one_line():

@@ -139,6 +139,41 @@ def test_steps_warm_up_and_follow_the_schedule(schedule, warmup, expected):
     assert sizes_of(config) / 0.001 == pytest.approx(expected, rel=0.02)
 
 
+def test_ids_are_hidden_while_steps_are_taken_and_known_when_it_validates():
+    class Seen(Toy):
+        def __init__(self):
+            super().__init__(items=99)
+            self.register_buffer("seen_item", torch.ones(100, dtype=torch.bool))
+            self.shares = []
+
+        def forward(self, batch):
+            self.shares.append(float(self.seen_item.float().mean()))
+            return super().forward(batch)
+
+    model, validated = Seen(), []
+
+    def valid():
+        validated.append(bool(model.seen_item.all()))
+        return 0.5
+
+    fit(model, shuffled, valid, Train(epochs=2, id_dropout=0.4, eval_every=0.5), rows=30)
+    assert validated == [True] * 4 and model.seen_item.all()
+    assert len(set(model.shares)) > 1 and all(0.4 < share < 0.8 for share in model.shares)
+
+
+def test_adamw_decays_in_the_step_and_not_in_the_gradient():
+    ends = {}
+    for optimiser in ("adam", "adamw"):
+        model = Toy()
+        with torch.no_grad():
+            model.table.weight.fill_(1.0)
+        config = Train(epochs=1, lr=0.1, l2=0.5, clip=0.0, optimiser=optimiser)
+        fit(model, lambda epoch: [batch([0, 0], [1, 0])], scripted([0.5]), config)
+        ends[optimiser] = model.table.weight.squeeze(1).tolist()
+    assert ends["adam"] == pytest.approx([0.9, 1.0, 1.0, 1.0], abs=1e-4)  # a step of lr, of the row with a gradient
+    assert ends["adamw"] == pytest.approx([0.85, 0.95, 0.95, 0.95], abs=1e-4)  # each weight less lr l2 of it
+
+
 def test_a_killed_training_goes_on_in_its_schedule(tmp_path):
     config = Train(epochs=4, lr=0.001, l2=0.0, clip=0.0, schedule="halved", warmup=5, patience=9)
 

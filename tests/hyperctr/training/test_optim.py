@@ -263,6 +263,24 @@ def test_there_is_no_optimiser_for_parameters_that_a_model_lacks():
     assert isinstance(rows, RowAdam)
 
 
+def test_adamw_shrinks_weights_apart_from_the_gradient_and_rows_where_they_have_one():
+    models = [Model(sparse=True), Model(sparse=True)]
+    models[1].load_state_dict(models[0].state_dict())
+    first = {name: p.detach().clone() for name, p in models[0].named_parameters()}
+    for model, shrink in zip(models, (0.0, 0.5), strict=True):
+        for p in model.linear.parameters():
+            p.grad = torch.ones_like(p)
+        model.user.weight.grad = torch.sparse_coo_tensor([[1]], torch.ones(1, 3), (6, 3), check_invariants=True)
+        for step in optimisers(model, 0.1, shrink):
+            step.step()
+    plain, shrunk = (dict(model.named_parameters()) for model in models)
+    for name, p in shrunk.items():
+        moved = torch.full_like(p, 0.95 if "linear" in name else 1.0)
+        if name == "user.weight":
+            moved[1] = 0.95
+        torch.testing.assert_close(p - moved * first[name], plain[name] - first[name])
+
+
 def test_a_stored_row_adam_goes_on_as_if_never_stored():
     gradients = [sparse(rows, torch.randn(2, 2).tolist()) for rows in ([0, 1], [1, 3], [3, 0])]
     whole, broken = table(), None

@@ -20,7 +20,7 @@ class Numbers(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the numbers; what stands before the last dot is their field."""
+        """Names of the numbers; what stands before the last dot is their key."""
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN where there is none."""
@@ -48,9 +48,8 @@ class Past:
 
     @property
     def columns(self) -> Columns:
-        """The columns as models know them: numbers, whose knots are fitted; those of one key are one field."""
-        pooled = {name: name.rpartition(".")[0] for name in self.names}
-        return Columns(numbers=dict(zip(self.names, self.scores.knots, strict=True)), pooled=pooled)
+        """The columns as models know them: numbers, whose knots are fitted."""
+        return Columns(numbers=dict(zip(self.names, self.scores.knots, strict=True)), past=self.names)
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers themselves, float64 [B, N]; NaN where there is none, such as the age of a new item."""
