@@ -8,7 +8,7 @@ import torch
 
 from hyperctr import config
 from hyperctr.analysis import audit
-from hyperctr.batch import PAST_FIELDS, Columns
+from hyperctr.batch import PAST_FIELDS
 from hyperctr.data import planted
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.source import Past
@@ -130,20 +130,19 @@ def test_the_slices_of_a_run_are_its_periods_where_they_are_enough_or_others_are
         settings("x", past_every="8")
 
 
-def test_the_numbers_of_one_key_are_one_field():
-    data = world(rows=600)
-    ready = prepare(settings("x"), data)
+def test_the_numbers_of_the_past_are_fields_of_their_own_behind_other_numbers():
+    ready = prepare(settings("x"), world(rows=600))
     context = ready.tables.fields.context
-    assert context.names == ("past.user", "past.item", "past.user*item")
-    assert len(context.numbers) == len(ready.loader.sources[-1].names) > 10
+    assert context.names == PAST_FIELDS
+    assert tuple(context.numbers) == context.past == ready.loader.sources[-1].names
     batch = next(iter(ready.evaluation_batches("test")))
-    module = ColumnVectors(context, 3)
-    found = module(batch.context, len(batch))
-    each = module.numbers(batch.context.numbers)
-    names = [name.rpartition(".")[0] for name in context.numbers]
-    for k, name in enumerate(context.names):
-        torch.testing.assert_close(found[:, k], each[:, [x == name for x in names]].sum(1))
-    assert Columns(numbers={"a": None, "b": None}, past=("b",)).names == ("a", *PAST_FIELDS)
+    own = torch.linspace(-1, 1, len(batch))[:, None]
+    context = replace(context, numbers={"price": torch.tensor([-1.0, 0.0, 1.0])} | context.numbers)
+    assert context.names == ("price", *PAST_FIELDS)
+    module = ColumnVectors(context, 3).eval()
+    found = module(replace(batch.context, numbers=torch.cat([own, batch.context.numbers], 1)), len(batch))
+    torch.testing.assert_close(found[:, :1], module.numbers(own))
+    torch.testing.assert_close(found[:, 1:], module.joint(batch.context.numbers))
 
 
 def test_what_cannot_be_is_refused_in_one_line():
