@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import past_worlds
+from graphs import links
 from hyperctr import config
 from hyperctr.analysis import audit
 from hyperctr.batch import PAST_FIELDS
 from hyperctr.data import planted
-from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.source import Past
-from hyperctr.data.interactions import Interactions
-from hyperctr.data.items import Items, Users
 from hyperctr.data.row_columns import BatchRows
 from hyperctr.layers.columns import ColumnVectors
 from hyperctr.runs import plan
@@ -53,50 +52,36 @@ def test_numbers_that_are_read_too_early_are_found(folder, monkeypatch):
     assert not audit.audit(opened, rows=40, cuts=2).clean
 
 
-def world(signal="rates", rows=12_000, items=300, users=50, seed=0):
-    """A log of logged rows whose clicks depend on one thing alone, which ids cannot tell."""
-    rng = np.random.default_rng(seed)
-    user, item, time = rng.integers(0, users, rows), rng.integers(0, items, rows), np.arange(rows) * HOUR // 8
-    if signal == "rates":  # of the item; they start anew half-way, so that ids know the old ones
-        chance = rng.beta(0.5, 0.5, (2, items))[(time > 0.65 * time[-1]).astype(int), item]
-    elif signal == "none":
-        chance = np.full(rows, 0.5)
-    elif signal == "age":  # items appear one after another and are clicked while they are new
-        item = (rng.random(rows) * (5 + np.arange(rows) * (items - 5) / rows)).astype(int)
-        born = np.full(items, -1)
-        born[item[::-1]] = np.arange(rows)[::-1]
-        chance = np.where(np.arange(rows) - born[item] < rows // 20, 0.8, 0.2)
-    else:
-        last, clicked, chance = {}, set(), np.empty(rows)
-        draw = rng.random(rows)
-        for row, (u, i) in enumerate(zip(user, item, strict=True)):
-            if signal == "recency":  # shown to anyone within the last day
-                chance[row] = 0.8 if row - last.get(i, -rows) < 8 * 24 else 0.2
-            else:  # repeats: the user has clicked it before
-                chance[row] = 0.8 if (u, i) in clicked else 0.2
-            last[i] = row
-            clicked |= {(u, i)} if draw[row] < chance[row] else set()
-        label = (draw < chance).astype(np.float32)
-        log = Interactions(user, item, time, label, users, items, logged_non_clicks=True)
-        return Dataset(signal, log, Items(items), Users(users))
-    label = (rng.random(rows) < chance).astype(np.float32)
-    log = Interactions(user, item, time, label, users, items, logged_non_clicks=True)
-    return Dataset(signal, log, Items(items), Users(users))
+@pytest.mark.parametrize("signal", past_worlds.SIGNALS)
+def test_numbers_help_where_ids_cannot_tell(signal):
+    data = past_worlds.world(signal, users=10 if signal == "repeats" else 50)
+    test = {past: train(settings("x", past), dataset=data)["test"] for past in ("none", "counts", "all")}
+    assert test["all"]["auc_low"] > test["none"]["auc"] + past_worlds.GAIN
+    if signal in ("co-occurrence", "order"):  # links alone say it
+        assert test["all"]["auc_low"] > test["counts"]["auc"] + past_worlds.GAIN
 
 
-@pytest.mark.parametrize("signal", ["rates", "age", "recency", "repeats"])
-def test_counts_help_where_ids_cannot_tell(signal):
-    data = world(signal, users=10 if signal == "repeats" else 50)
-    with_counts, without = (train(settings("x", past), dataset=data)["test"] for past in ("counts", "none"))
-    assert with_counts["auc_low"] > without["auc"] + 0.02
+def test_which_of_two_items_comes_first_is_said_by_directed_links_alone():
+    log = past_worlds.world("order").interactions
+    clicks = log.take(log.clicks())
+    made = {
+        name: links.build(clicks.item, clicks.user, clicks.time, directed=name == "next") for name in ("like", "next")
+    }
+    i, j = np.triu_indices(41, 1)
+    there, back = ({name: x.look_up(*pair) for name, x in made.items()} for pair in ((i, j), (j, i)))
+    apart = {name: abs(there[name] - back[name]).sum() / (there[name] + back[name]).sum() for name in made}
+    assert apart["like"] < 1e-6 and apart["next"] > 0.2
+
+
+@pytest.mark.parametrize("name", ["deepfm", "din"])
+def test_where_items_live_for_a_day_no_model_is_below_popularity(name):
+    test = past_worlds.scored(name, past_worlds.world("short", 15_000), train=0.6, lr=0.005)
+    assert test["auc_low"] > test["popularity"] > 0.6
 
 
 @pytest.mark.parametrize("name", ["deepfm", "trees"])
 def test_numbers_find_nothing_in_noise(name):
-    run = config.read_run({"data": {"path": "x", "past": "counts"}, "model": {"name": name}, "train": {"epochs": 1}})
-    found = train(run, dataset=world("none"))["test"]
-    half = (found["auc_high"] - found["auc_low"]) / 2
-    assert abs(found["auc"] - 0.5) < 3 / 1.96 * half
+    assert abs(past_worlds.from_half(past_worlds.scored(name, past_worlds.world("noise")))) < 3
 
 
 def untimed(data):
@@ -104,7 +89,7 @@ def untimed(data):
 
 
 def test_links_are_read_by_periods_of_their_own_where_the_slices_are_too_few():
-    data = world(rows=4_000)  # 21 days: one slice of 30 days
+    data = past_worlds.world("rates", rows=4_000)  # 21 days: one slice of 30 days
     for given in (data, untimed(data)):
         ready = prepare(settings("x", "links"), given)
         rows = ready.split.train
@@ -117,7 +102,7 @@ def test_links_are_read_by_periods_of_their_own_where_the_slices_are_too_few():
 
 
 def test_the_slices_of_a_run_are_its_periods_where_they_are_enough_or_others_are_stated():
-    data = world(rows=4_000)
+    data = past_worlds.world("rates", rows=4_000)
     assert prepare(settings("x", "links", slices={"every": "1d"}), data).past_grid.every == "1d"
     ready = prepare(settings("x", "links", past_every="2w"), data)
     assert ready.past_grid.every == "2w"
@@ -131,7 +116,7 @@ def test_the_slices_of_a_run_are_its_periods_where_they_are_enough_or_others_are
 
 
 def test_the_numbers_of_the_past_are_fields_of_their_own_behind_other_numbers():
-    ready = prepare(settings("x"), world(rows=600))
+    ready = prepare(settings("x"), past_worlds.world("rates", rows=600))
     context = ready.tables.fields.context
     assert context.names == PAST_FIELDS
     assert tuple(context.numbers) == context.past == ready.loader.sources[-1].names
@@ -146,7 +131,7 @@ def test_the_numbers_of_the_past_are_fields_of_their_own_behind_other_numbers():
 
 
 def test_what_cannot_be_is_refused_in_one_line():
-    data = world(rows=600)
+    data = past_worlds.world("rates", rows=600)
     data = replace(data, interactions=replace(data.interactions, has_time=False))
     with pytest.raises(ValueError, match='data.user_rates = "day" needs times, the data has only an order'):
         prepare(settings("x", user_rates="day"), data)
@@ -163,7 +148,7 @@ def test_a_run_file_without_the_key_reads_no_past(tmp_path):
 
 
 def test_the_plan_counts_what_the_past_takes():
-    data = world(rows=5_000)
+    data = past_worlds.world("rates", rows=5_000)
     found = {part.name: part.bytes for part in plan.check(settings("x", "all"), data).parts}
     counts, links = prepare(settings("x", "all"), data).loader.sources[-1].parts
     assert counts.nbytes <= found["counts of the past"] <= 1.15 * counts.nbytes
