@@ -317,7 +317,7 @@ def draw_heat(sweep: Sweep) -> Figure:
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, colors=figures.GREY, labelsize=8.5)
     baselines = [f"{title} {value.mean:.4f}" for title, value in _across(sweep)]
-    axes.set_xlabel("HGCN depth\n" + " · ".join(["framed: chosen by validation", *baselines]))
+    axes.set_xlabel("HGCN depth\nframed: chosen by validation\n" + " · ".join(baselines))
     _titles(axes, sweep, "Test AUC by granularity and depth", "±")
     return figure
 
@@ -360,7 +360,14 @@ def _score_at(sweep: Sweep, every: str, depth: int) -> Score | None:
 
 
 def _across(sweep: Sweep) -> list[tuple[str, Score]]:
-    return [(title, score(sweep.baselines[name])) for name, title in sweep.titles.items() if sweep.baselines[name]]
+    """Return what is drawn beside the model: the baselines, and of the referees the best by validation AUC."""
+    found = [(title, score(sweep.baselines[name])) for name, title in BASELINES.items() if sweep.baselines[name]]
+    valid = {name: score(some, "valid_auc").mean for name, some in sweep.baselines.items() if name in REFEREES and some}
+    known = {name: mean for name, mean in valid.items() if not math.isnan(mean)}
+    if known:
+        best = max(known, key=known.__getitem__)
+        found.append((f"best referee: {sweep.titles[best]}", score(sweep.baselines[best])))
+    return found
 
 
 def _titles(axes: Axes, sweep: Sweep, title: str, marks: str = "bands") -> None:

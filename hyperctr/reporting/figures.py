@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INK, GREY, FAINT, EDGE = "#22272e", "#6b7380", "#e6e8eb", "#b9bfc7"
 RED, ORANGE, BLUE, NONE = "#b3261e", "#e8590c", "#31688e", "#f3f4f5"
 MARKERS = "osD^vP*X"
-DASHES = ((0, (5, 3)), (0, (1, 1.6)))
+DASHES = ((0, (5, 3)), (0, (1, 1.6)), (0, (8, 2, 1, 2)))
 
 
 class Value(Protocol):

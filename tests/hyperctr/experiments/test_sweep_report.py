@@ -287,6 +287,15 @@ def test_figures_show_the_numbers_of_the_table():
     assert lines_of(axes)["3"].get_xydata().ravel().tolist() == pytest.approx([7, 0.6905, 30, 0.7105, 90, 0.7005])
 
 
+def test_figures_show_the_best_referee_by_validation_alone():
+    rows = [row("ease", "", "", 0, 0.72, valid_auc=0.6), row("trees", "", "", 0, 0.71, valid_auc=0.7)]
+    whole = sweep_report.Sweep([*sweep(), *rows], "hyperctr")
+    shown = list(lines_of(sweep_report.draw_depth(whole).axes[0]))
+    assert shown[3:] == ["popularity", "static MF", "best referee: trees on counts"]
+    label = sweep_report.draw_heat(whole).axes[0].get_xlabel()
+    assert label.splitlines()[-1].endswith("best referee: trees on counts 0.7100")
+
+
 def test_slices_of_equal_counts_have_an_axis_of_their_own():
     only = [row(every=every, depth=1) for every in ("q8", "q4")]
     axes = sweep_report.draw_granularity(sweep_report.Sweep(only, "hyperctr")).axes[0]
