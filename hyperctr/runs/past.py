@@ -13,7 +13,7 @@ from hyperctr.batch import Fields
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.past.content import PastContent
 from hyperctr.data.features.past.history import Latest
-from hyperctr.data.features.past.links import PastLinks
+from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.moments import Moments, Period
 from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.features.past.scores import FITTED, NormalScores
@@ -30,12 +30,13 @@ BLOCK = 2**16  # rows whose numbers are made at once
 BEGUN = 8  # periods of the past that begin before the last training row, at least, where none are stated
 
 PARTS = {"none": (), "counts": ("counts",), "links": ("links",), "all": ("counts", "links")}
-"""What each value of `data.past` reads."""
+"""What each value of `data.past` that is no list reads."""
 
 
 def past_parts(asked: config.Data, reads: frozenset[str]) -> tuple[str, ...]:
     """Return what is read of the past: what the model itself says, or else what the run file asks for."""
-    return tuple(part for part in PARTS["all"] if part in reads) or PARTS[asked.past]
+    own = tuple(part for part in PARTS["all"] if part in reads)
+    return own or (PARTS[asked.past] if isinstance(asked.past, str) else asked.past)
 
 
 def by_period(asked: config.Data, wanted: tuple[str, ...], has_time: bool = True) -> list[str]:
@@ -47,7 +48,7 @@ def by_period(asked: config.Data, wanted: tuple[str, ...], has_time: bool = True
         has_time: whether the data have times.
     """
     rates = "counts" in wanted and _rates_at(asked, has_time) == "slice"
-    return ["links"] * ("links" in wanted) + ["the user's own rates"] * rates
+    return ["links"] * bool(KINDS.keys() & {*wanted}) + ["the user's own rates"] * rates
 
 
 def past_grid(run: config.Run, log: Interactions, parts: Split, wanted: tuple[str, ...], name: str) -> TimeGrid | None:
@@ -118,7 +119,7 @@ def past_of(
         scores: how the numbers are read, if that is fitted.
 
     Raises:
-        ValueError: sessions or days of data without times, or a cross that cannot be.
+        ValueError: sessions or days of data without times, a cross that cannot be, or vectors that there are not.
     """
     if not wanted:
         return None
@@ -135,8 +136,11 @@ def past_of(
         parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
         if items.modalities:
             parts.append(PastContent.of(items.modalities, items.present, latest))
-    if "links" in wanted:
-        parts.append(PastLinks.of(log, clicks, grid, latest))
+    parts += [PastLinks.of(log, clicks, grid, latest, kind) for kind in KINDS if kind in wanted]
+    if "nearest" in wanted:
+        if not items.modalities:
+            raise ValueError(f"data.past: nearest items are those of a modality, and {dataset.name} has none")
+        parts.append(PastNearest.of(items.modalities, items.present, latest))
     return Past(tuple(parts), scores)
 
 

@@ -21,6 +21,7 @@ LINKS = {
     "next": "link of the item with clicked items, directed",
     "next_step": "step of a walk from clicked items, directed",
 }
+PERIODS = {"period_": ", over the last period alone", "recent_": ", with a half-life"}
 OVER = {
     "last": "the latest click", "last_3": "the last 3 clicks", "last_10": "the last 10 clicks", "sum": "all clicks",
     "all": "all clicks", "max": "the largest", "mean": "the mean",
@@ -76,11 +77,18 @@ def meaning(name: str, rates: bool, unit: str = "hours") -> str:
 
     >>> meaning("past.item.rate_7d", True), meaning("past.next.max", True)
     ('click rate by item, half-life 7d', 'link of the item with clicked items, directed: the largest')
+    >>> meaning("past.recent_like.last", True)
+    'link of the item with clicked items, undirected, with a half-life: the latest click'
     """
     key, _, what = name.removeprefix("past.").rpartition(".")
     if what in OVER:
-        if key in LINKS:
-            return f"{LINKS[key]}: {OVER[what]}"
+        begin = next((begin for begin in PERIODS if key.startswith(begin)), "")
+        if key.removeprefix(begin) in LINKS:
+            return f"{LINKS[key.removeprefix(begin)]}{PERIODS.get(begin, '')}: {OVER[what]}"
+        if key.startswith("nearest_"):
+            return (
+                f"cosine of {key.removeprefix('nearest_')} with clicks that are among the nearest items: {OVER[what]}"
+            )
         return f"cosine of {key} with the mean of {OVER[what]}"
     if what in AGES:
         return f"{unit} since {AGES[what]} by {key}"

@@ -20,7 +20,7 @@ from hyperctr import config
 from hyperctr.batch import Referee, TrainingCounts
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import modalities
-from hyperctr.data.features.past.links import PastLinks
+from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import split
@@ -211,8 +211,11 @@ def _past(run: config.Run, dataset: Dataset, wanted: tuple[str, ...], grid: Time
     if "counts" in wanted:
         columns = dataset.users.fields, dataset.items.fields
         found.append(Part("counts of the past", PastCounts.size(log, *columns, run.data.crosses), "at most"))
-    if "links" in wanted:
-        found.append(Part("links of the past", PastLinks.size(log, grid), "at most"))
+    if kinds := KINDS.keys() & {*wanted}:
+        found.append(Part("links of the past", len(kinds) * PastLinks.size(log, grid), "at most"))
+    if "nearest" in wanted:
+        modalities = len(dataset.items.modalities)
+        found.append(Part("nearest items", PastNearest.size(log.num_items, modalities), "at most"))
     return found
 
 

@@ -21,6 +21,7 @@ from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
 from hyperctr.runs.train import train
 
+PARTS = ("counts", "links", "period_links", "recent_links", "nearest")
 HOUR = 3_600_000_000
 
 
@@ -135,8 +136,35 @@ def test_what_cannot_be_is_refused_in_one_line():
     data = replace(data, interactions=replace(data.interactions, has_time=False))
     with pytest.raises(ValueError, match='data.user_rates = "day" needs times, the data has only an order'):
         prepare(settings("x", user_rates="day"), data)
-    with pytest.raises(ValueError, match='data.past must be one of "none", "counts", "links", "all", got "count"'):
+    with pytest.raises(
+        ValueError, match='data.past must be one of "none", "counts", "links", "all" or a list, each one'
+    ):
         settings("x", past="count")
+    for parts in ([], ["links", "links"]):
+        with pytest.raises(ValueError, match='data.past must be distinct parts, or "none", got'):
+            settings("x", past=parts)
+    with pytest.raises(ValueError, match="nearest items are those of a modality, and rates has none"):
+        prepare(settings("x", past=["nearest"]), past_worlds.world("rates", rows=600))
+
+
+def test_a_list_of_parts_reads_what_it_lists(tmp_path):
+    path = planted.write("drift", tmp_path / "w", scale=0.02)
+    data = read_dataset(settings(path))
+    found = {part: prepare(settings(path, [part]), data).loader.sources[-1].names for part in PARTS}
+    both = prepare(settings(path, ["recent_links", "counts"]), data).loader.sources[-1].names
+    assert both == found["counts"] + found["recent_links"]
+    assert found["period_links"] == tuple(name.replace("past.", "past.period_") for name in found["links"])
+    assert {name.split(".")[1] for name in found["nearest"]} == {f"nearest_{name}" for name in data.items.modalities}
+    assert prepare(settings(path, "all"), data).loader.sources[-1].names == found["counts"] + found["links"]
+
+
+def test_no_change_of_the_future_moves_a_prediction_from_a_list(tmp_path):
+    path = planted.write("drift", tmp_path / "w", scale=0.03)
+    run = settings(path, ["period_links", "recent_links", "nearest"], past_every="10d")
+    train(config.read_run(config.to_tables(run) | {"train": {"epochs": 1, "threads": 1}}), tmp_path / "run")
+    opened = open_run(tmp_path / "run")
+    assert opened.prepared.run.data.past == ("period_links", "recent_links", "nearest")
+    assert audit.audit(opened, rows=40, cuts=2).clean
 
 
 def test_a_run_file_without_the_key_reads_no_past(tmp_path):
@@ -151,6 +179,9 @@ def test_the_plan_counts_what_the_past_takes():
     data = past_worlds.world("rates", rows=5_000)
     found = {part.name: part.bytes for part in plan.check(settings("x", "all"), data).parts}
     counts, links = prepare(settings("x", "all"), data).loader.sources[-1].parts
+    kinds = settings("x", ["links", "period_links", "recent_links"])
+    three = {part.name: part.bytes for part in plan.check(kinds, data).parts}["links of the past"]
+    assert three == 3 * found["links of the past"]
     assert counts.nbytes <= found["counts of the past"] <= 1.15 * counts.nbytes
     assert links.nbytes <= found["links of the past"]
     assert not {"counts of the past", "links of the past"} & {

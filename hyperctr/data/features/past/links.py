@@ -5,7 +5,9 @@ Items are nodes, and every user is one hyperedge over the whole past up to the s
     like    K = D_v^-1/2 H D_e^-1 H^T D_v^-1/2: clicked by the same users; like_step is its walk, H D_e^-1 H^T D_v^-1
     next    T: clicked soon after, by the same users; next_step is its walk
 
-Each is read at the latest click, summed over the last 3, 10 and all clicks, as the largest and as the mean.
+Each is read at the latest click, summed over the last 3, 10 and all clicks, as the largest and as the mean. Others are
+made of the clicks of the last period alone, or with one hyperedge per user and period whose weight halves per 7 days;
+and of the vectors of a modality: the cosine with clicks that are among the nearest items.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphs import TimeGrid
-from graphs.linked import LinksOverTime
-from graphs.links import K, over_time
+from graphs.linked import Links, LinksOverTime
+from graphs.links import K, knn, over_time
+from hyperctr.data.clock import DAY
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.history import Latest
 from hyperctr.data.interactions import Interactions
@@ -26,6 +29,9 @@ from hyperctr.data.row_columns import BatchRows
 from hyperctr.layers.bodies import choose
 
 MATRICES = {"like": False, "next": True}  # whether it is directed
+KINDS = {"links": "", "period_links": "period_", "recent_links": "recent_"}  # and what their names begin with
+HALF_LIFE, HALF_STEPS = 7 * DAY, 10_000  # of recent links; in steps where there are no times
+NEAREST = 100  # items that a vector is linked with
 OVER = ("last", "last_3", "last_10", "sum", "max", "mean")
 
 
@@ -44,7 +50,9 @@ class PastLinks:
     latest: Latest
 
     @classmethod
-    def of(cls, log: Interactions, clicks: Interactions, grid: TimeGrid, latest: Latest) -> PastLinks:
+    def of(
+        cls, log: Interactions, clicks: Interactions, grid: TimeGrid, latest: Latest, kind: str = "links"
+    ) -> PastLinks:
         """Compute the links of a log.
 
         Args:
@@ -52,12 +60,16 @@ class PastLinks:
             clicks: those that may be linked: of all of `log`, or of the training rows of a leaky split.
             grid: the periods; the links of period n are those of the clicks strictly before its start.
             latest: the clicks of the users.
+            kind: "links" of the whole past; "period_links" of the last period; "recent_links" of all periods, with a
+                half-life.
         """
         last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
         starts = grid.starts(min(last, len(grid.edges) - 1 if grid.edges is not None else last) + 1)
         events = clicks.item, clicks.user, clicks.time
+        recent = HALF_LIFE if log.has_time else HALF_STEPS
+        of = {"past": "slice"} if kind == "period_links" else {"half_life": recent if kind == "recent_links" else None}
         made = {
-            name: over_time(*events, starts, directed=directed, num_nodes=log.num_items)
+            KINDS[kind] + name: over_time(*events, starts, directed=directed, num_nodes=log.num_items, **of)
             for name, directed in MATRICES.items()
         }
         return cls(made, grid, latest)
@@ -75,7 +87,7 @@ class PastLinks:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the numbers."""
-        each = (f"past.{name}{step}" for name in MATRICES for step in ("", "_step"))
+        each = (f"past.{name}{step}" for name in self.matrices for step in ("", "_step"))
         return tuple(f"{name}.{over}" for name in each for over in OVER)
 
     @property
@@ -86,14 +98,64 @@ class PastLinks:
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
         clicked, count = self.latest.before(rows.user, rows.time)
-        when = np.clip(self.grid.slice_of(rows.time), 0, len(self.matrices["like"]) - 1)[rows.query]
-        known = (rows.item >= 0) & (rows.item < self.matrices["like"].num_nodes)
+        any_ = next(iter(self.matrices.values()))
+        when = np.clip(self.grid.slice_of(rows.time), 0, len(any_) - 1)[rows.query]
+        known = (rows.item >= 0) & (rows.item < any_.num_nodes)
         item, clicked, count = np.where(known, rows.item, 0), clicked[rows.query], count[rows.query]
         found = []
         for matrix in self.matrices.values():
             for entry in matrix.look_up(item[:, None], clicked, when[:, None], walk="both"):
                 entry[~known] = 0
                 found.append(summed(entry, count))
+        return np.concatenate(found).T
+
+
+@dataclass(frozen=True)
+class PastNearest:
+    """How near a row's item is to the user's clicks: cosines of those of its clicks that are among its nearest items.
+
+    Attributes:
+        near: of each modality, the links of nearest items.
+        latest: the clicks of the users.
+    """
+
+    near: Mapping[str, Links]
+    latest: Latest
+
+    @classmethod
+    def of(cls, modalities: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], latest: Latest) -> PastNearest:
+        """Take the matrices of the modalities, [num_items, d] each; `present` says which items have them."""
+        made = {name: knn(np.where(present[name][:, None], x, 0), NEAREST) for name, x in modalities.items()}
+        return cls(made, latest)
+
+    @classmethod
+    def size(cls, num_items: int, modalities: int) -> int:
+        """Return the most bytes that the links take: each of the nearest items is kept in two rows."""
+        return modalities * num_items * (8 + 2 * min(NEAREST, num_items) * 8)
+
+    def reading(self, table: Mapping[str, Column]) -> PastNearest:
+        """Return these links, which read no table."""
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the numbers."""
+        return tuple(f"past.nearest_{name}.{over}" for name in self.near for over in OVER)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, without the clicks."""
+        return sum(links.describe()["bytes"] for links in self.near.values())
+
+    def raw(self, rows: BatchRows) -> np.ndarray:
+        """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
+        clicked, count = self.latest.before(rows.user, rows.time)
+        clicked, count, found = clicked[rows.query], count[rows.query], []
+        for links in self.near.values():
+            known = (rows.item >= 0) & (rows.item < links.num_nodes)
+            entry = links.look_up(np.where(known, rows.item, 0)[:, None], clicked)
+            entry[~known] = 0
+            found.append(summed(entry, count))
         return np.concatenate(found).T
 
 

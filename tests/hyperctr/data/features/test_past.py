@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hyperctr.data.columns import Category, TagLists
 from hyperctr.data.features.past.content import PastContent
 from hyperctr.data.features.past.counts import Counts
 from hyperctr.data.features.past.history import Latest
-from hyperctr.data.features.past.links import PastLinks
+from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.moments import GAP, Moments
 from hyperctr.data.features.past.numbers import AVERAGE, PastCounts
 from hyperctr.data.features.past.scores import NormalScores
@@ -50,9 +51,9 @@ def past_of(log, period="session", grid=None, crosses=None):
     return PastCounts.of(log, log, {}, columns(), moments, crosses)
 
 
-def linked(log, grid):
+def linked(log, grid, kind="links"):
     clicks = log.take(log.clicks())
-    return PastLinks.of(log, clicks, grid, Latest.of(clicks))
+    return PastLinks.of(log, clicks, grid, Latest.of(clicks), kind)
 
 
 def all_rows(log):
@@ -305,7 +306,7 @@ def moved(log, moment, seed=5):
     return replace(log, user=user, item=item, label=label)
 
 
-def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6):
+def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6, kinds=tuple(KINDS)):
     moment = log.time[int(share * len(log))]
     grid = TimeGrid.cut(log.time[:1], every=every, unit="us")
     other, rows = moved(log, moment), np.flatnonzero(log.time <= moment)
@@ -315,7 +316,7 @@ def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6):
     vectors = np.random.default_rng(9).normal(size=(log.num_items, 4)).astype(np.float32)
     modality, made = ({"look": vectors}, {"look": np.ones(log.num_items, bool)}), []
     for made in (
-        lambda one: linked(one, grid),
+        *(partial(linked, grid=grid, kind=kind) for kind in kinds),
         lambda one: PastContent.of(*modality, Latest.of(one.take(one.clicks()))),
     ):
         np.testing.assert_array_equal(*(made(one).raw(asked) for one in (log, other)))
@@ -346,7 +347,7 @@ def test_what_happens_later_changes_no_bit_in_real_data(name):
         pytest.skip(f"no {name}: set HYPERCTR_DATA to a folder of public sets")
     data = read.read(home / name)
     periods = PERIODS if data.interactions.has_time else ("slice", "row")
-    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, periods, "30d")
+    earlier_rows_stay(data.interactions, data.users.fields, data.items.fields, periods, "30d", kinds=("links",))
 
 
 def test_a_log_without_times_counts_steps():
@@ -389,6 +390,40 @@ def test_links_are_those_of_the_clicks_before_the_slice_read_at_the_clicks_befor
                 for what, value in over.items():
                     full = f"past.{name}{'_step' * step}.{what}"
                     assert by_name[full] == pytest.approx(value, rel=1e-6, abs=1e-9), full
+
+
+def test_links_of_a_period_are_those_of_its_clicks_and_recent_ones_weigh_periods_by_age():
+    log, grid = random_log(), TimeGrid.cut([0], every="3d", unit="us")
+    starts = grid.starts(int(grid.slice_of(log.time[-1:])[0]) + 1)
+    clicks = log.take(log.clicks())
+    for kind, how in (("period_links", {"past": "slice"}), ("recent_links", {"half_life": 7 * DAY})):
+        past, made = linked(log, grid, kind), {}
+        for directed in (False, True):
+            events = clicks.item, clicks.user, clicks.time
+            made[directed] = links.over_time(*events, starts, directed=directed, num_nodes=ITEMS, **how)
+        assert list(past.matrices) == [kind.split("_")[0] + "_like", kind.split("_")[0] + "_next"]
+        for matrix, expected in zip(past.matrices.values(), made.values(), strict=True):
+            for one, other in zip(matrix, expected, strict=True):
+                np.testing.assert_array_equal(one.to_scipy().toarray(), other.to_scipy().toarray())
+        assert np.nanmax(past.raw(all_rows(log))) > 0
+
+
+def test_nearest_items_are_read_at_the_clicks_before():
+    log, rng = random_log(), np.random.default_rng(11)
+    matrix, there = rng.normal(size=(ITEMS, 3)), np.arange(ITEMS) != 1
+    past = PastNearest.of({"look": matrix}, {"look": there}, Latest.of(log.take(log.clicks())))
+    assert past.names[0] == "past.nearest_look.last" and len(past.names) == 6
+    unit = np.where(there[:, None], matrix - matrix[there].mean(0), 0)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T * ~np.eye(ITEMS, dtype=bool)  # all are among the 100 nearest
+    for row, found in enumerate(past.raw(all_rows(log))):
+        own = log.item[(log.user == log.user[row]) & (log.time < log.time[row]) & (log.label == 1)][::-1][:50]
+        each = cosine[log.item[row], own]
+        if not len(own):
+            assert np.isnan(found).all()
+            continue
+        expected = [each[0], each[:3].sum(), each[:10].sum(), each.sum(), each.max(), each.mean()]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_log_without_clicks_before_has_no_links():
