@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,11 @@ def dataset_of(opened: Opened, wanted: Sequence[str] | None = None) -> Dataset:
     try:
         notes = list(opened.notes)
         columns = _event_columns(opened, notes)
+        rows = len(opened.tables["interactions"])
         table, columns = _complete_rows(opened, columns, notes)
-        numbers, ids = _numbered(opened, columns)
-        interactions = _interactions(opened, table, columns, numbers, ids, notes)
+        with _saying_what_is_not_counted(rows - len(table)):
+            numbers, ids = _numbered(opened, columns)
+            interactions = _interactions(opened, table, columns, numbers, ids, notes)
         notes += _what_ties_mean(interactions)
         items, users = _items_and_users(opened, wanted, ids, notes)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -110,6 +113,18 @@ def dataset_of(opened: Opened, wanted: Sequence[str] | None = None) -> Dataset:
     path = opened.path
     name = opened.roles.get("name", path.name if path.is_dir() else path.stem)
     return Dataset(name, interactions, items, users, tuple(notes), opened.roles)
+
+
+@contextmanager
+def _saying_what_is_not_counted(aside: int) -> Iterator[None]:
+    """Add to an error that rows were set aside before: the rows and lines that it names are counted without them."""
+    try:
+        yield
+    except ValueError as error:
+        if not aside:
+            raise
+        verb = "was" if aside == 1 else "were"
+        raise ValueError(f"{error} ({count_rows(aside)} {verb} set aside before and not counted here)") from None
 
 
 def _event_columns(opened: Opened, notes: list[str]) -> dict[str, pl.Series]:

@@ -357,6 +357,9 @@ def test_another_word_in_a_split_is_named(shop):
     path = shop(interactions__csv=log)
     with pytest.raises(ValueError, match="column 'fold' must hold train, valid and test.*found 'holdout' in row 2"):
         read(path, roles={"split": "fold"})
+    shop(interactions__csv=log.replace("1,5,30,train\n", "1,5,30,train\n,5,30,train\n"))
+    with pytest.raises(ValueError, match=r"in row 2 .*\(1 row was set aside before and not counted here\)"):
+        read(path, roles={"split": "fold"})
     with pytest.raises(ValueError, match=r"no column 'fould' \(for split\).*did you mean fold"):
         read(path, roles={"split": "fould"})
 
