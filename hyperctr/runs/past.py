@@ -17,6 +17,7 @@ from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.moments import Moments, Period
 from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.features.past.scores import FITTED, NormalScores
+from hyperctr.data.features.past.sessions import PastSessions
 from hyperctr.data.features.past.source import Past
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
@@ -134,6 +135,11 @@ def past_of(
         moments = Moments(_rates_at(asked, log.has_time), log.user, log.time, log.num_users, grid)
         columns = dataset.users.fields, dataset.items.fields
         parts.append(PastCounts.of(log, known, *columns, moments, asked.crosses))
+        if log.has_time and log.logged_non_clicks:
+            whole = moments.period == "session"
+            parts.append(
+                PastSessions(moments if whole else Moments("session", log.user, log.time, log.num_users, None))
+            )
         if items.modalities:
             parts.append(PastContent.of(items.modalities, items.present, latest))
     parts += [PastLinks.of(log, clicks, grid, latest, kind) for kind in KINDS if kind in wanted]

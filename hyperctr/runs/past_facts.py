@@ -27,6 +27,11 @@ OVER = {
     "all": "all clicks", "max": "the largest", "mean": "the mean",
 }  # fmt: skip
 EVENTS = {"shows": "rows", "clicks": "clicks", "not_clicked": "rows without a click"}
+SESSION = {
+    "shows": "rows of the user so far in this session, log",
+    "since_last": "{unit} since the user's last row, up to this row",
+    "since_first": "{unit} since this session began",
+}
 AGES = {"since_last": "the last row", "since_first": "the first row", "since_click": "the last click"}
 
 
@@ -81,6 +86,8 @@ def meaning(name: str, rates: bool, unit: str = "hours") -> str:
     'link of the item with clicked items, undirected, with a half-life: the latest click'
     """
     key, _, what = name.removeprefix("past.").rpartition(".")
+    if key == "session":
+        return SESSION[what].format(unit=unit)
     if what in OVER:
         begin = next((begin for begin in PERIODS if key.startswith(begin)), "")
         if key.removeprefix(begin) in LINKS:

@@ -178,7 +178,7 @@ def test_a_run_file_without_the_key_reads_no_past(tmp_path):
 def test_the_plan_counts_what_the_past_takes():
     data = past_worlds.world("rates", rows=5_000)
     found = {part.name: part.bytes for part in plan.check(settings("x", "all"), data).parts}
-    counts, links = prepare(settings("x", "all"), data).loader.sources[-1].parts
+    counts, _, links = prepare(settings("x", "all"), data).loader.sources[-1].parts
     kinds = settings("x", ["links", "period_links", "recent_links"])
     three = {part.name: part.bytes for part in plan.check(kinds, data).parts}["links of the past"]
     assert three == 3 * found["links of the past"]

@@ -22,6 +22,8 @@ Period = Literal["session", "day", "slice", "row"]
 class Moments:
     """The start of the period that each row belongs to.
 
+    With sessions, `index` finds the rows of a user.
+
     Args:
         period: "session": rows of a user at most 30 minutes apart; "day", UTC; "slice" of the grid; "row": the row
             itself.
@@ -37,7 +39,7 @@ class Moments:
     def __init__(self, period: Period, user: np.ndarray, time: np.ndarray, num_users: int, grid: TimeGrid | None):
         self.period, self._grid = period, grid
         if period == "session":
-            self._index = index = PastIndex(user, time, num_users)
+            self.index = index = PastIndex(user, time, num_users)
             begins = index.starts
             begins[1:] |= np.diff(index.time) > GAP
             self._session = index.time[np.maximum.accumulate(np.where(begins, np.arange(len(time)), 0))]
@@ -51,9 +53,9 @@ class Moments:
         if self.period == "slice":
             number = np.maximum(self._grid.slice_of(time), 0)
             return np.minimum(self._grid.starts(int(number.max(initial=0)) + 1)[number], time)
-        first, end = self._index.first(user), self._index.end(user, time)
+        first, end = self.index.first(user), self.index.end(user, time)
         last = np.maximum(end - 1, 0)
         if not len(self._session):
             return time
-        goes_on = (end > first) & (time - self._index.time[last] <= GAP)
+        goes_on = (end > first) & (time - self.index.time[last] <= GAP)
         return np.where(goes_on, self._session[last], time)

@@ -1,5 +1,6 @@
 """Numbers of the past against slow loops, and that nothing at or after a moment changes a bit of them."""
 
+import math
 import os
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.moments import GAP, Moments
 from hyperctr.data.features.past.numbers import AVERAGE, PastCounts
 from hyperctr.data.features.past.scores import NormalScores
+from hyperctr.data.features.past.sessions import PastSessions
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.kinds import Kind
 from hyperctr.data.row_columns import BatchRows
@@ -141,6 +143,23 @@ def slow_moment(period, log, grid, user, time):
         elif u == user and t < time:
             break
     return at
+
+
+def test_a_session_so_far_is_a_walk_back_over_the_users_rows():
+    log = random_log(True)
+    rows = np.arange(len(log))
+    raw = PastSessions(Moments("session", log.user, log.time, log.num_users, None)).raw(
+        BatchRows(log.user, log.time, log.item, rows, rows)
+    )
+    for k in rows:
+        user, at = log.user[k], log.time[k]
+        began = slow_moment("session", log, None, user, at)
+        before = [t for u, t in zip(log.user, log.time, strict=True) if u == user and t < at]
+        want = [math.log1p(sum(t >= began for t in before)), (at - max(before)) / HOUR if before else math.nan]
+        np.testing.assert_allclose(raw[k], [*want, (at - began) / HOUR])
+    stranger = BatchRows(np.array([log.num_users]), np.array([at]), np.array([0]), np.array([0]), np.array([-1]))
+    fresh = PastSessions(Moments("session", log.user, log.time, log.num_users, None)).raw(stranger)
+    np.testing.assert_array_equal(fresh, [[0.0, math.nan, 0.0]])
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -317,6 +336,7 @@ def earlier_rows_stay(log, users, items, periods, every="3d", share=0.6, kinds=t
     modality, made = ({"look": vectors}, {"look": np.ones(log.num_items, bool)}), []
     for made in (
         *(partial(linked, grid=grid, kind=kind) for kind in kinds),
+        lambda one: PastSessions(Moments("session", one.user, one.time, one.num_users, None)),
         lambda one: PastContent.of(*modality, Latest.of(one.take(one.clicks()))),
     ):
         np.testing.assert_array_equal(*(made(one).raw(asked) for one in (log, other)))
