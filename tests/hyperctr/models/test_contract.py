@@ -13,6 +13,7 @@ from torch import nn
 from hyperctr.batch import History, Values
 from hyperctr.experiments import contract
 from hyperctr.layers import bodies, chunked
+from hyperctr.layers.embedding import seen_masks
 from hyperctr.layers.numbers import Numbers, Periodic
 from hyperctr.layers.table import Table
 from hyperctr.models import MODELS, WRAPPERS
@@ -104,6 +105,23 @@ def test_the_order_of_rows_does_not_matter(tables, built, make, name, sizes):
     rows = {n: getattr(batch, n)[order] for n in (*ROW, "query")}
     first = torch.stack([(rows["query"] == q).nonzero()[0, 0] for q in range(4)])
     close(model(replace(batch, query_row=first, **rows)).logit, model(batch).logit[order])
+
+
+@every
+def test_a_model_that_knows_no_id_reads_no_id_vector(tables, built, make, name):
+    model, batch = built(name, tables), make()
+    known = model(batch).logit
+    masks = [mask for kind in ("user", "item") for mask in seen_masks(model, kind)]
+    for mask in masks:
+        mask.zero_()
+    before = model(batch).logit
+    assert masks and not torch.equal(before, known)
+    sizes = {"user": tables.ids.num_users + 1, "item": tables.ids.num_items + 1}
+    with torch.no_grad():
+        for path, module in model.named_modules():
+            if isinstance(module, nn.Embedding) and module.num_embeddings == sizes.get(path.rpartition(".")[2]):
+                module.weight[:-1] += 1.0
+    close(model(batch).logit, before)
 
 
 @every
