@@ -184,9 +184,10 @@ class Train:
     batch_size: int = 512
     """Rows per step; the paper searches 128, 256 and 512."""
     lr: float = 1e-3
-    """Step size of Adam."""
-    optimiser: Literal["adam", "adamw"] = "adam"
-    """Adam, with `l2` times a weight added to its gradient; or AdamW, which shrinks every weight by `lr` times `l2`."""
+    """Step size of the optimiser."""
+    optimiser: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
+    """Adam, Adagrad or SGD, with `l2` times a weight added to its gradient; or AdamW, which shrinks each weight by `lr`
+    times `l2`."""
     schedule: Literal["constant", "halved", "cosine"] = "constant"
     """How `lr` changes: not at all, to half of it after every epoch, or to zero at the last epoch along a cosine."""
     warmup: int = 0

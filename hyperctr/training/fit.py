@@ -55,7 +55,7 @@ def fit(
     log: Callable[[dict], None] = lambda row: None,
     clock: Callable[[str], AbstractContextManager] = nullcontext,
 ) -> Progress:
-    """Train with Adam until the validation score stops rising; the model ends with the weights of its best validation.
+    """Train until the validation score stops rising; the model ends with the weights of its best validation.
 
     Args:
         model: `model(batch) -> Output`.
@@ -72,7 +72,7 @@ def fit(
     """
     model.eval()
     decoupled = config.optimiser == "adamw"
-    adams = optimisers(model, config.lr, config.l2 if decoupled else None)
+    adams = optimisers(model, config.lr, config.optimiser, config.l2 if decoupled else 0.0)
     ids = IdDropout(model, config.id_dropout)
     progress, best = Progress(), {}
     if folder is not None and (folder / CHECKPOINT).exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -125,25 +125,31 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
-def optimisers(model: nn.Module, lr: float, shrink: float | None = None) -> list[torch.optim.Optimizer]:
-    """Return a fused Adam for the model's parameters, and a RowAdam for its tables with sparse gradients, if any.
+def optimisers(model: nn.Module, lr: float, name: str = "adam", shrink: float = 0.0) -> list[torch.optim.Optimizer]:
+    """Return an optimiser for the model's parameters, and one for its tables with sparse gradients, if there are any.
+
+    Adam is fused, and `RowAdam` for tables. AdamW is Loshchilov & Hutter, ICLR 2019 (arXiv 1711.05101). Adagrad and SGD
+    without momentum take sparse gradients as they are.
 
     Args:
         model: what is trained.
         lr: step size.
-        shrink: weight decay of AdamW (Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101), which takes Adam's place.
+        name: "adam", "adamw", "adagrad" or "sgd".
+        shrink: weight decay of AdamW; the others have theirs in the gradient, see `decay`.
     """
     tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     named = {id(table) for table in tables}
-    found: list[torch.optim.Optimizer] = []
-    if dense := [p for p in model.parameters() if id(p) not in named]:
-        if shrink is None:
-            found.append(torch.optim.Adam(dense, lr=lr, fused=True))
-        else:
-            found.append(torch.optim.AdamW(dense, lr=lr, weight_decay=shrink, fused=True))
-    if tables:
-        found.append(RowAdam(tables, lr=lr, shrink=shrink or 0.0))
-    return found
+    dense = [p for p in model.parameters() if id(p) not in named]
+    of_dense, of_tables = {
+        "adam": (partial(torch.optim.Adam, fused=True), RowAdam),
+        "adamw": (
+            partial(torch.optim.AdamW, weight_decay=shrink, fused=True),
+            partial(RowAdam, shrink=shrink),
+        ),
+        "adagrad": (torch.optim.Adagrad, torch.optim.Adagrad),
+        "sgd": (torch.optim.SGD, torch.optim.SGD),
+    }[name]
+    return [make(some, lr=lr) for make, some in ((of_dense, dense), (of_tables, tables)) if some]
 
 
 def coalesce(model: nn.Module) -> None:
