@@ -159,7 +159,10 @@ def import_log(
 def describe(
     data: Annotated[str, typer.Argument(help="A name from `hyperctr data list`, or a folder.")],
     past: Annotated[
-        str | None, typer.Option(help="List the numbers of the past instead: counts, links or all, as data.past.")
+        str | None,
+        typer.Option(
+            help="List the numbers of the past instead: a value of data.past, or parts such as counts,nearest."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -173,9 +176,10 @@ def describe(
     dataset = read.read(catalog.find(data))
     if past is None:
         return _describe(dataset, as_json)
+    from hyperctr.runs.past import PARTS
     from hyperctr.runs.past_facts import QUANTILES, past_facts
 
-    facts = past_facts(dataset, past)
+    facts = past_facts(dataset, past if past in PARTS else split_list(past, "--past"))
     if as_json:
         return print_json(facts)
     lines = [

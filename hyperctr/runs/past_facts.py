@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ SESSION = {
 AGES = {"since_last": "the last row", "since_first": "the first row", "since_click": "the last click"}
 
 
-def past_facts(dataset: Dataset, past: str = "all") -> dict[str, Any]:
+def past_facts(dataset: Dataset, past: str | Sequence[str] = "all") -> dict[str, Any]:
     """Describe the numbers that `data.past` gives with every other key at its default.
 
     Args:

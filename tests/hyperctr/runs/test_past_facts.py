@@ -47,6 +47,8 @@ def test_the_command_lists_them(hyperctr, tmp_path):
     assert "next_step.max" in said and "directed: the largest" in said and "24 numbers, read for" in said
     code, said, _ = hyperctr("data", "describe", data, "--past", "links", "--json")
     assert code == 0 and len(json.loads(said)["numbers"]) == 24
+    code, said, _ = hyperctr("data", "describe", data, "--past", "nearest")
+    assert code == 0 and "nearest_visual.max" in said and "next_step.max" not in said
     code, _, err = hyperctr("data", "describe", data, "--past", "none")
     assert code == 2 and "gives no numbers; choose counts, links or all" in err
     code, _, err = hyperctr("data", "describe", data, "--past", "al")
