@@ -279,23 +279,30 @@ class LinksOverTime:
         self.moments, self.num_nodes = moments, links[0].num_nodes if links else 0
         ends = np.cumsum([0, *(one.num_links for one in links)])
         indptr = [one.indptr[:-1] + end for one, end in zip(links, ends, strict=False)]
-        self._rows: Rows = (
-            np.concatenate([*indptr, ends[-1:]]),
-            np.concatenate([np.empty(0, dtype=np.int32), *(one.indices for one in links)]),
-            np.concatenate([np.empty(0, dtype=np.float32), *(one.value for one in links)]),
-        )
-        self._degree = np.concatenate([np.empty(0), *(one.degree for one in links)])
-        self._links = []
-        for m, (one, start, end) in enumerate(zip(links, ends, ends[1:], strict=False)):
-            one.indices, one.value = (array[start:end] for array in self._rows[1:])
-            one.degree = self._degree[m * self.num_nodes : (m + 1) * self.num_nodes]
-            self._links.append(one)
+        joined = {}
+        for name, dtype in (("indices", np.int32), ("value", np.float32), ("degree", np.float64)):
+            parts = [getattr(one, name) for one in links]
+            joined[name] = np.concatenate([np.empty(0, dtype), *parts])
+            for one, end in zip(links, np.cumsum([len(part) for part in parts]), strict=True):
+                setattr(one, name, joined[name][end - len(getattr(one, name)) : end])  # frees the part before the next
+            del parts
+        self._rows: Rows = np.concatenate([*indptr, ends[-1:]]), joined["indices"], joined["value"]
+        self._degree, self._links = joined["degree"], links
 
     def __len__(self) -> int:
         return len(self._links)
 
     def __getitem__(self, m: int) -> Links:
         return self._links[m]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, names of nodes not counted.
+
+        >>> links.over_time([0, 1], [0, 0], times=[5, 6], moments=[6, 7]).nbytes
+        136
+        """
+        return sum(x.nbytes for x in (*self._rows, self._degree, *(one.indptr for one in self._links)))
 
     def __iter__(self) -> Iterator[Links]:
         return iter(self._links)

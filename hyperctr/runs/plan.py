@@ -212,7 +212,8 @@ def _past(run: config.Run, dataset: Dataset, wanted: tuple[str, ...], grid: Time
         columns = dataset.users.fields, dataset.items.fields
         found.append(Part("counts of the past", PastCounts.size(log, *columns, run.data.crosses), "at most"))
     if kinds := KINDS.keys() & {*wanted}:
-        found.append(Part("links of the past", len(kinds) * PastLinks.size(log, grid), "at most"))
+        size = sum(PastLinks.size(log, grid, kind) for kind in kinds)
+        found.append(Part("links of the past", size, "estimated"))
     if "nearest" in wanted:
         modalities = len(dataset.items.modalities)
         found.append(Part("nearest items", PastNearest.size(log.num_items, modalities), "at most"))

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphs import TimeGrid
+from graphs.index.events import WINDOW
 from graphs.linked import Links, LinksOverTime
-from graphs.links import K, knn, over_time
+from graphs.links import MOST, K, knn, over_time
 from hyperctr.data.clock import DAY
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.history import Latest
@@ -63,8 +64,7 @@ class PastLinks:
             kind: "links" of the whole past; "period_links" of the last period; "recent_links" of all periods, with a
                 half-life.
         """
-        last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
-        starts = grid.starts(min(last, len(grid.edges) - 1 if grid.edges is not None else last) + 1)
+        starts = _starts(log, grid)
         events = clicks.item, clicks.user, clicks.time
         recent = HALF_LIFE if log.has_time else HALF_STEPS
         of = {"past": "slice"} if kind == "period_links" else {"half_life": recent if kind == "recent_links" else None}
@@ -75,10 +75,13 @@ class PastLinks:
         return cls(made, grid, latest)
 
     @classmethod
-    def size(cls, log: Interactions, grid: TimeGrid) -> int:
-        """Return the most bytes that the links of a log take while they are made, where every item has all links."""
-        moments = int(grid.slice_of(log.time[-1:] + 1)[0]) + 1
-        return len(MATRICES) * 2 * moments * log.num_items * min(K, log.num_items) * 8
+    def size(cls, log: Interactions, grid: TimeGrid, kind: str = "links") -> int:
+        """Estimate `nbytes`, the bytes that the links of a log take, before they are computed."""
+        clicks, starts = log.take(log.clicks()), _starts(log, grid)
+        links = sum(expected_links(clicks, starts, directed, kind) for directed in MATRICES.values())
+        return (
+            int(8 * links) + len(MATRICES) * len(starts) * 24 * log.num_items
+        )  # and where rows begin, twice, and degrees
 
     def reading(self, table: Mapping[str, Column]) -> PastLinks:
         """Return these links, which read no table."""
@@ -93,7 +96,7 @@ class PastLinks:
     @property
     def nbytes(self) -> int:
         """Size in memory, without the clicks."""
-        return sum(row["bytes"] for matrix in self.matrices.values() for row in matrix.describe())
+        return sum(matrix.nbytes for matrix in self.matrices.values())
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
@@ -108,6 +111,39 @@ class PastLinks:
                 entry[~known] = 0
                 found.append(summed(entry, count))
         return np.concatenate(found).T
+
+
+def _starts(log: Interactions, grid: TimeGrid) -> np.ndarray:
+    """Return the starts of the periods of a log, up to that of its last event."""
+    last = int(grid.slice_of(log.time[-1:] + 1)[0]) if len(log) else 0
+    return grid.starts(min(last, len(grid.edges) - 1 if grid.edges is not None else last) + 1)
+
+
+def expected_links(clicks: Interactions, starts: np.ndarray, directed: bool, kind: str = "links") -> float:
+    """Estimate the links at some moments: an item is linked with the distinct items of the clicks it is paired with.
+
+    At most `K` are kept per item. How many of the paired clicks are distinct is that of clicks drawn at random.
+    """
+    found, begin = 0.0, np.iinfo(np.int64).min
+    for start in starts.tolist():
+        some = clicks.take(np.flatnonzero((clicks.time >= begin) & (clicks.time < start)))
+        begin = start if kind == "period_links" else begin
+        order = np.lexsort((some.time, some.user))
+        user, time, item = some.user[order], some.time[order], some.item[order]
+        first = np.searchsorted(user, user)
+        if directed:  # clicks at an earlier time, at most `WINDOW` places before
+            new = np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1]))[: len(user)]
+            place = np.arange(len(user))
+            tied = np.maximum.accumulate(np.where(new, place, 0))
+            pairs = np.maximum(tied - np.maximum(first, place - WINDOW), 0)
+        else:
+            pairs = np.minimum(np.searchsorted(user, user, side="right") - first, MOST) - 1
+        paired = np.bincount(item, pairs, clicks.num_items)
+        share = np.bincount(item) / max(len(item), 1)
+        some = np.unique(np.geomspace(1, max(paired.max(initial=0), 2), 50))
+        distinct = [-np.expm1(-count * share).sum() for count in some]  # items among `count` clicks drawn at random
+        found += np.minimum(np.interp(paired, [0, *some], [0, *distinct]), K).sum()
+    return found
 
 
 @dataclass(frozen=True)
