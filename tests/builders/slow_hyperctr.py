@@ -209,7 +209,18 @@ class Slow:
         bias = bias + self.part("context", "weight", (u, i, t))
         context = None if m.context is None else self.part("context", "vector", (u, i, t))[None]
         own = None if m.profile is None else m.user.weight[u if u < 5 else USERS][None]
-        return m.predict(m.fusion(temporal, group), e_i, one, one, context, own) + bias
+        attended = None if m.attend is None else self.attended(u, t, e_i[0])[None]
+        return m.predict(m.fusion(temporal, group), e_i, one, one, context, own, attended)[0] + bias
+
+    def attended(self, u, t, e_i):
+        """The user's clicks before t, weighed by the candidate, and their product with it."""
+        clicks = [self.item(j)[0] for w, j, s, _ in self.clicks if w == u and s < t]
+        if not clicks:
+            return torch.zeros(2 * len(e_i))
+        read = self.model.attend
+        scores = [read.score((read.state(x) + read.item(e_i)).relu()).exp() for x in clicks]
+        weighed = sum(score * x for score, x in zip(scores, clicks, strict=True)) / sum(scores)
+        return torch.cat([weighed, weighed * e_i])
 
     def logits(self, batch):
         rows = zip(batch.user.tolist(), batch.item.tolist(), batch.time.tolist(), strict=True)

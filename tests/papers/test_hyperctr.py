@@ -534,7 +534,7 @@ def test_equation_7_is_three_layers_and_inner_products(pairs, width, profile):
     user, item, context = torch.randn(4, 4), torch.randn(9, 4), torch.randn(pairs, width)
     own = torch.randn(4, profile)
     user_row, item_row = torch.tensor([0, 1, 3])[torch.randint(3, (pairs,))], torch.randint(9, (pairs,))
-    logit = predict(user, item, user_row, item_row, context if width else None, own if profile else None)
+    logit, _ = predict(user, item, user_row, item_row, context if width else None, own if profile else None)
     expected = [
         slow_prediction(predict, user[u].tolist(), item[i].tolist(), c, own[u].tolist())
         for u, i, c in zip(user_row, item_row, context.tolist(), strict=True)

@@ -53,6 +53,10 @@ class Config:
     """Share of user and item ids hidden per training step, which trains the vector of unknown ids."""
     fields: bool = True
     """Whether users' profiles and items' metadata are part of E_U and of the item inputs, and context of Eq. 7."""
+    attend: bool = False
+    """Whether Eq. 7 also reads the user's clicks, each weighed by the candidate."""
+    branch: bool = False
+    """Whether a second network reads the columns and numbers alone; it has its own loss, and logits are averaged."""
     types: bool = True
     """Whether clicks of different behaviour types weigh differently in the hyperedges and in attention."""
     type_weights: tuple[float, ...] = ()

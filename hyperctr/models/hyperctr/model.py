@@ -40,6 +40,9 @@ Where we differ from the paper, and why:
 - Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
 - Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
 - The target embedding in Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
+- Two switches are not in the paper. `attend`: Eq. 7 also reads the clicks of the history, weighed by the candidate
+  (DIN, MARN), and their product with e_i. `branch`: a second network reads columns and numbers of the past alone. It
+  has a cross entropy of its own, and the logit is the mean of both.
 - Users and items without a training row share one id vector, which is trained by hiding a share of the ids
   (`id_dropout`). The paper's random split has no such users and items.
 - Eq. 9 and 10 as printed have no consistent shapes; our reading is at `Interest`. Which clicks make hyperedges of a
@@ -48,7 +51,7 @@ Where we differ from the paper, and why:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -56,13 +59,40 @@ from torch import Tensor, nn
 
 from graphs import HGCN
 from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
+from hyperctr.layers.attention import Relevance
+from hyperctr.layers.embedding import placed
 from hyperctr.layers.table import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
+from hyperctr.models.hyperctr.branch import Branch
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import Fields, TypeWeights
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
 
+
+@dataclass(frozen=True)
+class Sides:
+    """What Eq. (7) reads of the rows of a batch, for Q queries and P distinct pairs of an item and a slice.
+
+    Attributes:
+        fused: T_U, [Q, d]. own: the user's id vector u, where profiles are added to it, [Q, d].
+        item: e_i, [P, d]. of_row: the pair of each row, [B].
+        attended: the clicks weighed by the candidate, and their product with e_i, [B, 2 d]; None without `attend`.
+        bias: b_u + b_i and the weights of columns, [B].
+        penalty, logs: as in `Output`.
+    """
+
+    fused: Tensor
+    own: Tensor | None
+    item: Tensor
+    of_row: Tensor
+    attended: Tensor | None
+    bias: Tensor
+    penalty: Tensor | float
+    logs: dict[str, float]
+
+
+BRANCH = 8  # width of the vectors of columns in the second branch
 SMALL = 0.1  # of their usual first values: ids, ages and modalities of a model that reads columns
 
 
@@ -120,7 +150,10 @@ class HyperCTR(nn.Module):
         self.read_user = Readout(d, graphs, config.read)
         self.read_item = Readout(d, graphs)
         self.fusion = Fusion(d, config.fusion, config.rank)
-        self.predict = Prediction(d, config.hidden, config.dropout, self.context is not None, self.profile is not None)
+        self.attend = Relevance(d, d, d) if config.attend else None
+        self.predict = Prediction(
+            d, config.hidden, config.dropout, self.context is not None, self.profile is not None, config.attend
+        )
         for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
             self.register_buffer(f"present_{m}", F.pad(items.present[m], (0, 1)), persistent=False)
@@ -142,6 +175,8 @@ class HyperCTR(nn.Module):
                 maps = (linear.weight for linear in self.project.values())
                 for weight in (self.user.weight, self.item.weight, self.temporal.age.weight, *maps):
                     weight.mul_(SMALL)
+        columns = config.branch and any(len(part) for part in (fields.user, fields.item, fields.context))
+        self.branch = Branch(fields, BRANCH, config.hidden, config.dropout) if columns else None
 
     def _stack(self) -> nn.ModuleList:
         """Build Theta^(0) to Theta^(depth - 1)."""
@@ -184,42 +219,49 @@ class HyperCTR(nn.Module):
             states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
                 ones. Only `hyperctr explain` gives them.
         """
-        fused, own, e_i, of_row, bias, penalty, logs = self._sides(batch, states)
-        c = None if self.context is None else self.context(batch)  # [B, d]
-        logit, hidden = self.predict.score(fused, e_i, batch.query, of_row, c, own)  # (7)  [B], [B, D2]
-        return Output(logit + bias, penalty, logs, hidden)
+        x, c = self._sides(batch, states), None if self.context is None else self.context(batch)  # c [B, d]
+        logit, hidden = self.predict(x.fused, x.item, batch.query, x.of_row, c, x.own, x.attended)  # (7)  [B], [B, D2]
+        logit = logit + x.bias
+        if self.branch is None:
+            return Output(logit, x.penalty, x.logs, hidden)
+        other, loss = self.branch(batch), None
+        if self.training:
+            loss = sum(F.binary_cross_entropy_with_logits(one, batch.label) for one in (logit, other)) / 2
+        return Output((logit + other) / 2, x.penalty, x.logs, hidden, loss=loss)
 
     def features(self, batch: Batch) -> Features:
         """Return [T_U; e_i; T_U * e_i; c; u] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1].
 
-        With a context c it has d columns more, and with a user's id vector u too.
+        With a context c it has d columns more, with a user's id vector u too, and 2 d with the clicks that are attended
+        to. The second branch is not in it.
         """
-        fused, own, e_i, of_row, bias, penalty, logs = self._sides(batch)
-        user, item = F.embedding(batch.query, fused), F.embedding(of_row, e_i)
-        parts, direct = [user, item, user * item], bias + (user * item) @ self.direct
+        x = self._sides(batch)
+        user, item = F.embedding(batch.query, x.fused), F.embedding(x.of_row, x.item)
+        parts, direct = [user, item, user * item], x.bias + (user * item) @ self.direct
         if self.context is not None:
             c = self.context(batch)
             parts, direct = [*parts, c], direct + (c * (user + item)) @ self.cross
-        if own is not None:
-            parts = [*parts, F.embedding(batch.query, own)]
-        return Features(torch.cat([*parts, direct[:, None]], 1), penalty, logs)
+        if x.own is not None:
+            parts = [*parts, F.embedding(batch.query, x.own)]
+        if x.attended is not None:
+            parts = [*parts, x.attended]
+        return Features(torch.cat([*parts, direct[:, None]], 1), x.penalty, x.logs)
 
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
         p, self.predict = self.predict, None
         self.direct, self.cross = p.direct, p.cross
-        maps = [p.user, p.item, p.both, *(linear for linear in (p.context, p.own) if linear is not None)]
-        first = nn.Linear(len(maps) * self.config.dim + 1, len(p.user.bias))
+        more = (p.context, p.own, p.attended)
+        maps = [p.user, p.item, p.both, *(linear for linear in more if linear is not None)]
+        first = nn.Linear(sum(linear.in_features for linear in maps) + 1, len(p.user.bias))
         parts = [*(linear.weight for linear in maps), first.weight[:, -1:]]
         with torch.no_grad():
             first.weight.copy_(torch.cat(parts, 1))
             first.bias.copy_(p.user.bias)
         return nn.Sequential(first, *p.rest[:-1])
 
-    def _sides(
-        self, batch: Batch, states: tuple[Tensor | None, ...] | None = None
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor | float, dict[str, float]]:
-        """Compute T_U [Q, d]; u [Q, d] or None; e_i [pairs, d]; the pair of each row [B]; biases [B]; penalty; logs."""
+    def _sides(self, batch: Batch, states: tuple[Tensor | None, ...] | None = None) -> Sides:
+        """Compute what Eq. (7) reads; `states` as in `forward`."""
         logs = {} if states is not None or (batch.is_augmented and self.states.step) else self.refresh()
         first = batch.query_row  # one row of each query: the user's side is computed once
         now, every = self.slice_of(batch.time), len(self.starts)  # [B]
@@ -266,8 +308,14 @@ class HyperCTR(nn.Module):
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
+        attended = None
+        if self.attend is not None:
+            clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories.mask)
+            target = F.embedding(of_row, e_i)
+            weighed = self.attend(clicks, target, batch.histories.mask, batch.query, clicks)
+            attended = torch.cat([weighed, weighed * target], 1)
         own = None if self.profile is None else own
-        return fused, own, e_i, of_row, bias, penalty, {**logs, **moved}
+        return Sides(fused, own, e_i, of_row, attended, bias, penalty, {**logs, **moved})
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Find the slice of each time; all times after the last closed slice are in the open one."""

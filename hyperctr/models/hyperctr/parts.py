@@ -118,9 +118,10 @@ class Readout(nn.Module):
 
 
 class Prediction(nn.Module):
-    """logit = MLP([T_U; e_i; T_U * e_i; c; u]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)): Eq. (7) before its sigmoid.
+    """logit = MLP([T_U; e_i; T_U * e_i; c; u; a]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)): Eq. (7), no sigmoid.
 
-    The MLP has three layers. Without a context vector c, or an id vector u of the user, their terms are left out.
+    The MLP has three layers. Without a context vector c, an id vector u of the user, or the clicks a that the candidate
+    attends to, their terms are left out.
 
     Args:
         dim: width of the vectors.
@@ -128,15 +129,25 @@ class Prediction(nn.Module):
         dropout: share of activations dropped after each of them.
         context: whether rows have a context vector c.
         own: whether users have an id vector u beside what T_U holds.
+        attended: whether rows have a vector a, twice as wide.
     """
 
-    def __init__(self, dim: int, hidden: tuple[int, ...], dropout: float, context: bool = False, own: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        hidden: tuple[int, ...],
+        dropout: float,
+        context: bool = False,
+        own: bool = False,
+        attended: bool = False,
+    ):
         super().__init__()
         self.user = nn.Linear(dim, hidden[0])  # the first layer's columns for T_U
         self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
         self.both = nn.Linear(dim, hidden[0], bias=False)  # and for their product
         self.context = nn.Linear(dim, hidden[0], bias=False) if context else None  # and for c
         self.own = nn.Linear(dim, hidden[0], bias=False) if own else None  # and for u
+        self.attended = nn.Linear(2 * dim, hidden[0], bias=False) if attended else None  # and for a
         self.direct = nn.Parameter(torch.full((dim,), dim**-0.5))  # w
         self.cross = nn.Parameter(torch.full((dim,), dim**-0.5)) if context else None  # v
         self.rest = nn.Sequential(
@@ -151,25 +162,25 @@ class Prediction(nn.Module):
         item_row: Tensor,
         context: Tensor | None = None,
         own: Tensor | None = None,
-    ) -> Tensor:
-        """Score pairs (user_row, item_row) [B] of user [Q, d], own u [Q, d], item [P, d], in context [B, d]: [B]."""
-        return self.score(user, item, user_row, item_row, context, own)[0]
-
-    def score(
-        self,
-        user: Tensor,
-        item: Tensor,
-        user_row: Tensor,
-        item_row: Tensor,
-        context: Tensor | None = None,
-        own: Tensor | None = None,
+        attended: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Score as `forward`, and return the input of the last linear layer too, [B, D2]."""
+        """Score pairs (user_row, item_row) [B].
+
+        Args:
+            user: T_U [Q, d]. item: e_i [P, d]. user_row, item_row: numbers of the pairs' rows of either, [B].
+            context: c [B, d]. own: u [Q, d]. attended: a [B, 2 d].
+
+        Returns:
+            The logits [B], and the input of the last linear layer [B, D2].
+        """
         many = len(user_row) > 32 * len(user)  # candidates per user
         more = None if context is None else self.context(context)
         if own is not None:
             of_row = F.embedding(user_row, self.own(own))
             more = of_row if more is None else more + of_row
+        if attended is not None:
+            of_clicks = self.attended(attended)
+            more = of_clicks if more is None else more + of_clicks
         logit, hidden = choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row, more)
         if context is not None:
             logit = logit + (context * (F.embedding(user_row, user) + F.embedding(item_row, item))) @ self.cross

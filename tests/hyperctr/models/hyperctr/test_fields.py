@@ -49,7 +49,9 @@ def logits(model, batch):
     return model.eval()(batch).logit
 
 
-@pytest.mark.parametrize("changed", [{}, {"depth": 0}, {"conv": "gcn"}, {"carry": "gate", "across": "mean"}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{}, {"depth": 0}, {"conv": "gcn"}, {"carry": "gate", "across": "mean"}, {"attend": True}], ids=str
+)
 def test_the_logit_with_fields_and_types_is_what_loops_over_the_log_give(changed):
     log = random_log(types=TYPES)
     tables = fields_of(log, typed=changed.get("conv") != "gcn")
@@ -206,3 +208,28 @@ def test_settings_that_do_not_fit_the_types_are_refused(settings, types, message
 def test_weights_of_types_are_at_least_zero():
     with pytest.raises(ValueError, match="model.type_weights must be numbers of at least 0"):
         Config(type_weights=(1.0, -1.0))
+
+
+def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own():
+    log = random_log()
+    tables = fields_of(log)
+    model, batch = model_of(log, tables, branch=True, attend=True), rows_of(log, CONTEXT)
+    batch = replace(batch, label=(torch.arange(len(batch)) % 2).float())
+    alone = HyperCTR(Config(**SIZES, attend=True), tables)
+    alone.load_state_dict({name: x for name, x in model.state_dict().items() if not name.startswith("branch.")})
+    one, other = logits(alone.eval(), batch), model.branch(batch)
+    torch.testing.assert_close(logits(model, batch), (one + other.detach()) / 2)
+    parts = [model.branch.user.of(batch.user), model.branch.item.of(batch.item)]
+    z = torch.cat([*parts, model.branch.context(batch.context, len(batch))], 1).flatten(1)
+    torch.testing.assert_close(other, model.branch.out(torch.cat([model.branch.top(z), z], 1))[:, 0])
+    model = model_of(log, tables, branch=True, dropout=0.0, id_dropout=0.0, neighbors=0).train()
+    out = model(batch)
+    two = out.logit.new_tensor(0.0)
+    for logit in (2 * out.logit - model.branch(batch), model.branch(batch)):
+        two = two + torch.nn.functional.binary_cross_entropy_with_logits(logit, batch.label) / 2
+    torch.testing.assert_close(out.loss, two)
+
+
+def test_there_is_no_second_branch_without_a_column():
+    log = random_log()
+    assert model_of(log, branch=True).branch is None
