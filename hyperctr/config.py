@@ -207,6 +207,8 @@ class Train:
     """Largest norm of the gradient; 0 does not clip."""
     seed: int = 0
     """Seed of weights, shuffling and negatives."""
+    members: int = 1
+    """Models that are trained one after the other, with seeds from `seed` on; their logits are averaged."""
     threads: int = 0
     """CPU threads; 0 lets torch choose. Weights and scores are equal to the last bit only on equally many threads."""
     score: str = "auc"
@@ -227,6 +229,7 @@ class Train:
         check(self.negatives >= 0, "train.negatives", self.negatives, "at least 0")
         check(0 <= self.clip < math.inf, "train.clip", self.clip, "above 0, or 0 not to clip")
         _check_seed("train.seed", self.seed)
+        check(self.members >= 1, "train.members", self.members, "at least 1")
         few = "at least 1 and at most 1024, or 0 to leave it to torch"
         check(0 <= self.threads <= 1024, "train.threads", self.threads, few)
         works = f'{", ".join(SCORES)}, or like "mine.py:metric"'

@@ -107,7 +107,8 @@ def say_epoch(row: dict) -> None:
         err.print(f"{row['task']}, round {row['round']}, {row['density']:.0%} of the weights  ", end="")
     if not row["epoch"]:
         return err.print(f"fitted  {valid}")
-    err.print(f"epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
+    member = f"member {row['member']}  " if "member" in row else ""
+    err.print(f"{member}epoch {row['epoch']}  loss {row['loss']:.4f}  {valid}  best epoch {row['best_epoch']}")
 
 
 def print_scores(report: dict) -> None:

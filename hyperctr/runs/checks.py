@@ -17,6 +17,7 @@ from hyperctr.data.check import future, predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
 from hyperctr.models import find_model, find_wrapper, outside
+from hyperctr.models.lt4rec import Sharing
 from hyperctr.runs.past import by_period, past_notes, past_parts
 from hyperctr.training.interests import flaw
 
@@ -98,6 +99,20 @@ def check_referee(run: config.Run) -> None:
             f"{run.wrapper_name} changes how a model is trained; {run.model_name} is a referee, which is fitted once: "
             "leave out [wrapper], or name another model"
         )
+
+
+def check_members(run: config.Run) -> None:
+    """Refuse several members of what is not trained by steps from a seed.
+
+    Raises:
+        ValueError: the model is a referee, or searches for tickets.
+    """
+    if run.train.members == 1:
+        return
+    if isinstance(find_model(run.model_name), Referee):
+        raise ValueError(f"train.members averages models that are trained; {run.model_name} is a referee: leave it out")
+    if any(isinstance(part, Sharing) for part in (run.model, run.wrapper)):
+        raise ValueError("train.members averages models; the masks of lt4rec are found for one: leave it out")
 
 
 def check_conversions(ready: Any) -> None:

@@ -91,7 +91,7 @@ def open_run(path: str | Path, changed_data: bool = False) -> Opened:
     path = Path(path)
     missing = [name for name in ("run.toml", "report.json", "weights.safetensors") if not (path / name).exists()]
     if missing:
-        hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.glob("checkpoint*")) else ""
+        hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.rglob("checkpoint*")) else ""
         raise ValueError(f"{path} is not a finished run, it lacks {', '.join(missing)}{hint}")
     run = fingerprint.located(read_written(path / "run.toml"), path)
     report, dataset = reports.read(path), read_dataset(run)

@@ -51,6 +51,7 @@ from hyperctr.models.lt4rec import Sharing
 from hyperctr.referees.popularity import Popularity
 from hyperctr.runs import candidates, checks
 from hyperctr.runs.fields import fields_of
+from hyperctr.runs.members import Members, each_member
 from hyperctr.runs.past import past_grid, past_of, past_parts, read_by_scores
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
@@ -286,6 +287,7 @@ def prepare(
         ValueError: nothing to train or test on, or slices by time on data without times.
     """
     checks.check_referee(run)
+    checks.check_members(run)
     for key, names in checks.metrics_named(run).items():
         checks.metrics_of(names, key)  # a mistake in a name stops here
     dataset = read_dataset(run) if dataset is None else dataset
@@ -421,8 +423,10 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
 
 
 def build_model(ready: Prepared) -> nn.Module:
-    """Build the run's model with its first weights, inside its wrapper if that stays; it may know no ids."""
+    """Build the run's model with its first weights, inside its wrapper if that stays; or all `train.members` of it."""
     run = ready.run
+    if run.train.members > 1:
+        return Members(build_model(one) for one in each_member(ready))
     model = find_model(run.model_name)(run.model, ready.tables)
     if run.train.id_dropout == 1:
         for mask in (*seen_masks(model, "user"), *seen_masks(model, "item")):

@@ -2,7 +2,7 @@
 
 runs/ml-100k/
     run.toml               exactly what ran, every default filled in
-    checkpoint.safetensors while it trains: a killed run continues from here
+    checkpoint.safetensors while it trains: a killed run continues from here (of train.members in member-0/ and so on)
     history.csv            one line per validation
     weights.safetensors    the weights of the best validation
     tickets.safetensors    LT4REC's masks, which another run can train again (model.masks)
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ from hyperctr.runs import candidates, fingerprint
 from hyperctr.runs import report as reports
 from hyperctr.runs.checks import metrics_named, metrics_of, not_read, notes_of, parts_of, rows_in_words
 from hyperctr.runs.digest import digest, read_written
+from hyperctr.runs.members import Members, each_member
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset, stays
 from hyperctr.runs.referees import again_in_words, check_memory, fit_beside, fit_referee
 from hyperctr.training import lottery_tickets
-from hyperctr.training.fit import Progress, epochs_done, fit
+from hyperctr.training.fit import CHECKPOINT, Progress, epochs_done, fit
 from hyperctr.training.profiler import StepTimer
 
 
@@ -92,9 +94,8 @@ def train(
             ready = prepare(run, dataset, folder.path, progress=progress)
             check_memory(ready)
             torch.manual_seed(run.train.seed)
-            trained = model = build_model(ready)
-            if run.wrapper and not stays(run):
-                trained = find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables)
+            model = build_model(ready)
+            trained = model if run.train.members > 1 else _wrapped(ready, model)
         if done := epochs_done(folder.path):
             say(f"continuing at epoch {math.floor(done) + 1}: {folder.path} has a checkpoint of this run")
         say(rows_in_words(parts_of(ready.dataset.interactions, ready.split)))
@@ -106,7 +107,7 @@ def train(
         def watched(batches: Iterable[Batch], what: str, steps: int) -> Iterable[Batch]:
             return progress(batches if clock is None else clock.batches(batches), what, steps)
 
-        def batches(epoch: int) -> Iterable[Batch]:
+        def batches(epoch: int, ready: Prepared = ready) -> Iterable[Batch]:
             steps = -(-ready.train_rows // run.train.batch_size)
             return watched(ready.train_batches(epoch), f"epoch {epoch}", steps)
 
@@ -126,6 +127,8 @@ def train(
         settings = {}
         if isinstance(model, Referee):
             done, settings = fit_referee(ready, model, keep, validation)
+        elif run.train.members > 1:
+            done = _fit_members(ready, model, validation, folder, keep, batches, timed)
         else:
             done = fit(trained, batches, validation, run.train, ready.train_rows, folder.path, keep, timed)
         beside = fit_beside(ready, progress) if referees else ({}, [])
@@ -137,6 +140,42 @@ def train(
         report["fingerprint"] = folder.fingerprint
         folder.finish(model, trained, report)
     return report
+
+
+def _wrapped(ready: Prepared, model: nn.Module) -> nn.Module:
+    """Put a model into the wrapper that it is trained in, if it has one."""
+    run = ready.run
+    return find_wrapper(run.wrapper_name)(model, run.wrapper, ready.tables) if run.wrapper and not stays(run) else model
+
+
+def _fit_members(
+    ready: Prepared,
+    model: Members,
+    validation: Validation,
+    folder: RunFolder,
+    keep: Callable[[dict], None],
+    batches: Callable[..., Iterable[Batch]],
+    timed: Callable,
+) -> Progress:
+    """Train the members one after the other, each as a run of its seed; its checkpoint stays until all are done.
+
+    Args:
+        ready: of the run.
+        model: gets the trained members.
+        validation: scores the one member that is trained.
+    """
+    found = []
+    for k, one in enumerate(each_member(ready)):
+        torch.manual_seed(one.run.train.seed)  # as the run of this seed alone begins
+        validation.model = model.models[k] = build_model(one)
+        trained, rows, log = _wrapped(one, model.models[k]), partial(batches, ready=one), partial(_of_member, keep, k)
+        found.append(fit(trained, rows, validation, one.run.train, one.train_rows, folder.of_member(k), log, timed))
+    best = sum(done.best_epoch for done in found) / len(found)
+    return Progress(max(x.epoch for x in found), round(best, 2), stopped=f"all {len(found)} members are trained")
+
+
+def _of_member(keep: Callable[[dict], None], number: int, row: dict) -> None:
+    keep({"member": number} | row)
 
 
 def stopped(out: str | Path) -> str:
@@ -181,7 +220,7 @@ class RunFolder:
                     raise ValueError(f"{path} holds another run: {differs}; choose another --out or remove it")
             unread = f"# not read by this run: {', '.join(names)}\n\n" if (names := not_read(run, logged)) else ""
             write_text(path / "run.toml", unread + config.to_toml(run))
-            if not (path / "checkpoint.safetensors").exists():
+            if not self._checkpoints():
                 (path / "history.csv").unlink(missing_ok=True)
             reports.read_history(path)  # a damaged file stops here
             return claim.pop_all()
@@ -214,7 +253,9 @@ class RunFolder:
     def keep(self, row: dict) -> None:
         """Add the line of a validation to history.csv, in place of lines that were written after the checkpoint."""
         if self.path is not None and "round" not in row:
-            earlier = [old for old in reports.read_history(self.path) if float(old["epoch"]) < row["epoch"]]
+            at = row.get("member", 0), row["epoch"]
+            rows = reports.read_history(self.path)
+            earlier = [old for old in rows if (int(old.get("member", 0)), float(old["epoch"])) < at]
             write_csv(self.path / "history.csv", [*earlier, row], nan="nan")
 
     def finish(self, model: nn.Module, trained: nn.Module, report: dict[str, Any]) -> None:
@@ -226,7 +267,20 @@ class RunFolder:
             own = {name: x for name, x in trained.state_dict().items() if not name.startswith("base.")}
             save_tensors(self.path / "worn.safetensors", own)
         write_json(self.path / "report.json", report)
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        for checkpoint in self._checkpoints():
+            checkpoint.unlink()
+            if checkpoint.parent != self.path:
+                checkpoint.parent.rmdir()
+
+    def of_member(self, number: int) -> Path | None:
+        """Return the folder of a member's checkpoint; None where nothing is kept."""
+        if self.path is None:
+            return None
+        (self.path / f"member-{number}").mkdir(exist_ok=True)
+        return self.path / f"member-{number}"
+
+    def _checkpoints(self) -> list[Path]:
+        return [*self.path.glob(CHECKPOINT), *self.path.glob(f"member-*/{CHECKPOINT}")]
 
 
 class Validation:

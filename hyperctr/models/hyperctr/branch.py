@@ -13,8 +13,8 @@ from hyperctr.layers.mlp import Linear, mlp
 class Branch(nn.Module):
     """logit = w^T MLP(z) + u^T z + b, with z the vectors of all columns of a row.
 
-    They are the columns of its user, its item and its context. The numbers of the past are four of these vectors, see `hyperctr.layers.numbers`. No id, click or hypergraph is
-    read, so that the branch errs elsewhere than Eq. (7).
+    They are the columns of its user, its item and its context. The numbers of the past are four of these vectors, see
+    `hyperctr.layers.numbers`. No id, click or hypergraph is read, so that the branch errs elsewhere than Eq. (7).
 
     Args:
         fields: the columns; at least one.
