@@ -320,7 +320,7 @@ def a8_the_data_sets_own_names(case: Case):
 def a9_settings_of_a_sweep(case: Case):
     """A sweep refuses --set of what it varies, and says which rows do not take another --set."""
     shop, out = write(case.folder / "shop", rows(120)), case.folder / "sweep"
-    base = ("sweep", "--data", shop, "--depth", "0", "--jobs", 1, "--out", out)
+    base = ("sweep", "--data", shop, "--depth", "0", "--jobs", 1, "--no-referees", "--out", out)
     for key in ("slices.every=2d", "slices.count=4", "model.depth=1"):
         case.refused(*base, "--every", "1d", "--set", key, says=(key.partition("=")[0],), absent=out)
     done = case.works(*base, "--every", "1d", *tiny(""), "--json")

@@ -29,6 +29,7 @@ def commands(home):
     """The words of each command that has --json, in an order in which each finds what it reads."""
     world = ("--data", home / "world")
     aqcl = ("--set", "model.name=din", "--set", "wrapper.name=icl", "--set", "train.threads=1")
+    few = ("--no-referees",)  # which other tests run
     found = {
         "data list": (),
         "data describe": (home / "world",),
@@ -40,7 +41,7 @@ def commands(home):
         "evaluate": (home / "run",),
         "audit": (home / "run", "--rows", "20", "--cuts", "2"),
         "explain": (home / "run", "--user", "1", "--item", "1", "--top", "2"),
-        "sweep": (*world, *COMMON, "--every", "30d", "--depth", "1", "--jobs", "1", "--out", home / "sweep"),
+        "sweep": (*world, *COMMON, "--every", "30d", "--depth", "1", "--jobs", "1", *few, "--out", home / "sweep"),
         "report": (home / "sweep",),
         "bench": (
             "table4",
@@ -57,7 +58,19 @@ def commands(home):
             home / "b",
         ),
         "export": (home / "tickets",),
-        "search": (*world, *aqcl, "--over", "w=0.1,0.2", "--epochs", "1", "--trials", "1", "--out", home / "search"),
+        "search": (
+            *world,
+            *aqcl,
+            "--over",
+            "w=0.1,0.2",
+            "--epochs",
+            "1",
+            "--trials",
+            "1",
+            *few,
+            "--out",
+            home / "search",
+        ),
     }
     if importlib.util.find_spec("optuna") is None:
         del found["search"]
