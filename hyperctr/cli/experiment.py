@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,11 +30,17 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="KEY=LOW:HIGH",
-            help=r"A key of \[wrapper] and its bounds, or KEY=A,B,C: values to choose from; "
-            "repeatable. Default: w1=0.02:5 and w2=0.1:4, AQCL's Eq. (7).",
+            help="A key of the run file and its bounds, on a log scale, or KEY=A,B,C: values to choose from; "
+            "repeatable. Default: wrapper.w1=0.02:5 and wrapper.w2=0.1:4, AQCL's Eq. (7).",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(help="Points to try, with the points of a killed search.", min=1)] = 30,
+    trials: Annotated[
+        int, typer.Option("--budget", "--trials", help="Points to try, with the points of a killed search.", min=1)
+    ] = 30,
+    how: Annotated[
+        str, typer.Option(help="How points are chosen: tpe or random; values alone are tried once each.")
+    ] = "tpe",
+    clicks: Annotated[int, typer.Option(help="Most clicks that a trial trains on, the latest; 0: all.", min=0)] = 0,
     epochs: Annotated[int, typer.Option(help="Most passes of a trial over the training rows.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the points; all trials train with the run's own seed.", min=0)] = 0,
     objective: Annotated[str, typer.Option(help="Score of a trial: logloss or auc.")] = "logloss",
@@ -44,48 +49,51 @@ def search(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Search the settings of a wrapper on held-out training rows; validation and test rows are never read.
+    """Search settings of a run on held-out training rows; validation and test rows are never read.
 
     Writes trials.csv, referees.csv (the referees on the same rows) and best.toml, a run for `hyperctr train` and for
     `hyperctr bench aqcl-... --wear`.
 
         hyperctr search --data amazon-beauty-5core --set wrapper.name=aqcl --out search
-        hyperctr search run.toml --over w=0.01:0.5 --over positives=1,5,10 --trials 40
+        hyperctr search run.toml --over wrapper.w=0.01:0.5 --over wrapper.positives=1,5,10 --budget 40
+        hyperctr search --data ml-100k --over model.dim=16,32,64 --over train.lr=log:1e-4:1e-2 --budget 6 --clicks 50000
     """
     described = run_from_options(run, data, sets, "din")
     if objective not in ("logloss", "auc"):
         raise ValueError(f"--objective is logloss or auc, got {objective!r}")
+    if how not in ("tpe", "random"):
+        raise ValueError(f"--how is tpe or random, got {how!r}")
     space = dict(_space(word) for word in over) if over else None
     from hyperctr.experiments import search as tune
     from hyperctr.experiments.settings import keys_of
+    from hyperctr.experiments.space import value_of
     from hyperctr.training import malloc
 
     malloc.keep_freed_memory()
     if "train.epochs" in keys_of(sets or ()):
         print_note(f"trials train at most {epochs} epochs (--epochs); train.epochs is for {out / 'best.toml'}")
-    best = tune.search(described, out, trials, epochs, seed, objective, space, say=print_note, referees=referees)
+    given = {"say": print_note, "referees": referees, "how": how, "clicks": clicks}
+    best = tune.search(described, out, trials, epochs, seed, objective, space, **given)
+    found = {key: value_of(best, key) for key in (tune.SPACE if space is None else space)}
     if as_json:
-        return print_json(vars(best.wrapper))
+        return print_json(found)
     if judged := tune.read_referees(out) if referees else []:
         rows = [[row["referee"], row["reason"] or f"{row['loss']:.5f}"] for row in judged]
         print_table("referees on the same rows", ["", "minus AUC" if objective == "auc" else "log loss"], rows)
-    names = tune.SPACE if space is None else space
-    found = ", ".join(f"{key} = {getattr(best.wrapper, key):.4g}" for key in names)
-    print(f"best: {found}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")
+    words = ", ".join(f"{key} = {x:.4g}" if isinstance(x, float) else f"{key} = {x}" for key, x in found.items())
+    print(f"best: {words}. Run: {out / 'best.toml'}; trials: {out / 'trials.csv'}")
 
 
-def _space(word: str) -> tuple[str, tuple[float, float] | list]:
-    """Read a word of --over: `w1=0.02:5` has bounds on a log scale, `positives=1,5,10` has values."""
+def _space(word: str) -> tuple[str, Any]:
+    """Read a word of --over: `train.lr=log:1e-4:1e-2` has bounds on a log scale, `model.dim=16,32` has values."""
+    from hyperctr.experiments.space import read_range
+
     key, _, text = word.partition("=")
     try:
-        if ":" not in text:
-            return key, [json.loads(value) for value in split_list(text, "--over")]
-        low, high = (float(value) for value in text.split(":"))
-        if 0 < low < high:
-            return key, (low, high)
+        return key, read_range(text)
     except ValueError:
-        pass
-    raise ValueError(f"--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got {word!r}")
+        wants = "KEY=LOW:HIGH with 0 < LOW < HIGH, on a log scale, or KEY=A,B,C"
+        raise ValueError(f"--over takes {wants}, got {word!r}") from None
 
 
 def sweep(

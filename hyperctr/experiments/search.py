@@ -1,4 +1,4 @@
-"""Search the settings of a wrapper by the loss on held-out training rows, as Eq. (7) of AQCL (arXiv 2109.13921) does.
+"""Search settings of a run by the loss on held-out training rows, as Eq. (7) of AQCL (arXiv 2109.13921) does.
 
 A search reads a log without the run's validation and test rows. It trains on the first nine tenths of the training rows
 and judges by the rest. All trials share the seed, the first weights, the order of rows and the drawn negatives, so that
@@ -32,18 +32,16 @@ from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
 from hyperctr.experiments.results import POPULARITY, REFEREES
+from hyperctr.experiments.space import Space, at, check, full_key
 from hyperctr.files import read_csv, write_csv, write_text
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.referees.choose import scale_of
 from hyperctr.runs import parallel
 from hyperctr.runs.candidates import compared
-from hyperctr.runs.prepare import Prepared, prepare, read_dataset
+from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
 from hyperctr.runs.referees import fit_one
 from hyperctr.runs.train import torch_threads
 from hyperctr.training.fit import fit
-
-Space = Mapping[str, tuple[float, float] | list]
-"""Keys of [wrapper], each with a pair of bounds above 0, searched on a log scale, or with a list of values."""
 
 REFEREES_FILE = "referees.csv"
 SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
@@ -72,11 +70,13 @@ def search(
     dataset: Dataset | None = None,
     say: Callable[[str], None] = lambda line: None,
     referees: bool = True,
+    how: Literal["tpe", "random"] = "tpe",
+    clicks: int = 0,
 ) -> config.Run:
-    """Find the settings of `[wrapper]` with which the run's model predicts held-out training rows best.
+    """Find the settings with which the run's model predicts held-out training rows best.
 
     Args:
-        run: what to train; it has a wrapper.
+        run: what to train.
         out: the search's folder; a folder of the same search is continued.
         trials: most points to try, with the points of earlier calls. If all keys have a list of values, each
             combination is tried once.
@@ -84,17 +84,19 @@ def search(
         seed: seed of the points that are tried; all trials train with the run's own seed.
         objective: the log loss, with one negative per click if negatives are drawn; or the AUC, whose negative is the
             loss.
-        space: what to search; default: `SPACE`.
+        space: what to search, see `hyperctr.experiments.space`; default: `SPACE`, which is for AQCL.
         dataset: the run's data, if they have been read already.
         say: prints one line.
         referees: whether the referees are fitted and judged too, once per folder.
+        how: points by a tree of Parzen estimators, or at random.
+        clicks: most clicks that a trial trains on, the latest ones with the rows between them; 0: all.
 
     Returns:
         the run with the best settings, as in best.toml.
 
     Raises:
-        ValueError: the run's model is a referee; the run has no wrapper, or one without such keys, or LT4REC; the
-            folder has another search in it; there are too few rows.
+        ValueError: the run's model is a referee, or the run searches for LT4REC's masks; a key that cannot be searched
+            or a value that it cannot have; the folder has another search in it; there are too few rows.
         ImportError: Optuna is not installed.
     """
     _optuna()  # before anything is read or written
@@ -106,17 +108,24 @@ def search(
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges the prediction of clicks only")
     space = SPACE if space is None else space
-    known = vars(run.wrapper) if run.wrapper else {}
-    if missing := [key for key in space if key not in known]:
-        has = f"{run.wrapper_name} has {', '.join(known)}" if known else "the run has no wrapper: set wrapper.name=aqcl"
-        raise ValueError(f"cannot search wrapper.{missing[0]}: {has}")
+    check(run, space)
     ranges = "; ".join(f"{key} in {list(values)}" for key, values in space.items())
     what = f"a search of {ranges}; {objective}, {epochs} epochs, seed {seed}"
+    what += (f", {how}" if how != "tpe" else "") + (f", the last {clicks:,} clicks" if clicks else "")
     with parallel.claim(out, run, what), torch_threads(run.train.threads):
-        ready = inner(replace(run, train=replace(run.train, epochs=epochs)), dataset)
+        base = replace(run, train=replace(run.train, epochs=epochs, members=1))
+        dataset = read_dataset(base) if dataset is None else dataset
+        ready = inner(base, dataset, clicks=clicks)
 
         def trained(settings: dict[str, Any], report: Callable[[float], None]) -> float:
-            return _train(ready, settings, objective, report)
+            other = at(base, settings)
+            again = {full_key(key).partition(".")[0] for key in settings} - {
+                "train",
+                "wrapper",
+                "model",
+            } or ready.sliced
+            prepared = inner(other, dataset, clicks=clicks) if again else replace(ready, run=other)
+            return _train(prepared, objective, report)
 
         def ended(found: list[Trial]) -> None:
             lines = (trial.settings | {"loss": trial.loss, "pruned": trial.pruned} for trial in found)
@@ -130,9 +139,9 @@ def search(
             starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
             trials = min(trials, len(starts))
         rate = round(1 / run.train.eval_every)
-        found = minimise(trained, space, out / "search.journal", trials, seed, starts, rate, ended)
+        found = minimise(trained, space, out / "search.journal", trials, seed, starts, rate, ended, how)
         best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
-        chosen = replace(run, wrapper=replace(run.wrapper, **best.settings))
+        chosen = at(run, best.settings)
         write_text(out / "best.toml", config.to_toml(chosen))
         if referees and not (out / REFEREES_FILE).exists():
             say("fitting the referees on the same rows")
@@ -186,17 +195,21 @@ def _scored(ready: Prepared, name: str) -> dict[str, np.ndarray]:
     return scored | {"logit": slope * scored["logit"] + bias}
 
 
-def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1) -> Prepared:
+def inner(run: config.Run, dataset: Dataset | None = None, share: float = 0.1, clicks: int = 0) -> Prepared:
     """Prepare a run on its training rows only: the last of them are its validation rows, and it has no test rows.
 
     Args:
         run: what to prepare.
         dataset: the run's data, if they have been read already.
         share: share of the training rows that is held out.
+        clicks: most clicks among the training rows that are left, the latest ones; 0: all.
     """
     dataset = read_dataset(run) if dataset is None else dataset
     log, s = dataset.interactions, run.split
     seen, parts = hold_out(log, split(log, s.kind, s.train, s.valid, s.seed), share)
+    clicked = np.flatnonzero(seen.label[parts.train] == 1)
+    if clicks and len(clicked) > clicks:
+        parts = replace(parts, train=parts.train[clicked[-clicks] :])
     return prepare(run, replace(dataset, interactions=seen), parts=parts)
 
 
@@ -209,6 +222,7 @@ def minimise(
     starts: Sequence[dict[str, Any]] = (),
     warm_up: int = 1,
     ended: Callable[[list[Trial]], None] = lambda found: None,
+    how: Literal["tpe", "random"] = "tpe",
 ) -> list[Trial]:
     """Find where an objective is lowest, with Optuna's tree of Parzen estimators and its median pruner.
 
@@ -225,6 +239,7 @@ def minimise(
         starts: points to try first.
         warm_up: number of reports of a trial that are not compared with the median.
         ended: called with all trials so far when a trial ends.
+        how: as of `search`.
 
     Returns:
         the trials, in order.
@@ -233,14 +248,17 @@ def minimise(
         ImportError: Optuna is not installed.
     """
     optuna = _optuna()
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {
-        key: FloatDistribution(*where, log=True) if isinstance(where, tuple) else CategoricalDistribution(where)
-        for key, where in space.items()
-    }
+    distributions = {}
+    for key, where in space.items():
+        if isinstance(where, list):
+            distributions[key] = CategoricalDistribution(where)
+        else:
+            whole = all(isinstance(bound, int) for bound in where)
+            distributions[key] = (IntDistribution if whole else FloatDistribution)(*where, log=True)
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
         study_name="search",
@@ -258,8 +276,11 @@ def minimise(
     for killed in trials_in(TrialState.RUNNING):
         study.tell(killed.number, state=TrialState.FAIL)
     for number in range(len(found()), trials):
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=10, multivariate=True, constant_liar=False, seed=seed * 100_003 + number
+        own = seed * 100_003 + number
+        study.sampler = (
+            optuna.samplers.TPESampler(n_startup_trials=10, multivariate=True, constant_liar=False, seed=own)
+            if how == "tpe"
+            else optuna.samplers.RandomSampler(own)
         )
         if number < len(starts) and not trials_in(TrialState.WAITING):
             study.enqueue_trial(starts[number])
@@ -299,12 +320,13 @@ def _try(study: Any, trial: Any, objective: Callable) -> None:
         study.tell(trial, state=TrialState.PRUNED)
 
 
-def _train(ready: Prepared, settings: dict[str, Any], objective: str, report: Callable[[float], None]) -> float:
+def _train(ready: Prepared, objective: str, report: Callable[[float], None]) -> float:
     """Train one trial and return the lowest loss of its validations."""
     run = ready.run
     torch.manual_seed(run.train.seed)
-    base = find_model(run.model_name)(run.model, ready.tables)
-    model = find_wrapper(run.wrapper_name)(base, replace(run.wrapper, **settings), ready.tables)
+    model = base = build_model(ready)
+    if run.wrapper:
+        model = find_wrapper(run.wrapper_name)(base, run.wrapper, ready.tables)
     losses = []
 
     def valid() -> float:

@@ -15,6 +15,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.split import Split, hold_out, split
 from hyperctr.experiments import results
 from hyperctr.experiments import search as tune
+from hyperctr.experiments.space import at
 from hyperctr.models import MODELS, WRAPPERS
 from hyperctr.runs import referees
 from hyperctr.runs import train as runs
@@ -211,7 +212,8 @@ def test_trials_share_everything_but_their_settings(tmp_path):
     quick_search(run, tmp_path, trials=3, epochs=2, dataset=world())
     ready = tune.inner(run, world())
     for row in lines(tmp_path)[::-1]:
-        again = tune._train(ready, {key: float(row[key]) for key in ("w1", "w2")}, "logloss", lambda loss: None)
+        point = at(ready.run, {key: float(row[key]) for key in ("w1", "w2")})
+        again = tune._train(replace(ready, run=point), "logloss", lambda loss: None)
         assert again == float(row["loss"])
     assert len({row["loss"] for row in lines(tmp_path)}) == 3
 
@@ -239,6 +241,39 @@ def test_a_list_of_values_is_tried_through_once(tmp_path):
     tried = [(row["w"], row["positives"]) for row in lines(tmp_path)]
     assert tried == [("0.01", "1"), ("0.01", "5"), ("0.1", "1"), ("0.1", "5")]
     assert said[-1].startswith("trial 4 of 4: ")
+
+
+def test_keys_of_every_table_are_searched_without_a_wrapper(tmp_path):
+    """A trial is a training by hand of a run with these keys, prepared again where its rows read other things."""
+    run = settings(wear=False)
+    space = {"model.dim": [4, 8], "data.history": [2, 5], "train.optimiser": ["adam", "adagrad"]}
+    quick_search(run, tmp_path, trials=30, epochs=1, space=space, dataset=world())
+    rows = lines(tmp_path)
+    assert len(rows) == 8 and len({row["loss"] for row in rows}) == 8
+    last = {"model.dim": 8, "data.history": 5, "train.optimiser": "adagrad"}
+    assert {key: str(x) for key, x in last.items()} == {key: rows[-1][key] for key in last}
+    ready = tune.inner(at(replace(run, train=replace(run.train, epochs=1)), last), world())
+    assert tune._train(ready, "logloss", lambda loss: None) == float(rows[-1]["loss"])
+    lowest = min(rows, key=lambda row: float(row["loss"]))
+    best = config.read_run(tmp_path / "best.toml")
+    assert str(best.model.dim) == lowest["model.dim"] and best.train.optimiser == lowest["train.optimiser"]
+
+
+def test_points_at_random_and_whole_numbers_between_bounds(tmp_path):
+    space = {"model.dim": (4, 9), "train.lr": (1e-3, 1e-1)}
+    given = {"trials": 3, "epochs": 1, "space": space, "dataset": world(), "how": "random"}
+    quick_search(settings(wear=False), tmp_path / "a", **given)
+    quick_search(settings(wear=False), tmp_path / "b", **given)
+    rows = lines(tmp_path / "a")
+    assert rows == lines(tmp_path / "b")
+    assert all(4 <= int(row["model.dim"]) <= 9 and 1e-3 <= float(row["train.lr"]) <= 1e-1 for row in rows)
+
+
+def test_trials_may_train_on_the_latest_clicks_only():
+    whole, some = (tune.inner(settings(wear=False), world(), clicks=clicks) for clicks in (0, 60))
+    assert np.array_equal(some.split.train, whole.split.train[-len(some.split.train) :])
+    assert some.dataset.interactions.label[some.split.train].sum() == 60
+    assert np.array_equal(some.split.valid, whole.split.valid)
 
 
 def test_only_what_is_worn_can_be_searched(tmp_path):
@@ -309,7 +344,7 @@ def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_p
     code, out, err = hyperctr(*words, "--over", "w=0.01:0.5", "--over", "positives=1,5", "--json")
     assert code == 0, err
     best = config.read_run(tmp_path / "found" / "best.toml")
-    assert json.loads(out) == vars(best.wrapper)
+    assert json.loads(out) == {"w": best.wrapper.w, "positives": best.wrapper.positives}
     assert 0.01 <= best.wrapper.w <= 0.5 and best.wrapper.positives in (1, 5)
     code, out, err = hyperctr("train", tmp_path / "found" / "best.toml", "--out", tmp_path / "run", "--json")
     assert code == 0 and json.loads(out)["wear"] == "aqcl", err
@@ -318,8 +353,14 @@ def test_a_search_from_the_command_line_leaves_a_run_that_trains(hyperctr, tmp_p
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--over", "w=0:1"], "--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, or KEY=A,B,C, got 'w=0:1'"),
-        (["--over", "w=a,b"], "got 'w=a,b'"),
+        (["--over", "w=0:1"], "--over takes KEY=LOW:HIGH with 0 < LOW < HIGH, on a log scale, or KEY=A,B,C, got"),
+        (["--over", "w=a,b"], 'cannot search wrapper.w at "a": wrapper.w must be a number'),
+        (["--over", "train.seed=1,2"], "cannot search train.seed: all trials share the seed of the run"),
+        (["--over", "split.train=0.5,0.6"], "cannot search split.train: the trials are compared on the same rows"),
+        (["--over", "model.dims=4,8"], "cannot search model.dims: din has dim"),
+        (["--over", "model.dim=0,8"], "cannot search model.dim at 0: [model] model.dim must be at least 1, got 0"),
+        (["--over", "modle.dim=4,8"], "cannot search modle.dim: there is no table [modle]"),
+        (["--how", "grid"], "--how is tpe or random, got 'grid'"),
         (["--over", "q=1:2"], "cannot search wrapper.q: aqcl has w"),
         (["--objective", "loss"], "--objective is logloss or auc, got 'loss'"),
         (["--set", "wrapper.name=aqlc"], "aqcl"),
