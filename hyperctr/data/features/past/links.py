@@ -25,7 +25,7 @@ from hyperctr.data.clock import DAY
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.history import Latest
 from hyperctr.data.interactions import Interactions
-from hyperctr.data.lookup import address, library
+from hyperctr.data.lookup import PastIndex, address, library
 from hyperctr.data.row_columns import BatchRows
 from hyperctr.layers.bodies import choose
 
@@ -124,26 +124,31 @@ def expected_links(clicks: Interactions, starts: np.ndarray, directed: bool, kin
 
     At most `K` are kept per item. How many of the paired clicks are distinct is that of clicks drawn at random.
     """
+    index = PastIndex(clicks.user, clicks.time, clicks.num_users)
+    users, times, items = clicks.user[index.order], index.time, clicks.item[index.order]
     found, begin = 0.0, np.iinfo(np.int64).min
     for start in starts.tolist():
-        some = clicks.take(np.flatnonzero((clicks.time >= begin) & (clicks.time < start)))
+        some = (times >= begin) & (times < start)
         begin = start if kind == "period_links" else begin
-        order = np.lexsort((some.time, some.user))
-        user, time, item = some.user[order], some.time[order], some.item[order]
-        first = np.searchsorted(user, user)
+        user, time, item = users[some], times[some], items[some]
+        own = np.append(True, user[1:] != user[:-1])[: len(user)]  # whether a click is the user's first
+        first = _since(own)
         if directed:  # clicks at an earlier time, at most `WINDOW` places before
-            new = np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1]))[: len(user)]
-            place = np.arange(len(user))
-            tied = np.maximum.accumulate(np.where(new, place, 0))
-            pairs = np.maximum(tied - np.maximum(first, place - WINDOW), 0)
+            tied = _since(own | np.append(True, time[1:] != time[:-1])[: len(user)])
+            pairs = np.maximum(tied - np.maximum(first, np.arange(len(user)) - WINDOW), 0)
         else:
-            pairs = np.minimum(np.searchsorted(user, user, side="right") - first, MOST) - 1
+            pairs = np.minimum(np.bincount(user, minlength=1)[user], MOST) - 1
         paired = np.bincount(item, pairs, clicks.num_items)
         share = np.bincount(item) / max(len(item), 1)
-        some = np.unique(np.geomspace(1, max(paired.max(initial=0), 2), 50))
-        distinct = [-np.expm1(-count * share).sum() for count in some]  # items among `count` clicks drawn at random
-        found += np.minimum(np.interp(paired, [0, *some], [0, *distinct]), K).sum()
+        counts = np.unique(np.geomspace(1, max(paired.max(initial=0), 2), 50))
+        distinct = [-np.expm1(-count * share).sum() for count in counts]  # items among `count` clicks drawn at random
+        found += np.minimum(np.interp(paired, [0, *counts], [0, *distinct]), K).sum()
     return found
+
+
+def _since(begins: np.ndarray) -> np.ndarray:
+    """Return the place of the last True up to each place."""
+    return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
 
 
 @dataclass(frozen=True)
