@@ -52,33 +52,33 @@ void end(int64_t n, const int64_t *key, const int64_t *time, int64_t num_keys, c
 }
 
 // Sums of `width` values of a key up to each event, the sum of the events before it times its `fade`: those of one
-// half-life h among [n, width, lives]. `starts` marks a key's first event.
+// half-life h among [n, width, lives], whose rows are `step` apart. `starts` marks a key's first event.
 void decayed(int64_t n, int64_t width, const uint8_t *starts, const double *fade, const double *value, int64_t h,
-             int64_t lives, double *found) {
+             int64_t lives, int64_t step, double *found) {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t v = i * width; v < (i + 1) * width; v++)
-            found[v * lives + h] = value[v] + (starts[i] ? 0.0 : found[(v - width) * lives + h] * fade[i]);
+        for (int64_t v = 0; v < width; v++) {
+            double *sum = found + i * step + v * lives + h;
+            *sum = value[i * width + v] + (starts[i] ? 0.0 : sum[-step] * fade[i]);
+        }
 }
 
 // Counts of each key strictly before its time, and the decayed sums of its last event.
-// `clicked` has the clicks and the last click before each position, [m + 1, 2]; `sums` are of shows and clicks,
-// [m, 2, lives]. Found: `end`, shows and clicks, whole numbers, [3, n]; time since the last event, the first one and the
-// last click, and sums of shows and of clicks at the last event, [3 + 2 lives, n].
+// `events` has, of the key's events up to each, the clicks, the time of the last click (NAN without one), and decayed
+// sums of shows and clicks, [m, 2 + 2 lives]: what is read of an event lies side by side. Found: `end`, shows and clicks,
+// whole numbers, [3, n]; time since the last event, the first one and the last click, and the sums [3 + 2 lives, n].
 void before(int64_t n, const int64_t *key, const int64_t *time, int64_t num_keys, const int64_t *first,
-            const int64_t *times, const int64_t *clicked, int64_t lives, const double *sums, int64_t *counts,
-            double *since) {
-    double *recent = since + 3 * n;
+            const int64_t *times, const double *events, int64_t lives, int64_t *counts, double *since) {
     end(n, key, time, num_keys, first, times, counts);
     for (int64_t i = 0; i < n; i++) {
-        int64_t k = key[i] >= 0 && key[i] < num_keys ? key[i] : num_keys;
-        int64_t start = first[k], end = counts[i], click = clicked[2 * end + 1];
+        int64_t start = first[key[i] >= 0 && key[i] < num_keys ? key[i] : num_keys], end = counts[i];
+        const double *event = events + (end - 1) * (2 + 2 * lives);
+        int some = end > start;
         counts[n + i] = end - start;
-        counts[2 * n + i] = clicked[2 * end] - clicked[2 * start];
-        for (int64_t h = 0; h < 2 * lives; h++)
-            recent[h * n + i] = end > start ? sums[(end - 1) * 2 * lives + h] : 0.0;
-        since[i] = end > start ? (double)(time[i] - times[end - 1]) : NAN;
-        since[n + i] = end > start ? (double)(time[i] - times[start]) : NAN;
-        since[2 * n + i] = click >= start ? (double)(time[i] - times[click]) : NAN;
+        counts[2 * n + i] = some ? (int64_t)event[0] : 0;
+        since[i] = some ? (double)(time[i] - times[end - 1]) : NAN;
+        since[n + i] = some ? (double)(time[i] - times[start]) : NAN;
+        since[2 * n + i] = some ? (double)time[i] - event[1] : NAN;
+        for (int64_t h = 0; h < 2 * lives; h++) since[(3 + h) * n + i] = some ? event[2 + h] : 0.0;
     }
 }
 

@@ -80,8 +80,8 @@ def _fast_end(key: np.ndarray, time: np.ndarray, first: np.ndarray, times: np.nd
     return found
 
 
-def decayed(index: PastIndex, value: np.ndarray, half_lives: Sequence[float]) -> np.ndarray:
-    """Sum the values of each key's events up to every event, each halved per half-life of its age: float64 [n, V, H].
+def decayed(index: PastIndex, value: np.ndarray, half_lives: Sequence[float], out: np.ndarray) -> None:
+    """Sum the values of each key's events up to every event, each halved per half-life of its age.
 
     A sum depends on the events of its key up to its own, in the order of the index, and on no other bit.
 
@@ -89,12 +89,15 @@ def decayed(index: PastIndex, value: np.ndarray, half_lives: Sequence[float]) ->
         index: of the events.
         value: of each event, in the order of the index, [n, V].
         half_lives: microseconds, [H].
+        out: the sums, float64 [n, V, H]; may be a part of the columns of a wider array.
     """
     body = choose(_plain_decayed, _fast_decayed, library() is not None)
-    return body(index.starts, index.time, np.ascontiguousarray(value, np.float64), np.array(half_lives, np.float64))
+    body(index.starts, index.time, np.ascontiguousarray(value, np.float64), np.array(half_lives, np.float64), out)
 
 
-def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
+def _plain_decayed(
+    starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray, out: np.ndarray
+) -> None:
     place = np.arange(len(value))
     since = place - np.maximum.accumulate(np.where(starts, place, 0))  # earlier events of the key
     total, step = np.repeat(value[:, :, None], len(half_lives), 2), 1
@@ -102,17 +105,17 @@ def _plain_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, hal
         at = np.flatnonzero(since >= step)
         total[at] += total[at - step] * np.exp2((times[at - step] - times[at])[:, None, None] / half_lives)
         step *= 2
-    return total
+    out[:] = total
 
 
-def _fast_decayed(starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
-    found = np.empty((*value.shape, len(half_lives)))
+def _fast_decayed(
+    starts: np.ndarray, times: np.ndarray, value: np.ndarray, half_lives: np.ndarray, out: np.ndarray
+) -> None:
     age = np.where(starts, 0, np.diff(times, prepend=times[:1]))
     for h, half_life in enumerate(half_lives):  # numpy's powers of two take a fifth of the time of C's
         fade = np.exp2(-age / half_life)
         arrays = map(address, (starts, fade, value))
-        library().decayed(*value.shape, *arrays, h, len(half_lives), address(found))
-    return found
+        library().decayed(*value.shape, *arrays, h, len(half_lives), out.strides[0] // 8, address(out))
 
 
 def address(x: np.ndarray) -> int:
@@ -124,8 +127,8 @@ ARGUMENTS = {
     "order": "nanaa",
     "end": "naanaaa",
     "latest": "naanaa",
-    "decayed": "nnaaanna",
-    "before": "naanaaanaaa",
+    "decayed": "nnaaannna",
+    "before": "naanaaanaa",
     "place": "nannaana",
     "scores": "nnaaaa",
     "cosines": "naanaananaaa",

@@ -54,19 +54,21 @@ class Counts:
     ):
         self.num_keys, self.half_lives = num_keys, half_lives
         self._index = index = PastIndex(key, time, num_keys)
-        clicked = clicked[index.order]
-        self._sums = decayed(
-            index, np.stack([np.ones(len(clicked)), clicked], 1), half_lives
-        )  # shows, clicks: [n, 2, H]
-        self._clicked = np.zeros((len(clicked) + 1, 2), np.int64)  # clicks and the last one before each position
-        self._clicked[0, 1] = -1
-        np.cumsum(clicked, out=self._clicked[1:, 0])
-        np.maximum.accumulate(np.where(clicked, np.arange(len(clicked)), -1), out=self._clicked[1:, 1])
+        clicked, at = clicked[index.order], np.arange(len(clicked))
+        # of the key's events up to each: clicks, time of the last click, decayed sums of shows and clicks
+        self._events = np.empty((len(clicked), 2 + 2 * len(half_lives)))
+        first = np.maximum.accumulate(np.where(index.starts, at, 0))
+        total = np.append(0, np.cumsum(clicked))
+        self._events[:, 0] = total[1:] - total[first]
+        last_click = np.maximum.accumulate(np.where(clicked, at, -1))
+        self._events[:, 1] = np.where(last_click >= first, index.time[last_click], np.nan)
+        sums = self._events[:, 2:].reshape(len(clicked), 2, len(half_lives))
+        decayed(index, np.stack([np.ones(len(clicked)), clicked], 1), half_lives, sums)
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        arrays = (self._index.order, self._index.time, self._index.firsts, self._clicked, self._sums)
+        arrays = (self._index.order, self._index.time, self._index.firsts, self._events)
         return sum(x.nbytes for x in arrays)
 
     def before(self, key: np.ndarray, time: np.ndarray) -> Found:
@@ -87,25 +89,25 @@ class Counts:
 
         age = np.where(there, time - times[last], 0)
         fade = np.exp2(-age / np.array(self.half_lives)[:, None]) * there
-        shows, clicks = self._sums[last].transpose(1, 2, 0) * fade
-        click = self._clicked[end, 1]
+        clicked, last_click, *sums = self._events[last].T
+        shows, clicks = np.reshape(sums, (2, len(self.half_lives), len(key))) * fade
         return Found(
             shows=end - first,
-            clicks=self._clicked[end, 0] - self._clicked[first, 0],
+            clicks=np.where(there, clicked, 0).astype(np.int64),
             recent_shows=shows,
             recent_clicks=clicks,
             since_last=since(last, there),
             since_first=since(first, there),
-            since_click=since(click, click >= first),
+            since_click=np.where(there, time - last_click, np.nan),
         )
 
     def _fast_before(self, key: np.ndarray, time: np.ndarray) -> Found:
         key, time = (np.ascontiguousarray(x, np.int64) for x in (key, time))
         n, lives = len(key), np.array(self.half_lives)[:, None]
         counts, ages = np.empty((3, n), np.int64), np.empty((3 + 2 * len(lives), n))
-        events = map(address, (self._index.firsts, self._index.time, self._clicked))
-        sums = map(address, (self._sums, counts, ages))
-        library().before(n, address(key), address(time), self.num_keys, *events, len(lives), *sums)
+        events = map(address, (self._index.firsts, self._index.time, self._events))
+        found = address(counts), address(ages)
+        library().before(n, address(key), address(time), self.num_keys, *events, len(lives), *found)
         since, recent = ages[:3], ages[3:].reshape(2, len(lives), n)
         if len(lives):
             recent *= np.exp2(-np.where(counts[1] > 0, since[0], 0.0) / lives)

@@ -24,7 +24,7 @@ AVERAGE = 10.0  # average rows added to a rate or share
 HALF_LIVES = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 STEPS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}  # of a log with an order and no times
 PREFIX = "past."
-PER_EVENT = 32  # bytes: order, time, clicks, last click
+PER_EVENT = 32  # bytes: order, time, clicks, time of the last click
 PER_SINGLE = PER_EVENT + 16 * len(HALF_LIVES)  # and two decayed sums per half-life, which crosses do not have
 
 

@@ -89,16 +89,16 @@ def test_a_decayed_sum_halves_every_half_life(plain, monkeypatch):
     key, time, value = rng.integers(0, 3, 50), rng.integers(0, 40, 50), rng.integers(0, 2, 50)
     index = lookup.PastIndex(key, time, 3)
     values = np.stack([value, 1 - value], 1)[index.order]
-    both = lookup.decayed(index, values, (4.0, 9.0))
-    assert both.shape == (50, 2, 2)
-    assert np.array_equal(both[:, 1, 1], lookup.decayed(index, values[:, 1:], (9.0,))[:, 0, 0])
-    found = both[:, 0, 0]
+    both, one = np.full((50, 7), np.nan), np.empty((50, 1, 1))
+    lookup.decayed(index, values, (4.0, 9.0), both[:, 2:6].reshape(50, 2, 2))
+    lookup.decayed(index, values[:, 1:], (9.0,), one)
+    assert np.array_equal(both[:, 5], one[:, 0, 0]) and np.isnan(both[:, [0, 1, 6]]).all()
+    found = both[:, 2]
     for n, e in enumerate(index.order):
         events = [x for x in index.order[: n + 1] if key[x] == key[e]]
         assert found[n] == pytest.approx(sum(value[x] * 0.5 ** ((time[e] - time[x]) / 4.0) for x in events), rel=1e-12)
-    none = lookup.PastIndex(key[:0], time[:0], 3)
-    assert lookup.decayed(none, values[:0], (4.0,)).shape == (0, 2, 1)
-    assert lookup.decayed(index, values, ()).shape == (50, 2, 0)
+    lookup.decayed(lookup.PastIndex(key[:0], time[:0], 3), values[:0], (4.0,), np.empty((0, 2, 1)))
+    lookup.decayed(index, values, (), np.empty((50, 2, 0)))
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
