@@ -178,10 +178,10 @@ def below(loss: float, referees: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the referees whose loss is lower, with both losses in words.
 
     >>> below(-0.61, [{"referee": "EASE", "loss": -0.62}, {"referee": "item-kNN", "loss": -0.6}])
-    ['EASE: loss -0.61000, EASE -0.62000']
+    ['EASE, whose loss is lower: -0.61000, EASE -0.62000']
     """
     lower = [row for row in referees if row["loss"] < loss]
-    return [f"{row['referee']}: loss {loss:.5f}, {row['referee']} {row['loss']:.5f}" for row in lower]
+    return [f"{row['referee']}, whose loss is lower: {loss:.5f}, {row['referee']} {row['loss']:.5f}" for row in lower]
 
 
 def _scored(ready: Prepared, name: str) -> dict[str, np.ndarray]:

@@ -314,7 +314,9 @@ def test_the_referees_are_judged_once_on_the_rows_of_the_trials(tmp_path, monkey
     for name in ("popularity", "EASE"):
         low, high = {"logloss": (0.0, math.log(2) + 0.01), "auc": (-1.0, -0.5)}[objective]
         assert low < found[name]["loss"] < high
-        assert (f"the best trial is below {name}: " in " ".join(said)) == (found[name]["loss"] < trial)
+        assert (f"the best trial is below {name}, whose loss is lower: " in " ".join(said)) == (
+            found[name]["loss"] < trial
+        )
 
 
 def test_the_chosen_run_trains(tmp_path):
