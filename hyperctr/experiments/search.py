@@ -103,7 +103,7 @@ def search(
     if isinstance(find_model(run.model_name), Referee):
         raise ValueError(
             f"{run.model_name} is a referee, which chooses its own settings on validation rows: `hyperctr train` does "
-            "it; a search is for a model with a wrapper"
+            "it; a search is for models that are trained"
         )
     if run.wrapper and find_wrapper(run.wrapper_name).stays:
         raise ValueError(f"cannot search {run.wrapper_name}: a search judges the prediction of clicks only")
