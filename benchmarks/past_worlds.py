@@ -147,8 +147,9 @@ def with_conversions(name: str, dataset: Dataset) -> Dataset:
 
 
 def from_half(test: dict[str, float]) -> float:
-    """Return how many standard errors an AUC lies from one half."""
-    return (test["auc"] - 0.5) / ((test["auc_high"] - test["auc_low"]) / 2 / 1.96)
+    """Return how many standard errors an AUC lies from one half; 0 where all scores are equal."""
+    error = (test["auc_high"] - test["auc_low"]) / 2 / 1.96
+    return (test["auc"] - 0.5) / error if error else 0.0
 
 
 def asked(names: Iterable[str]) -> tuple[str, ...]:
