@@ -190,7 +190,7 @@ def noise(models: Names = None, seeds: Seeds = 5, rows: int = 50_000) -> None:
     print("|---|" + "---|" * seeds)
     missed = []
     for name in asked(models or ()):
-        tests = [scored(name, world("noise", rows, seed=seed), seed=seed, train=0.4) for seed in range(seeds)]
+        tests = [scored(name, world("noise", rows, seed=seed), seed=seed, train=0.4, lr=0.002) for seed in range(seeds)]
         cells = [f"{test['auc']:.4f} ({from_half(test):+.1f})" for test in tests]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
         missed += [name] * any(abs(from_half(test)) > 3 for test in tests)
