@@ -70,6 +70,8 @@ class Interactions:
         def keep(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
+        for name in ("num_users", "num_items", "num_types"):  # a numpy integer is no size of a torch table
+            keep(name, int(getattr(self, name)))
         for name in ("user", "item", "time", "type"):
             if (column := getattr(self, name)) is not None:
                 keep(name, _whole_numbers(name, column))
