@@ -18,20 +18,19 @@ from typing import Annotated
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import typer
 from rich.console import Console
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.training_step import step_of
 from hyperctr import files
 from hyperctr.batch import Batch, Columns, Fields, History, Ids, Tables, Values
 from hyperctr.models import MODELS
 from hyperctr.reporting import markdown
 from hyperctr.serving.factored import Factored
 from hyperctr.training import malloc
-from hyperctr.training.optim import clip, coalesce, decay, optimisers
 from hyperctr.training.profiler import times_in_turn
 
 app = typer.Typer(add_completion=False)
@@ -86,24 +85,6 @@ def built(name: str, **sizes) -> nn.Module:
     return MODELS[name](MODELS[name].Config(**sizes), tables())
 
 
-def step(model: nn.Module) -> Callable[[Batch], None]:
-    """A training step as `hyperctr.fit` takes it."""
-    model.train()
-    adams = optimisers(model, 1e-3)
-
-    def take(asked: Batch) -> None:
-        out = model(asked)
-        loss = F.binary_cross_entropy_with_logits(out.logit, asked.label) + out.penalty
-        for adam in adams:
-            adam.zero_grad()
-        loss.backward()
-        coalesce(model), decay(model, 1e-5), clip(model, 5.0)
-        for adam in adams:
-            adam.step()
-
-    return take
-
-
 def in_turn(what: dict[str, Callable], asked: list, repeats: int, warm: int = 3) -> dict[str, np.ndarray]:
     """CPU milliseconds of each, taken in turn on one argument after the other, [repeats] each."""
     found = times_in_turn(what, asked, warm + repeats, now=time.process_time)
@@ -127,8 +108,9 @@ def speed(
         True,
         [["batch", "rows", "MIAN", "DIEN", "DIEN, dim 16", "DIN", "MIAN / DIEN", "MIAN / DIEN, dim 16"]],
     )
-    takes = {"MIAN": step(built("mian", dim=DIM)), "DIEN": step(built("dien", dim=PARTS * DIM)),
-             "DIEN, dim 16": step(built("dien", dim=DIM)), "DIN": step(built("din", dim=PARTS * DIM))}  # fmt: skip
+    takes = {"MIAN": step_of(built("mian", dim=DIM)), "DIEN": step_of(built("dien", dim=PARTS * DIM)),
+             "DIEN, dim 16": step_of(built("dien", dim=DIM)),
+             "DIN": step_of(built("din", dim=PARTS * DIM))}  # fmt: skip
     for queries in (128, 512):
         for each, said in ((1, "logged"), (2, "click and a drawn negative")):
             times = in_turn(takes, [batch(queries, each, seed) for seed in range(4)], repeats)

@@ -24,19 +24,17 @@ from typing import Annotated
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import typer
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import imports
+from benchmarks.training_step import step_of
 from hyperctr import config
 from hyperctr.data.loader import Loader
 from hyperctr.data.row_columns import BatchRows
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
 from hyperctr.training import malloc
-from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
 ROWS, HISTORY = 1_024, 50
 SHARE = 0.25  # of a step of DIN that the numbers may take
@@ -48,24 +46,6 @@ app = typer.Typer(add_completion=False, help=__doc__)
 def run_of(path: str, past: str) -> config.Run:
     data = {"path": path, "history": HISTORY, "past": past}
     return config.read_run({"data": data, "model": {"name": "din"}, "train": {"batch_size": ROWS}})
-
-
-def step_of(model: nn.Module) -> Callable:
-    """Return a training step as `hyperctr.train` takes it."""
-    model.train()
-    adams = optimisers(model, 1e-3)
-
-    def take(batch) -> None:
-        out = model(batch)
-        loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty
-        for adam in adams:
-            adam.zero_grad()
-        loss.backward()
-        coalesce(model), decay(model, 1e-5), clip(model, 5.0)
-        for adam in adams:
-            adam.step()
-
-    return take
 
 
 def milliseconds(what: Callable, *args) -> tuple[float, object]:

@@ -148,13 +148,10 @@ def whole(name: str, path: Path, steps: int, positives: int, threads: int, past:
 
 def share(model, ready, run) -> float:
     """Share of a training step that Eq. (5) takes, forward and backward."""
-    import torch.nn.functional as F
     from torch.profiler import ProfilerActivity, profile, record_function
 
-    from hyperctr.training.optim import clip, coalesce, decay, optimisers
+    from benchmarks.training_step import step_of
 
-    adams = optimisers(model, run.train.lr)
-    model.train()
     convolve = model.states.convolve
 
     def recorded(*given):
@@ -163,18 +160,7 @@ def share(model, ready, run) -> float:
 
     model.states.convolve = recorded
 
-    def step(batch) -> None:
-        out = model(batch)
-        loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) + out.penalty
-        for adam in adams:
-            adam.zero_grad()
-        loss.backward()
-        coalesce(model)
-        decay(model, run.train.l2)
-        clip(model, run.train.clip)
-        for adam in adams:
-            adam.step()
-
+    step = step_of(model, run.train.lr, run.train.l2, run.train.clip)
     batches = iter(ready.train_batches(2))
     step(next(batches))  # renews the cached states
     with profile(activities=[ProfilerActivity.CPU]) as profiled:

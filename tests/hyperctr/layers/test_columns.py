@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from random_weights import drawn
 
 from hyperctr.batch import Columns, Values
 from hyperctr.layers.columns import ColumnVectors, Tags, column_vectors
@@ -12,16 +12,6 @@ from hyperctr.layers.table import Table
 
 NAN, INF = float("nan"), float("inf")
 KNOTS = [torch.tensor([-1.0, 0.5, 2.0, 2.25]), torch.tensor([3.0]), torch.tensor([0.0, 10.0])]
-
-
-def drawn(module):
-    """Draw every weight at random, in double precision; unknown numbers keep their zero."""
-    module = module.double()
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.5)
-    for table in (m for m in module.modules() if isinstance(m, Table)):
-        nn.init.zeros_(table.weight[-1])
-    return module
 
 
 # --- tags -------------------------------------------------------------------------------------------------------------

@@ -4,25 +4,15 @@ import math
 
 import pytest
 import torch
+from random_weights import drawn
 from torch import nn
 
 from hyperctr.layers import numbers as layer
 from hyperctr.layers.numbers import JointNumbers, Numbers, Periodic, Piecewise
-from hyperctr.layers.table import Table
 
 NAN, INF = float("nan"), float("inf")
 KNOTS = [torch.tensor([-1.0, 0.5, 2.0, 2.25]), torch.tensor([3.0]), torch.tensor([0.0, 10.0])]
 ON_AND_OFF = [-1e30, -7.0, -1.0, -0.4, 0.5, 1.0, 2.0, 2.2, 2.25, 3.0, 5.0, 10.0, 1e30]
-
-
-def drawn(module):
-    """Draw every weight at random, in double precision; unknown numbers keep their zero."""
-    module = module.double()
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.5)
-    for table in (m for m in module.modules() if isinstance(m, Table)):
-        nn.init.zeros_(table.weight[-1])
-    return module
 
 
 def interpolated(knots, rows, x):
