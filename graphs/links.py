@@ -12,7 +12,7 @@ earlier nodes are asked. Of equal entries those with the smaller node numbers ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,17 @@ from torch import Tensor
 
 from graphs.incidence import Incidence
 from graphs.index.csr import starts
-from graphs.index.events import check_limit, checked_events, checked_times, latest, sort_events
+from graphs.index.events import (
+    WINDOW,
+    Events,
+    check_limit,
+    checked_events,
+    checked_times,
+    latest,
+    sort_events,
+)
 from graphs.index.ids import names
-from graphs.kernels.links import Factors
+from graphs.kernels.links import Factors, terms
 from graphs.linked import Links as Links
 from graphs.linked import LinksOverTime as LinksOverTime
 from graphs.linked import Rules, factors_of, kept_rows
@@ -124,6 +132,115 @@ def over_time(
     >>> slices.look_up(1, 0, moment=[0, 1])
     array([1., 1.], dtype=float32)
     """
+    rules, moments = _checked(directed, k, shrink, exclude_self, most, moments, past, half_life)
+    cut, num_nodes = _cut(nodes, hyperedges, times, moments, num_nodes, past, half_life)
+    node_ids = names("node_ids", node_ids, num_nodes)
+    distinct = bool(latest(cut.events, num_nodes).all())
+    made = []
+    for m in range(len(moments)):
+        part, weight = cut.at(m)
+        factors, degree, left_out = factors_of(part, rules, weight, num_nodes, distinct)
+        made.append(Links(*kept_rows(rules, factors, degree), degree, rules, left_out, node_ids))
+    return LinksOverTime(moments, made)
+
+
+class Parts(NamedTuple):
+    """An entry taken apart, one part per hyperedge; made by `parts`.
+
+    >>> parts(1, 0, 0, nodes=[0, 1], hyperedges=[0, 0], times=[1, 3], moments=[9], directed=True, shrink=0).gap
+    array([1])
+    """
+
+    hyperedges: np.ndarray
+    """Number of each hyperedge, the largest part first; with a half-life a hyperedge has a part per slice. int64."""
+    value: np.ndarray
+    """What it adds to the entry, float64."""
+    size: np.ndarray
+    """|e|: its nodes that K reads. For T: how often i comes after j in it. int64."""
+    gap: np.ndarray
+    """For T: the fewest places from j to i in it. For K: 0. int64."""
+
+
+def parts(
+    i: int,
+    j: int,
+    moment: int,
+    nodes: ArrayLike | Tensor,
+    hyperedges: ArrayLike | Tensor,
+    times: ArrayLike | Tensor,
+    moments: ArrayLike | Tensor,
+    directed: bool = False,
+    shrink: float = SHRINK,
+    most: int | None = MOST,
+    num_nodes: int | None = None,
+    past: Literal["all", "slice"] = "all",
+    half_life: float | None = None,
+) -> Parts:
+    """Take an entry of K or T apart: one part per hyperedge that both nodes are in; the parts add up to the entry.
+
+    Args:
+        i, j, moment: as in `LinksOverTime.look_up`.
+
+    The other arguments are those with which `over_time` made the links, without links of a node with itself.
+
+    Raises:
+        ValueError: what `over_time` refuses, or a number out of range.
+
+    >>> found = parts(1, 0, 0, nodes=[0, 1, 0, 1, 2], hyperedges=[0, 0, 1, 1, 1], times=range(5), moments=[9], shrink=0)
+    >>> found.hyperedges.tolist(), found.value.tolist(), found.size.tolist()
+    ([0, 1], [0.5, 0.25], [2, 3])
+    """
+    rules, moments = _checked(directed, K, shrink, True, most, moments, past, half_life)
+    cut, num_nodes = _cut(nodes, hyperedges, times, moments, num_nodes, past, half_life)
+    for name, number, limit in (("i", i, num_nodes), ("j", j, num_nodes), ("moment", moment, len(moments))):
+        if not 0 <= number < limit:
+            raise ValueError(f"{name} must be in [0, {limit}), got {number}")
+    part, weight = cut.at(moment)
+    factors, degree, _ = factors_of(part, rules, weight, num_nodes)
+    column, place, value = terms(factors, i)
+    at = np.flatnonzero(factors.nodes[place] == j) if i != j else np.empty(0, np.int64)
+    column, place, value = column[at], place[at], value[at]
+    own, which = np.unique(part.hyperedges[column] if directed else column, return_inverse=True)
+    total = np.bincount(which, value, len(own)) / max(np.sqrt(degree[i] * degree[j]), np.finfo(float).tiny)
+    size, gap = (factors.last - factors.first)[own], np.zeros(len(own), np.int64)
+    if directed:  # columns are places of i, and `place` those of j
+        size, gap = np.bincount(which, minlength=len(own)), np.full(len(own), WINDOW)
+        np.minimum.at(gap, which, column - place)
+    order = np.lexsort((own, -total))
+    return Parts(cut.owner[own[order]], total[order], size[order], gap[order])
+
+
+class _Cut(NamedTuple):
+    """Sorted events cut by moments: what links read at each of them."""
+
+    events: Events
+    slice_of: np.ndarray  # of each event
+    owner: np.ndarray  # hyperedge of the caller that each hyperedge of the events is a part of
+    moments: np.ndarray
+    whole: bool  # whether all events before a moment are read, not only those of the slice that ends there
+    half_life: float | None
+    ends: np.ndarray | None  # of the slice of each hyperedge, with a half-life
+
+    def at(self, m: int) -> tuple[Events, np.ndarray]:
+        """Return the events that are read at a moment, and the weight of each hyperedge."""
+        part = self.events.take(self.slice_of <= m if self.whole else self.slice_of == m)
+        if self.ends is None:
+            return part, np.ones(len(self.owner))
+        moment = self.moments[m]
+        return part, np.exp2((np.minimum(self.ends, moment) - moment) / self.half_life)
+
+
+def _checked(
+    directed: bool,
+    k: int,
+    shrink: float,
+    exclude_self: bool,
+    most: int | None,
+    moments: ArrayLike | Tensor,
+    past: str,
+    half_life: float | None,
+) -> tuple[Rules, np.ndarray]:
+    """Return the rules and the moments, checked."""
     rules = Rules("directed" if directed else "undirected", k, float(shrink), bool(exclude_self), most)
     moments = checked_times("moments", moments)
     if (np.diff(moments) <= 0).any():
@@ -132,26 +249,30 @@ def over_time(
         raise ValueError(f'past must be "all" or "slice", got {past!r}')
     if half_life is not None and (not half_life > 0 or past == "slice"):
         raise ValueError(f'half_life must be above 0, with past="all", got {half_life} with {past!r}')
+    return rules, moments
+
+
+def _cut(
+    nodes: ArrayLike | Tensor,
+    hyperedges: ArrayLike | Tensor,
+    times: ArrayLike | Tensor,
+    moments: np.ndarray,
+    num_nodes: int | None,
+    past: str,
+    half_life: float | None,
+) -> tuple[_Cut, int]:
+    """Sort events and cut them; also return the number of nodes."""
     if times is None:
         raise ValueError("over_time needs times: number the events in their order if there are none")
     events, num_nodes, num_hyperedges = checked_events(nodes, hyperedges, times, num_nodes, None)
-    node_ids = names("node_ids", node_ids, num_nodes)
     events = sort_events(events)
-    slice_of = np.searchsorted(moments, events.times, side="right")
-    weight, ends = np.ones(num_hyperedges), None
+    slice_of, owner, ends = np.searchsorted(moments, events.times, side="right"), np.arange(num_hyperedges), None
     if half_life is not None:
         own = starts(events.hyperedges) | starts(slice_of)
+        owner = events.hyperedges[own].astype(np.int64)
         ends = moments[np.minimum(slice_of[own], len(moments) - 1)] if len(moments) else slice_of[own]
         events = events._replace(hyperedges=(np.cumsum(own) - 1).astype(np.int32))
-    distinct = bool(latest(events, num_nodes).all())
-    made = []
-    for m, moment in enumerate(moments):
-        part = events.take(slice_of == m if past == "slice" else slice_of <= m)
-        if ends is not None:
-            weight = np.exp2((np.minimum(ends, moment) - moment) / half_life)
-        factors, degree, left_out = factors_of(part, rules, weight, num_nodes, distinct)
-        made.append(Links(*kept_rows(rules, factors, degree), degree, rules, left_out, node_ids))
-    return LinksOverTime(moments, made)
+    return _Cut(events, slice_of, owner, moments, past == "all", half_life, ends), num_nodes
 
 
 def from_hypergraph(h: Incidence, k: int = K) -> Links:

@@ -117,6 +117,19 @@ def walk(value: np.ndarray, degree: np.ndarray, row: np.ndarray, start: np.ndarr
     return np.asarray(value * np.sqrt(ratio), dtype=np.float32)
 
 
+def terms(factors: Factors, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what a row of the product adds up: the column of L, the place in `nodes`, and the value of each term."""
+    place = slice(factors.indptr[row], factors.indptr[row + 1])
+    column = factors.indices[place].astype(np.int64)
+    value = factors.weight[column] * (1.0 if factors.left is None else factors.left[place])
+    length = (factors.last - factors.first)[column]
+    node = _ranges(factors.first[column], length)
+    column, value = np.repeat(column, length), np.repeat(value, length)
+    if factors.gap is not None:
+        return column, node, value * factors.gap[column - node]
+    return column, node, value if factors.right is None else value * factors.right[node]
+
+
 def _terms(factors: Factors) -> np.ndarray:
     """Return the number of terms in each row of the product, [num_nodes]: at least the number of its entries."""
     terms = np.append(0, np.cumsum((factors.last - factors.first)[factors.indices], dtype=np.int64))

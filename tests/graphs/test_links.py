@@ -287,6 +287,56 @@ def test_what_happens_at_or_after_a_moment_changes_nothing_before_it(kind):
         assert m == 3 or not same(made[3], again[3])
 
 
+def test_parts_of_an_entry_by_hand():
+    """0 and 1 share three users, of 2, 3 and 4 items before the moment: 1/1, 1/2 and 1/3, over sqrt(3 * 4)."""
+    paths = {0: [0, 1], 1: [1, 2, 0], 2: [0, 3, 2, 1], 3: [1, 2]}  # the items of each user in order of time
+    nodes, hyperedges = (np.array([pair[n] for e in paths for pair in [(v, e) for v in paths[e]]]) for n in (0, 1))
+    events = nodes, hyperedges, np.arange(len(nodes))
+    later = [np.append(column, extra) for column, extra in zip(events, (0, 3, 99), strict=True)]
+    found = links.parts(0, 1, 0, *later, [50], shrink=0)
+    assert found.hyperedges.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(found.value, np.array([1, 1 / 2, 1 / 3]) / np.sqrt(3 * 4))
+    assert found.size.tolist() == [2, 3, 4] and not found.gap.any()
+    found = links.parts(1, 0, 0, *later, [50], directed=True, shrink=0)  # from 0 to 1: one place and three places
+    assert (found.hyperedges.tolist(), found.gap.tolist(), found.size.tolist()) == ([0, 2], [1, 3], [1, 1])
+    np.testing.assert_allclose(found.value, np.array([1, 3**-0.5]) / np.sqrt(3 * 4))
+    again = links.parts(1, 0, 0, [0, 0, 1, 1], [0] * 4, range(4), [9], directed=True, shrink=0)
+    assert (again.size.tolist(), again.gap.tolist()) == ([4], [1])
+    assert len(links.parts(0, 1, 1, *later, [50, 98], past="slice").value) == 0
+    assert len(links.parts(0, 0, 0, *later, [50]).value) == 0
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_parts_add_up_to_the_entries(kind):
+    nodes, hyperedges, times = drawn(6, rows=200)
+    moments = np.array([10, 30, 45, 80])
+    made = links.over_time(nodes, hyperedges, times, moments, 200, num_nodes=13, **PAST[kind])
+    there = 0
+    for m in range(4):
+        dense = made[m].to_scipy().toarray()
+        for i in range(13):
+            for j in range(13):
+                part = links.parts(i, j, m, nodes, hyperedges, times, moments, num_nodes=13, **PAST[kind])
+                assert part.value.sum() == pytest.approx(dense[i, j], rel=3e-7)
+                assert (np.diff(part.value) <= 0).all()
+                there += len(part.value) > 1
+    assert there > 50
+
+
+def test_parts_leave_out_what_a_long_hyperedge_leaves_out():
+    events = [0, 1, 2, 3, 3, 0], [0, 0, 0, 0, 1, 1], range(6)
+    assert links.parts(3, 0, 0, *events, [9], most=3).hyperedges.tolist() == [1]
+    found = links.parts(3, 1, 0, *events, [9], most=3, shrink=0)
+    assert (found.size.tolist(), found.value.tolist()) == ([3], [pytest.approx(0.5 / np.sqrt(2))])
+
+
+def test_parts_of_what_is_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"i must be in \[0, 2\), got 2"):
+        links.parts(2, 0, 0, [0, 1], [0, 0], [1, 2], [9])
+    with pytest.raises(ValueError, match=r"moment must be in \[0, 1\), got 1"):
+        links.parts(0, 1, 1, [0, 1], [0, 0], [1, 2], [9])
+
+
 def test_rows_of_any_moments_are_looked_up_in_one_call(way):
     nodes, hyperedges, times = drawn(6)
     made = links.over_time(nodes, hyperedges, times, [0, 20, 50])
