@@ -202,10 +202,11 @@ def parts(
     column, place, value = column[at], place[at], value[at]
     own, which = np.unique(part.hyperedges[column] if directed else column, return_inverse=True)
     total = np.bincount(which, value, len(own)) / max(np.sqrt(degree[i] * degree[j]), np.finfo(float).tiny)
-    size, gap = (factors.last - factors.first)[own], np.zeros(len(own), np.int64)
     if directed:  # columns are places of i, and `place` those of j
         size, gap = np.bincount(which, minlength=len(own)), np.full(len(own), WINDOW)
         np.minimum.at(gap, which, column - place)
+    else:
+        size, gap = (factors.last - factors.first)[own], np.zeros(len(own), np.int64)
     order = np.lexsort((own, -total))
     return Parts(cut.owner[own[order]], total[order], size[order], gap[order])
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from graphs import TimeGrid
 from graphs.index.events import WINDOW
 from graphs.linked import Links, LinksOverTime
-from graphs.links import MOST, K, knn, over_time
+from graphs.links import MOST, K, Parts, knn, over_time, parts
 from hyperctr.data.clock import DAY
 from hyperctr.data.columns import Column
 from hyperctr.data.features.past.history import Latest
@@ -44,11 +45,13 @@ class PastLinks:
         matrices: the links at the start of every period, by name.
         grid: the periods.
         latest: the clicks of the users.
+        past: which clicks a period's links are made of, and how they weigh: arguments of `graphs.links.over_time`.
     """
 
     matrices: Mapping[str, LinksOverTime]
     grid: TimeGrid
     latest: Latest
+    past: Mapping[str, Any]
 
     @classmethod
     def of(
@@ -67,12 +70,14 @@ class PastLinks:
         starts = _starts(log, grid)
         events = clicks.item, clicks.user, clicks.time
         recent = HALF_LIFE if log.has_time else HALF_STEPS
-        of = {"past": "slice"} if kind == "period_links" else {"half_life": recent if kind == "recent_links" else None}
+        past = (
+            {"past": "slice"} if kind == "period_links" else {"half_life": recent if kind == "recent_links" else None}
+        )
         made = {
-            KINDS[kind] + name: over_time(*events, starts, directed=directed, num_nodes=log.num_items, **of)
+            KINDS[kind] + name: over_time(*events, starts, directed=directed, num_nodes=log.num_items, **past)
             for name, directed in MATRICES.items()
         }
-        return cls(made, grid, latest)
+        return cls(made, grid, latest, past)
 
     @classmethod
     def size(cls, log: Interactions, grid: TimeGrid, kind: str = "links") -> int:
@@ -100,17 +105,58 @@ class PastLinks:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
+        entries, _, count = self.entries(rows)
+        return np.concatenate([summed(entry, count) for entry in entries.values()]).T
+
+    def entries(self, rows: BatchRows) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Look up the links of each row's item with its user's clicks, the latest first.
+
+        Returns:
+            The entries by name of the link, such as "like_step", float32 [B, T]; the clicked items, [B, T]; and how
+            many of the T are clicks, [B].
+        """
         clicked, count = self.latest.before(rows.user, rows.time)
-        any_ = next(iter(self.matrices.values()))
-        when = np.clip(self.grid.slice_of(rows.time), 0, len(any_) - 1)[rows.query]
-        known = (rows.item >= 0) & (rows.item < any_.num_nodes)
+        when = self._period(rows.time)[rows.query]
+        known = (rows.item >= 0) & (rows.item < self._any.num_nodes)
         item, clicked, count = np.where(known, rows.item, 0), clicked[rows.query], count[rows.query]
-        found = []
-        for matrix in self.matrices.values():
-            for entry in matrix.look_up(item[:, None], clicked, when[:, None], walk="both"):
+        found = {}
+        for name, matrix in self.matrices.items():
+            pair = matrix.look_up(item[:, None], clicked, when[:, None], walk="both")
+            for step, entry in zip(("", "_step"), pair, strict=True):
                 entry[~known] = 0
-                found.append(summed(entry, count))
-        return np.concatenate(found).T
+                found[name + step] = entry
+        return found, clicked, count
+
+    def parts(self, name: str, item: int, clicked: int, time: int) -> Parts:
+        """Take a link apart: what each user adds who has both items strictly before the period of a time.
+
+        Args:
+            name: of the link, such as "like_step".
+            item, clicked: the candidate and a clicked item.
+            time: of the row.
+        """
+        matrix = self.matrices[name.removesuffix("_step")]
+        clicks, m = self.latest.clicks, int(self._period(np.array([time]))[0])
+        user = np.repeat(np.arange(len(clicks.firsts) - 1), np.diff(clicks.firsts))
+        events = self.latest.item, user, clicks.time, matrix.moments
+        directed = MATRICES[name.removesuffix("_step").rpartition("_")[2]]
+        found = parts(item, clicked, m, *events, directed=directed, num_nodes=matrix.num_nodes, **self.past)
+        if not name.endswith("_step"):
+            return found
+        degree = matrix[m].degree  # a walk is C d^-1 in place of d^-1/2 C d^-1/2
+        return found._replace(value=found.value * np.sqrt(degree[item] / degree[clicked]))
+
+    def begins(self, time: int) -> int:
+        """Return when the period of a time began: its links are made of the clicks strictly before."""
+        return int(self._any.moments[self._period(np.array([time]))[0]])
+
+    @property
+    def _any(self) -> LinksOverTime:
+        return next(iter(self.matrices.values()))
+
+    def _period(self, time: np.ndarray) -> np.ndarray:
+        """Return the number of the period of each time."""
+        return np.clip(self.grid.slice_of(time), 0, len(self._any) - 1)
 
 
 def _starts(log: Interactions, grid: TimeGrid) -> np.ndarray:
@@ -190,14 +236,19 @@ class PastNearest:
 
     def raw(self, rows: BatchRows) -> np.ndarray:
         """Return the numbers, float64 [B, N]; NaN for a user without clicks."""
+        entries, _, count = self.entries(rows)
+        return np.concatenate([summed(entry, count) for entry in entries.values()]).T
+
+    def entries(self, rows: BatchRows) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Look up how near each row's item is to its user's clicks, as `PastLinks.entries` does."""
         clicked, count = self.latest.before(rows.user, rows.time)
-        clicked, count, found = clicked[rows.query], count[rows.query], []
-        for links in self.near.values():
+        clicked, count, found = clicked[rows.query], count[rows.query], {}
+        for name, links in self.near.items():
             known = (rows.item >= 0) & (rows.item < links.num_nodes)
             entry = links.look_up(np.where(known, rows.item, 0)[:, None], clicked)
             entry[~known] = 0
-            found.append(summed(entry, count))
-        return np.concatenate(found).T
+            found[f"nearest_{name}"] = entry
+        return found, clicked, count
 
 
 def summed(entry: np.ndarray, count: np.ndarray) -> np.ndarray:

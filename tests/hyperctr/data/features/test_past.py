@@ -428,6 +428,26 @@ def test_links_of_a_period_are_those_of_its_clicks_and_recent_ones_weigh_periods
         assert np.nanmax(past.raw(all_rows(log))) > 0
 
 
+@pytest.mark.parametrize("kind", ["links", "period_links", "recent_links"])
+def test_the_parts_of_a_link_add_up_to_it_and_are_of_users_with_both_items_before_the_period(kind):
+    log, grid = random_log(), TimeGrid.cut([0], every="3d", unit="us")
+    past, several = linked(log, grid, kind), 0
+    rows = all_rows(log)
+    entries, clicked, count = past.entries(rows)
+    for b in range(0, ROWS, 3):
+        start = past.begins(log.time[b])
+        assert start == grid.start(int(grid.slice_of(log.time[[b]])[0])) <= log.time[b]
+        for name, entry in entries.items():
+            for item, value in zip(clicked[b, : count[b]].tolist(), entry[b], strict=False):
+                found = past.parts(name, int(log.item[b]), item, int(log.time[b]))
+                assert found.value.sum() == pytest.approx(value, rel=1e-6)
+                for user in found.hyperedges.tolist():
+                    own = log.item[(log.user == user) & (log.label == 1) & (log.time < start)]
+                    assert {int(log.item[b]), item} <= {*own.tolist()}
+                several += len(found.value) > 1
+    assert several > 3
+
+
 def test_nearest_items_are_read_at_the_clicks_before():
     log, rng = random_log(), np.random.default_rng(11)
     matrix, there = rng.normal(size=(ITEMS, 3)), np.arange(ITEMS) != 1
