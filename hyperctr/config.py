@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hyperctr import strict
+from hyperctr import presets, strict
 from hyperctr.data.context import SIZES
 from hyperctr.layers.checks import check_choices
 from hyperctr.strict import check, did_you_mean, literal
@@ -319,16 +319,26 @@ OLD_NAMES = {"wear": "wrapper"}
 """What run files of version 0.1 call a table."""
 
 
-def read_run(source: str | Path | Mapping, set: Iterable[str] = ()) -> Run:
+def read_run(
+    source: str | Path | Mapping,
+    set: Iterable[str] = (),
+    preset: str | None = None,
+    protocol: str | Mapping | None = None,
+) -> Run:
     """Read a run from a TOML file, or from the nested dict of one.
+
+    Of two values of a key, the one of `set` is taken before that of the protocol, then the source, then the preset.
 
     Args:
         source: path of the TOML file, or a mapping from table to mapping from key to value.
         set: overrides such as "train.lr=3e-4" in TOML's own value syntax; a bare word is text ("slices.every=7d").
+        preset: name of the settings of one model, such as "hyperctr-best".
+        protocol: "temporal" or "paper", or the tables [split] and [evaluate] of another.
 
     Raises:
         ValueError: the file is missing or is not TOML; a table or key is unknown or missing; a value has the wrong
-            type or is outside its range. The message names table, key, what was found and what would work.
+            type or is outside its range; or the preset is of another model. The message names table, key, what was
+            found and what would work.
 
     >>> import hyperctr
     >>> run = hyperctr.read_run({"data": {"path": "ml-100k"}, "model": {"name": "din"}}, set=["train.lr=3e-4"])
@@ -337,10 +347,18 @@ def read_run(source: str | Path | Mapping, set: Iterable[str] = ()) -> Run:
     >>> hyperctr.read_run({"data": {"path": "ml-100k"}, "model": {"name": "din", "dims": 8}})
     Traceback (most recent call last):
     ValueError: unknown key model.dims, did you mean model.dim?
+    >>> hyperctr.read_run({"data": {"path": "ml-100k"}}, preset="aqcl-paper", protocol="paper").split.kind
+    'random'
     """
     tables = _load(source)
+    if preset is not None:
+        tables = _merge(presets.read_preset(preset), tables)
+    if protocol is not None:
+        tables = _merge(tables, presets.read_protocol(protocol) if isinstance(protocol, str) else protocol)
     for override in set:
         _override(tables, override)
+    if preset is not None:
+        _check_preset(preset, tables)
     for table, content in tables.items():
         if table not in TABLES:
             raise ValueError(_unknown_at_top(table, content))
@@ -410,6 +428,28 @@ def _load(source: str | Path | Mapping) -> dict:
     if isinstance(stated, dict) and set(EVALUATE_0_1) <= set(stated) and not set(CANDIDATES_0_1) & set(stated):
         stated |= CANDIDATES_0_1
     return found
+
+
+def _merge(below: Mapping, above: Mapping) -> dict:
+    """Return tables with the keys of both; those of `above` are taken before those of `below`."""
+    found = dict(below)
+    for table, content in above.items():
+        if isinstance(content, Mapping):
+            stated = found.get(table)
+            content = {**(stated if isinstance(stated, Mapping) else {}), **content}
+        found[table] = content
+    return found
+
+
+def _check_preset(preset: str, tables: Mapping) -> None:
+    """Refuse a preset where the run names another model or wrapper: the settings of one do not fit another."""
+    for table, content in presets.read_preset(preset).items():
+        own, found = content.get("name"), tables[table].get("name") if isinstance(tables[table], Mapping) else None
+        if own is not None and found not in (own, None):
+            raise ValueError(
+                f"the preset {preset} is for {table}.name = {literal(own)}, and the run has {literal(found)}: "
+                "take another preset, or none"
+            )
 
 
 def _named(table: str, content: dict) -> tuple[str, type]:

@@ -13,7 +13,7 @@ FILES = sorted(path for package in ("graphs", "hyperctr") for path in (ROOT / pa
 # The house, floor by floor. A room imports rooms of lower floors and itself, never a neighbour on its own floor.
 FLOORS = [
     ["graphs", "hyperctr.batch", "hyperctr.files", "hyperctr.strict"],
-    ["hyperctr.layers", "hyperctr.evaluation"],
+    ["hyperctr.layers", "hyperctr.evaluation", "hyperctr.presets"],
     ["hyperctr.referees"],  # which `hyperctr.models` finds by name
     ["hyperctr.models", "hyperctr.data", "hyperctr.reporting"],
     ["hyperctr.config"],

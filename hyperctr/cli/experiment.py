@@ -20,12 +20,14 @@ from hyperctr.cli.console import (
     watch_cells,
     whole_number,
 )
-from hyperctr.cli.options import Json, Masks, Referees, Seed, Sets, run_from_options, with_masks
+from hyperctr.cli.options import Json, Masks, Preset, Protocol, Referees, Seed, Sets, run_from_options, with_masks
 
 
 def search(
-    run: Annotated[Path | None, typer.Argument(help="The run's TOML file; default: DIN.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run's TOML file.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    preset: Preset = None,
+    protocol: Protocol = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,11 +56,11 @@ def search(
     Writes trials.csv, referees.csv (the referees on the same rows) and best.toml, a run for `hyperctr train` and for
     `hyperctr bench aqcl-... --wear`.
 
-        hyperctr search --data amazon-beauty-5core --set wrapper.name=aqcl --out search
+        hyperctr search --data amazon-beauty-5core --preset aqcl-paper --out search
         hyperctr search run.toml --over wrapper.w=0.01:0.5 --over wrapper.positives=1,5,10 --budget 40
         hyperctr search --data ml-100k --over model.dim=16,32,64 --over train.lr=log:1e-4:1e-2 --budget 6 --clicks 50000
     """
-    described = run_from_options(run, data, sets, "din")
+    described = run_from_options(run, data, sets, preset, protocol)
     if objective not in ("logloss", "auc"):
         raise ValueError(f"--objective is logloss or auc, got {objective!r}")
     if how not in ("tpe", "random"):
@@ -105,6 +107,8 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="Runs per cell; intervals need three or more.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="The sweep's folder.")] = Path("sweep"),
     base: Annotated[Path | None, typer.Option(help="A run's TOML file that all cells share.")] = None,
+    preset: Preset = None,
+    protocol: Protocol = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
     referees: Referees = True,
     sets: Sets = None,
@@ -118,7 +122,8 @@ def sweep(
     """
     from hyperctr.experiments.results import REFEREES
 
-    rows = _sweep(run_from_options(base, data, sets), every, depth, seeds, out, jobs, sets or (), referees)
+    described = run_from_options(base, data, sets, preset, protocol)
+    rows = _sweep(described, every, depth, seeds, out, jobs, sets or (), referees)
     if as_json:
         return print_json(rows)
     print((out / "report.md").read_text())

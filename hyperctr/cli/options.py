@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hyperctr import presets
+from hyperctr.cli.console import print_note
 from hyperctr.strict import read_toml
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run, e.g. train.lr=3e-4.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Settings of one model, under those of the run file; `hyperctr models` lists the presets.",
+    ),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="temporal|paper",
+        help="Split and scored rows, over those of the run file: by time, or HyperCTR's random split, which is leaky.",
+    ),
 ]
 Masks = Annotated[
     Path | None, typer.Option(help="LT4REC: a finished run whose masks are trained again, such as yesterday's.")
@@ -50,20 +68,34 @@ def with_masks(run: Any, masks: Path | None) -> Any:
 
 
 def run_from_options(
-    path: Path | None, data: str | None, sets: list[str] | None, model: str = "hyperctr", default: Any = None
+    path: Path | None,
+    data: str | None,
+    sets: list[str] | None,
+    preset: str | None = None,
+    protocol: str | None = None,
+    default: Mapping | None = None,
 ) -> Any:
-    """Read a run from a file or a run's folder; without either, take a model on a data set, or the tables `default`."""
-    import copy
+    """Read a run from a file or a run's folder; without either, take a preset, or the tables `default`.
 
-    tables: dict[str, Any] = copy.deepcopy(dict(default or {"model": {"name": model}}))
-    if path is None and data is None and "path" not in tables.get("data", {}):
-        raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
+    Without a file, a preset, a model and `default`, the preset is hyperctr-best, which is said in a note.
+    """
     if path is not None and path.is_dir():
         from hyperctr.runs.digest import completed
 
+        if preset is not None:
+            raise ValueError(f"{path} is the folder of a run, which states every key: leave out --preset")
         tables = completed(read_toml(path / "run.toml", "run file"))
     elif path is not None:
         tables = read_toml(path, "run file")
+    else:
+        tables = copy.deepcopy(dict(default or {}))
+        if data is None and "path" not in tables.get("data", {}):
+            raise ValueError("name a run's TOML file or --data; `hyperctr data list` shows the public sets")
+    taken = path is None and default is None and preset is None and not _names_model(sets or ())
+    preset = presets.DEFAULT if taken else preset
+    for name, read in ((preset, presets.read_preset), (protocol, presets.read_protocol)):
+        if name is not None:
+            read(name)  # an unknown name stops here, before torch is imported
     content = tables.setdefault("data", {})  # anything but a table is refused below
     if isinstance(content, dict):
         if data is not None:
@@ -74,4 +106,12 @@ def run_from_options(
             catalog.find(where)  # an unknown data set stops here, before torch is imported
     from hyperctr import config
 
-    return config.read_run(tables, sets or ())
+    run = config.read_run(tables, sets or (), preset, protocol)
+    if taken:
+        print_note(f"no run file and no model.name: the preset {preset} (`hyperctr config --preset {preset}`)")
+    return run
+
+
+def _names_model(sets: Iterable[str]) -> bool:
+    """Say whether a word of `--set` names the model."""
+    return any(word.partition("=")[0].strip() in ("model", "model.name") for word in sets)

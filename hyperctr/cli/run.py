@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hyperctr import presets
 from hyperctr.cli.console import (
     print_json,
     print_note,
@@ -17,7 +18,18 @@ from hyperctr.cli.console import (
     split_list,
     whole_number,
 )
-from hyperctr.cli.options import ChangedData, Json, Masks, Referees, Sets, data_of, run_from_options, with_masks
+from hyperctr.cli.options import (
+    ChangedData,
+    Json,
+    Masks,
+    Preset,
+    Protocol,
+    Referees,
+    Sets,
+    data_of,
+    run_from_options,
+    with_masks,
+)
 
 
 def train(
@@ -26,6 +38,8 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; default: runs/<name of the file or data>.")
     ] = None,
+    preset: Preset = None,
+    protocol: Protocol = None,
     masks: Masks = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
@@ -36,10 +50,12 @@ def train(
 ) -> None:
     """Train and test one run. A folder with a checkpoint of the run is continued.
 
-    A run that would take more than 80% of the memory is refused; `hyperctr plan` shows what takes how much.
+    Without a run file and a model, the preset hyperctr-best is taken. A run that would take more than 80% of the memory
+    is refused; `hyperctr plan` shows what takes how much.
 
         hyperctr train run.toml --out runs/first
         hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2
+        hyperctr train --data ml-1m --preset hyperctr-paper --protocol paper
         hyperctr train today.toml --masks runs/yesterday
         hyperctr train --data ml-100k --set model.name=ease
         hyperctr train run.toml --referees
@@ -47,7 +63,7 @@ def train(
     if run is not None and run.is_dir():
         out = out or run
         data = data or data_of(out)
-    described = with_masks(run_from_options(run, data, sets), masks)
+    described = with_masks(run_from_options(run, data, sets, preset, protocol), masks)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
@@ -123,6 +139,8 @@ def export(
 def plan(
     run: Annotated[Path | None, typer.Argument(help="The run's TOML file, or the folder of a run.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set or folder; overrides data.path.")] = None,
+    preset: Preset = None,
+    protocol: Protocol = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -131,7 +149,7 @@ def plan(
     hyperctr plan run.toml
     hyperctr plan --data ml-1m --set model.propagation=full
     """
-    described = run_from_options(run, data, sets)
+    described = run_from_options(run, data, sets, preset, protocol)
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
 
@@ -219,7 +237,7 @@ models = typer.Typer(
 
 @models.callback()
 def list_models(context: typer.Context, as_json: Json = False) -> None:
-    """List the models, referees and wrappers: paper, one line, what they read.
+    """List the models, referees and wrappers: paper, one line, what they read; and the presets.
 
     hyperctr models
     hyperctr models check mine.py:Mine
@@ -231,11 +249,14 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
 
     kinds = {"models": MODELS, "referees": REFEREES, "wrappers": WRAPPERS}
     found = {what: reference.list_models(classes) for what, classes in kinds.items()}
+    listed_presets = reference.list_presets()
     if as_json:
-        return print_json(found)
+        return print_json(found | {"presets": listed_presets})
     for what, listed in found.items():
         rows = [[x["name"], x["paper"], x["what"], ", ".join(x["reads"])] for x in listed]
         print_table(what, ["name", "paper", "what it is", "reads"], rows)
+    rows = [[x["name"], " with ".join(filter(None, (x["model"], x["wrapper"]))), x["what"]] for x in listed_presets]
+    print_table("presets, for --preset", ["name", "model", "what it is"], rows)
     print('A model of your own: model.name = "mine.py:Mine"; docs/add-a-model.md shows one.')
 
 
@@ -263,14 +284,20 @@ def check_model(
 
 
 def config(
-    model: Annotated[str, typer.Argument(metavar="[MODEL]", help='"din", "mine.py:Mine", ...')] = "hyperctr",
+    model: Annotated[str | None, typer.Argument(help='"din", "mine.py:Mine", ...; default: hyperctr.')] = None,
     wrapper: Annotated[str, typer.Option(help="A wrapper whose keys to print too, such as aqcl.")] = "",
+    preset: Preset = None,
 ) -> None:
-    """Print a complete run file of a model: every key, with its default and meaning.
+    """Print a complete run file of a model or preset: every key, with its value and meaning.
 
     hyperctr config din > run.toml
     hyperctr config din --wrapper aqcl
+    hyperctr config --preset hyperctr-paper
     """
+    if preset is not None:
+        if model or wrapper:
+            raise ValueError("a preset names its model and wrapper: leave out the model and --wrapper")
+        presets.read_preset(preset)  # an unknown name stops here, before torch is imported
     from hyperctr.runs import reference
 
-    print(reference.run_file(model, wrapper), end="")
+    print(reference.run_file(model or "hyperctr", wrapper) if preset is None else reference.preset_file(preset), end="")

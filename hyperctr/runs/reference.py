@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from hyperctr import config
+from hyperctr import config, presets
 from hyperctr.batch import Referee
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.runs.checks import READ_BY_REFEREES
@@ -37,17 +37,51 @@ def list_models(classes: Mapping[str, type]) -> list[dict[str, Any]]:
     ]
 
 
-def run_file(model: str, wrapper: str = "") -> str:
+def list_presets() -> list[dict[str, str]]:
+    """Describe each preset: name, model, wrapper, and what it is in its first sentence.
+
+    >>> list_presets()[0]["name"]
+    'aqcl-best'
+    """
+    found = []
+    for name in presets.PRESETS:
+        tables = presets.read_preset(name)
+        of = {table: tables.get(table, {}).get("name", "") for table in ("model", "wrapper")}
+        found.append({"name": name, **of, "what": " ".join(presets.about(name).split("\n\n")[0].split())})
+    return found
+
+
+def preset_file(preset: str) -> str:
+    """Write a complete, commented run file of a preset: every key with its meaning and the value that the preset gives.
+
+    The result reads back as the run of the preset.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    tables = presets.read_preset(preset)
+    names = {table: tables.get(table, {}).get("name", "") for table in ("model", "wrapper")}
+    said = "".join(f"# {line}".rstrip() + "\n" for line in presets.about(preset).splitlines())
+    return f"# The preset {preset}.\n#\n{said}#\n" + run_file(names["model"], names["wrapper"], tables)
+
+
+def run_file(model: str, wrapper: str = "", values: Mapping[str, Mapping[str, Any]] = {}) -> str:
     """Write a complete, commented run file of a model: every key with its default and meaning.
 
     A key whose default is "not set" is commented out. The result reads back as a run of all defaults.
+
+    Args:
+        model: its name. wrapper: its name, or "".
+        values: tables of other values than the defaults.
 
     Raises:
         ValueError: there is no such model or wrapper.
     """
     parts = dict(config.TABLES)
     names = {"model": model} | ({"wrapper": wrapper} if wrapper else {})
-    blocks, fitted = ["# A run file: every key, with its default and meaning. Only [data] path has no default."], False
+    stated = "value" if values else "default"
+    blocks = [f"# A run file: every key, with its {stated} and meaning. Only [data] path has no default."]
+    fitted = False
     if isinstance(find_model(model), Referee):
         blocks[0] += "\n# A referee is fitted once: of [train] it reads these keys alone."
         fitted = True
@@ -61,7 +95,8 @@ def run_file(model: str, wrapper: str = "") -> str:
         texts = field_docs(cls.Config if table in names else cls)
         for entry in fields(cls.Config if table in names else cls):
             if entry.init and not (fitted and table == "train" and entry.name not in READ_BY_REFEREES):
-                lines += ["", *_key(entry, texts.get(entry.name, ""))]
+                given = values.get(table, {}).get(entry.name, _default(entry))
+                lines += ["", *_key(entry.name, given, texts.get(entry.name, ""))]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
@@ -81,15 +116,18 @@ def field_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def _key(entry: Field, text: str) -> list[str]:
-    """The lines of one key: its meaning as comments, then its default."""
+def _default(entry: Field) -> Any:
+    return entry.default_factory() if entry.default_factory is not MISSING else entry.default
+
+
+def _key(name: str, value: Any, text: str) -> list[str]:
+    """The lines of one key: its meaning as comments, then its value."""
     lines = [f"# {line}" for line in textwrap.wrap(text, WIDTH)]
-    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
-    if default is MISSING:
-        return [*lines, f'{entry.name} = ""']
-    if default is None:
-        return [*lines, f"# {entry.name} ="]
-    return [*lines, f"{entry.name} = {literal(default)}"]
+    if value is MISSING:
+        return [*lines, f'{name} = ""']
+    if value is None:
+        return [*lines, f"# {name} ="]
+    return [*lines, f"{name} = {literal(value)}"]
 
 
 def _first_line(thing: Any) -> str:

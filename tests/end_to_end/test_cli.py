@@ -14,7 +14,15 @@ from safetensors.torch import load_file, save_file
 from hyperctr.cli import console, run
 from hyperctr.data import planted
 
-SMALL = ["train.epochs=1", "train.batch_size=256", "model.dim=8", "model.depth=1", "data.history=5"]
+SMALL = [
+    "model.name=hyperctr",
+    "train.epochs=1",
+    "train.batch_size=256",
+    "model.dim=8",
+    "model.depth=1",
+    "data.history=5",
+]
+OF_HYPERCTR = ["--set", "model.name=hyperctr"]
 SETS = [part for key in SMALL for part in ("--set", key)]
 ROLES = """
 [interactions]
@@ -172,7 +180,7 @@ def test_bad_run_file_is_one_line_and_exit_code_2(hyperctr, tmp_path, shop, text
 def test_folder_that_cannot_be_written_is_one_line(hyperctr, tmp_path, shop, command):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "run"
-    assert "cannot write to" in one_line(hyperctr(command, "--data", shop, "--out", out))
+    assert "cannot write to" in one_line(hyperctr(command, "--data", shop, "--out", out, *OF_HYPERCTR))
 
 
 @pytest.mark.parametrize("command", [["train", "--data"], ["sweep", "--data"], ["data", "describe"], ["data", "get"]])
@@ -193,7 +201,7 @@ def test_unknown_data_set_is_one_line_and_names_the_nearest(hyperctr, command):
     ],
 )
 def test_bad_sweep_is_one_line_and_exit_code_2(hyperctr, tmp_path, shop, words, says):
-    assert says in one_line(hyperctr("sweep", "--data", shop, "--out", tmp_path / "out", *words))
+    assert says in one_line(hyperctr("sweep", "--data", shop, "--out", tmp_path / "out", *OF_HYPERCTR, *words))
     assert not (tmp_path / "out").exists()
 
 

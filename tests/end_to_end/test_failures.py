@@ -109,7 +109,18 @@ def test_a_title_of_a_megabyte_is_cut(home, tmp_path, hyperctr):
     (world / "dataset.toml").write_text(text.replace("[items]", '[items]\ntitle = "title"', 1))
     code, out, err = hyperctr("data", "describe", world)
     assert code == 0 and len(out) < 10_000, err
-    size = ("--set", "model.dim=8", "--set", "model.depth=1", "--set", "train.epochs=1", "--set", "train.threads=1")
+    size = (
+        "--set",
+        "model.name=hyperctr",
+        "--set",
+        "model.dim=8",
+        "--set",
+        "model.depth=1",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.threads=1",
+    )
     assert hyperctr("train", "--data", world, *size, "--out", tmp_path / "run")[0] == 0
     words = ("--user", 1, "--item", 1, "--top", 2, "--out", tmp_path / "why.png")
     code, out, err = hyperctr("explain", tmp_path / "run", *words)

@@ -10,7 +10,14 @@ import typer
 from hyperctr.cli.main import app
 from hyperctr.data import planted
 
-SIZES = ("model.dim=8", "model.depth=1", "model.hidden=[8,8]", "train.epochs=1", "train.threads=1")
+SIZES = (
+    "model.name=hyperctr",
+    "model.dim=8",
+    "model.depth=1",
+    "model.hidden=[8,8]",
+    "train.epochs=1",
+    "train.threads=1",
+)
 SHORT = tuple(word for key in SIZES for word in ("--set", key))
 COMMON = tuple(word for key in SIZES if "depth" not in key for word in ("--set", key))
 TICKETS = ("model.name=lt4rec", "model.hidden=[8,8]", "model.rounds=1", "train.epochs=1", "train.threads=1")

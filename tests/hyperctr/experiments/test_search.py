@@ -331,6 +331,7 @@ def test_the_chosen_run_trains(tmp_path):
 def words(tmp_path):
     world = planted.write("drift", tmp_path / "world", scale=0.05)
     sets = [
+        "model.name=din",
         "model.dim=4",
         "model.hidden=[8,6]",
         "model.attention=[6]",

@@ -154,7 +154,15 @@ def test_the_limit_is_that_of_the_control_group_where_it_is_less(monkeypatch):
     assert plan.memory() >= whole
 
 
-SMALL = ["train.epochs=1", "model.dim=4", "model.depth=1", "data.history=5", "slices.every=60d", "interest.mode=none"]
+SMALL = [
+    "model.name=hyperctr",
+    "train.epochs=1",
+    "model.dim=4",
+    "model.depth=1",
+    "data.history=5",
+    "slices.every=60d",
+    "interest.mode=none",
+]
 SETS = [part for key in SMALL for part in ("--set", key)]
 
 

@@ -1,0 +1,110 @@
+"""Presets and protocols: what they may set, what is taken before what, and that each one trains."""
+
+import dataclasses
+
+import pytest
+
+from hyperctr import config, presets, read_run
+from hyperctr.models import MODELS, WRAPPERS
+
+OF_A_PRESET = {"data", "slices", "interest", "model", "wrapper", "train"}
+OF_DATA = {"past", "past_every", "user_rates", "crosses", "history"}
+METHODS = ("hyperctr", "aqcl", "mian", "marn", "lt4rec")
+WHERE = {"data": {"path": "world"}}
+
+
+def test_each_method_has_a_paper_and_a_best_preset():
+    assert set(presets.PRESETS) == {f"{method}-{kind}" for method in METHODS for kind in ("paper", "best")}
+    assert set(presets.PROTOCOLS) == {"temporal", "paper"}
+    assert presets.DEFAULT in presets.PRESETS
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_sets_a_model_its_training_and_its_past_and_no_protocol(name):
+    tables = presets.read_preset(name)
+    assert set(tables) <= OF_A_PRESET and set(tables["data"]) <= OF_DATA
+    assert not set(tables["train"]) & {"seed", "threads", "members"}, "these are the user's"
+    assert tables["model"]["name"] in MODELS and tables.get("wrapper", {"name": "aqcl"})["name"] in WRAPPERS
+    assert tables["data"]["past"] == ("none" if name.endswith("-paper") else "all")
+    text = presets.about(name)
+    assert text and ("Where this differs from the paper:" in text) == name.endswith("-paper")
+
+
+@pytest.mark.parametrize("name", presets.PROTOCOLS)
+def test_a_protocol_sets_split_and_evaluate_only(name):
+    assert set(presets.read_protocol(name)) == {"split", "evaluate"}
+
+
+def test_a_preset_is_below_the_run_file_which_is_below_the_protocol_which_is_below_set():
+    source = WHERE | {"train": {"lr": 0.5, "epochs": 7}, "split": {"kind": "leave-last-out", "seed": 3}}
+    run = read_run(source, ["train.epochs=9"], preset="hyperctr-best", protocol="paper")
+    assert (run.model_name, run.train.optimiser, run.data.past) == ("hyperctr", "adamw", "all")  # the preset
+    assert (run.train.lr, run.split.seed) == (0.5, 3)  # the run file
+    assert (run.split.kind, run.evaluate.negatives, run.evaluate.sampled) == ("random", 1000, True)  # the protocol
+    assert run.train.epochs == 9  # --set
+    assert read_run(source, ["split.kind=given"], "hyperctr-best", "paper").split.kind == "given"
+
+
+def test_the_tables_that_are_given_stay_as_they_are():
+    source, protocol = WHERE | {"model": {"name": "din"}}, {"split": {"kind": "random"}}
+    run = read_run(source, ["split.seed=5", "model.dim=8"], protocol=protocol)
+    assert (run.split.kind, run.split.seed, run.model.dim) == ("random", 5, 8)
+    assert (source, protocol) == (WHERE | {"model": {"name": "din"}}, {"split": {"kind": "random"}})
+
+
+def test_without_them_a_run_file_means_what_it_meant():
+    source = WHERE | {"model": {"name": "hyperctr"}}
+    run = read_run(source)
+    assert run == config.Run(data=config.Data(path="world"), model_name="hyperctr", model=MODELS["hyperctr"].Config())
+    assert "preset" not in config.to_toml(read_run(WHERE, preset="aqcl-best"))
+
+
+def test_a_run_of_a_preset_is_complete_by_itself():
+    run = read_run(WHERE, preset="aqcl-best", protocol="paper")
+    assert read_run(config.to_tables(run)) == run
+
+
+@pytest.mark.parametrize(
+    ("source", "preset", "says"),
+    [
+        ({"model": {"name": "din"}}, "hyperctr-best", 'is for model.name = "hyperctr", and the run has "din"'),
+        ({"wrapper": {"name": "icl"}}, "aqcl-best", 'is for wrapper.name = "aqcl", and the run has "icl"'),
+        ({}, "hyperctr-bets", 'unknown preset "hyperctr-bets", did you mean hyperctr-best?'),
+        ({"model": 3}, "hyperctr-best", "model must be a table"),
+        ({"trian": {}}, "hyperctr-best", "unknown table trian, did you mean train?"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(source, preset, says):
+    with pytest.raises(ValueError, match=".") as error:
+        read_run(WHERE | source, preset=preset)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_model_that_set_names_is_checked_too():
+    with pytest.raises(ValueError, match='the run has "din"'):
+        read_run(WHERE, ["model.name=din"], preset="hyperctr-best")
+    assert read_run(WHERE, ["wrapper.name=icl"], preset="hyperctr-best").wrapper_name == "icl"
+
+
+def test_unknown_protocol_names_the_nearest():
+    with pytest.raises(ValueError, match='unknown protocol "papper", did you mean paper?'):
+        read_run(WHERE | {"model": {"name": "din"}}, protocol="papper")
+
+
+def test_paper_presets_have_what_their_papers_say():
+    found = {name: read_run(WHERE, preset=f"{name}-paper") for name in METHODS}
+    hyper, aqcl, mian, marn, lt4rec = (found[name] for name in METHODS)
+    assert (hyper.slices.item_edges, hyper.model.dim, hyper.model.depth, hyper.model.neighbors) == ("all", 64, 3, 20)
+    assert all(run.train.id_dropout == 0 and run.train.clip == 0 for run in found.values())
+    assert (aqcl.model_name, aqcl.model.dropout, aqcl.train.lr) == ("din", 0.2, 1e-3)
+    assert (aqcl.wrapper.codes, aqcl.wrapper.positives, aqcl.wrapper.tau1) == (128, 5, 0.1)
+    assert (mian.train.batch_size, mian.model.std, mian.model.history, mian.model.heads) == (128, 0.02, 30, 8)
+    assert (mian.model.l2_embedding, mian.model.l2_dense, mian.model.hidden) == (1e-3, 1e-3, (32, 8))
+    assert (marn.train.optimiser, marn.train.lr, marn.train.batch_size, marn.train.l2) == ("adagrad", 0.1, 32, 0)
+    assert (marn.model.dim, marn.model.weight, marn.model.dropout) == (256, 0.05, 0)
+    assert (lt4rec.model.dim, lt4rec.model.rounds, lt4rec.model.keep) == (32, 4, 0.2)
+
+
+def test_best_presets_share_one_training():
+    found = {name: read_run(WHERE, preset=f"{name}-best") for name in METHODS[1:]}
+    assert len({dataclasses.astuple(run.train) for run in found.values()}) == 1
