@@ -1,11 +1,14 @@
 """HyperCTR row by row from the log, by loops; and small logs and models to compare it with."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from table_builder import make_tables
 from torch import nn
 
 from graphs import HGCN, TimeGrid
+from hyperctr.batch import Columns, Values
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
@@ -74,6 +77,48 @@ def logits(model, log, user, item, time):
     return model(batch).logit
 
 
+# --- columns of users, items and rows; behaviour types ----------------------------------------------------------------
+
+TYPES = 4  # 0 is a missing type
+USER = [0, 1, 2, 3, 4, 0, 1, 5, 3, 4, USERS, 2]
+ITEM = [0, 1, 2, 3, 4, 5, 6, 8, 0, ITEMS, 1, 7]
+TIME = [int(d * DAY) for d in (4.9, 4.5, 3.2, 3.9, 4.1, 2.5, 1.5, 4.0, 0.5, 4.2, 4.8, 1.1)]
+
+
+def codes(count, *sizes, seed=1):
+    """Random categories of `count` users, items or rows and of an unknown one; some are unknown."""
+    found = [np.random.default_rng(seed + k).integers(size + 1, size=count) for k, size in enumerate(sizes)]
+    return torch.from_numpy(np.append(np.stack(found, 1), [sizes], 0))
+
+
+def fields_of(log, **slices):
+    """Tables with two columns of users, of items and of the context."""
+    tables = tables_of(log, **slices)
+    user, item, context = {"age": 3, "home": 2}, {"kind": 4, "author": 5}, {"hour": 6, "device": 2}
+    columns = Columns(user, values=Values(codes(USERS, 3, 2))), Columns(item, values=Values(codes(ITEMS, 4, 5)))
+    return replace(tables, fields=replace(tables.fields, user=columns[0], item=columns[1], context=Columns(context)))
+
+
+def rows_of(log, context=None, user=USER):
+    """One query per row."""
+    n = len(user)
+    batch = Loader(log).make_batch(np.array(user), np.array(ITEM), np.array(TIME), np.zeros(n), np.arange(n))
+    return replace(batch, context=None if context is None else Values(context))
+
+
+CONTEXT = codes(len(USER) - 1, 6, 2, seed=5)
+BY_ROW = dict(zip(zip(USER, ITEM, TIME, strict=True), CONTEXT.tolist(), strict=True))
+
+
+@torch.no_grad()
+def logits_of(model, batch):
+    """Score a batch in evaluation."""
+    return model.eval()(batch).logit
+
+
+# --- by loops ---------------------------------------------------------------------------------------------------------
+
+
 class Slow:
     """HyperCTR row by row from the log itself, with sets, dictionaries and dense matrices.
 
@@ -101,7 +146,7 @@ class Slow:
     def part(self, name, kind, of):
         """The vector or the weight that the fields of a user, an item or a row add."""
         fields = getattr(self.model, name)
-        if fields is None:
+        if fields is None or getattr(fields, kind) is None:
             return 0.0
         columns = getattr(self.fields, {"profile": "user", "metadata": "item", "context": "context"}[name])
         codes = self.context.get(of, [-1] * len(columns)) if name == "context" else columns.values.codes[of].tolist()
@@ -181,7 +226,8 @@ class Slow:
         z = self.state(kind, before[-1])[v] if before and m.config.depth else torch.zeros_like(static)
         if self.own and any(v in edge for edge in self.hyperedges(kind, now)["group"]):
             z = self.state(kind, now)[v]
-        z = static + z
+        if m.config.residual or not m.config.depth:
+            z = static + z
         if m.config.carry == "gate" and m.config.depth:
             weight = torch.stack([m.states.mix(z), m.states.mix(static)]).softmax(0)
             z = weight[0] * z + weight[1] * static
@@ -204,11 +250,11 @@ class Slow:
         group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))
         e_i = m.read_item(self.item(i)[:1], self.carried(1, i, now).reshape(1, -1))
         one = torch.zeros(1, dtype=torch.long)
-        bias = m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
+        bias = 0.0 if c.bias == "none" else m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
         bias = bias + self.part("profile", "weight", u) + self.part("metadata", "weight", i)
         bias = bias + self.part("context", "weight", (u, i, t))
         context = None if m.context is None else self.part("context", "vector", (u, i, t))[None]
-        own = None if m.profile is None else m.user.weight[u if u < 5 else USERS][None]
+        own = None if m.profile is None or c.own != "both" else m.user.weight[u if u < 5 else USERS][None]
         attended = None if m.attend is None else self.attended(u, t, e_i[0])[None]
         return m.predict(m.fusion(temporal, group), e_i, one, one, context, own, attended)[0] + bias
 

@@ -46,11 +46,13 @@ def mean(vectors):
 
 
 def slow_attention(block, tokens, causal):
-    """Eq. (1)-(4) for one group of tokens, a layer norm before and a residual around each part."""
+    """Eq. (1)-(4) for one group of tokens, a residual around each part, and a layer norm before it or after both."""
     d, h = len(tokens[0]), block.heads
     d_k = d // h
     w_q, w_k, w_v = block.qkv.weight.detach().split(d)
-    normed = [layer_norm(x, block.norm1) for x in tokens]
+    before = (lambda x, norm: x) if block.norm_after else layer_norm
+    after = layer_norm if block.norm_after else (lambda x, norm: x)
+    normed = [before(x, block.norm1) for x in tokens]
     q, k, v = ([times(w, x) for x in normed] for w in (w_q, w_k, w_v))
     out = []
     for a, x in enumerate(tokens):
@@ -64,10 +66,10 @@ def slow_attention(block, tokens, causal):
             heads += [
                 sum(s / sum(scores) * v[b][part][c] for s, b in zip(scores, keys, strict=True)) for c in range(d_k)
             ]
-        y = plus(x, times(block.out.weight, heads))
+        y = after(plus(x, times(block.out.weight, heads)), block.norm1)
         first, _, second = block.ffn
-        hidden = [max(0.0, z) for z in plus(times(first.weight, layer_norm(y, block.norm2)), first.bias.tolist())]
-        out.append(plus(y, times(second.weight, hidden), second.bias.tolist()))
+        hidden = [max(0.0, z) for z in plus(times(first.weight, before(y, block.norm2)), first.bias.tolist())]
+        out.append(after(plus(y, times(second.weight, hidden), second.bias.tolist()), block.norm2))
     return out
 
 
@@ -77,9 +79,10 @@ def packed(sizes):
     return size.cumsum(0) - size, size
 
 
+@pytest.mark.parametrize("norm", ["before", "after"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_equations_1_to_4_are_attention_and_two_layers_within_each_group(causal):
-    block, sizes = scrambled(Attention(4, 2, 0.5)), [3, 1, 4]
+def test_equations_1_to_4_are_attention_and_two_layers_within_each_group(causal, norm):
+    block, sizes = scrambled(Attention(4, 2, 0.5, norm)), [3, 1, 4]
     x = torch.randn(sum(sizes), 4)
     expected = sum((slow_attention(block, part.tolist(), causal) for part in x.split(sizes)), [])
     torch.testing.assert_close(block(x, *packed(sizes), causal), torch.tensor(expected), rtol=1e-4, atol=1e-5)
@@ -117,7 +120,7 @@ def test_attention_starts_as_the_identity():
     assert block.out.weight.grad.any() and block.ffn[-1].weight.grad.any()
 
 
-WITHIN, ACROSS = ("attention", "mean"), ("attention", "mean", "last", "gru")
+WITHIN, ACROSS = ("attention", "mean"), ("attention", "attention-last", "mean", "last", "gru")
 
 
 def temporal(within="attention", across="attention"):
@@ -177,8 +180,9 @@ def slow_summary(module, user, row, now):
             tokens = slow_attention(module.within, tokens, causal=False)
         age = int(math.log2(max(1, now - n + 1)))  # 0 for the open slice, 1 for the last two, 2 for the next four
         pooled.append(plus(mean(tokens), module.age.weight[age].tolist()))
-    if c.across == "attention":
-        return mean(slow_attention(module.across, pooled, causal=True))
+    if c.across.startswith("attention"):
+        outputs = slow_attention(module.across, pooled, causal=True)
+        return mean(outputs) if c.across == "attention" else outputs[-1]
     if c.across == "gru":
         return slow_gru(module.gru, pooled)
     return mean(pooled) if c.across == "mean" else pooled[-1]
@@ -494,6 +498,21 @@ def test_the_own_vector_and_the_states_of_all_hypergraphs_are_read_by_hand():
     assert linear(own, states).tolist() == [[1 + 30 + 500 + 0.5, 2 + 40 + 900]]
 
 
+@pytest.mark.parametrize("kind", ["linear", "mean", "attention"])
+def test_without_the_own_vector_the_states_alone_are_read(kind):
+    read, states = scrambled(Readout(3, 2, kind, own=False)), torch.randn(4, 6)
+    y = read(torch.randn(4, 3), states)
+    assert torch.equal(read(torch.randn(4, 3), states), y) and not torch.allclose(read(states[:, :3], -states), y)
+    if kind == "linear":
+        weight, bias = read.linear.weight, read.linear.bias.tolist()
+        expected = [plus(times(weight, x), bias) for x in states.tolist()]
+        torch.testing.assert_close(y, torch.tensor(expected), rtol=1e-4, atol=1e-5)
+    start = Readout(3, 2, own=False)
+    start.reset_parameters()
+    nn.init.zeros_(start.linear.bias)
+    torch.testing.assert_close(start(states[:, :3], states), states.view(4, 2, 3).mean(1))
+
+
 def test_reading_by_attention_weighs_the_vectors_by_their_scores():
     read, own, states = scrambled(Readout(3, 3, "attention")), torch.randn(2, 3), torch.randn(2, 9)
     first, _, second = read.score
@@ -510,16 +529,18 @@ def test_reading_by_attention_weighs_the_vectors_by_their_scores():
 
 
 def slow_prediction(predict, user, item, context=(), own=()):
-    """Three layers on [T_U; e_i; T_U * e_i; c; u], and beside them weighted inner products."""
-    maps = [predict.user, predict.item, predict.both, *([predict.context] if context else [])]
+    """Three layers on [T_U; e_i; T_U * e_i; c; u], and beside them weighted inner products; or on [T_U; e_i; c; u]."""
+    product = predict.direct is not None
+    maps = [predict.user, predict.item, *([predict.both] if product else []), *([predict.context] if context else [])]
     maps += [predict.own] if own else []
     first = torch.cat([linear.weight for linear in maps], 1)
     second, third = [layer for layer in predict.rest if isinstance(layer, nn.Linear)]
     both = [a * b for a, b in zip(user, item, strict=True)]
-    x = [max(0.0, v) for v in plus(times(first, [*user, *item, *both, *context, *own]), predict.user.bias.tolist())]
+    inputs = [*user, *item, *(both if product else ()), *context, *own]
+    x = [max(0.0, v) for v in plus(times(first, inputs), predict.user.bias.tolist())]
     x = [max(0.0, v) for v in plus(times(second.weight, x), second.bias.tolist())]
-    direct = sum(a * w for a, w in zip(both, predict.direct.tolist(), strict=True))
-    if context:
+    direct = sum(a * w for a, w in zip(both, predict.direct.tolist(), strict=True)) if product else 0.0
+    if context and product:
         each = zip(context, user, item, predict.cross.tolist(), strict=True)
         direct += sum(c * (a + b) * v for c, a, b, v in each)
     return times(third.weight, x)[0] + third.bias.item() + direct
@@ -528,9 +549,10 @@ def slow_prediction(predict, user, item, context=(), own=()):
 @pytest.mark.parametrize("pairs", [5, 200], ids=["few", "many"])
 @pytest.mark.parametrize("width", [0, 4], ids=["plain", "context"])
 @pytest.mark.parametrize("profile", [0, 4], ids=["id", "id and profile"])
-def test_equation_7_is_three_layers_and_inner_products(pairs, width, profile):
+@pytest.mark.parametrize("product", [True, False], ids=["product", "as printed"])
+def test_equation_7_is_three_layers_and_inner_products(pairs, width, profile, product):
     """Many pairs of few users are computed user by user; in any order, and a user may have none."""
-    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0, own=profile > 0))
+    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0, own=profile > 0, product=product))
     user, item, context = torch.randn(4, 4), torch.randn(9, 4), torch.randn(pairs, width)
     own = torch.randn(4, profile)
     user_row, item_row = torch.tensor([0, 1, 3])[torch.randint(3, (pairs,))], torch.randint(9, (pairs,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,11 +13,11 @@ from hyperctr.models.hyperctr.config import Config
 
 
 class Attention(nn.Module):
-    """One block of self-attention, Eq. (1)-(4): each part has a layer norm before and a residual around it."""
+    """One block of self-attention, Eq. (1)-(4): a residual around each part; a layer norm before it, or after both."""
 
-    def __init__(self, dim: int, heads: int, dropout: float):
+    def __init__(self, dim: int, heads: int, dropout: float, norm: str = "before"):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.norm_after = heads, dropout, norm == "after"
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)  # W^Q, W^K, W^V of all heads
         self.out = nn.Linear(dim, dim, bias=False)  # W^O
         self.ffn = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
@@ -36,13 +38,16 @@ class Attention(nn.Module):
         at = torch.arange(int(size.max()))
         real = at < size[:, None]  # [G, longest]
         padded = torch.where(real, start[:, None] + at, 0)
-        qkv = F.embedding(padded, self.qkv(self.norm1(x)))
+        qkv = F.embedding(padded, self.qkv(x if self.norm_after else self.norm1(x)))
         q, k, v = qkv.view(*padded.shape, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         # padding comes after the real tokens: causal attention does not reach it
         mask = None if causal else real[:, None, None]
         head = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # (2), (3)
         head = F.embedding(real.view(-1).nonzero()[:, 0], head.transpose(1, 2).reshape(-1, d))
         x = x + self.drop(self.out(head))  # (1)
+        if self.norm_after:
+            x = self.norm1(x)
+            return self.norm2(x + self.drop(self.ffn(x)))
         return x + self.drop(self.ffn(self.norm2(x)))  # (4)
 
 
@@ -57,11 +62,12 @@ class TemporalAttention(nn.Module):
     def __init__(self, config: Config, types: int = 0):
         super().__init__()
         self.config = config
-        d, heads = config.dim, config.heads
-        self.within = Attention(d, heads, config.dropout) if config.within == "attention" else None
-        self.across = Attention(d, heads, config.dropout) if config.across == "attention" else None
+        d, attends = config.dim, config.across in ("attention", "attention-last")
+        block = partial(Attention, d, config.heads, config.dropout, config.norm)
+        self.within = block() if config.within == "attention" else None
+        self.across = block() if attends else None
         self.gru = nn.GRU(d, d, batch_first=True) if config.across == "gru" else None
-        self.age = nn.Embedding(16, d)  # how many slices ago, in powers of two
+        self.age = nn.Embedding(16, d) if config.age else None  # how many slices ago, in powers of two
         self.cold = nn.Parameter(torch.zeros(d))
         self.behaviour = nn.Embedding(types, d) if types else None  # a behaviour type adds its vector to the click
 
@@ -113,7 +119,8 @@ class TemporalAttention(nn.Module):
         if self.within is not None:
             x = self.within(x, first[:-1], size)  # (1)-(4) within a slice
         pooled = torch.segment_reduce(x, "mean", offsets=first, axis=0)
-        pooled = pooled + self.age((now[of_row] - of_slice + 1).clamp(min=1).log2().long().clamp(max=15))
+        if self.age is not None:
+            pooled = pooled + self.age((now[of_row] - of_slice + 1).clamp(min=1).log2().long().clamp(max=15))
 
         count = torch.bincount(of_row, minlength=rows)
         known = count > 0
@@ -128,8 +135,8 @@ class TemporalAttention(nn.Module):
             at = torch.arange(int(count.max()))
             y, _ = self.gru(F.embedding((begin[:, None] + at).clamp(max=len(x) - 1), x))
             return y[torch.arange(len(count)), count - 1]
-        if self.config.across == "last":
-            return x[begin + count - 1]
         if self.across is not None:
             x = self.across(x, begin, count, causal=True)
+        if self.config.across in ("last", "attention-last"):
+            return x[begin + count - 1]
         return torch.segment_reduce(x, "mean", lengths=count, axis=0)

@@ -21,8 +21,13 @@ class Config:
     """Eq. 5 on hyperedges, or the paper's ablation: a GCN on the pairs of nodes that share a hyperedge."""
     within: Literal["attention", "mean"] = "attention"
     """What is applied to the clicks of one slice before their mean is taken: Eq. 1-4, or nothing."""
-    across: Literal["attention", "mean", "last", "gru"] = "attention"
-    """What turns the slices into one vector: Eq. 1-4, the mean, the latest slice, or a GRU."""
+    across: Literal["attention", "attention-last", "mean", "last", "gru"] = "attention"
+    """What turns the slices into one vector: Eq. 1-4 and the mean of its outputs, Eq. 1-4 and its output at the latest
+    slice, the mean, the latest slice, or a GRU."""
+    norm: Literal["before", "after"] = "before"
+    """Where Eq. 1-4 normalise: before each part, or after its residual, as the transformer that the paper cites."""
+    age: bool = True
+    """Whether attention across slices reads how long ago each slice was."""
     fusion: Literal["outer", "lowrank", "concat", "sum", "gate"] = "outer"
     """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a simpler one."""
     rank: int = 16
@@ -31,6 +36,19 @@ class Config:
     """State of a node that was not active in the slice before: its last one, none, or a learned mix with its vector."""
     read: Literal["linear", "mean", "attention"] = "linear"
     """What turns the states in the group's and the modalities' hypergraphs into one vector E_g."""
+    own: Literal["both", "item", "none"] = "both"
+    """Whose own vectors are read beside their states: users' (in E_g) and items' (in e_i), items' alone, or none. With
+    "both", Eq. 7 also reads the id vector of users who have a profile."""
+    residual: bool = True
+    """Whether X^(0) is added to the output of Eq. 5. Without it, a node in no hyperedge is read as zero."""
+    interaction: Literal["product", "none"] = "product"
+    """Whether Eq. 7 also reads the product T_U * e_i, in its network and as a direct term, and that of the context."""
+    bias: Literal["log_odds", "zero", "none"] = "log_odds"
+    """Whether users, items and the values of columns have biases in the logit, and where those of items start: at the
+    log odds of their training rows, or at zero."""
+    start: Literal["identity", "gaussian"] = "identity"
+    """First weights: attention, fusion and E_g pass their inputs on, and ids start small beside columns; or all are
+    Gaussian, as in the paper."""
     propagation: Literal["full", "slice", "sampled"] = "slice"
     """Gradients flow through every slice before the row, the latest one, or neighbours drawn for the batch."""
     batches_per_graph: int = 4
@@ -53,6 +71,8 @@ class Config:
     """Share of user and item ids hidden per training step, which trains the vector of unknown ids."""
     fields: bool = True
     """Whether users' profiles and items' metadata are part of E_U and of the item inputs, and context of Eq. 7."""
+    context: bool = True
+    """Whether the context of a row is read where `fields` are; the paper has none."""
     attend: bool = False
     """Whether Eq. 7 also reads the user's clicks, each weighed by the candidate."""
     branch: bool = False
@@ -76,4 +96,5 @@ class Config:
         if not all(0 <= weight < math.inf for weight in self.type_weights):
             raise ValueError(f"model.type_weights must be numbers of at least 0, got {list(self.type_weights)}")
         check_shares(self, "dropout", "id_dropout")
-        check_choices(self, "conv", "within", "across", "fusion", "carry", "read", "propagation")
+        check_choices(self, "conv", "within", "across", "norm", "fusion", "carry", "read", "own", "interaction", "bias",
+                      "start", "propagation")  # fmt: skip

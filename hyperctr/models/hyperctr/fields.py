@@ -15,18 +15,20 @@ from hyperctr.layers.columns import ColumnVectors
 
 
 class Fields(nn.Module):
-    """Users' profiles, items' metadata or the context of rows: the sum over the columns of one vector and one weight.
+    """Users' profiles, items' metadata or the context of rows: the sum over the columns of a vector, and of a weight.
 
     A missing or unknown value adds nothing, but a missing number has a vector of its own.
 
     Args:
         columns: at least one.
         dim: width of the vectors.
+        weights: whether there are weights.
     """
 
-    def __init__(self, columns: Columns, dim: int):
+    def __init__(self, columns: Columns, dim: int, weights: bool = True):
         super().__init__()
-        self.vector, self.weight = ColumnVectors(columns, dim), ColumnVectors(columns, 1)
+        self.vector = ColumnVectors(columns, dim)
+        self.weight = ColumnVectors(columns, 1) if weights else None
 
     def of(self, node: Tensor) -> Tensor:
         """Add up the vectors of users or items by number: [n] -> [n, d]."""

@@ -78,7 +78,7 @@ class Sides:
         fused: T_U, [Q, d]. own: the user's id vector u, where profiles are added to it, [Q, d].
         item: e_i, [P, d]. of_row: the pair of each row, [B].
         attended: the clicks weighed by the candidate, and their product with e_i, [B, 2 d]; None without `attend`.
-        bias: b_u + b_i and the weights of columns, [B].
+        bias: b_u + b_i and the weights of columns, [B]; None for a model without biases.
         penalty, logs: as in `Output`.
     """
 
@@ -87,7 +87,7 @@ class Sides:
     item: Tensor
     of_row: Tensor
     attended: Tensor | None
-    bias: Tensor
+    bias: Tensor | None
     penalty: Tensor | float
     logs: dict[str, float]
 
@@ -135,11 +135,13 @@ class HyperCTR(nn.Module):
         # E_U and M_I; the last row: any unknown one
         self.user = nn.Embedding(ids.num_users + 1, d, sparse=ids.num_users > LARGE)
         self.item = nn.Embedding(ids.num_items + 1, d, sparse=ids.num_items > LARGE)
-        self.user_bias = nn.Embedding(ids.num_users + 1, 1, sparse=ids.num_users > LARGE)
-        self.item_bias = nn.Embedding(ids.num_items + 1, 1, sparse=ids.num_items > LARGE)
+        self.user_bias = self.item_bias = None
+        if biased := config.bias != "none":
+            self.user_bias = nn.Embedding(ids.num_users + 1, 1, sparse=ids.num_users > LARGE)
+            self.item_bias = nn.Embedding(ids.num_items + 1, 1, sparse=ids.num_items > LARGE)
         self.profile, self.metadata, self.context = (  # parts of E_U, of M_I, of Eq. (7)
-            Fields(columns, d) if config.fields and len(columns) else None
-            for columns in (fields.user, fields.item, fields.context)
+            Fields(columns, d, biased) if config.fields and len(columns) and wanted else None
+            for columns, wanted in ((fields.user, True), (fields.item, True), (fields.context, config.context))
         )
         self.project = nn.ModuleDict({m: nn.Linear(x.shape[1], d) for m, x in items.features.items()})  # P_m
         self.temporal = TemporalAttention(config, types)
@@ -147,12 +149,13 @@ class HyperCTR(nn.Module):
         convs = nn.ModuleList(nn.ModuleList(self._stack() for _ in range(graphs)) for _ in range(2))
         weights = TypeWeights(types, config.type_weights) if slices.typed else None
         self.states = Propagation(config, slices, convs, pairs if config.conv == "gcn" else None, weights)
-        self.read_user = Readout(d, graphs, config.read)
-        self.read_item = Readout(d, graphs)
+        self.read_user = Readout(d, graphs, config.read, config.own == "both")
+        self.read_item = Readout(d, graphs, own=config.own != "none")
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.attend = Relevance(d, d, d) if config.attend else None
+        own, product = self.profile is not None and config.own == "both", config.interaction == "product"
         self.predict = Prediction(
-            d, config.hidden, config.dropout, self.context is not None, self.profile is not None, config.attend
+            d, config.hidden, config.dropout, self.context is not None, own, config.attend, product
         )
         for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
@@ -165,15 +168,16 @@ class HyperCTR(nn.Module):
         self._interests, joint = interests, isinstance(interests, JointInterests)
         self.interest = Interest(d) if joint else None
         self.reset_parameters()
-        if tables.priors.item_log_odds is not None:
+        if config.bias == "log_odds" and tables.priors.item_log_odds is not None:
             with torch.no_grad():
                 self.item_bias.weight[:-1, 0] = tables.priors.item_log_odds
         if interests is not None and not joint:  # learned before: training starts from them
             self.load_state_dict(interests.weights, strict=False)
-        if self.profile or self.metadata or self.context:
+        if config.start == "identity" and (self.profile or self.metadata or self.context):
             with torch.no_grad():
                 maps = (linear.weight for linear in self.project.values())
-                for weight in (self.user.weight, self.item.weight, self.temporal.age.weight, *maps):
+                ages = () if self.temporal.age is None else (self.temporal.age.weight,)
+                for weight in (self.user.weight, self.item.weight, *ages, *maps):
                     weight.mul_(SMALL)
         columns = config.branch and any(len(part) for part in (fields.user, fields.item, fields.context))
         self.branch = Branch(fields, BRANCH, config.hidden, config.dropout) if columns else None
@@ -187,7 +191,11 @@ class HyperCTR(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        """Draw embeddings from N(0, 0.1^2), weights Kaiming-normal; biases are 0, attention starts as the identity."""
+        """Draw embeddings from N(0, 0.1^2), weights Kaiming-normal; biases are 0.
+
+        With `start = "identity"`, attention starts as the identity, and fusion and readout with what they read.
+        """
+        identity = self.config.start == "identity"
         fields = {m for part in (self.profile, self.metadata, self.context) if part is not None for m in part.modules()}
         for module in (m for m in self.modules() if m not in fields):
             if isinstance(module, nn.Embedding):
@@ -197,15 +205,16 @@ class HyperCTR(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for block in (self.temporal.within, self.temporal.across):
-            if block is not None:
+            if block is not None and identity:
                 nn.init.zeros_(block.out.weight)
                 nn.init.zeros_(block.ffn[-1].weight)
-        for module in (self.fusion, self.read_user, self.read_item):
-            module.reset_parameters()
-        for table in (self.user_bias, self.item_bias):
-            nn.init.zeros_(table.weight)
-        if self.temporal.behaviour is not None:
-            nn.init.zeros_(self.temporal.behaviour.weight)
+        self.fusion.reset_parameters(identity)
+        if identity:
+            self.read_user.reset_parameters()
+            self.read_item.reset_parameters()
+        for table in (self.user_bias, self.item_bias, self.temporal.behaviour if identity else None):
+            if table is not None:
+                nn.init.zeros_(table.weight)
 
     @property
     def hidden_dim(self) -> int:
@@ -221,7 +230,7 @@ class HyperCTR(nn.Module):
         """
         x, c = self._sides(batch, states), None if self.context is None else self.context(batch)  # c [B, d]
         logit, hidden = self.predict(x.fused, x.item, batch.query, x.of_row, c, x.own, x.attended)  # (7)  [B], [B, D2]
-        logit = logit + x.bias
+        logit = logit if x.bias is None else logit + x.bias
         if self.branch is None:
             return Output(logit, x.penalty, x.logs, hidden)
         other, loss = self.branch(batch), None
@@ -233,28 +242,33 @@ class HyperCTR(nn.Module):
         """Return [T_U; e_i; T_U * e_i; c; u] and the sum of all that Eq. (7) adds to its network, [B, 3 d + 1].
 
         With a context c it has d columns more, with a user's id vector u too, and 2 d with the clicks that are attended
-        to. The second branch is not in it.
+        to. What the model is without is left out. The second branch is not in it.
         """
         x = self._sides(batch)
         user, item = F.embedding(batch.query, x.fused), F.embedding(x.of_row, x.item)
-        parts, direct = [user, item, user * item], x.bias + (user * item) @ self.direct
+        parts, direct = [user, item], [] if x.bias is None else [x.bias]
+        if self.direct is not None:
+            parts.append(user * item)
+            direct.append((user * item) @ self.direct)
         if self.context is not None:
-            c = self.context(batch)
-            parts, direct = [*parts, c], direct + (c * (user + item)) @ self.cross
+            parts.append(self.context(batch))
+        if self.cross is not None:
+            direct.append((parts[-1] * (user + item)) @ self.cross)
         if x.own is not None:
-            parts = [*parts, F.embedding(batch.query, x.own)]
+            parts.append(F.embedding(batch.query, x.own))
         if x.attended is not None:
-            parts = [*parts, x.attended]
-        return Features(torch.cat([*parts, direct[:, None]], 1), x.penalty, x.logs)
+            parts.append(x.attended)
+        if direct:
+            parts.append(sum(direct[1:], direct[0])[:, None])
+        return Features(torch.cat(parts, 1), x.penalty, x.logs)
 
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
         p, self.predict = self.predict, None
         self.direct, self.cross = p.direct, p.cross
-        more = (p.context, p.own, p.attended)
-        maps = [p.user, p.item, p.both, *(linear for linear in more if linear is not None)]
-        first = nn.Linear(sum(linear.in_features for linear in maps) + 1, len(p.user.bias))
-        parts = [*(linear.weight for linear in maps), first.weight[:, -1:]]
+        direct = int(p.direct is not None or self.user_bias is not None)
+        first = nn.Linear(sum(linear.in_features for linear in p.maps) + direct, len(p.user.bias))
+        parts = [*(linear.weight for linear in p.maps), first.weight[:, first.in_features - direct :]]
         with torch.no_grad():
             first.weight.copy_(torch.cat(parts, 1))
             first.bias.copy_(p.user.bias)
@@ -296,15 +310,6 @@ class HyperCTR(nn.Module):
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
         graph = read(1, candidate)  # Z_I
         e_i = self.read_item(candidate[:, : self.config.dim], graph)  # [pairs, d]
-        b_u = self.user_bias(batch.user[first]) * self.seen_user[batch.user[first], None]  # [Q, 1]
-        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
-        if self.profile is not None:
-            b_u = b_u + self.profile.weight_of(batch.user[first])
-        if self.metadata is not None:
-            b_i = b_i + self.metadata.weight_of(item)
-        bias = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
-        if self.context is not None:
-            bias = bias + self.context.weights(batch)
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
@@ -314,8 +319,21 @@ class HyperCTR(nn.Module):
             target = F.embedding(of_row, e_i)
             weighed = self.attend(clicks, target, batch.histories.mask, batch.query, clicks)
             attended = torch.cat([weighed, weighed * target], 1)
-        own = None if self.profile is None else own
+        own = None if self.profile is None or self.config.own != "both" else own
+        bias = None if self.user_bias is None else self._bias(batch, item, of_row)
         return Sides(fused, own, e_i, of_row, attended, bias, penalty, {**logs, **moved})
+
+    def _bias(self, batch: Batch, item: Tensor, of_row: Tensor) -> Tensor:
+        """Compute b_u + b_i and the weights of columns, [B]; `item` of each pair, and the pair `of_row` of each row."""
+        user = batch.user[batch.query_row]
+        b_u = self.user_bias(user) * self.seen_user[user, None]  # [Q, 1]
+        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+        if self.profile is not None:
+            b_u = b_u + self.profile.weight_of(user)
+        if self.metadata is not None:
+            b_i = b_i + self.metadata.weight_of(item)
+        bias = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        return bias if self.context is None else bias + self.context.weights(batch)
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Find the slice of each time; all times after the last closed slice are in the open one."""

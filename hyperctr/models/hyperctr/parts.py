@@ -61,10 +61,13 @@ class Fusion(nn.Module):
         elif kind in ("concat", "gate"):
             self.linear = nn.Linear(2 * dim, dim)
 
-    def reset_parameters(self) -> None:
-        """Start from E_t + E_g (the entries that multiply the 1) and small products."""
+    def reset_parameters(self, identity: bool = True) -> None:
+        """Start from E_t + E_g (the entries that multiply the 1) and small products; without `identity`, low rank only.
+
+        The weights of the others are then as they were drawn.
+        """
         d = self.dim
-        if self.kind == "outer":
+        if self.kind == "outer" and identity:
             weight = self.linear.weight.data.view(d, d + 1, d + 1).normal_(std=1 / d)
             weight[:, -1, -1] = 0.0
             weight[:, :-1, -1] = weight[:, -1, :-1] = torch.eye(d)
@@ -91,26 +94,34 @@ class Readout(nn.Module):
     """One vector from a node's own and its states in the group's and the modalities' hypergraphs, section 2.3.3.
 
     `linear` is E_g = Linear[E_U; Z_group; Z_1; ..; Z_Q], and for items e_i = Linear[M_I + A; Z_group; Z_1; ..; Z_Q].
+    Without `own` it is of the states alone.
     """
 
-    def __init__(self, dim: int, graphs: int, kind: str = "linear"):
+    def __init__(self, dim: int, graphs: int, kind: str = "linear", own: bool = True):
         super().__init__()
-        self.kind, self.parts = kind, 1 + graphs
+        self.kind, self.own, self.parts = kind, own, own + graphs
         if kind == "linear":
             self.linear = nn.Linear(self.parts * dim, dim)
         elif kind == "attention":
             self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
 
     def reset_parameters(self) -> None:
-        """Start from the node's own vector and a small part of its states, which say nothing before training."""
-        if self.kind == "linear":
-            d = self.linear.out_features
+        """Start from the node's own vector and a small part of its states, which say nothing before training.
+
+        Without the own vector, start from the mean of the states.
+        """
+        if self.kind != "linear":
+            return
+        d = self.linear.out_features
+        if self.own:
             self.linear.weight.data[:, d:] *= 0.3
             nn.init.eye_(self.linear.weight.data[:, :d])
+        else:
+            self.linear.weight.data = torch.eye(d).repeat(1, self.parts) / self.parts
 
     def forward(self, own: Tensor, states: Tensor) -> Tensor:
         """Combine the vectors: [n, d] and [n, graphs * d] -> [n, d]."""
-        z = torch.cat([own, states], 1)
+        z = torch.cat([own, states], 1) if self.own else states
         if self.kind == "linear":
             return self.linear(z)
         z = z.view(len(z), self.parts, -1)
@@ -121,7 +132,8 @@ class Prediction(nn.Module):
     """logit = MLP([T_U; e_i; T_U * e_i; c; u; a]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)): Eq. (7), no sigmoid.
 
     The MLP has three layers. Without a context vector c, an id vector u of the user, or the clicks a that the candidate
-    attends to, their terms are left out.
+    attends to, their terms are left out. Without `product` so are T_U * e_i and both direct terms: MLP([T_U; e_i]) is
+    Eq. (7) as printed.
 
     Args:
         dim: width of the vectors.
@@ -130,6 +142,7 @@ class Prediction(nn.Module):
         context: whether rows have a context vector c.
         own: whether users have an id vector u beside what T_U holds.
         attended: whether rows have a vector a, twice as wide.
+        product: whether products of the vectors are read.
     """
 
     def __init__(
@@ -140,19 +153,26 @@ class Prediction(nn.Module):
         context: bool = False,
         own: bool = False,
         attended: bool = False,
+        product: bool = True,
     ):
         super().__init__()
         self.user = nn.Linear(dim, hidden[0])  # the first layer's columns for T_U
         self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
-        self.both = nn.Linear(dim, hidden[0], bias=False)  # and for their product
+        self.both = nn.Linear(dim, hidden[0], bias=False) if product else None  # and for their product
         self.context = nn.Linear(dim, hidden[0], bias=False) if context else None  # and for c
         self.own = nn.Linear(dim, hidden[0], bias=False) if own else None  # and for u
         self.attended = nn.Linear(2 * dim, hidden[0], bias=False) if attended else None  # and for a
-        self.direct = nn.Parameter(torch.full((dim,), dim**-0.5))  # w
-        self.cross = nn.Parameter(torch.full((dim,), dim**-0.5)) if context else None  # v
+        self.direct = nn.Parameter(torch.full((dim,), dim**-0.5)) if product else None  # w
+        self.cross = nn.Parameter(torch.full((dim,), dim**-0.5)) if context and product else None  # v
         self.rest = nn.Sequential(
             nn.ReLU(), Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden[1], 1)
         )
+
+    @property
+    def maps(self) -> list[nn.Linear]:
+        """The parts of the first layer, in the order of what they read."""
+        every = (self.user, self.item, self.both, self.context, self.own, self.attended)
+        return [linear for linear in every if linear is not None]
 
     def forward(
         self,
@@ -173,7 +193,7 @@ class Prediction(nn.Module):
         Returns:
             The logits [B], and the input of the last linear layer [B, D2].
         """
-        many = len(user_row) > 32 * len(user)  # candidates per user
+        many = self.both is not None and len(user_row) > 32 * len(user)  # candidates per user
         more = None if context is None else self.context(context)
         if own is not None:
             of_row = F.embedding(user_row, self.own(own))
@@ -182,17 +202,20 @@ class Prediction(nn.Module):
             of_clicks = self.attended(attended)
             more = of_clicks if more is None else more + of_clicks
         logit, hidden = choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row, more)
-        if context is not None:
+        if self.cross is not None:
             logit = logit + (context * (F.embedding(user_row, user) + F.embedding(item_row, item))) @ self.cross
         return logit, hidden
 
     def _plain_score(
         self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, more: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        both = F.embedding(user_row, user) * F.embedding(item_row, item)
-        first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item)) + self.both(both)
+        both = None if self.both is None else F.embedding(user_row, user) * F.embedding(item_row, item)
+        first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
+        if both is not None:
+            first = first + self.both(both)
         hidden = self.rest[:-1](first if more is None else first + more)
-        return self.rest[-1](hidden).squeeze(1) + both @ self.direct, hidden
+        logit = self.rest[-1](hidden).squeeze(1)
+        return logit if both is None else logit + both @ self.direct, hidden
 
     def _fast_score(
         self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, more: Tensor | None = None

@@ -220,14 +220,16 @@ class Propagation(nn.Module):
         return self.join(static, z)
 
     def join(self, static: Tensor, state: Tensor) -> Tensor:
-        """Return X^(0) plus the state, or with `carry = "gate"` a learned mix of that sum and X^(0) (HyperRec's gate).
+        """Return X^(0) plus the state, or the state alone without `residual`.
+
+        With `carry = "gate"` it is a learned mix of that and X^(0) (HyperRec's gate).
 
         Args:
             static, state: [n, graphs * d] each; a state of zero is none.
         """
         if self.config.depth == 0:
             return static
-        z = static + state
+        z = static + state if self.config.residual else state
         if self.mix is None:
             return z
         both = torch.stack([z, static], 1).view(len(z), 2, len(self.slices.names), -1)

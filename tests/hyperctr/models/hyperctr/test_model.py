@@ -79,6 +79,9 @@ EVERYTHING = [
     {"within": "mean", "across": "gru", "read": "attention"},
     {"across": "last", "fusion": "lowrank", "rank": 3},
     {"across": "mean", "fusion": "gate", "read": "mean", "conv": "gcn", "carry": "gate"},
+    {"own": "none", "residual": False, "bias": "none"},
+    {"own": "item", "residual": False, "carry": "gate", "interaction": "none"},
+    {"own": "none", "depth": 0, "residual": False, "norm": "after", "age": False, "across": "attention-last"},
 ]
 
 
