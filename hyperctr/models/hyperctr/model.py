@@ -7,46 +7,63 @@ the cross entropy (Eq. 8).
 
 Section 2.2.1 makes E_U and the item inputs of "metadata and profiles". Here E_U[u] is the user's id vector plus one
 vector per column of the profile, and M_I[i] the item's id vector plus one per column of the metadata, so X^(0) of the
-hypergraphs has them too. A click's behaviour type decides the value h(v, e) of its incidence: one weight per type.
+hypergraphs has them too.
 
-Where we differ from the paper, and why:
+Two presets: `hyperctr-paper` is the paper's model, `hyperctr-best` the one that works. Both have the time slices, the
+hypergraphs of slices and modalities, and Eq. (1)-(8). tests/papers/test_hyperctr_paper.py has the first as loops.
+
+What is not the paper's, and `hyperctr-paper` leaves out (in brackets: the key, and the reason):
+- Eq. (7) also reads the product T_U * e_i, in its network and as a direct term (`interaction`: a network on the two
+  vectors side by side needs far more data to learn it).
+- Biases b_u + b_i and of every value of a column are added to the logit; b_i starts at the log odds of the item's
+  training rows (`bias`: activity and popularity explain most where non-clicks are logged, and vectors learn them only
+  by overfitting; Adam would need tens of epochs to reach the log odds).
+- X^(0) is added to the output of Eq. (5) (`residual`: a node in no hyperedge, for which Eq. (5) gives zero, is then
+  read as its input). E_g reads the user's own vector beside the states, and Eq. (7) the id vector u of a user with a
+  profile, which it cannot tell apart in E_U (`own`). The paper's Figure 3 has the target item's embedding beside its
+  states, so e_i reads it in both.
+- Attention normalises before each part and not after (`norm`), and E_t is the mean over slices and not the output at
+  the latest (`across`): otherwise modality vectors dominate id vectors, and the planted world is learned half as well.
+  The age of a slice has a vector (`age`).
+- Attention, fusion and readout start as the identity. Beside columns, ids, ages and modalities start at a tenth of
+  their usual size: else the network fits single users and items before the weights of columns, near zero at first, are
+  learned (`start`).
+- Context (hour, device, page): one vector c per row, the sum over the columns, enters the network of Eq. (7), and a
+  direct term of c * (T_U + e_i) (`context`).
+- Behaviour types, which the paper names but never uses: a type has one weight, learned from 1 on or given, as the value
+  of an incidence, and a vector that is added to the click in attention (`types`). A pair that is clicked more than once
+  in a slice has the type of its last click. The GCN of the ablation reads no types.
+- A share of the ids is hidden in training, which trains the vector of users and items without a training row
+  (`id_dropout`), and of the activations (`dropout`).
+
+What `hyperctr-best` alone has:
+- Attention over the clicks: Eq. (7) also reads the clicks of the history, weighed by the candidate, and their product
+  with e_i (`attend`; DIN, MARN).
+- A second branch: a network on columns and numbers alone, with a cross entropy of its own; the logit is the mean of
+  both (`branch`).
+- Numbers and links of the past (`data.past`). Links are entries of the operator of Eq. (5) between the candidate and
+  the clicks, read one by one, with one hyperedge per user over the whole past and not per slice; half of them have a
+  direction: how often one item came soon after the other.
+
+Where both differ from the paper, or read it:
 - Section 2.2.1 adds matrices of shapes (n, d), (l, d), (k, d). We add, for each click, the user's, the item's and the
-  mean of the item's modality vectors.
-- The paper does not say how W of Definition 1 is set, or where behaviour types enter. We give each type one weight,
-  learned from 1 on or given, as the value of the incidence. A pair that is clicked more than once in a slice has the
-  type of its last click. A type also adds a vector to the click in attention. The GCN of the ablation reads no types.
-- Context (hour, device, page) is not in the paper. One vector c per row, the sum over the columns, enters Eq. 7: its
-  network, and a direct term of c * (T_U + e_i). Every value of a column, also of profiles and metadata, has a bias.
-- Eq. 7 also reads the user's id vector u on its own where a profile is added to it in E_U: the network cannot tell the
-  two apart in their sum.
-- Where there are columns, ids, ages and modalities start at a tenth of their usual size. Otherwise the network fits
-  single users and items before the weights of the columns, which start near zero, are learned.
-- Interests (section 2.3.1) are learned on id and modality vectors alone, before there are vectors of columns.
-- Attention normalises before each part, not after, and E_t is the mean over slices. With normalisation afterwards, the
-  modality vectors dominate the id vectors, and the planted world is learned half as well.
-- Eq. 7 also reads the product T_U * e_i, in the network and as a direct term: a network on the two vectors side by side
-  needs far more data to learn it. Biases b_u + b_i are added to the logit: where non-clicks are logged, the activity of
-  users and the popularity of items explain most, and vectors learn them only by overfitting. b_i starts at the log odds
-  of the item's training rows, which Adam would need tens of epochs to reach.
-- E_g reads the user's own vector too, as e_i reads the item's.
-- The output of Eq. 5 is added to its input X^(0) before it is read. A node in no hyperedge, for which Eq. 5 gives zero,
-  is read as its input, as every node is at depth 0.
+  mean of the item's modality vectors. The clicks of a slice become one vector as their mean after attention, and a user
+  without clicks has the own vector and a learned constant.
 - A row at time t in slice n reads the hypergraphs of slices before n only. The own clicks of slice n strictly before t
-  form a last, open slice of the attention. The paper includes all of slice n, and so the label.
+  form a last, open slice of the attention. The paper includes all of slice n, and so the label. Only under the papers'
+  random split a row also reads the hypergraphs of its own slice, without its own click.
 - A node keeps the state of the last slice in which it was active. By default only the latest slice is propagated with
   gradients; states of older slices come from a cache, which is renewed when training or evaluation begins.
 - Attention reads the last `slices` closed slices, and `clicks` clicks of each, of the history in the batch.
-- Only under the papers' random split a row also reads the hypergraphs of its own slice, without its own click.
-- Eq. 6 places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
-- Eq. 7 ends in a sigmoid and Eq. 8 applies another, without the minus sign. Here: one sigmoid, negative log-likelihood.
-- The target embedding in Eq. 7 is the item's id vector plus its mean modality vector, as everywhere else here.
-- Two switches are not in the paper. `attend`: Eq. 7 also reads the clicks of the history, weighed by the candidate
-  (DIN, MARN), and their product with e_i. `branch`: a second network reads columns and numbers of the past alone. It
-  has a cross entropy of its own, and the logit is the mean of both.
-- Users and items without a training row share one id vector, which is trained by hiding a share of the ids
-  (`id_dropout`). The paper's random split has no such users and items.
-- Eq. 9 and 10 as printed have no consistent shapes; our reading is at `Interest`. Which clicks make hyperedges of a
-  modality is decided before the training (`hyperctr.training.interests`), or renewed with the cache in joint mode.
+- The nodes of the users' hypergraphs are users; in Definition 2 the item of a hyperedge is a node too. W of Definition
+  1 is the number of equal hyperedges, as the paper does not say how it is set. The convolutions of users and of items
+  meet in Eq. (7) alone; section 2.3.3 calls them interdependent, without an equation.
+- Eq. (6) places W after the outer product, and appends the 1 to both vectors; otherwise the 1 would be useless.
+- Eq. (7) ends in a sigmoid and Eq. (8) applies another, without the minus sign. Here: one sigmoid, negative
+  log-likelihood.
+- Eq. (9) and (10) as printed have no consistent shapes; our reading is at `Interest`. Which clicks make hyperedges of a
+  modality is decided before the training, on id and modality vectors alone (`hyperctr.training.interests`), or renewed
+  with the cache in joint mode. The threshold is on each click, not on the mean over a user's clicks.
 """
 
 from __future__ import annotations

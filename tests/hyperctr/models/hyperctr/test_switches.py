@@ -29,12 +29,11 @@ from hyperctr.data.loader import Loader
 from hyperctr.experiments import contract
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.model import HyperCTR
+from hyperctr.presets import read_preset
 from hyperctr.runs.prepare import prepare
 
-PAPER = {
-    "across": "attention-last", "norm": "after", "age": False, "own": "item", "residual": False, "interaction": "none",
-    "bias": "none", "start": "gaussian", "context": False, "types": False,
-}  # fmt: skip
+KEYS = ("across", "norm", "age", "own", "residual", "interaction", "bias", "start", "context", "types")
+PAPER = {key: read_preset("hyperctr-paper")["model"][key] for key in KEYS}
 SWITCHES = [{key: value} for key, value in PAPER.items()] + [{"own": "none"}, {"bias": "zero"}]
 CHOICES = [*SWITCHES, PAPER, {**PAPER, "own": "none"}, {**PAPER, "context": True, "attend": True}]
 WRAPPERS = {"aqcl": {"name": "aqcl"}, "lt4rec": {"name": "lt4rec", "steps": "joint"}}
@@ -47,6 +46,12 @@ def built(**changed):
     tables = change_tables(fields_of(log, typed=changed.get("types", True)), item_log_odds=torch.linspace(-1, 1, ITEMS))
     torch.manual_seed(0)
     return HyperCTR(Config(**{**SIZES, **changed}), tables), log
+
+
+def test_the_paper_s_preset_states_every_switch_and_differs_from_the_defaults_in_each():
+    for key, value in PAPER.items():
+        assert value != getattr(Config(), key), key
+    assert not read_preset("hyperctr-paper")["model"]["id_dropout"]
 
 
 @pytest.mark.parametrize("changed", SWITCHES, ids=str)
