@@ -165,13 +165,16 @@ class BenchCommand(TyperCommand):
 def bench(
     name: Annotated[str, typer.Argument(help="One of the studies below, or FILE.py:NAME, a Study of your own.")],
     data: Annotated[str | None, typer.Option(help="Data set or folder.")] = None,
-    split: Annotated[
+    preset: Preset = None,
+    protocol: Annotated[
         str | None,
         typer.Option(
-            help="temporal, or paper: the split of the study's paper, which is leaky where it is random or tests the "
-            "last click of each user. Default: the run's."
+            metavar="temporal|paper",
+            help="Split and scored rows: by time, or those of the study's paper, which are leaky where it splits at "
+            "random or tests the last click of each user. Default: the run's.",
         ),
     ] = None,
+    split: Annotated[str | None, typer.Option(help="Another name of --protocol.")] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -216,8 +219,9 @@ def bench(
 
         hyperctr bench table4 --data ml-1m --seeds 5
         hyperctr bench granularity --data ml-100k --values 1d,7d,30d
-        hyperctr bench layers --data ml-100k --split paper --out leaky
-        hyperctr bench aqcl-table2 --data amazon-beauty-5core --split paper --seeds 5
+        hyperctr bench table3 --data ml-1m --preset hyperctr-best
+        hyperctr bench layers --data ml-100k --protocol paper --out leaky
+        hyperctr bench aqcl-table2 --data amazon-beauty-5core --protocol paper --seeds 5
         hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
         hyperctr bench mian-table2 --data microlens-50k --no-referees
         hyperctr bench hyperctr-planted --rows "hypergraph in group,GCN in group"
@@ -229,18 +233,19 @@ def bench(
     study = find(name)
     out = out or Path("bench") / study.name
     paper_set = None if paper is None else benches.data_set(study, paper)
-    if (study.untrained or study.worlds) and (data or base or split):
-        raise ValueError(f"{study.name} makes its own data: it takes no --data, --base and no --split")
+    if protocol and split:
+        raise ValueError("--split is another name of --protocol: give one of them")
+    protocol = protocol or split
+    if (study.untrained or study.worlds) and (data or base or preset or protocol):
+        raise ValueError(f"{study.name} makes its own data: it takes no --data, --base, --preset and no --protocol")
     if study.untrained and (sets or rows):
         raise ValueError(f"{study.name} trains nothing, it takes no --set and no --rows: --masks names a run to time")
     described = None
     if study.worlds:
         described = benches.planted_run(study, sets or ())
     elif not study.untrained:
-        described = benches.on_split(
-            study, run_from_options(base, data, sets, default=benches.default_base(study)), split
-        )
-        described = with_masks(described, masks)
+        described = run_from_options(base, data, sets, preset, default=benches.default_base(study))
+        described = with_masks(benches.on_protocol(study, described, protocol, sets or ()), masks)
     options = benches.Options(
         values=split_list(values, "--values") if values is not None else (),
         seeds=seeds or 0,

@@ -24,6 +24,10 @@ BASELINES: dict[str, dict] = {
 
 VARIED = {"slices.every": "--every", "slices.count": "--every", "model.depth": "--depth"}
 """Keys that a sweep varies, and the option that says how."""
+OF_BASELINES = {
+    "patience": 3, "eval_every": 1.0, "optimiser": "adam", "schedule": "constant", "warmup": 0, "id_dropout": 0.0,
+}  # fmt: skip
+"""How popularity and static MF are trained, whatever the base run has: they have ids only."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def baseline(base: config.Run, model: str, seed: int) -> config.Run:
         run = replace(run, data=replace(run.data, past=config.Data.past))
     if model not in BASELINES:
         return run
-    train = replace(run.train, patience=3, eval_every=1.0, **BASELINES[model]["train"])
+    train = replace(run.train, **OF_BASELINES, **BASELINES[model]["train"])
     settings = kind(**BASELINES[model]["model"])
     return replace(run, model=settings, train=train, data=replace(run.data, history=1))
 

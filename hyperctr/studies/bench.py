@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperctr import config, files
+from hyperctr import config, files, presets
 from hyperctr.experiments.results import append_result, read_results, result
 from hyperctr.experiments.settings import not_taken, say_not_taken
 from hyperctr.experiments.sweep import baseline, seeded
@@ -194,17 +194,24 @@ def data_set(study: Study, text: str) -> str:
     return known[text.lower()]
 
 
-def on_split(study: Study, base: config.Run, text: str | None) -> config.Run:
-    """Return the run on the split that `--split` names: temporal, or the one of the study's paper.
+def on_protocol(study: Study, base: config.Run, name: str | None, sets: Sequence[str] = ()) -> config.Run:
+    """Return the run under the protocol that `--protocol` names: temporal, or that of the study's paper.
+
+    Args:
+        study: the study.
+        base: the run as it was read.
+        name: of the protocol; None leaves the run as it is.
+        sets: the words of `--set`, which are taken before the protocol.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: there is no such protocol.
     """
-    own = study.paper.split(Path(base.data.path).name)
-    known = {None: base.split.kind, "temporal": "temporal", "paper": own}
-    if text not in known:
-        raise ValueError(f"--split takes temporal or paper, got {text!r}")
-    return replace(base, split=replace(base.split, kind=known[text]))
+    if name is None:
+        return base
+    tables = presets.read_protocol(name)
+    if name == "paper":
+        tables = study.paper.protocol(Path(base.data.path).name)
+    return config.read_run(config.to_tables(base), sets, protocol=tables)
 
 
 def planted_run(study: Study, sets: Sequence[str] = ()) -> config.Run:
@@ -230,9 +237,10 @@ def _setup(study: Study, base: config.Run, options: Options) -> Setup:
     if not study.accepts_wrapper:
         if options.wrappers:
             raise ValueError(f"--wear is for studies that compare wrappers, not for {study.name}")
-        return Setup(study, base, values)
+        return Setup(study, base, values, sets=tuple(options.sets))
     given = {base.wrapper_name: base.wrapper} if base.wrapper else {}
-    return Setup(study, replace(base, wrapper_name="", wrapper=None), values, given | dict(options.wrappers))
+    bare = replace(base, wrapper_name="", wrapper=None)
+    return Setup(study, bare, values, given | dict(options.wrappers), tuple(options.sets))
 
 
 def _read(study: Study, base: config.Run) -> Dataset | None:
@@ -263,8 +271,9 @@ def _cells(setup: Setup, plan: list[Row], seeds: list[int], out: Path, scale: fl
     for seed in seeds:
         for row in plan:
             if row.model:
+                base = setup.of_preset(row.preset) if row.preset else setup.base
                 users = scale * setup.study.worlds.get(row.world, 1.0)
-                found[_cell(row.name, seed)] = Cell(row, seed, run_of(setup.base, row, seed, out, users))
+                found[_cell(row.name, seed)] = Cell(row, seed, run_of(base, row, seed, out, users))
     return found
 
 
@@ -272,7 +281,7 @@ def run_of(base: config.Run, row: Row, seed: int, out: Path = Path(), users: flo
     """Return the run of a row under a seed.
 
     Args:
-        base: what all rows share.
+        base: what all rows share, or the run of the row's preset.
         row: what this one changes.
         seed: of weights, draws and, where it has one, the planted world.
         out: the study's folder.

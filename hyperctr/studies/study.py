@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hyperctr import config
+from hyperctr import config, presets
 from hyperctr.studies.claims import Runs, Verdict
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Row:
     """Keys of its run that take the folder of another row's run under the same seed; that row runs first."""
     world: str = ""
     """The planted world that it is run on, one of the study's `worlds`."""
+    preset: str = ""
+    """The preset whose settings it has, whatever the shared run has: they share data and protocol; "" for none."""
 
 
 POPULARITY = Row("popularity", "popularity")
@@ -84,14 +86,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper of a study: its data sets and its split."""
+    """The paper of a study: its data sets, its split and what it scores."""
 
     sets: Mapping[str, str] = field(default_factory=dict)
     """Its data sets by their names on the command line."""
     like: Callable[[str], str] = lambda data: ""
     """Gives the paper's data set after which one of ours is named; "" for none."""
-    split: Callable[[str], str] = lambda data: "temporal"
-    """Gives the paper's split of one of our data sets."""
+    protocol: Callable[[str], Mapping[str, Mapping[str, Any]]] = lambda data: presets.read_protocol("temporal")
+    """Gives the paper's tables [split] and [evaluate] for one of our data sets."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,17 @@ class Setup:
     """The values of the study's grid, in order."""
     wrappers: Mapping[str, Any] = field(default_factory=dict)
     """Settings of wrappers by name, where they are given."""
+    sets: tuple[str, ...] = ()
+    """The words of `--set`, which a row of a preset takes too."""
+
+    def of_preset(self, name: str) -> config.Run:
+        """Return the run of a preset on the data, split, scored rows and seed of the shared run, with `--set` words."""
+        tables = config.to_tables(self.base)
+        shared = {
+            "data": {key: x for key, x in tables["data"].items() if key not in presets.OF_DATA},
+            "train": {key: tables["train"][key] for key in presets.OF_USER},
+        }
+        return config.read_run({"split": tables["split"], "evaluate": tables["evaluate"]} | shared, self.sets, name)
 
     def need_model(self, model: str) -> None:
         """Refuse a run of another model, and a run with a wrapper.

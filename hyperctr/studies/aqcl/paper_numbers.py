@@ -5,6 +5,8 @@ RelaImpr follows from the AUCs (Eq. 9). The figures carry no numbers in the pape
 
 from __future__ import annotations
 
+from typing import Any
+
 from hyperctr.studies.study import Numbers, Paper
 
 SETS = {"beauty": "Amazon Beauty", "tafeng": "Ta Feng", "oncold": "Oncold"}
@@ -27,12 +29,16 @@ def like(data: str) -> str:
     return "Ta Feng" if "tafeng" in name else ""
 
 
-def split(data: str) -> str:
-    """Return the paper's split of a data set: baskets have a day, but no hour."""
-    return "leave-last-day-out" if like(data) == "Ta Feng" else "leave-last-out"
+def protocol(data: str) -> dict[str, dict[str, Any]]:
+    """Return the paper's protocol for a data set: each user's last click, or last day, since baskets have no hour.
+
+    The paper does not say how many negatives a click has; DIN's, which it follows, have one.
+    """
+    kind = "leave-last-day-out" if like(data) == "Ta Feng" else "leave-last-out"
+    return {"split": {"kind": kind}, "evaluate": {"negatives": 1, "max_positives": 0}}
 
 
-PAPER = Paper(SETS, like, split)
+PAPER = Paper(SETS, like, protocol)
 TABLE2 = Numbers(tuple(SETS.values()), {  # one line per data set: all users, then the three groups
     "DIN": (
         0.6956, 0.6719, 0.7064, 0.7998,

@@ -15,6 +15,7 @@ from hyperctr.studies.claims import UNKNOWN
 from hyperctr.studies.study import Findings, Row, Scores, Setup
 
 MODEL = "hyperctr"
+PRESETS = ("hyperctr-paper", "hyperctr-best")
 SCORES = ("auc", "user_auc", "user_session_auc", "positive_auc", "logloss_1to1")
 SIMPLE = tuple(results.BASELINES.values())
 ANOTHER = {
@@ -49,6 +50,27 @@ def need_hyperctr(setup: Setup) -> config.Run:
     return base
 
 
+def preset_rows(setup: Setup) -> list[Row]:
+    """Return the rows of HyperCTR's presets, without the one whose settings the shared run has."""
+    return [Row(name, MODEL, preset=name) for name in PRESETS if setup.of_preset(name) != setup.base]
+
+
+def preset_notes(setup: Setup, row: str) -> list[str]:
+    """Say which preset the shared run is, and which rows read more or less of the past than the others.
+
+    Args:
+        setup: the call.
+        row: the name of the row of HyperCTR with the settings of the shared run.
+    """
+    runs, found = {name: setup.of_preset(name) for name in PRESETS}, []
+    found += [f"{row} is {name}, whose settings all rows share" for name, run in runs.items() if run == setup.base]
+    shared = setup.base.data.past
+    other = {name: run.data.past for name, run in runs.items() if run.data.past != shared}
+    for name, past in other.items():
+        found.append(f'{name} reads data.past = "{past}" by definition; the shared run has "{shared}"')
+    return found
+
+
 def simple_rows() -> list[Row]:
     """Return the rows of popularity and static MF."""
     return [Row(title, model) for model, title in results.BASELINES.items()]
@@ -60,12 +82,13 @@ def another(scores: Scores) -> list[str]:
     return [*(text for start, text in ANOTHER.items() if name.startswith(start)), *tables.unlearned(scores)]
 
 
-def entries(scores: Scores, reference: str) -> list[dict]:
+def entries(scores: Scores, reference: str, ours: str = "") -> list[dict]:
     """Return one entry per row; a row without runs keeps its name and the paper's numbers.
 
     Args:
         scores: of all runs.
         reference: the row over which gains are measured; one without runs gives none.
+        ours: the row whose numbers in the paper hyperctr-paper has too.
     """
     found, runs, numbers = [], scores.runs, scores.study.columns
     for name, model in scores.facts["rows"]:
@@ -81,7 +104,7 @@ def entries(scores: Scores, reference: str) -> list[dict]:
         entry["verdict"] = "" if gain is None or name == reference else significance.verdict(gain)
         entry["learned"] = tables.learned(runs, name)
         for data in scores.paper_sets:
-            pair = numbers.of(name, data) or (math.nan, math.nan)
+            pair = numbers.of(ours if name == PRESETS[0] else name, data) or (math.nan, math.nan)
             entry |= {f"paper {data} {what}": x for what, x in zip(numbers.what, pair, strict=True)}
         found.append(entry)
     return found

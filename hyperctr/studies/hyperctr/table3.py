@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from hyperctr.data.dataset import Dataset
 
 OURS = "HyperCTR"
+ROWS = (OURS, *entries.PRESETS)
+"""The rows of HyperCTR: with the settings of the shared run, and with those of its presets."""
 
 
 def _rows(setup: Setup, dataset: Dataset | None) -> list[Row]:
     from hyperctr.models import MODELS
 
     entries.need_hyperctr(setup)
-    return rows_among(MODELS)
+    return [*rows_among(MODELS), *entries.preset_rows(setup)]
 
 
 def rows_among(models: dict) -> list[Row]:
@@ -35,14 +37,15 @@ def rows_among(models: dict) -> list[Row]:
 
 
 def _entries(scores: Scores) -> list[dict]:
-    return entries.entries(scores, best_row(scores.runs, [name for name in scores.names if name != OURS]))
+    return entries.entries(scores, best_row(scores.runs, [name for name in scores.names if name not in ROWS]), OURS)
 
 
 def _judge(scores: Scores) -> list[Verdict]:
-    """Judge HyperCTR against the paper's baselines, and ours: a model below popularity has nothing to claim."""
+    """Judge each HyperCTR against the paper's baselines, and ours: a model below popularity has nothing to claim."""
     known = (*paper_numbers.TABLE3.rows, *entries.SIMPLE)
-    baselines = tuple(name for name in scores.names if name in known and name != OURS)
-    return [compare(Claim("HyperCTR is above every baseline", (OURS,), baselines), scores.runs)]
+    baselines = tuple(name for name in scores.names if name in known and name not in ROWS)
+    ours = [name for name in ROWS if name in scores.names]
+    return [compare(Claim(f"{name} is above every baseline", (name,), baselines), scores.runs) for name in ours]
 
 
 def _table(found: Findings) -> str:
@@ -70,6 +73,7 @@ STUDY = Study(
     name="table3",
     title="HyperCTR, Table 3: HyperCTR and other models",
     rows=_rows,
+    notes=lambda setup, dataset: entries.preset_notes(setup, OURS),
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE3,

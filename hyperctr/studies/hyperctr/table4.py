@@ -19,7 +19,7 @@ ALL, GCN, NONE = "all modalities", "GCN, no hypergraph", "no graph"
 
 def _rows(setup: Setup, dataset: Dataset) -> list[Row]:
     entries.need_hyperctr(setup)
-    return rows_of(dataset.items.modalities)
+    return [*rows_of(dataset.items.modalities), *entries.preset_rows(setup)]
 
 
 def rows_of(modalities: Iterable[str]) -> list[Row]:
@@ -34,7 +34,8 @@ def rows_of(modalities: Iterable[str]) -> list[Row]:
 
 
 def _judge(scores: Scores) -> list[Verdict]:
-    single = tuple(name for name in scores.names if name not in (*entries.SIMPLE, ALL, GCN, NONE))
+    others = (*entries.SIMPLE, ALL, GCN, NONE, *entries.PRESETS)
+    single = tuple(name for name in scores.names if name not in others)
     visual = tuple(name for name in single if name == "visual")
     claims = [
         Claim("all modalities together are better than each alone", (ALL,), single),
@@ -48,10 +49,11 @@ STUDY = Study(
     name="table4",
     title="HyperCTR, Table 4: modalities, and hypergraphs against a GCN",
     rows=_rows,
+    notes=lambda setup, dataset: entries.preset_notes(setup, ALL),
     judge=_judge,
     paper=paper_numbers.PAPER,
     columns=paper_numbers.TABLE4,
-    entries=lambda scores: entries.entries(scores, ALL),
+    entries=lambda scores: entries.entries(scores, ALL, ALL),
     caveats=lambda scores: [*entries.ABSOLUTE, *entries.another(scores)],
     table=entries.table,
     figures=lambda found: table3.draw(found, ALL),

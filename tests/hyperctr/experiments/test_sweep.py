@@ -72,6 +72,14 @@ def test_referees_run_on_the_rows_of_the_base_run_with_its_histories():
     assert {run_of(asked, Cell(name, "", None, 0)).data.past for name in ("ease", "trees", "mf")} == {"none"}
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_popularity_and_static_mf_are_trained_alike_whatever_the_base_run_has(name):
+    plain, tuned = base(), config.read_run({"data": {"path": base().data.path}}, preset="hyperctr-best")
+    tuned = replace(tuned, train=replace(tuned.train, seed=plain.train.seed, threads=plain.train.threads))
+    one, other = (run_of(run, Cell(name, "", None, 0)) for run in (plain, tuned))
+    assert one.train == other.train and one.model == other.model
+
+
 def test_a_sweep_runs_the_referees_unless_it_is_told_not_to(tmp_path, monkeypatch):
     def run_all(cells, jobs, watch, ended):
         for name, (run, _) in cells.items():

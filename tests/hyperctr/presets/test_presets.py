@@ -1,14 +1,18 @@
 """Presets and protocols: what they may set, what is taken before what, and that each one trains."""
 
 import dataclasses
+import json
+import subprocess
+import tomllib
 
 import pytest
 
-from hyperctr import config, presets, read_run
+from hyperctr import config, presets, read_run, train
+from hyperctr.data import planted
 from hyperctr.models import MODELS, WRAPPERS
+from hyperctr.runs import plan as plans
 
 OF_A_PRESET = {"data", "slices", "interest", "model", "wrapper", "train"}
-OF_DATA = {"past", "past_every", "user_rates", "crosses", "history"}
 METHODS = ("hyperctr", "aqcl", "mian", "marn", "lt4rec")
 WHERE = {"data": {"path": "world"}}
 
@@ -22,8 +26,8 @@ def test_each_method_has_a_paper_and_a_best_preset():
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_a_preset_sets_a_model_its_training_and_its_past_and_no_protocol(name):
     tables = presets.read_preset(name)
-    assert set(tables) <= OF_A_PRESET and set(tables["data"]) <= OF_DATA
-    assert not set(tables["train"]) & {"seed", "threads", "members"}, "these are the user's"
+    assert set(tables) <= OF_A_PRESET and set(tables["data"]) <= set(presets.OF_DATA)
+    assert not set(tables["train"]) & set(presets.OF_USER)
     assert tables["model"]["name"] in MODELS and tables.get("wrapper", {"name": "aqcl"})["name"] in WRAPPERS
     assert tables["data"]["past"] == ("none" if name.endswith("-paper") else "all")
     text = presets.about(name)
@@ -108,3 +112,129 @@ def test_paper_presets_have_what_their_papers_say():
 def test_best_presets_share_one_training():
     found = {name: read_run(WHERE, preset=f"{name}-best") for name in METHODS[1:]}
     assert len({dataclasses.astuple(run.train) for run in found.values()}) == 1
+
+
+SMALL = {
+    "hyperctr": ("model.dim=8", "model.hidden=[8,8]", "interest.epochs=1"),
+    "aqcl": ("model.dim=4", "model.hidden=[8,6]", "model.attention=[6]", "wrapper.codes=12", "wrapper.dim=8"),
+    "mian": ("model.dim=4", "model.global_dim=8", "model.hidden=[8,4]"),
+    "marn": ("model.dim=8", "model.hidden=[8,4]"),
+    "lt4rec": ("model.dim=4", "model.hidden=[8,8]", "model.rounds=1"),
+}
+QUICK = ("train.epochs=1", "train.eval_every=1", "train.threads=1", "train.batch_size=256", "evaluate.negatives=9",
+         "evaluate.valid_negatives=5", "evaluate.valid_positives=100")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    found = {name: planted.planted(name, scale=0.015).dataset for name in ("drift", "agree")}
+    return {method: found["agree" if method == "lt4rec" else "drift"] for method in METHODS}
+
+
+@pytest.mark.filterwarnings("ignore:the interest f hardly differs", "ignore:the loss of the interests rose")
+@pytest.mark.parametrize("protocol", [None, "paper"])
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_each_preset_trains_with_and_without_the_papers_protocol(name, protocol, worlds):
+    method = name.partition("-")[0]
+    run = read_run(WHERE, (*QUICK, *SMALL[method]), name, protocol)
+    report = train(run, dataset=worlds[method])
+    assert report["leaky"] is (protocol == "paper") and 0 < report["test"]["auc"] < 1
+    if protocol:
+        assert report["test"]["rows"] == 10 * report["test"]["positives"]  # negatives are drawn though some are logged
+
+
+def test_the_wheel_has_every_file():
+    """The wheel takes whole packages, so a file is left out only if it is excluded, or ignored by git."""
+    root = presets.FOLDER.parents[1]
+    build = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "hyperctr" in build["packages"] and set(build) == {"packages"}
+    files = [*presets.PRESETS.values(), *presets.PROTOCOLS.values()]
+    assert all(path.is_relative_to(root / "hyperctr") for path in files)
+    if (root / ".git").exists():
+        ignored = subprocess.run(
+            ["git", "-C", root, "check-ignore", "--no-index", *files], capture_output=True, text=True
+        )
+        assert ignored.stdout == ""
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return planted.write("drift", tmp_path_factory.mktemp("world") / "world", scale=0.015)
+
+
+def tiny(*more):
+    return [word for key in (*QUICK, *more) for word in ("--set", key)]
+
+
+@pytest.mark.filterwarnings("ignore:the interest f hardly differs", "ignore:the loss of the interests rose")
+def test_without_run_file_and_model_the_best_preset_is_taken_and_said(hyperctr, world, tmp_path):
+    out = tmp_path / "run"
+    code, _, err = hyperctr("train", "--data", world, "--out", out, *tiny(*SMALL["hyperctr"]))
+    assert code == 0, err
+    assert err.count("no run file and no model.name: the preset hyperctr-best") == 1
+    where = {"data": {"path": str(world)}}
+    assert config.read_run(out / "run.toml") == read_run(where, (*QUICK, *SMALL["hyperctr"]), "hyperctr-best")
+    assert "preset" not in (out / "run.toml").read_text()
+    code, _, err = hyperctr("train", out, "--preset", "hyperctr-best")
+    assert code == 2 and "states every key: leave out --preset" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "past"),
+    [
+        ([], "hyperctr", "all"),
+        (["--set", "model.name=din"], "din", "none"),
+        (["--preset", "mian-paper"], "mian", "none"),
+        (["--preset", "marn-best", "--set", "data.past=counts"], "marn", "counts"),
+    ],
+)
+def test_plan_takes_preset_and_protocol(hyperctr, world, monkeypatch, words, model, past):
+    seen = []
+    check = plans.check
+    monkeypatch.setattr(plans, "check", lambda run, dataset: seen.append(run) or check(run, dataset))
+    code, _, err = hyperctr("plan", "--data", world, "--protocol", "paper", *words)
+    assert code == 0, err
+    (run,) = seen
+    assert (run.model_name, run.data.past, run.split.kind, run.evaluate.negatives) == (model, past, "random", 1000)
+    assert ("no run file" in err) is (words == [])
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "says"),
+    [
+        ("train", ["--preset", "aqcl-bets"], "did you mean aqcl-best?"),
+        ("plan", ["--protocol", "temporl"], "did you mean temporal?"),
+        ("sweep", ["--preset", "mian-best"], "use model.name = hyperctr"),
+        ("search", ["--preset", "aqcl-best", "--set", "model.name=dcn"], 'model.name = "din", and the run has "dcn"'),
+    ],
+)
+def test_bad_words_are_one_line(hyperctr, world, tmp_path, command, words, says):
+    out = [] if command == "plan" else ["--out", tmp_path / "out"]
+    code, _, err = hyperctr(command, "--data", world, *out, *words)
+    assert (code, err.count("\n")) == (2, 1) and says in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_config_prints_a_preset_whole(hyperctr, name):
+    code, out, err = hyperctr("config", "--preset", name)
+    assert code == 0, err
+    assert all(line in out for line in presets.about(name).splitlines())
+    tables = tomllib.loads(out)
+    tables["data"]["path"] = "world"
+    assert config.read_run(tables) == read_run(WHERE, preset=name)
+
+
+def test_a_preset_has_its_own_model(hyperctr):
+    code, _, err = hyperctr("config", "din", "--preset", "aqcl-best")
+    assert code == 2 and "a preset names its model and wrapper" in err
+
+
+def test_models_lists_the_presets(hyperctr):
+    listed = json.loads(hyperctr("models", "--json")[1])["presets"]
+    assert [entry["name"] for entry in listed] == [*presets.PRESETS]
+    assert ("aqcl-best", "din", "aqcl") in [(entry["name"], entry["model"], entry["wrapper"]) for entry in listed]
+    assert all(name in hyperctr("models")[1] for name in presets.PRESETS)

@@ -175,16 +175,6 @@ def test_values_that_cannot_be_stop_before_anything_is_written(world, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("data", "name", "kind"),
-    [("amazon-beauty-5core", "aqcl-w", "leave-last-out"), ("my/ta-feng", "aqcl-w", "leave-last-day-out"),
-     ("ta-feng", "layers", "random")],
-)  # fmt: skip
-def test_the_papers_split_is_that_of_the_benchs_paper(data, name, kind):
-    assert bench.on_split(find(name), base(data), "paper").split.kind == kind
-    assert bench.on_split(find(name), base(data, split={"kind": "random"}), None).split.kind == "random"
-
-
 # --- gains by hand -------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from hyperctr.studies import STUDIES, bench, beside, facts, find, study
 from hyperctr.studies.bench import Options
 from hyperctr.studies.claims import Claim, compare
 from hyperctr.studies.figures import draw_table
-from hyperctr.studies.hyperctr import grids, paper_numbers, table3, table4, threads
+from hyperctr.studies.hyperctr import entries, grids, paper_numbers, table3, table4, threads
 from hyperctr.studies.study import Row, Scores, Setup
 
 AUC = {"popularity": 0.60, "mf": 0.65}
@@ -113,6 +113,56 @@ def test_table_4_has_all_modalities_each_alone_a_gcn_and_no_graph():
     ]
     assert (runs["GCN, no hypergraph"].model.conv, runs["no graph"].model.depth) == ("gcn", 0)
     assert {run.train.seed for run in runs.values()} == {run.evaluate.seed for run in runs.values()} == {3}
+
+
+@pytest.mark.parametrize("name", ["table3", "table4"])
+def test_a_row_of_a_preset_shares_data_and_protocol_and_takes_set(name):
+    shared = base(
+        "there", split={"kind": "random"}, evaluate={"negatives": 7}, train={"seed": 5, "threads": 1, "lr": 0.5}
+    )
+    asked = Setup(find(name), shared, sets=("train.epochs=9",))
+    rows = {row.preset: row for row in entries.preset_rows(asked)}
+    assert list(rows) == ["hyperctr-paper", "hyperctr-best"]
+    for preset, row in rows.items():
+        found = bench.run_of(asked.of_preset(preset), row, 3)
+        alone = config.read_run({"data": {"path": "there"}}, ["train.epochs=9"], preset)
+        assert (found.data, found.model, found.slices, found.interest) == (
+            alone.data, alone.model, alone.slices, alone.interest,
+        )  # fmt: skip
+        assert found.train == replace(alone.train, seed=3, threads=1)
+        assert found.split == replace(shared.split, seed=3) and found.evaluate == replace(shared.evaluate, seed=3)
+
+
+def test_a_shared_run_that_is_a_preset_has_no_second_row():
+    best = config.read_run({"data": {"path": "x"}}, preset="hyperctr-best", protocol="paper")
+    asked = Setup(find("table3"), best)
+    assert [row.name for row in entries.preset_rows(asked)] == ["hyperctr-paper"]
+    assert entries.preset_notes(asked, "HyperCTR") == [
+        "HyperCTR is hyperctr-best, whose settings all rows share",
+        'hyperctr-paper reads data.past = "none" by definition; the shared run has "all"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "split", "evaluate"),
+    [
+        ("layers", "ml-1m", ("random", 0.7, 0.2), {"negatives": 1000, "max_positives": 0, "sampled": True}),
+        ("aqcl-w", "amazon-beauty-5core", ("leave-last-out", 0.6, 0.3), {"negatives": 1, "max_positives": 0}),
+        ("aqcl-w", "my/ta-feng", ("leave-last-day-out", 0.6, 0.3), {"negatives": 1, "max_positives": 0}),
+        ("mian-table2", "shop", ("leave-last-out", 0.6, 0.3), {"negatives": 1, "max_positives": 0}),
+        ("marn-table2", "shop", ("leave-last-out", 0.6, 0.3), {"negatives": 1, "max_positives": 0}),
+        ("lt4rec-table2", "shop", ("temporal", 0.6, 0.3), {"sampled": False, "max_positives": 0}),
+    ],
+)
+def test_the_papers_protocol_is_that_of_the_studys_paper(name, data, split, evaluate):
+    start = base(data, split={"kind": "given", "train": 0.6, "valid": 0.3}, evaluate={"valid_negatives": 3})
+    found = bench.on_protocol(find(name), start, "paper")
+    assert (found.split.kind, found.split.train, found.split.valid) == split
+    assert {key: getattr(found.evaluate, key) for key in evaluate} == evaluate
+    assert found.evaluate.valid_negatives == 3 and found.train == start.train
+    assert bench.on_protocol(find(name), start, "paper", ["evaluate.negatives=5"]).evaluate.negatives == 5
+    assert bench.on_protocol(find(name), start, "temporal").split.kind == "temporal"
+    assert bench.on_protocol(find(name), start, None) == start
 
 
 def test_one_modality_alone_would_be_the_same_as_all_and_two_visual_ones_keep_their_names():
@@ -292,20 +342,29 @@ def test_column_beside_ours_goes_by_the_name_of_the_data(data, column):
 def test_table_keeps_empty_rows_and_the_papers_numbers_in_columns_of_their_own(world, tmp_path, trainer):
     found, _ = run("table3", world, tmp_path, column="MovieLens")
     titles = {"popularity": "popularity", "mf": "static MF", "gru4rec": "GRU4Rec", "hyperctr": "HyperCTR"}
-    assert {name.split(" seed=")[0] for name in trainer.done} == {titles.get(model, model) for model in MODELS}
+    presets = {"hyperctr-paper", "hyperctr-best"}
+    assert {name.split(" seed=")[0] for name in trainer.done} == {
+        titles.get(model, model) for model in MODELS
+    } | presets
     lines = {line["row"]: line for line in csv.DictReader((tmp_path / "table.csv").open())}
     assert lines["THACIL"]["n"] == "0" and lines["THACIL"]["auc"] == ""
     assert lines["THACIL"]["paper MovieLens AUC"] == "0.672"
     assert lines["GRU4Rec"]["paper MovieLens AUC"] == "0.7486"
     assert lines["popularity"]["paper MovieLens AUC"] == ""
     assert float(lines["HyperCTR"]["auc"]) == pytest.approx(0.73 + 0.001 + 0.0005 / 3)
-    assert lines["HyperCTR"]["paper MovieLens log loss"] == "0.538"
+    assert (
+        lines["HyperCTR"]["paper MovieLens log loss"] == lines["hyperctr-paper"]["paper MovieLens log loss"] == "0.538"
+    )
+    assert lines["hyperctr-best"]["paper MovieLens AUC"] == ""
     text = (tmp_path / "report.md").read_text()
     (row,) = [line for line in text.splitlines() if line.startswith("| THACIL")]
     assert "no model here yet" in row and row.rstrip(" |").endswith("0.6720 / 0.6791")
     assert "it has not learned" not in text and "model-0.6844-0.5727" in text
+    rows = ("HyperCTR", "hyperctr-paper", "hyperctr-best")
+    assert [claim["claim"] for claim in found["claims"]] == [f"{row} is above every baseline" for row in rows]
     assert found["claims"][0]["verdict"] == "inconclusive"  # six of the paper's baselines are not here
-    assert "over static MF" in found["claims"][0]["here"]
+    assert all("over static MF" in claim["here"] for claim in found["claims"])
+    assert 'hyperctr-best reads data.past = "all" by definition; the shared run has "none"' in text
 
 
 def test_referees_stand_beside_the_rows_and_a_row_below_one_is_said_to_be(world, tmp_path, trainer, monkeypatch):
@@ -558,9 +617,13 @@ def test_table_figure_has_a_panel_for_ours_and_one_for_the_papers():
         (["gone.py:STUDY"], "the study: there is no file gone.py (looked up from"),
         (["hyperctr.studies.hyperctr.table3:STUDIES"], "has no STUDIES, did you mean STUDY?"),
         (["hyperctr.studies.hyperctr.table3:OURS"], "table3:OURS is a str, not a Study"),
-        (["mian-planted", "--data", "x"], "mian-planted makes its own data: it takes no --data, --base and no --split"),
+        (
+            ["mian-planted", "--data", "x"],
+            "mian-planted makes its own data: it takes no --data, --base, --preset and no",
+        ),
         (["lt4rec-speed", "--rows", "x"], "lt4rec-speed trains nothing, it takes no --set and no --rows"),
-        (["layers", "--data", ".", "--split", "random"], "--split takes temporal or paper, got 'random'"),
+        (["layers", "--data", ".", "--split", "random"], 'unknown protocol "random", known: paper, temporal'),
+        (["layers", "--data", "x", "--split", "paper", "--protocol", "paper"], "--split is another name of --protocol"),
         (["layers", "--data", "x", "--paper", "ml"], "--paper takes one of kuaishou, mv1.7m, movielens, all, got 'ml'"),
         (["layers"], "name a run's TOML file or --data"),
     ],
