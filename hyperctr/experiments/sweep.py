@@ -27,7 +27,7 @@ VARIED = {"slices.every": "--every", "slices.count": "--every", "model.depth": "
 OF_BASELINES = {
     "patience": 3, "eval_every": 1.0, "optimiser": "adam", "schedule": "constant", "warmup": 0, "id_dropout": 0.0,
 }  # fmt: skip
-"""How popularity and static MF are trained, whatever the base run has: they have ids only."""
+"""How popularity and static MF are trained where the base run has other values: they read ids alone."""
 
 
 @dataclass(frozen=True)

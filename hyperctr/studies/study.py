@@ -58,7 +58,7 @@ class Row:
     world: str = ""
     """The planted world that it is run on, one of the study's `worlds`."""
     preset: str = ""
-    """The preset whose settings it has, whatever the shared run has: they share data and protocol; "" for none."""
+    """The preset whose settings it has instead of those of the shared run, but for data and protocol; "" for none."""
 
 
 POPULARITY = Row("popularity", "popularity")
