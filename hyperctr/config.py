@@ -121,6 +121,8 @@ class Slices:
     """Width of a time slice: a whole number and h, d, w, mo or y, such as 6h, 7d, 2w, 3mo, 1y."""
     count: int = 0
     """Number of slices with equally many events, instead of `every`; 0 uses `every`."""
+    span: Literal["slice", "past"] = "slice"
+    """Which clicks make the hyperedges of a slice: its own, or all clicks until its end."""
     graphs: Literal["rolling", "frozen"] = "rolling"
     """Whether validation and test events enter the hypergraphs when their slice has closed ("rolling"), or never."""
     item_edges: Literal["interest", "all"] = "interest"
@@ -133,7 +135,7 @@ class Slices:
 
     def __post_init__(self):
         kinds = ("S1", "S2", "S2-cluster", "S2-couser")
-        check_choices(self, "graphs", "item_edges", "target_edge", table="slices")
+        check_choices(self, "span", "graphs", "item_edges", "target_edge", table="slices")
         check(set(self.augment) <= {*kinds}, "slices.augment", self.augment, f"a list of {', '.join(kinds)}")
         check(_is_granularity(self.every, width=True), "slices.every", self.every, "like 6h, 7d, 2w, 3mo or 1y")
         check(self.count >= 0, "slices.count", self.count, "at least 1, or 0 to use slices.every")

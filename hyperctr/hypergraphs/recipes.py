@@ -113,6 +113,7 @@ def slice_hypergraphs(
     target_edge: Literal["exclude", "keep"] = "exclude",
     codes: Mapping[str, np.ndarray] | None = None,
     typed: bool = False,
+    span: Literal["slice", "past"] = "slice",
 ) -> SlicedHypergraphs:
     """Build the hypergraphs of every slice that has closed by `upto`.
 
@@ -140,6 +141,7 @@ def slice_hypergraphs(
         typed: give every incidence a value: 1 + the behaviour type of the last click between its node and its
             hyperedge in the slice, and 0 where the hyperedge combines many clicks ("S2-cluster", "S2-couser"). Equal
             hyperedges are merged only if they agree in these values.
+        span: "past" builds the hypergraphs of a slice from all clicks until its end, not from its own clicks alone.
 
     Raises:
         ValueError: an event at or after `upto`, unknown recipes, or recipes that do not go together.
@@ -153,7 +155,7 @@ def slice_hypergraphs(
     ([0, 1], [0, 1])
     """
     augment = tuple(augment)
-    _check_recipes(log, present, upto, item_edges, augment, own, codes, typed)
+    _check_recipes(log, present, upto, item_edges, augment, own, codes, typed, span)
     clicks = log.take(log.clicks())
     slice_of_click = grid.slice_of(clicks.time)
     count = max(0, int(grid.slice_of(np.array([upto]))[0]))
@@ -163,7 +165,7 @@ def slice_hypergraphs(
     columns = clicks.user, clicks.item, *([clicks.type] if typed else [])
     users, items = [None] * count, [None] * count
     for n in np.unique(slice_of_click[(slice_of_click >= 0) & (slice_of_click < count)]).tolist():
-        start, end = np.searchsorted(slice_of_click, [n, n + 1])
+        start, end = np.searchsorted(slice_of_click, [0 if span == "past" else n, n + 1])
         users[n], items[n] = recipe.build(*(x[start:end] for x in columns))
     return SlicedHypergraphs(grid, ("group", *present), tuple(users), tuple(items), own, target_edge, typed)
 
@@ -177,6 +179,7 @@ def _check_recipes(
     own: bool,
     codes: Mapping[str, np.ndarray] | None,
     typed: bool,
+    span: str,
 ) -> None:
     if len(log) and log.time[-1] >= upto:
         raise ValueError(f"events must be strictly before upto = {upto}, the last one is at {log.time[-1]}")
@@ -188,6 +191,8 @@ def _check_recipes(
         raise ValueError("S2-cluster needs the cluster of every item: codes=cluster_codes(...)")
     if typed and log.type is None:
         raise ValueError("typed hypergraphs need the behaviour type of every click; the log has no types")
+    if own and span == "past":
+        raise ValueError('slices.span = "past" of a random split holds the row\'s own click: use "slice"')
     if own and {"S2-cluster", "S2-couser"} & set(augment):
         raise ValueError(
             "S2-cluster and S2-couser combine many clicks, of which none can be taken out again: leave them "

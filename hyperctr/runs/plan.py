@@ -144,7 +144,7 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         if parts.leaky or run.slices.graphs == "frozen":
             clicks = np.intersect1d(clicks, parts.train, assume_unique=True)
         at, closed = grid.slice_of(log.time[clicks]), int(grid.slice_of(log.time[-1:] + 1)[0])
-        sides = _sides(log.user[clicks], log.item[clicks], at, max(closed, 0), model.neighbors)
+        sides = _sides(log.user[clicks], log.item[clicks], at, max(closed, 0), model.neighbors, run.slices.span)
         next_slice = grid.slice_of(log.time[parts.train]).clip(0, max(closed, 0))
         rows = np.bincount(next_slice, minlength=closed + 1)[1 : closed + 1]  # rows whose latest slice is n
         work = _HyperCTR(run, dataset, sides).work(rows / max(len(parts.train), 1))
@@ -261,11 +261,12 @@ class _Side:
     """An upper bound of the incidences if a hyperedge keeps at most K members and a node at most K hyperedges."""
 
 
-def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int) -> tuple[_Side, _Side]:
+def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int, span: str = "slice") -> tuple[_Side, _Side]:
     """Count the users, items and hyperedges of every closed slice; the clicks must be in order of time."""
     counts = np.zeros((2, 4, slices), np.int64)
     for n in np.unique(at[(at >= 0) & (at < slices)]).tolist():
-        rows = slice(*np.searchsorted(at, [n, n + 1]))
+        start, end = np.searchsorted(at, [0 if span == "past" else n, n + 1])
+        rows = slice(start, end)
         width = int(item[rows].max(initial=0)) + 1
         pair = np.sort(user[rows] * width + item[rows])
         pair = pair[np.diff(pair, prepend=-1) > 0]  # a click counts once

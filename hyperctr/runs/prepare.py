@@ -407,7 +407,7 @@ def _with_log(ready: Prepared, until: int = 0) -> Prepared:
         build = partial(
             slice_hypergraphs, entering, ready.dataset.items.present, ready.grid, upto,
             item_edges=run.slices.item_edges, augment=run.slices.augment, own=parts.kind == "random",
-            target_edge=run.slices.target_edge, codes=ready.codes,
+            target_edge=run.slices.target_edge, codes=ready.codes, span=run.slices.span,
             typed=ready.plan.typed_hypergraphs and log.type is not None,
         )  # fmt: skip
         interests = ready.tables.graphs.interests

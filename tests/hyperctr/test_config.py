@@ -74,7 +74,7 @@ def test_every_value_is_written():
     assert config.to_toml(read("model.hidden=[8]", "train.l2=0", "data.modalities=['visual']")) == (
         '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = [\n    "visual",\n]\nreduce = 128\npast = "none"\n\n'
         '[split]\nkind = "temporal"\ntrain = 0.7\nvalid = 0.2\nseed = 0\n\n'
-        '[slices]\nevery = "30d"\ncount = 0\ngraphs = "rolling"\nitem_edges = "interest"\n'
+        '[slices]\nevery = "30d"\ncount = 0\nspan = "slice"\ngraphs = "rolling"\nitem_edges = "interest"\n'
         'augment = [\n    "S1",\n    "S2",\n]\n'
         'target_edge = "exclude"\n\n'
         '[interest]\nmode = "pretrain"\nscore = "trilinear"\ndelta = 0.5\ndelta_mode = "absolute"\nkeep_argmax = true\n'
@@ -161,7 +161,7 @@ def test_a_later_override_wins():
         ("seed=1", "unknown key seed, did you mean split.seed or train.seed or evaluate.seed?"),
         (
             "slices.zzz=1",
-            "unknown key slices.zzz, known keys of slices: every, count, graphs, item_edges, augment, target_edge",
+            "unknown key slices.zzz, known keys of slices: every, count, span, graphs, item_edges, augment, target_edge",
         ),
         ("trian.lr=1", "unknown table trian, did you mean train?"),
         ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate, wrapper"),

@@ -61,10 +61,11 @@ def edges(clicks, mask, of_users):
     return Counter(frozenset(nodes) for nodes in members.values() if len(nodes) >= 2)
 
 
+@pytest.mark.parametrize("span", ["slice", "past"])
 @pytest.mark.parametrize("seed", range(4))
-def test_every_slice_equals_slow_loops(seed):
+def test_every_slice_equals_slow_loops(seed, span):
     log, grid = random_log(seed), daily()
-    built = slice_hypergraphs(log, PRESENT, grid, upto=6 * DAY)
+    built = slice_hypergraphs(log, PRESENT, grid, upto=6 * DAY, span=span)
     assert built.names == ("group", "visual", "text", "sound")
     assert len(built) == 6
     merged = False
@@ -72,7 +73,7 @@ def test_every_slice_equals_slow_loops(seed):
         clicks = [
             (int(u), int(i))
             for u, i, t, y in zip(log.user, log.item, log.time, log.label, strict=True)
-            if y == 1 and n * DAY <= t < (n + 1) * DAY
+            if y == 1 and (0 if span == "past" else n * DAY) <= t < (n + 1) * DAY
         ]
         for side, of_users in ((built.users[n], True), (built.items[n], False)):
             assert side.nodes.tolist() == sorted({user if of_users else item for user, item in clicks})
