@@ -1,4 +1,8 @@
-"""`hyperctr explain`: which hyperedges, modalities, slices and clicks moved one prediction, by leaving each out.
+"""`hyperctr explain`: what moved one prediction: hyperedges, modalities, slices, clicks, links and numbers.
+
+Every run is explained by its clicks (`explain_clicks`), the links that it reads (`explain_links`), and its numbers and
+columns (`explain_numbers`). A run of HyperCTR is also explained by what its hypergraphs do, which is the rest of this
+file. All is done by leaving one thing out and scoring again.
 
 An effect is the logit as it is minus the logit without one thing, both computed in full: no gradient stands in for it.
 Effects do not add up to the logit, because things work together; two hyperedges that say the same have little effect
@@ -25,12 +29,19 @@ import torch
 
 from graphs import Hypergraph
 from graphs.build import subhypergraph, union
+from hyperctr.analysis import explain_draw
+from hyperctr.analysis.asked import Asked, Bars, Table, score, short
+from hyperctr.analysis.asked import item_name as _item
+from hyperctr.analysis.asked import when as _when
+from hyperctr.analysis.explain_clicks import NOTE, Clicks, of_clicks
+from hyperctr.analysis.explain_links import LinkParts, of_links
+from hyperctr.analysis.explain_numbers import Numbers, of_numbers
 from hyperctr.analysis.perturb import PerturbedRow
 from hyperctr.data import clock
 from hyperctr.data.dataset import Dataset
+from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.reporting import figures
-from hyperctr.runs.open import Opened, moment
-from hyperctr.strict import cut
+from hyperctr.runs.open import Opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +51,7 @@ if TYPE_CHECKING:
 KINDS = ("modality", "slice", "hyperedge", "history click")
 COLUMNS = ("kind", "side", "slice", "modality", "name", "size", "logit", "effect")
 SIDES = ("users", "items")
+HEADS = ("", "left out", "effect on the logit")
 GROUPS = {
     ("modality", ""): "modalities",
     ("slice", ""): "slices",
@@ -62,8 +74,9 @@ class Explanation:
         frame: one line per thing left out, grouped by kind, largest effects first: kind (see `KINDS`), side (users
             or items, "" for both), slice (null for all), modality ("" where it is none), name, size (members of a
             hyperedge, clicks of a slice, hyperedges behind a state, items with a modality), logit (without it), effect
-            (with it minus without).
-        notes: what could not be left out, and why.
+            (with it minus without). Empty for a model without hypergraphs.
+        clicks, links, numbers: which click, through which hyperedges, which number.
+        notes: what of the hypergraphs could not be left out, and why.
     """
 
     user: str
@@ -72,6 +85,9 @@ class Explanation:
     when: str
     logit: float
     frame: pl.DataFrame
+    clicks: Clicks
+    links: LinkParts
+    numbers: Numbers
     notes: tuple[str, ...] = ()
 
     @property
@@ -88,11 +104,12 @@ class Explanation:
         """Return all of it in types that JSON has."""
         about = {"user": self.user, "item": self.item, "time": self.time, "when": self.when}
         found = {"logit": self.logit, "probability": self.probability, "notes": list(self.notes)}
-        return about | found | {"effects": self.frame.to_dicts()}
+        parts = {name: getattr(self, name).to_dict() for name in ("clicks", "links", "numbers")}
+        return about | found | {"effects": self.frame.to_dicts()} | parts
 
     def draw(self, most: int = 7) -> Figure:
-        """Draw the effects as bars, at most `most` of each kind; a bar to the right speaks for the click."""
-        return _draw(self, most)
+        """Draw effects as bars, at most `most` of each kind (to the right what speaks for the click), and the links."""
+        return explain_draw.draw_bars(self.title, [*self.bars(most)], [*self.links.bars(most)], self.notes)
 
     def save(self, path: str | Path) -> Path:
         """Write the picture: .png, .svg or .pdf.
@@ -111,44 +128,73 @@ class Explanation:
             for line in _part(self.frame, kind, side).head(most).iter_rows(named=True)
         ]
 
+    def bars(self, most: int) -> Iterator[Bars]:
+        """Yield the groups of bars of the picture; clicks are there twice only where numbers are made of them."""
+        for (kind, side), name in GROUPS.items():
+            part = _part(self.frame, kind, side)
+            yield name, len(part), [(x["effect"], _label(x)) for x in part.head(most).iter_rows(named=True)]
+        if self.clicks.reads or not len(self.frame):
+            yield from self.clicks.bars(most)
+        yield from self.numbers.bars(most)
+
+    def parts(self, most: int) -> Iterator[tuple[list[Table], tuple[str, ...]]]:
+        """Yield the tables of the clicks, of the links and of the numbers in words, and what is to say about each."""
+        if self.clicks.adds or not len(self.frame):
+            notes = (NOTE,) if len(self.clicks.frame) else ()
+            yield [*self.clicks.tables(most)], (*notes, *self.clicks.notes)
+        yield [*self.links.tables(most)], self.links.notes
+        yield [*self.numbers.tables(most)], self.numbers.notes
+
     def _repr_html_(self) -> str:
         from html import escape
 
-        rows = "".join("<tr>" + "".join(f"<td>{escape(x)}</td>" for x in line) + "</tr>" for line in self.lines())
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        head = "<tr><th></th><th>left out</th><th>effect on the logit</th></tr>"
-        return f"<p>{escape(self.title)}</p><table>{head}{rows}</table>{notes}"
+        def table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+            rows = "".join("<tr>" + "".join(f"<td>{escape(x)}</td>" for x in line) + "</tr>" for line in lines)
+            heads = "".join(f"<th>{escape(x)}</th>" for x in head)
+            return f"<p>{escape(title)}</p><table><tr>{heads}</tr>{rows}</table>"
+
+        found = [table(self.title, HEADS, self.lines()), *(f"<p>{escape(note)}</p>" for note in self.notes)]
+        for tables, notes in self.parts(5):
+            found += [*(table(*x) for x in tables), *(f"<p>{escape(note)}</p>" for note in notes)]
+        return "".join(found)
 
 
 def explain(opened: Opened, user: Any, item: Any, at: Any = None, top: int = 20) -> Explanation:
     """Leave out each thing that the prediction of (user, item, time) reads, and predict again without it.
 
+    The context is that of the row of the log with this user and time, if there is one, as evaluation reads it.
+
     Args:
-        opened: a trained run of HyperCTR.
+        opened: a trained run.
         user, item: by the data set's own ids, also as text.
         at: a time as `Opened.predict` takes it; only events strictly before it are read. None: right after the last
             event of the log.
-        top: most hyperedges per side, and most clicks, that are left out: the hyperedges with the largest share in the
-            node's row of Eq. 5 (heavy ones, and ones whose members are in few others), and the latest clicks.
+        top: most hyperedges per side, and most clicks, that are left out of HyperCTR: the hyperedges with the largest
+            share in the node's row of Eq. 5 (heavy ones, and ones whose members are in few others), and the latest
+            clicks.
 
     Raises:
-        ValueError: the run's model reads no hypergraphs, or the data has no such user or item.
+        ValueError: the data has no such user or item.
     """
-    ready = opened.prepared
-    data, log = ready.dataset, ready.dataset.interactions
-    if ready.tables.graphs.slices is None:
-        raise ValueError(f"explain leaves out hyperedges; this run's model is {ready.run.model_name}, which reads none")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
-    u, i = data.user_ids.number(user), data.item_ids.number(item)
-    at = moment(log, at)
-    zero = np.zeros(1, np.int64)
-    batch = ready.loader.make_batch(np.array([u]), np.array([i]), np.array([at]), zero.astype(np.float32), zero)
-    row = PerturbedRow.of(opened.model, batch)
-    lines = [*_modalities(row, data), *_slices(row, data), *_hyperedges(row, data, top), *_clicks(row, data, top)]
-    who = f"user {data.users.ids[u]}", _item(data, i)
-    frame, notes = _frame(lines, row.logit()), tuple(_notes(row, data, who, top))
-    return Explanation(*who, clock.seconds(at, log.has_time), _when(data, at), row.logit(), frame, notes)
+    asked = Asked.of(opened, user, item, at)
+    data, model = opened.prepared.dataset, opened.model
+    who = f"user {data.users.ids[asked.user]}", _item(data, asked.item)
+    lines: list[Line] = []
+    notes: list[str] = []
+    if isinstance(model, HyperCTR):
+        row = PerturbedRow.of(model, asked.batch)
+        logit = row.logit()
+        lines = [*_modalities(row, data), *_slices(row, data), *_hyperedges(row, data, top), *_clicks(row, data, top)]
+        notes = [*_notes(row, data, who, top)]
+    else:
+        logit = float(score(model, asked.batch).logit[0])
+        if opened.prepared.tables.graphs.slices is not None:
+            notes = ["hypergraphs are left out of a single HyperCTR alone, not of several members or inside masks"]
+    time, parts = clock.seconds(asked.time, data.interactions.has_time), (of_clicks, of_links, of_numbers)
+    answers = (part(asked) for part in parts)
+    return Explanation(*who, time, _when(data, asked.time), logit, _frame(lines, logit), *answers, tuple(notes))
 
 
 Line = tuple[str, str, int | None, str, str, int, float]
@@ -241,17 +287,6 @@ def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> 
         yield f"{who[0]} had no click before"
 
 
-def _item(data: Dataset, item: int) -> str:
-    """The title of an item, its id where there is none."""
-    title = "" if data.items.titles is None else str(data.items.titles[item])
-    return cut(title) or f"item {data.items.ids[item]}"
-
-
-def _when(data: Dataset, time: int) -> str:
-    """The day of a time; its number where the data has an order and no times."""
-    return clock.day(time) if data.interactions.has_time else f"event {time}"
-
-
 def _called(data: Dataset, k: int, h: Hypergraph, e: int) -> str:
     """What a hyperedge stands for, an item on the users' side and a user on the items'; how many were merged with it.
 
@@ -278,60 +313,6 @@ def _frame(lines: list[Line], logit: float) -> pl.DataFrame:
     return frame.sort(order, -pl.col("effect").abs(), maintain_order=True)
 
 
-def _draw(found: Explanation, most: int) -> Figure:
-    from matplotlib import pyplot as plt
-
-    from graphs.draw import BLUE, COLOURS, ORANGE
-
-    colours = dict(zip(KINDS, (COLOURS[2], COLOURS[3], BLUE, ORANGE), strict=True))
-    bars: list[tuple] = []  # (y, effect, name, colour)
-    heads, y = [], 0.0
-    for (kind, side), name in GROUPS.items():
-        part = _part(found.frame, kind, side)
-        if not len(part):
-            continue
-        shown = part.head(most)
-        rest = f", the largest {len(shown)} of {len(part)}" if len(part) > len(shown) else ""
-        heads.append((y, name + rest, colours[kind]))
-        for line in shown.iter_rows(named=True):
-            y += 1
-            bars.append((y, line["effect"], _label(line), colours[kind]))
-        y += 1.6
-    fig, ax = plt.subplots(figsize=(8.4, 1.3 + 0.235 * y + 0.2 * len(found.notes)), layout="constrained")
-    if not bars:
-        ax.set_axis_off()
-    else:
-        at, effect, names, colour = zip(*bars, strict=True)
-        ax.barh(at, effect, color=colour, height=0.74)
-        ax.set_yticks(at, names, fontsize="small")
-        ax.set_ylim(y - 0.8, -0.8)
-        widest = max(map(abs, effect)) or 1.0
-        for place, value in zip(at, effect, strict=True):
-            side = "left" if value >= 0 else "right"
-            offset = (4 if value >= 0 else -4, 0)
-            text = f"{value:+.3f}" if abs(value) >= 0.0005 else "0"
-            ax.annotate(text, (value, place), offset, textcoords="offset points", ha=side, va="center", fontsize=7)
-        ax.set_xlim(min(min(effect), 0) - 0.17 * widest, max(max(effect), 0) + 0.17 * widest)
-        for place, text, tone in heads:
-            ax.annotate(
-                text, (0, place), (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", va="center", weight="bold", color=tone, fontsize="small", annotation_clip=False,
-            )  # fmt: skip
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.grid(axis="x", alpha=0.25)
-        ax.tick_params(axis="y", length=0)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.set_xlabel(
-        "\n".join(
-            ["effect on the logit, as it is minus without this: to the right what speaks for a click", *found.notes]
-        ),
-        fontsize="small",
-    )
-    fig.suptitle(found.title, x=0.01, ha="left", fontsize="medium")
-    plt.close(fig)  # the caller shows it
-    return fig
-
-
 def _part(frame: pl.DataFrame, kind: str, side: str) -> pl.DataFrame:
     """The lines of one of GROUPS."""
     return frame.filter(kind=kind, side=side) if side else frame.filter(kind=kind)
@@ -344,11 +325,7 @@ def _label(line: dict) -> str:
         return f"{line['modality']}: {name}"
     if line["kind"] == "history click":
         title, day = name.rsplit(", ", 1)
-        return f"{_short(title)}, {day}"
+        return f"{short(title)}, {day}"
     if line["kind"] == "hyperedge":
-        return f"{_short(name)} ({line['modality']}{', ' if line['modality'] else ''}{line['size']} {line['side']})"
+        return f"{short(name)} ({line['modality']}{', ' if line['modality'] else ''}{line['size']} {line['side']})"
     return f"{name} ({line['size']})"
-
-
-def _short(name: str, most: int = 36) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

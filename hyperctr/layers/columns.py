@@ -37,6 +37,7 @@ class ColumnVectors(Table):
 
     def __init__(self, columns: Columns, dim: int):
         super().__init__(sum(columns.sizes.values()), dim)
+        self.columns = columns  # whose values the buffers are
         self.weight.requires_grad_(bool(columns.sizes))  # without a category nothing here is trained
         sizes = torch.tensor(list(columns.sizes.values()), dtype=torch.long)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)  # row of each column's value 0, [K]

@@ -352,10 +352,6 @@ def test_what_is_not_there_is_named_with_what_would_work(opened):
         explain_module.explain(opened, 3, 600)
     with pytest.raises(ValueError, match="top must be at least 1, got 0"):
         explain_module.explain(opened, 3, 3, top=0)
-    run = config.read_run({"data": {"path": "x"}, "model": {"name": "mf", "dim": 4}})
-    ready = prepare(run, opened.prepared.dataset)
-    with pytest.raises(ValueError, match="this run's model is mf, which reads none"):
-        explain_module.explain(Opened(ready, MODELS["mf"](run.model, ready.tables), {}), 3, 3)
 
 
 def test_the_command_prints_and_draws(hyperctr, monkeypatch, opened, tmp_path):

@@ -295,5 +295,10 @@ def test_the_command_reads_a_prediction(tmp_path, hyperctr):
     opened = open_run(tmp_path / "run")
     found = mian_attention.read(opened, mian_attention.case(opened, 3, 11)).frame
     assert [line["effect"] for line in json.loads(out)] == pytest.approx(found["effect"].to_list())
+    more = config.read_run(tables | {"data": tables["data"] | {"past": "counts"}})
+    train(more, tmp_path / "past")
+    code, out, err = hyperctr("explain", tmp_path / "past", *words[2:], "--json")
+    numbers = [line for line in json.loads(out) if line["group"] in ("numbers", "groups")]
+    assert code == 0 and len(numbers) > 20 and {"rates", "item.rate", "session.shows"} <= {x["name"] for x in numbers}
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.txt")
     assert code == 2 and "a picture is a .png, .svg or .pdf file" in err
