@@ -448,9 +448,10 @@ def _check_preset(preset: str, tables: Mapping) -> None:
     for table, content in presets.read_preset(preset).items():
         own, found = content.get("name"), tables[table].get("name") if isinstance(tables[table], Mapping) else None
         if own is not None and found not in (own, None):
+            others = [name for name in presets.PRESETS if presets.read_preset(name).get(table, {}).get("name") == found]
             raise ValueError(
                 f"the preset {preset} is for {table}.name = {literal(own)}, and the run has {literal(found)}: "
-                "take another preset, or none"
+                f"take {' or '.join([*others, 'none'])}"
             )
 
 

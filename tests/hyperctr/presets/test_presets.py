@@ -71,8 +71,12 @@ def test_a_run_of_a_preset_is_complete_by_itself():
 @pytest.mark.parametrize(
     ("source", "preset", "says"),
     [
-        ({"model": {"name": "din"}}, "hyperctr-best", 'is for model.name = "hyperctr", and the run has "din"'),
-        ({"wrapper": {"name": "icl"}}, "aqcl-best", 'is for wrapper.name = "aqcl", and the run has "icl"'),
+        (
+            {"model": {"name": "din"}},
+            "hyperctr-best",
+            'is for model.name = "hyperctr", and the run has "din": take aqcl-best or aqcl-paper or none',
+        ),
+        ({"wrapper": {"name": "icl"}}, "aqcl-best", 'is for wrapper.name = "aqcl", and the run has "icl": take none'),
         ({}, "hyperctr-bets", 'unknown preset "hyperctr-bets", did you mean hyperctr-best?'),
         ({"model": 3}, "hyperctr-best", "model must be a table"),
         ({"trian": {}}, "hyperctr-best", "unknown table trian, did you mean train?"),
