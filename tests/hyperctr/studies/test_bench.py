@@ -644,6 +644,32 @@ def test_help_names_every_bench_and_shows_an_example(hyperctr):
     assert "hyperctr report" in hyperctr("report", "--help")[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "preset", "row"),
+    [("layers", "hyperctr-best", "3"), ("aqcl-table2", "aqcl-paper", "AQCL"), ("mian-table3", "mian-best", "MIAN")],
+)
+def test_a_preset_is_below_what_the_study_scores_and_below_set(
+    world, tmp_path, hyperctr, monkeypatch, name, preset, row
+):
+    runs = {}
+
+    def run_all(cells, jobs, watch, ended, work=None, fresh=False):
+        runs.update({name: run for name, (run, _) in cells.items()})
+        for name in cells:
+            ended(name, RuntimeError("not trained"))
+
+    monkeypatch.setattr(parallel, "run_all", run_all)
+    words = ["--preset", preset, "--protocol", "paper", "--set", "train.epochs=7", "--set", "evaluate.negatives=5"]
+    hyperctr("bench", name, "--data", world, "--rows", row, "--seeds", "1", "--no-referees", "--out", tmp_path, *words)
+    found = runs[f"{row} seed=0"]
+    alone = config.read_run({"data": {"path": str(world)}}, preset=preset)
+    assert found.train == replace(alone.train, epochs=7) and found.data == alone.data
+    assert (found.wrapper_name, found.wrapper) == (alone.wrapper_name, alone.wrapper)
+    kind = find(name).paper.protocol("planted")["split"]["kind"]
+    assert (found.split.kind, found.evaluate.negatives, found.evaluate.max_positives) == (kind, 5, 0)
+    assert found.evaluate.valid_negatives == bench.CAREFUL["valid_negatives"]
+
+
 def test_a_real_bench_in_processes(world, tmp_path, hyperctr):
     words = ["--values", "0,1", "--seeds", "1", "--jobs", "1", "--out", tmp_path, "--split", "paper", "--no-referees"]
     sizes = ["model.dim=8", "model.hidden=[8,8]", "train.epochs=1", "data.history=5", "interest.epochs=1"]
