@@ -50,8 +50,9 @@ def train(
 ) -> None:
     """Train and test one run. A folder with a checkpoint of the run is continued.
 
-    Without a run file and a model, the preset hyperctr-best is taken. A run that would take more than 80% of the memory
-    is refused; `hyperctr plan` shows what takes how much.
+    A run that would take more than 80% of the memory is refused; `hyperctr plan` shows what takes how much.
+
+    Without a run file and a model it takes the preset hyperctr-best.
 
         hyperctr train run.toml --out runs/first
         hyperctr train --data ml-100k --set slices.every=7d --set model.depth=2

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -242,3 +243,10 @@ def test_models_lists_the_presets(hyperctr):
     assert [entry["name"] for entry in listed] == [*presets.PRESETS]
     assert ("aqcl-best", "din", "aqcl") in [(entry["name"], entry["model"], entry["wrapper"]) for entry in listed]
     assert all(name in hyperctr("models")[1] for name in presets.PRESETS)
+
+
+def test_the_help_of_a_command_needs_no_torch():
+    script = "import sys\nfrom hyperctr.cli.main import app\nsys.argv = ['hyperctr', 'train', '--help']\n"
+    script += "try:\n    app()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == "False" and "--preset" in done.stdout and "--protocol" in done.stdout
