@@ -1,7 +1,8 @@
 """Worlds whose clicks depend on one thing of the past alone, and what models make of it.
 
     python benchmarks/past_worlds.py signals               DeepFM with numbers and without them, five seeds
-    python benchmarks/past_worlds.py noise [MODEL ...]     AUC on pure noise of all models and referees, five seeds
+    python benchmarks/past_worlds.py noise [MODEL ...]     AUC on pure noise of all models, referees and presets of
+                                                           HyperCTR, five seeds
     python benchmarks/past_worlds.py short [MODEL ...]     all models on items that live for a day, beside popularity
 
 Where a bar is missed it ends with 1: a gain of .02 with an interval above zero; within three standard errors of one
@@ -21,7 +22,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hyperctr import config
+from hyperctr import config, presets
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.items import Items, Users
@@ -34,6 +35,7 @@ HOUR = 3_600_000_000
 LIKED, NOT = 0.8, 0.2  # chances of a click
 GAIN = 0.02
 SIGNALS = ("rates", "age", "recency", "repeats", "co-occurrence", "order")
+PRESETS = tuple(name for name in presets.PRESETS if name.startswith("hyperctr-"))
 ALL = (*MODELS, *REFEREES)
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -117,14 +119,18 @@ def walked(
 
 
 def run_of(name: str, past: str = "all", seed: int = 0, train: float = 0.7, lr: float = 0.01) -> config.Run:
-    """Return a small run on a world, which scores all test rows: what `train` and a fifth for validation leave."""
+    """Return a small run on a world, which scores all test rows: what `train` and a fifth for validation leave.
+
+    A preset reads the past that it states, and has what else it states beside these sizes and this training.
+    """
+    model = "hyperctr" if name in PRESETS else name
     return config.read_run({
-        "data": {"path": "world", "history": 8, "past": past},
+        "data": {"path": "world", "history": 8} | ({} if name in PRESETS else {"past": past}),
         "split": {"train": train},
-        "model": {"name": name, **SMALL.get(name, {"dim": 4, "hidden": [16, 8]} if name in MODELS else {})},
+        "model": {"name": model, **SMALL.get(model, {"dim": 4, "hidden": [16, 8]} if model in MODELS else {})},
         "train": {"epochs": 2, "batch_size": 256, "lr": lr, "threads": 1, "seed": seed},
         "evaluate": {"max_positives": 0},
-    })  # fmt: skip
+    }, preset=name if name in PRESETS else None)  # fmt: skip
 
 
 SMALL = {name: {} for name in ("popularity", "lr")} | {name: {"dim": 4} for name in ("mf", "fm")}
@@ -153,12 +159,12 @@ def from_half(test: dict[str, float]) -> float:
 
 
 def asked(names: Iterable[str]) -> tuple[str, ...]:
-    if unknown := [name for name in names if name not in ALL]:
-        raise SystemExit(f"no model {unknown[0]}; there are {', '.join(ALL)}")
-    return tuple(names) or ALL
+    if unknown := [name for name in names if name not in (*ALL, *PRESETS)]:
+        raise SystemExit(f"no model {unknown[0]}; there are {', '.join((*ALL, *PRESETS))}")
+    return tuple(names)
 
 
-Names = Annotated[list[str] | None, typer.Argument(help="Models and referees; without, all.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Models, referees and presets of HyperCTR; without, all.")]
 Seeds = Annotated[int, typer.Option(help="Worlds and weights.", min=1)]
 
 
@@ -189,7 +195,7 @@ def noise(models: Names = None, seeds: Seeds = 5, rows: int = 50_000) -> None:
     print("| AUC (standard errors from .5) |" + "".join(f" seed {seed} |" for seed in range(seeds)))
     print("|---|" + "---|" * seeds)
     missed = []
-    for name in asked(models or ()):
+    for name in asked(models or ()) or (*ALL, *PRESETS):
         tests = [scored(name, world("noise", rows, seed=seed), seed=seed, train=0.4, lr=0.002) for seed in range(seeds)]
         cells = [f"{test['auc']:.4f} ({from_half(test):+.1f})" for test in tests]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
@@ -202,7 +208,7 @@ def short(models: Names = None, seeds: Seeds = 1, rows: int = 30_000) -> None:
     """Print the AUC of models with numbers where every item lives for a day, less that of popularity."""
     print("| model | AUC | less popularity |\n|---|---|---|")
     missed = []
-    for name in asked(models or ()):
+    for name in asked(models or ()) or ALL:
         for seed in range(seeds):
             test = scored(name, world("short", rows, seed=seed), seed=seed, train=0.6, lr=0.002)
             gain = test["auc"] - test["popularity"]

@@ -224,7 +224,7 @@ def bench(
         hyperctr bench aqcl-table2 --data amazon-beauty-5core --protocol paper --seeds 5
         hyperctr bench lt4rec-table2 --base kuairand.toml --seeds 5
         hyperctr bench mian-table2 --data microlens-50k --no-referees
-        hyperctr bench hyperctr-planted --rows "hypergraph in group,GCN in group"
+        hyperctr bench hyperctr-planted --rows "paper: hypergraph in group,paper: GCN in group"
         hyperctr bench mine.py:STUDY --data ml-1m
     """
     from hyperctr.studies import bench as benches

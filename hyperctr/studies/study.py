@@ -135,13 +135,18 @@ class Setup:
     """The words of `--set`, which a row of a preset takes too."""
 
     def of_preset(self, name: str) -> config.Run:
-        """Return the run of a preset on the data, split, scored rows and seed of the shared run, with `--set` words."""
-        tables = config.to_tables(self.base)
+        """Return the run of a preset on the data, split, scored rows and seed of the shared run, with `--set` words.
+
+        What the study itself states of a run is taken before the preset.
+        """
+        tables, own = config.to_tables(self.base), self.study.base
+        data = {key: x for key, x in tables["data"].items() if key not in presets.OF_DATA}
+        train = {key: tables["train"][key] for key in presets.OF_USER}
         shared = {
-            "data": {key: x for key, x in tables["data"].items() if key not in presets.OF_DATA},
-            "train": {key: tables["train"][key] for key in presets.OF_USER},
-        }
-        return config.read_run({"split": tables["split"], "evaluate": tables["evaluate"]} | shared, self.sets, name)
+            "split": tables["split"], "evaluate": tables["evaluate"],
+            "data": {**own.get("data", {}), **data}, "train": {**own.get("train", {}), **train},
+        }  # fmt: skip
+        return config.read_run({**own, **shared}, self.sets, name)
 
     def need_model(self, model: str) -> None:
         """Refuse a run of another model, and a run with a wrapper.

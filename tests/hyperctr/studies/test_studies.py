@@ -132,7 +132,7 @@ def test_python_runs_a_study_of_one_s_own(mine, world, tmp_path):
 def test_a_planted_study_makes_its_worlds_and_says_what_can_be_known(tmp_path, stand_in, hyperctr):
     stand_in(lambda run, folder: parallel.train(config.to_toml(run), str(folder)))
     words = ["--seeds", "1", "--scale", "0.06", "--set", "train.epochs=1", "--out", tmp_path / "out"]
-    rows = ["--rows", "popularity in drift,visual alone in drift"]
+    rows = ["--rows", "popularity in drift,paper: visual alone in drift"]
     code, out, err = hyperctr("bench", "hyperctr-planted", *words, *rows)
     assert code == 0, err
     assert [path.name for path in (tmp_path / "out" / "worlds").iterdir()] == ["drift-0.06-0"]
