@@ -92,6 +92,7 @@ def test_the_weights_are_those_of_the_attention_by_the_candidate():
     found = explain_clicks.of_clicks(asked).frame.sort("place", descending=True)
     weight = found["weight"].drop_nulls().to_numpy()
     assert len(weight) == 8 and weight.sum() == pytest.approx(1, abs=1e-6) and np.ptp(weight) > 1e-3
+    assert found.filter(found["weight"].is_not_null())["place"].to_list() == [8, 7, 6, 5, 4, 3, 2, 1]
     states, pooled = seen[0]
     torch.testing.assert_close(torch.tensor(weight).float() @ states[0], pooled[0], atol=1e-5, rtol=1e-4)
     assert explain_clicks.of_clicks(busy_row(opened_on(world(), DIN, data=PAST))).frame["weight"].null_count() > 8

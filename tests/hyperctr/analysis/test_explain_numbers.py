@@ -307,7 +307,9 @@ def test_values_in_words():
     assert explain_numbers.value_of(number, 2, train) == (None, "missing", None)
 
 
-def test_the_command_prints_and_draws_all_parts(hyperctr, monkeypatch, opened, asked, tmp_path):
+def test_the_command_prints_and_draws_all_parts(hyperctr, monkeypatch, tmp_path):
+    opened = opened_on(rich(), DEEPFM, data=PAST)
+    asked = asked_of(opened, opened.prepared.split.test[-1])
     monkeypatch.setattr("hyperctr.runs.open.open_run", lambda path, changed_data=False: opened)
     words = "explain", tmp_path, "--user", asked.user, "--item", asked.item, "--at", np.datetime64(asked.time, "us")
     code, out, err = hyperctr(*words, "--out", tmp_path / "why.svg", "--top", 3)
