@@ -13,7 +13,7 @@ Each effect leaves out one of these:
   reads, or the item in its item-homogeneous ones: out of the hypergraph of its modality, and with it out of the group;
 - a *modality*: all of its hypergraphs that the row reads ("hypergraphs"), or the features of every item ("features");
 - a *slice*: the user's own clicks of it, out of the history; or all hyperedges of the user (the item) in the slice
-  whose hypergraphs the row reads, so that its own vector stands for its state;
+  whose hypergraphs the row reads, so that its own vector stands for its state, or zero where `model.residual` is off;
 - a *history click*: out of the history alone. The hyperedges that it made stay.
 """
 
@@ -274,13 +274,14 @@ def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> 
     if not row.model.config.depth:
         yield "the run has depth 0: it reads no hypergraph"
         return
+    instead = "its own vector stands" if row.model.config.residual else "zero stands"
     for k, name in enumerate(who):
         held = len(_held(row, k))
         if row.slices[k] is None:
-            yield f"{name} was in no slice that the row reads, so its own vector stands for its hyperedges"
+            yield f"{name} was in no slice that the row reads, so {instead} for its hyperedges"
         elif not held:
             since = _start(row, data, row.slices[k])
-            yield f"{name} was in no hyperedge of its last slice, from {since}, so its own vector stands for them"
+            yield f"{name} was in no hyperedge of its last slice, from {since}, so {instead} for them"
         elif held > top:
             yield f"of the {held:,} hyperedges of {name}, the {top} of most weight were left out"
     if not len(row.clicks()[0]):

@@ -263,6 +263,15 @@ def test_before_the_first_slice_has_closed_own_vectors_stand_in():
     assert len(found.draw().axes[0].patches) == 6
 
 
+def test_without_the_residual_zero_stands_in():
+    opened = opened_on(world(True), {"residual": False})
+    log = opened.prepared.dataset.interactions
+    row = int(log.user[0]), int(log.item[0]), int(log.time[0])
+    found = explained(opened, row)
+    assert found.notes[0] == f"user {row[0]} was in no slice that the row reads, so zero stands for its hyperedges"
+    assert found.logit == pytest.approx(predicted(opened, row), abs=1e-6)
+
+
 def test_an_item_without_any_hyperedge_is_said_to_have_none():
     data = world(False)
     log = data.interactions
