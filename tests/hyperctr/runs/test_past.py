@@ -80,8 +80,8 @@ def test_where_items_live_for_a_day_no_model_is_below_popularity(name):
     assert test["auc_low"] > test["popularity"] > 0.6
 
 
-@pytest.mark.parametrize("name", ["deepfm", "trees"])
-def test_numbers_find_nothing_in_noise(name):
+@pytest.mark.parametrize("name", ["deepfm", "trees", *past_worlds.PRESETS])
+def test_nothing_is_found_in_noise(name):
     assert abs(past_worlds.from_half(past_worlds.scored(name, past_worlds.world("noise")))) < 3
 
 
