@@ -36,11 +36,12 @@ from hyperctr.analysis.asked import when as _when
 from hyperctr.analysis.explain_clicks import NOTE, Clicks, of_clicks
 from hyperctr.analysis.explain_links import LinkParts, of_links
 from hyperctr.analysis.explain_numbers import Numbers, of_numbers
-from hyperctr.analysis.perturb import PerturbedRow
+from hyperctr.analysis.perturb import PerturbedMembers, PerturbedRow
 from hyperctr.data import clock
 from hyperctr.data.dataset import Dataset
 from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.reporting import figures
+from hyperctr.runs.members import Members
 from hyperctr.runs.open import Opened
 
 if TYPE_CHECKING:
@@ -183,15 +184,17 @@ def explain(opened: Opened, user: Any, item: Any, at: Any = None, top: int = 20)
     who = f"user {data.users.ids[asked.user]}", _item(data, asked.item)
     lines: list[Line] = []
     notes: list[str] = []
-    if isinstance(model, HyperCTR):
-        row = PerturbedRow.of(model, asked.batch)
+    models = list(model.models) if isinstance(model, Members) else [model]
+    same = len(models) == 1 or opened.prepared.run.interest.mode != "joint"  # as hypergraphs of all members
+    if same and all(isinstance(x, HyperCTR) for x in models):
+        row = PerturbedMembers.of(models, asked.batch) if len(models) > 1 else PerturbedRow.of(model, asked.batch)
         logit = row.logit()
         lines = [*_modalities(row, data), *_slices(row, data), *_hyperedges(row, data, top), *_clicks(row, data, top)]
         notes = [*_notes(row, data, who, top)]
     else:
         logit = float(score(model, asked.batch).logit[0])
         if opened.prepared.tables.graphs.slices is not None:
-            notes = ["hypergraphs are left out of a single HyperCTR alone, not of several members or inside masks"]
+            notes = ["hypergraphs cannot be left out inside masks, or where each member has hypergraphs of its own"]
     time, parts = clock.seconds(asked.time, data.interactions.has_time), (of_clicks, of_links, of_numbers)
     answers = (part(asked) for part in parts)
     return Explanation(*who, time, _when(data, asked.time), logit, _frame(lines, logit), *answers, tuple(notes))
@@ -199,9 +202,10 @@ def explain(opened: Opened, user: Any, item: Any, at: Any = None, top: int = 20)
 
 Line = tuple[str, str, int | None, str, str, int, float]
 """COLUMNS but for the effect."""
+Row = PerturbedRow | PerturbedMembers
 
 
-def _modalities(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
+def _modalities(row: Row, data: Dataset) -> Iterator[Line]:
     for m, name in enumerate(row.model.modalities, 1):
         size = int(data.items.present[name].sum())
         emptied = row
@@ -213,7 +217,7 @@ def _modalities(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
         yield "modality", "", None, name, "features", size, row.without_features(name).logit()
 
 
-def _slices(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
+def _slices(row: Row, data: Dataset) -> Iterator[Line]:
     for k, state in enumerate(row.states):
         if state is not None:
             name = f"all hyperedges of the {SIDES[k][:-1]} from {_start(row, data, row.slices[k])}"
@@ -224,7 +228,7 @@ def _slices(row: PerturbedRow, data: Dataset) -> Iterator[Line]:
         yield "slice", "users", n, "", name, int((at == n).sum()), row.with_history(at != n).logit()
 
 
-def _hyperedges(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
+def _hyperedges(row: Row, data: Dataset, top: int) -> Iterator[Line]:
     for k, side in enumerate(row.sides):
         for m, e in _held(row, k)[:top]:
             h = side.graphs[m]
@@ -233,14 +237,14 @@ def _hyperedges(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
             yield "hyperedge", SIDES[k], row.slices[k], modality, _called(data, k, h, e), len(h.members(e)), logit
 
 
-def _clicks(row: PerturbedRow, data: Dataset, top: int) -> Iterator[Line]:
+def _clicks(row: Row, data: Dataset, top: int) -> Iterator[Line]:
     item, time, at = row.clicks()
     for c in range(len(item))[: -top - 1 : -1]:
         name = f"{_item(data, item[c])}, {_when(data, time[c])}"
         yield "history click", "users", int(at[c]), "", name, 1, row.with_history(np.arange(len(item)) != c).logit()
 
 
-def _held(row: PerturbedRow, k: int) -> list[tuple[int, int]]:
+def _held(row: Row, k: int) -> list[tuple[int, int]]:
     """The hyperedges of the row's user or item, as (graph, hyperedge); what weighs most in its row of Eq. 5 first."""
     if row.states[k] is None:
         return []
@@ -255,7 +259,7 @@ def _held(row: PerturbedRow, k: int) -> list[tuple[int, int]]:
     return [(m, e) for _, m, e in sorted(found)]
 
 
-def _without(row: PerturbedRow, graphs: Sequence[Hypergraph], m: int, gone: np.ndarray) -> list[Hypergraph]:
+def _without(row: Row, graphs: Sequence[Hypergraph], m: int, gone: np.ndarray) -> list[Hypergraph]:
     """The hypergraphs of a side without some hyperedges of graph m, and without their part in the group."""
     rest = list(graphs)
     rest[m] = subhypergraph(graphs[m], hyperedges=~gone)
@@ -264,12 +268,12 @@ def _without(row: PerturbedRow, graphs: Sequence[Hypergraph], m: int, gone: np.n
     return rest
 
 
-def _start(row: PerturbedRow, data: Dataset, slice: int) -> str:
+def _start(row: Row, data: Dataset, slice: int) -> str:
     """The first day of a slice."""
     return _when(data, row.model.states.slices.grid.start(slice))
 
 
-def _notes(row: PerturbedRow, data: Dataset, who: tuple[str, str], top: int) -> Iterator[str]:
+def _notes(row: Row, data: Dataset, who: tuple[str, str], top: int) -> Iterator[str]:
     """What could not be left out, and why."""
     if not row.model.config.depth:
         yield "the run has depth 0: it reads no hypergraph"

@@ -108,7 +108,7 @@ def of_clicks(asked: Asked) -> Clicks:
             weight[len(read) - length :] = found.weight[0, :length]
     base = found.logit[0] if count else 0.0
     if count and np.abs(base - every).max() < MOVES:
-        notes = ("no click moves the logit: the model reads none, or gives them no weight",)
+        notes = ("no click moves the logit: the model does not read the history of a row, or gives it no weight",)
     frame = _frame(asked, whole, read, weight, every, base - every, own, other)
     return Clicks(frame, reads, notes)
 

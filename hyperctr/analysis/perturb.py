@@ -117,6 +117,66 @@ class PerturbedRow:
         return replace(self, batch=replace(self.batch, histories=shorter))
 
 
+@dataclass(frozen=True)
+class PerturbedMembers:
+    """One row as several members of a run read it, on the same hypergraphs; the logit is the mean of theirs.
+
+    Attributes:
+        members: the row of each. What depends on no weight is that of the first.
+    """
+
+    members: tuple[PerturbedRow, ...]
+
+    @classmethod
+    def of(cls, models: Sequence[nn.Module], batch: Batch) -> PerturbedMembers:
+        """Look up what each member reads."""
+        return cls(tuple(PerturbedRow.of(model, batch) for model in models))
+
+    @property
+    def model(self) -> nn.Module:
+        """The first member."""
+        return self.members[0].model
+
+    @property
+    def slices(self) -> tuple[int | None, ...]:
+        """Slices of the hypergraphs that the row reads."""
+        return self.members[0].slices
+
+    @property
+    def sides(self) -> tuple[Side | None, ...]:
+        """These hypergraphs."""
+        return self.members[0].sides
+
+    @property
+    def states(self) -> tuple[Tensor | None, ...]:
+        """States of the first member; None where no member has one."""
+        return self.members[0].states
+
+    def logit(self) -> float:
+        """Average the logits of the members."""
+        return sum(member.logit() for member in self.members) / len(self.members)
+
+    def local(self, k: int) -> int:
+        """Return the number of the user (item) in its side."""
+        return self.members[0].local(k)
+
+    def clicks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return item, time and slice of the clicks of the history, oldest first."""
+        return self.members[0].clicks()
+
+    def with_hypergraphs(self, k: int, graphs: Sequence[Hypergraph] | None) -> PerturbedMembers:
+        """Read other hypergraphs, as `PerturbedRow` does."""
+        return PerturbedMembers(tuple(member.with_hypergraphs(k, graphs) for member in self.members))
+
+    def without_features(self, modality: str) -> PerturbedMembers:
+        """Leave out the features of a modality."""
+        return PerturbedMembers(tuple(member.without_features(modality) for member in self.members))
+
+    def with_history(self, kept: np.ndarray) -> PerturbedMembers:
+        """Keep only the clicks of the history where a mask is True."""
+        return PerturbedMembers(tuple(member.with_history(kept) for member in self.members))
+
+
 class _Inputs(nn.Module):
     """HyperCTR's X^(0) as a module of its own, because `functional_call` takes a module."""
 

@@ -123,7 +123,7 @@ def test_where_one_click_decides_it_is_found():
     assert found.frame["effect"].to_list() == [2.0] + [0.0] * 7 and found.notes == ()
     assert not found.reads and not found.adds and len(log)
     still = explain_clicks.of_clicks(replace(asked, model=OneClick(-1)))
-    assert still.notes == ("no click moves the logit: the model reads none, or gives them no weight",)
+    assert len(still.notes) == 1 and still.notes[0].startswith("no click moves the logit")
 
 
 def test_types_are_shown_and_a_user_without_clicks_is_said_to_have_none():

@@ -13,7 +13,7 @@ from torch import nn
 
 from hyperctr.analysis import explain_numbers
 from hyperctr.analysis.asked import Asked, score
-from hyperctr.analysis.explain import explain
+from hyperctr.analysis.explain import KINDS, explain
 from hyperctr.analysis.explain_clicks import of_clicks
 from hyperctr.analysis.explain_numbers import of_numbers
 from hyperctr.batch import Output
@@ -264,6 +264,8 @@ def test_hyperctr_inside_masks_is_explained():
     found = of_numbers(asked)
     assert found.branches is None and found.frame["effect"].abs().max() > 1e-6  # masks leave the second branch out
     assert of_clicks(asked).frame["weight"].sum() == pytest.approx(1, abs=1e-5)
+    whole = explain(opened, opened.prepared.dataset.users.ids[asked.user], asked.item)
+    assert not len(whole.frame) and "hypergraphs cannot be left out inside masks" in whole.notes[0]
 
 
 def test_members_are_explained_together():
@@ -273,11 +275,15 @@ def test_members_are_explained_together():
     each = [of_numbers(replace(asked, model=model)) for model in opened.model.models]
     assert found.logit == pytest.approx(np.mean([x.logit for x in each]), rel=1e-5)
     assert found.branches == pytest.approx(np.mean([x.branches for x in each], axis=0), rel=1e-5)
-    user, item = opened.prepared.dataset.users.ids[asked.user], opened.prepared.dataset.items.ids[asked.item]
-    whole = explain(opened, user, item, np.datetime64(asked.time, "us"))
-    assert whole.notes == (
-        "hypergraphs are left out of a single HyperCTR alone, not of several members or inside masks",
-    )
+    ids = opened.prepared.dataset
+    row = ids.users.ids[asked.user], ids.items.ids[asked.item], np.datetime64(asked.time, "us"), 3
+    whole, *single = (explain(replace(opened, model=x), *row) for x in (opened.model, *opened.model.models))
+    assert whole.logit == pytest.approx(found.logit, rel=1e-5) and {*whole.frame["kind"]} == {*KINDS}
+    named = ["kind", "side", "slice", "modality", "name"]
+    for line in whole.frame.to_dicts():
+        own = [x.frame.filter(*(pl.col(name).eq_missing(line[name]) for name in named))["logit"] for x in single]
+        assert line["logit"] == pytest.approx(np.mean([x[0] for x in own]), rel=1e-5, abs=1e-5)
+    assert not any("cannot be left out" in note for note in whole.notes)
     assert whole.clicks.frame["weight"].sum() == pytest.approx(1, abs=1e-5)
 
 
