@@ -214,7 +214,7 @@ def value_of(column: Column, index: int, training: np.ndarray) -> tuple[float | 
 
 def _notes(asked: Asked, frame: pl.DataFrame, logit: float, branches: tuple[float, float] | None) -> Iterator[str]:
     if branches is not None:
-        both = "{:+.3f} of the network of Eq. 7, and {:+.3f} of that on numbers and columns alone".format(*branches)
+        both = "{:+.3f} of the network of Eq. 7, and {:+.3f} of the second branch".format(*branches)
         yield f"the logit {logit:+.3f} is the mean of two: {both}"
     single = frame.filter(frame["kind"] != "group")
     if len(single):

@@ -11,7 +11,7 @@ from hyperctr.data import planted
 from hyperctr.runs.open import Opened
 from hyperctr.runs.prepare import build_model, prepare
 
-HYPERCTR = {"name": "hyperctr", "dim": 8, "depth": 1, "hidden": [8, 4], "attend": True, "branch": True}
+HYPERCTR = {"name": "hyperctr", "dim": 8, "depth": 1, "hidden": [8, 4], "attend": True, "branch": "numbers"}
 DEEPFM = {"name": "deepfm", "dim": 4, "hidden": [8]}
 DIN = {"name": "din", "dim": 4, "hidden": [8, 4]}
 

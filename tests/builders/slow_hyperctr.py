@@ -145,12 +145,30 @@ class Slow:
 
     def part(self, name, kind, of):
         """The vector or the weight that the fields of a user, an item or a row add."""
-        fields = getattr(self.model, name)
-        if fields is None or getattr(fields, kind) is None:
+        fields, d = getattr(self.model, name), self.model.config.dim
+        if fields is None:
             return 0.0
+        columns, codes = self.columns(name, of)
+        found = self.total(fields.columns, columns, codes)
+        return found[:d] if kind == "vector" else found[d:].sum()
+
+    def columns(self, name, of):
+        """The columns of users, items or rows, and the codes of one of them."""
         columns = getattr(self.fields, {"profile": "user", "metadata": "item", "context": "context"}[name])
         codes = self.context.get(of, [-1] * len(columns)) if name == "context" else columns.values.codes[of].tolist()
-        return self.total(getattr(fields, kind), columns, codes)
+        return columns, codes
+
+    def products(self, of):
+        """The sum of the products of all pairs of the vectors of a row's context columns."""
+        if self.model.context is None or self.model.config.interaction == "none":
+            return 0.0
+        (columns, codes), d, total = self.columns("context", of), self.model.config.dim, 0.0
+        alone = [[code if j == k else -1 for k, code in enumerate(codes)] for j in range(len(codes))]
+        each = [self.total(self.model.context.columns, columns, one)[:d] for one in alone]
+        for j, x in enumerate(each):
+            for y in each[:j]:
+                total = total + x @ y
+        return total
 
     def weight_of(self, kind):
         """The weight of a click of some type in a hyperedge."""
@@ -252,11 +270,21 @@ class Slow:
         one = torch.zeros(1, dtype=torch.long)
         bias = 0.0 if c.bias == "none" else m.user_bias.weight[u] * (u < 5) + m.item_bias.weight[i] * (i < 7)
         bias = bias + self.part("profile", "weight", u) + self.part("metadata", "weight", i)
-        bias = bias + self.part("context", "weight", (u, i, t))
+        bias = bias + self.part("context", "weight", (u, i, t)) + self.products((u, i, t))
         context = None if m.context is None else self.part("context", "vector", (u, i, t))[None]
         own = None if m.profile is None or c.own != "both" else m.user.weight[u if u < 5 else USERS][None]
+        if m.recent is not None:
+            own = torch.cat([own, self.recent(u, t)[None]], 1) if own is not None else self.recent(u, t)[None]
         attended = None if m.attend is None else self.attended(u, t, e_i[0])[None]
         return m.predict(m.fusion(temporal, group), e_i, one, one, context, own, attended)[0] + bias
+
+    def recent(self, u, t):
+        """The state of the GRU after the user's clicks before t."""
+        state = torch.zeros(1, self.model.config.dim)
+        for w, j, s, _ in self.clicks:
+            if w == u and s < t:
+                _, state = self.model.recent.gru(self.item(j)[:1], state)
+        return state[0]
 
     def attended(self, u, t, e_i):
         """The user's clicks before t, weighed by the candidate, and their product with it."""

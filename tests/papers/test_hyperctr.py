@@ -528,21 +528,23 @@ def test_reading_by_attention_weighs_the_vectors_by_their_scores():
 # --- Eq. (7) and (8) -------------------------------------------------------------------------------------------------
 
 
-def slow_prediction(predict, user, item, context=(), own=()):
-    """Three layers on [T_U; e_i; T_U * e_i; c; u], and beside them weighted inner products; or on [T_U; e_i; c; u]."""
+def slow_prediction(predict, user, item, context=(), own=(), attended=()):
+    """Three layers on all that is read, T_U * e_i among it, and weighted inner products beside them; or no products."""
     product = predict.direct is not None
     maps = [predict.user, predict.item, *([predict.both] if product else []), *([predict.context] if context else [])]
-    maps += [predict.own] if own else []
+    maps += [linear for linear, read in ((predict.own, own), (predict.attended, attended)) if read]
     first = torch.cat([linear.weight for linear in maps], 1)
     second, third = [layer for layer in predict.rest if isinstance(layer, nn.Linear)]
     both = [a * b for a, b in zip(user, item, strict=True)]
-    inputs = [*user, *item, *(both if product else ()), *context, *own]
+    inputs = [*user, *item, *(both if product else ()), *context, *own, *attended]
     x = [max(0.0, v) for v in plus(times(first, inputs), predict.user.bias.tolist())]
     x = [max(0.0, v) for v in plus(times(second.weight, x), second.bias.tolist())]
     direct = sum(a * w for a, w in zip(both, predict.direct.tolist(), strict=True)) if product else 0.0
     if context and product:
         each = zip(context, user, item, predict.cross.tolist(), strict=True)
         direct += sum(c * (a + b) * v for c, a, b, v in each)
+    if attended and product:
+        direct += sum(a * z for a, z in zip(attended[len(item) :], predict.met.tolist(), strict=True))
     return times(third.weight, x)[0] + third.bias.item() + direct
 
 
@@ -552,14 +554,15 @@ def slow_prediction(predict, user, item, context=(), own=()):
 @pytest.mark.parametrize("product", [True, False], ids=["product", "as printed"])
 def test_equation_7_is_three_layers_and_inner_products(pairs, width, profile, product):
     """Many pairs of few users are computed user by user; in any order, and a user may have none."""
-    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0, own=profile > 0, product=product))
+    predict = scrambled(Prediction(4, (6, 5), 0.3, context=width > 0, own=profile, attended=width > 0, product=product))
     user, item, context = torch.randn(4, 4), torch.randn(9, 4), torch.randn(pairs, width)
-    own = torch.randn(4, profile)
+    own, attended = torch.randn(4, profile), torch.randn(pairs, 2 * width)
     user_row, item_row = torch.tensor([0, 1, 3])[torch.randint(3, (pairs,))], torch.randint(9, (pairs,))
-    logit, _ = predict(user, item, user_row, item_row, context if width else None, own if profile else None)
+    more = (context, own, attended)
+    logit, _ = predict(user, item, user_row, item_row, *(x if x.shape[1] else None for x in more))
     expected = [
-        slow_prediction(predict, user[u].tolist(), item[i].tolist(), c, own[u].tolist())
-        for u, i, c in zip(user_row, item_row, context.tolist(), strict=True)
+        slow_prediction(predict, user[u].tolist(), item[i].tolist(), c, own[u].tolist(), a)
+        for u, i, c, a in zip(user_row, item_row, context.tolist(), attended.tolist(), strict=True)
     ]
     torch.testing.assert_close(logit, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
@@ -585,6 +588,7 @@ def test_equation_8_is_the_negative_log_likelihood_under_one_sigmoid():
         ({"id_dropout": -0.1}, r"model.id_dropout must lie in \[0, 1\), got -0.1"),
         ({"rank": 0}, "model.rank must be at least 1, got 0"),
         ({"batches_per_graph": 0}, "model.batches_per_graph must be at least 1, got 0"),
+        ({"branch": "both"}, "model.branch must be none, numbers or fields, got both"),
         ({"refresh": -1}, "model.refresh must be at least 0, got -1"),
         ({"conv": "gcn", "propagation": "sampled"}, 'model.propagation = "sampled" draws from hyperedges'),
     ],

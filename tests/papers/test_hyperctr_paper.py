@@ -56,7 +56,7 @@ class Paper:
         total, first = 0.0, 0
         for size, code in zip(columns.sizes.values(), columns.values.codes[node].tolist(), strict=True):
             if code < size:
-                total = total + self.w[f"{name}.vector.weight"][first + code]
+                total = total + self.w[f"{name}.columns.weight"][first + code]
             first += size
         return total
 

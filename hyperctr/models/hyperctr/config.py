@@ -42,7 +42,8 @@ class Config:
     residual: bool = True
     """Whether X^(0) is added to the output of Eq. 5. Without it, a node in no hyperedge is read as zero."""
     interaction: Literal["product", "none"] = "product"
-    """Whether Eq. 7 also reads the product T_U * e_i, in its network and as a direct term, and that of the context."""
+    """Whether Eq. 7 also reads products: T_U * e_i, in its network and as a direct term; and as direct terms those of
+    the context with both, of its columns with one another, and of the clicks of `attend` with e_i."""
     bias: Literal["log_odds", "zero", "none"] = "log_odds"
     """Whether users, items and the values of columns have biases in the logit, and where those of items start: at the
     log odds of their training rows, or at zero."""
@@ -75,8 +76,11 @@ class Config:
     """Whether the context of a row is read where `fields` are; the paper has none."""
     attend: bool = False
     """Whether Eq. 7 also reads the user's clicks, each weighed by the candidate."""
-    branch: bool = False
-    """Whether a second network reads the columns and numbers alone; it has its own loss, and logits are averaged."""
+    gru: bool = False
+    """Whether Eq. 7 also reads the state of a GRU after the last click, which is trained to tell the next click."""
+    branch: Literal["none", "numbers", "fields"] = "none"
+    """A second network with its own loss, whose logit is averaged with that of Eq. 7: on columns and numbers alone, or a
+    factorisation machine and a network on all fields, ids and the mean of the clicks among them."""
     types: bool = True
     """Whether clicks of different behaviour types weigh differently in the hyperedges and in attention."""
     type_weights: tuple[float, ...] = ()
@@ -97,4 +101,4 @@ class Config:
             raise ValueError(f"model.type_weights must be numbers of at least 0, got {list(self.type_weights)}")
         check_shares(self, "dropout", "id_dropout")
         check_choices(self, "conv", "within", "across", "norm", "fusion", "carry", "read", "own", "interaction", "bias",
-                      "start", "propagation")  # fmt: skip
+                      "start", "propagation", "branch")  # fmt: skip

@@ -12,39 +12,44 @@ from torch import Tensor, nn
 from graphs import Hypergraph
 from hyperctr.batch import Batch, Columns
 from hyperctr.layers.columns import ColumnVectors
+from hyperctr.layers.feature_cross import pairwise
 
 
 class Fields(nn.Module):
-    """Users' profiles, items' metadata or the context of rows: the sum over the columns of a vector, and of a weight.
+    """Users' profiles, items' metadata or the context of rows: the sum over the columns of one vector and one weight.
 
     A missing or unknown value adds nothing, but a missing number has a vector of its own.
 
     Args:
         columns: at least one.
         dim: width of the vectors.
-        weights: whether there are weights.
+        weights: whether the columns have weights.
     """
 
     def __init__(self, columns: Columns, dim: int, weights: bool = True):
         super().__init__()
-        self.vector = ColumnVectors(columns, dim)
-        self.weight = ColumnVectors(columns, 1) if weights else None
+        self.dim, self.weights = dim, weights
+        self.columns = ColumnVectors(columns, dim + weights)  # the last column of a vector is the weight
 
     def of(self, node: Tensor) -> Tensor:
         """Add up the vectors of users or items by number: [n] -> [n, d]."""
-        return self.vector.of(node).sum(1)
+        return self.columns.of(node)[..., : self.dim].sum(1)
 
     def weight_of(self, node: Tensor) -> Tensor:
         """Add up the weights of users or items by number: [n] -> [n, 1]."""
-        return self.weight.of(node).sum(1)
+        return self.columns.of(node)[..., self.dim :].sum(1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Add up the vectors of the rows' context: [B, d]; zero for rows without one."""
-        return self.vector(batch.context, len(batch)).sum(1)
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embed the rows' context, which is zero for rows without one.
 
-    def weights(self, batch: Batch) -> Tensor:
-        """Add up the weights of the rows' context: [B]; zero for rows without one."""
-        return self.weight(batch.context, len(batch)).sum((1, 2))
+        Returns:
+            the sum of the vectors [B, d]; the sum of the products <v_j, v_k> of all pairs of them [B]; and the sum of
+            the weights [B], None where there are none.
+        """
+        x = self.columns(batch.context, len(batch))
+        vectors = x[..., : self.dim]
+        weight = x[..., self.dim].sum(1) if self.weights else None
+        return vectors.sum(1), pairwise(vectors).sum(1), weight
 
 
 class TypeWeights(nn.Module):

@@ -80,10 +80,10 @@ from hyperctr.layers.attention import Relevance
 from hyperctr.layers.embedding import placed
 from hyperctr.layers.table import LARGE
 from hyperctr.models.hyperctr.attention import TemporalAttention
-from hyperctr.models.hyperctr.branch import Branch
+from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import Fields, TypeWeights
-from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, pairs
+from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, Recent, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
 
 
@@ -92,10 +92,11 @@ class Sides:
     """What Eq. (7) reads of the rows of a batch, for Q queries and P distinct pairs of an item and a slice.
 
     Attributes:
-        fused: T_U, [Q, d]. own: the user's id vector u, where profiles are added to it, [Q, d].
+        fused: T_U, [Q, d]. own: the user's id vector, where profiles are added to it, and the state of the GRU, [Q, own].
         item: e_i, [P, d]. of_row: the pair of each row, [B].
+        context: c, [B, d]; None without one.
         attended: the clicks weighed by the candidate, and their product with e_i, [B, 2 d]; None without `attend`.
-        bias: b_u + b_i and the weights of columns, [B]; None for a model without biases.
+        bias: b_u + b_i, the weights of columns and the products of pairs of context columns, [B]; None without any.
         penalty, logs: as in `Output`.
     """
 
@@ -103,13 +104,13 @@ class Sides:
     own: Tensor | None
     item: Tensor
     of_row: Tensor
+    context: Tensor | None
     attended: Tensor | None
     bias: Tensor | None
     penalty: Tensor | float
     logs: dict[str, float]
 
 
-BRANCH = 8  # width of the vectors of columns in the second branch
 SMALL = 0.1  # of their usual first values: ids, ages and modalities of a model that reads columns
 
 
@@ -170,9 +171,10 @@ class HyperCTR(nn.Module):
         self.read_item = Readout(d, graphs, own=config.own != "none")
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.attend = Relevance(d, d, d) if config.attend else None
-        own, product = self.profile is not None and config.own == "both", config.interaction == "product"
+        self.recent = Recent(d) if config.gru else None
+        product, own = config.interaction == "product", d * (self.profile is not None and config.own == "both")
         self.predict = Prediction(
-            d, config.hidden, config.dropout, self.context is not None, own, config.attend, product
+            d, config.hidden, config.dropout, self.context is not None, own + d * config.gru, config.attend, product
         )
         for m, x in items.features.items():  # may be memory-mapped; the unknown item has none
             self.register_buffer(f"feature_{m}", x, persistent=False)
@@ -196,8 +198,11 @@ class HyperCTR(nn.Module):
                 ages = () if self.temporal.age is None else (self.temporal.age.weight,)
                 for weight in (self.user.weight, self.item.weight, *ages, *maps):
                     weight.mul_(SMALL)
-        columns = config.branch and any(len(part) for part in (fields.user, fields.item, fields.context))
-        self.branch = Branch(fields, BRANCH, config.hidden, config.dropout) if columns else None
+        self.branch = None
+        if config.branch == "fields":
+            self.branch = FieldsBranch(tables, d, config.hidden, config.dropout)
+        elif config.branch == "numbers" and any(len(part) for part in (fields.user, fields.item, fields.context)):
+            self.branch = NumbersBranch(fields, config.hidden, config.dropout)
 
     def _stack(self) -> nn.ModuleList:
         """Build Theta^(0) to Theta^(depth - 1)."""
@@ -245,8 +250,8 @@ class HyperCTR(nn.Module):
             states: of all users and of all items, [graphs * d] each, or None for no state; read in place of propagated
                 ones. Only `hyperctr explain` gives them.
         """
-        x, c = self._sides(batch, states), None if self.context is None else self.context(batch)  # c [B, d]
-        logit, hidden = self.predict(x.fused, x.item, batch.query, x.of_row, c, x.own, x.attended)  # (7)  [B], [B, D2]
+        x = self._sides(batch, states)
+        logit, hidden = self.predict(x.fused, x.item, batch.query, x.of_row, x.context, x.own, x.attended)  # (7)
         logit = logit if x.bias is None else logit + x.bias
         if self.branch is None:
             return Output(logit, x.penalty, x.logs, hidden)
@@ -267,14 +272,16 @@ class HyperCTR(nn.Module):
         if self.direct is not None:
             parts.append(user * item)
             direct.append((user * item) @ self.direct)
-        if self.context is not None:
-            parts.append(self.context(batch))
+        if x.context is not None:
+            parts.append(x.context)
         if self.cross is not None:
             direct.append((parts[-1] * (user + item)) @ self.cross)
         if x.own is not None:
             parts.append(F.embedding(batch.query, x.own))
         if x.attended is not None:
             parts.append(x.attended)
+        if self.met is not None:
+            direct.append(x.attended.chunk(2, 1)[1] @ self.met)
         if direct:
             parts.append(sum(direct[1:], direct[0])[:, None])
         return Features(torch.cat(parts, 1), x.penalty, x.logs)
@@ -282,7 +289,7 @@ class HyperCTR(nn.Module):
     def take_tower(self) -> nn.Sequential:
         """Give up the network of Eq. (7) on `features`, without its last layer."""
         p, self.predict = self.predict, None
-        self.direct, self.cross = p.direct, p.cross
+        self.direct, self.cross, self.met = p.direct, p.cross, p.met
         direct = int(p.direct is not None or self.user_bias is not None)
         first = nn.Linear(sum(linear.in_features for linear in p.maps) + direct, len(p.user.bias))
         parts = [*(linear.weight for linear in p.maps), first.weight[:, first.in_features - direct :]]
@@ -330,27 +337,45 @@ class HyperCTR(nn.Module):
         if self.training and self.interest is not None and not batch.is_augmented:
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
-        attended = None
-        if self.attend is not None:
+        clicks = attended = state = None
+        if self.attend is not None or self.recent is not None:
             clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories.mask)
+        if self.attend is not None:
             target = F.embedding(of_row, e_i)
             weighed = self.attend(clicks, target, batch.histories.mask, batch.query, clicks)
             attended = torch.cat([weighed, weighed * target], 1)
-        own = None if self.profile is None or self.config.own != "both" else own
-        bias = None if self.user_bias is None else self._bias(batch, item, of_row)
-        return Sides(fused, own, e_i, of_row, attended, bias, penalty, {**logs, **moved})
+        if self.recent is not None:
+            state, loss = self.recent(clicks, batch.histories.mask, self.training and not batch.is_augmented)
+            penalty = penalty + loss
+        known = own if self.profile is not None and self.config.own == "both" else None
+        further = [part for part in (known, state) if part is not None]
+        context, bias = self._alone(batch, item, of_row)
+        own = torch.cat(further, 1) if further else None
+        return Sides(fused, own, e_i, of_row, context, attended, bias, penalty, {**logs, **moved})
 
-    def _bias(self, batch: Batch, item: Tensor, of_row: Tensor) -> Tensor:
-        """Compute b_u + b_i and the weights of columns, [B]; `item` of each pair, and the pair `of_row` of each row."""
-        user = batch.user[batch.query_row]
-        b_u = self.user_bias(user) * self.seen_user[user, None]  # [Q, 1]
-        b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
-        if self.profile is not None:
-            b_u = b_u + self.profile.weight_of(user)
-        if self.metadata is not None:
-            b_i = b_i + self.metadata.weight_of(item)
-        bias = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
-        return bias if self.context is None else bias + self.context.weights(batch)
+    def _alone(self, batch: Batch, item: Tensor, of_row: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Compute c and what is added to the logit beside Eq. (7), as in `Sides`.
+
+        Args:
+            item: of each pair. of_row: the pair of each row.
+        """
+        context = total = None
+        if self.user_bias is not None:
+            user = batch.user[batch.query_row]
+            b_u = self.user_bias(user) * self.seen_user[user, None]  # [Q, 1]
+            b_i = self.item_bias(item) * self.seen_item[item, None]  # [pairs, 1]
+            if self.profile is not None:
+                b_u = b_u + self.profile.weight_of(user)
+            if self.metadata is not None:
+                b_i = b_i + self.metadata.weight_of(item)
+            total = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+        if self.context is not None:
+            context, products, weight = self.context(batch)
+            if weight is not None:
+                total = total + weight
+            if self.config.interaction == "product":
+                total = products if total is None else total + products
+        return context, total
 
     def slice_of(self, time: Tensor) -> Tensor:
         """Find the slice of each time; all times after the last closed slice are in the open one."""

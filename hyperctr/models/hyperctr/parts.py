@@ -129,19 +129,19 @@ class Readout(nn.Module):
 
 
 class Prediction(nn.Module):
-    """logit = MLP([T_U; e_i; T_U * e_i; c; u; a]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)): Eq. (7), no sigmoid.
+    """logit = MLP([T_U; e_i; T_U * e_i; c; u; a; a * e_i]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)) + z^T (a * e_i).
 
-    The MLP has three layers. Without a context vector c, an id vector u of the user, or the clicks a that the candidate
-    attends to, their terms are left out. Without `product` so are T_U * e_i and both direct terms: MLP([T_U; e_i]) is
-    Eq. (7) as printed.
+    Eq. (7), without its sigmoid. The MLP has three layers. Without a context vector c, further vectors u of the user, or
+    the clicks a that the candidate attends to, their terms are left out. Without `product` so are T_U * e_i and all
+    direct terms: MLP([T_U; e_i]) is Eq. (7) as printed.
 
     Args:
         dim: width of the vectors.
         hidden: widths of the first two layers.
         dropout: share of activations dropped after each of them.
         context: whether rows have a context vector c.
-        own: whether users have an id vector u beside what T_U holds.
-        attended: whether rows have a vector a, twice as wide.
+        own: width of what is read of the user beside T_U: an id vector, the state of a GRU.
+        attended: whether rows have the clicks a.
         product: whether products of the vectors are read.
     """
 
@@ -151,7 +151,7 @@ class Prediction(nn.Module):
         hidden: tuple[int, ...],
         dropout: float,
         context: bool = False,
-        own: bool = False,
+        own: int = 0,
         attended: bool = False,
         product: bool = True,
     ):
@@ -160,10 +160,11 @@ class Prediction(nn.Module):
         self.item = nn.Linear(dim, hidden[0], bias=False)  # and for e_i: W [T_U; e_i] = W_u T_U + W_i e_i
         self.both = nn.Linear(dim, hidden[0], bias=False) if product else None  # and for their product
         self.context = nn.Linear(dim, hidden[0], bias=False) if context else None  # and for c
-        self.own = nn.Linear(dim, hidden[0], bias=False) if own else None  # and for u
-        self.attended = nn.Linear(2 * dim, hidden[0], bias=False) if attended else None  # and for a
+        self.own = nn.Linear(own, hidden[0], bias=False) if own else None  # and for u
+        self.attended = nn.Linear(2 * dim, hidden[0], bias=False) if attended else None  # and for [a; a * e_i]
         self.direct = nn.Parameter(torch.full((dim,), dim**-0.5)) if product else None  # w
         self.cross = nn.Parameter(torch.full((dim,), dim**-0.5)) if context and product else None  # v
+        self.met = nn.Parameter(torch.ones(dim)) if attended and product else None  # z
         self.rest = nn.Sequential(
             nn.ReLU(), Dropout(dropout), nn.Linear(*hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden[1], 1)
         )
@@ -188,7 +189,7 @@ class Prediction(nn.Module):
 
         Args:
             user: T_U [Q, d]. item: e_i [P, d]. user_row, item_row: numbers of the pairs' rows of either, [B].
-            context: c [B, d]. own: u [Q, d]. attended: a [B, 2 d].
+            context: c [B, d]. own: u [Q, own]. attended: [a; a * e_i], [B, 2 d].
 
         Returns:
             The logits [B], and the input of the last linear layer [B, D2].
@@ -204,6 +205,8 @@ class Prediction(nn.Module):
         logit, hidden = choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row, more)
         if self.cross is not None:
             logit = logit + (context * (F.embedding(user_row, user) + F.embedding(item_row, item))) @ self.cross
+        if self.met is not None:
+            logit = logit + attended.chunk(2, 1)[1] @ self.met
         return logit, hidden
 
     def _plain_score(
@@ -233,6 +236,47 @@ class Prediction(nn.Module):
         place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
         hidden, direct = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
         return last(hidden).squeeze(1) + direct, hidden
+
+
+class Recent(nn.Module):
+    """The state of a GRU after the last click, whose states are trained to tell the next click from another one.
+
+    The loss is that of DIEN (arXiv 1809.03672), Eq. (6); the other click is one of the batch, drawn.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+
+    def forward(self, clicks: Tensor, mask: Tensor, with_loss: bool) -> tuple[Tensor, Tensor | float]:
+        """Read the clicks [Q, T, d], real where the mask [Q, T] is True.
+
+        Returns:
+            the last states [Q, d], zero for an empty history; and the loss, 0 unless asked for.
+        """
+        if not clicks.shape[1]:
+            return clicks.new_zeros(len(clicks), clicks.shape[2]), 0.0
+        states, _ = self.gru(clicks)
+        length = mask.sum(1)
+        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
+        return last * (length > 0)[:, None], next_click_loss(states, clicks, mask) if with_loss else 0.0
+
+
+def next_click_loss(states: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+    """Mean of -log sigmoid <h_t, e_(t+1)> - log(1 - sigmoid <h_t, e'>) over the clicks that have a next one.
+
+    Args:
+        states: h, [Q, T, d]. clicks: e, [Q, T, d]; e' is a click of the batch, drawn for each. mask: real ones, [Q, T].
+
+    Returns:
+        2 log 2 where the states say nothing; 0 where no history has two clicks.
+    """
+    real = mask[:, 1:]
+    state, later = states[:, :-1][real], clicks[:, 1:][real]  # [pairs, d] each
+    if not len(state):
+        return states.new_zeros(())
+    other = clicks[mask][torch.randint(int(mask.sum()), (len(later),))]
+    return (F.softplus(-(state * later).sum(1)) + F.softplus((state * other).sum(1))).mean()
 
 
 class GCN(nn.Module):

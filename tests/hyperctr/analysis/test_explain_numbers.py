@@ -129,7 +129,7 @@ def test_two_branches_are_shown_apart():
     both = found.frame.select("first", "second").to_numpy()
     np.testing.assert_allclose(both.mean(1), found.frame["effect"], atol=1e-5)
     assert np.abs(both).max(0).min() > 1e-3
-    alone = of_numbers(asked_of(opened_on(rich(), HYPERCTR | {"branch": False}, data=PAST), asked.row))
+    alone = of_numbers(asked_of(opened_on(rich(), HYPERCTR | {"branch": "none"}, data=PAST), asked.row))
     assert alone.branches is None and alone.frame["second"].null_count() == len(alone.frame)
 
 

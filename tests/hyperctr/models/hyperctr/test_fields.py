@@ -32,13 +32,15 @@ from hyperctr.batch import Columns, TrainingPlan, Values
 from hyperctr.data.loader import Loader
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.model import HyperCTR
+from hyperctr.models.hyperctr.parts import next_click_loss
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {}, {"depth": 0}, {"conv": "gcn"}, {"carry": "gate", "across": "mean"}, {"attend": True},
+        {}, {"depth": 0}, {"conv": "gcn"}, {"carry": "gate", "across": "mean"}, {"attend": True}, {"gru": True},
         {"bias": "none"}, {"interaction": "none"}, {"own": "item"}, {"context": False, "attend": True},
+        {"bias": "none", "own": "item", "gru": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -62,8 +64,8 @@ def test_a_training_step_backpropagates_what_the_loops_do():
     fast = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     Slow(model, log, fields=tables.fields).logits(batch).sum().backward()
-    for name in ("profile.vector.weight", "metadata.vector.weight", "metadata.weight.weight",
-                 "states.types.log_weight", "temporal.behaviour.weight"):  # fmt: skip
+    for name in ("profile.columns.weight", "metadata.columns.weight", "states.types.log_weight",
+                 "temporal.behaviour.weight"):  # fmt: skip
         assert fast[name].abs().sum() > 0, name
         torch.testing.assert_close(fast[name], model.get_parameter(name).grad, rtol=1e-3, atol=1e-4)
 
@@ -154,7 +156,7 @@ def test_ids_and_modalities_start_at_a_tenth_where_there_are_columns():
     for name in ("user.weight", "item.weight", "temporal.age.weight", "project.visual.weight"):
         plain, small = (HyperCTR(Config(**{**SIZES, "dim": 64}), t).get_parameter(name).std() for t in tables)
         assert 0.05 < small / plain < 0.2
-    assert HyperCTR(Config(**SIZES), tables[1]).profile.vector.weight.std() < 0.02
+    assert HyperCTR(Config(**SIZES), tables[1]).profile.columns.weight.std() < 0.02
 
 
 def test_given_weights_are_not_trained():
@@ -201,19 +203,35 @@ def test_weights_of_types_are_at_least_zero():
         Config(type_weights=(1.0, -1.0))
 
 
-def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own():
+def numbers_of(branch, batch):
+    """w^T MLP(z) + u^T z + b on the vectors of the columns."""
+    parts = [branch.user.of(batch.user), branch.item.of(batch.item), branch.context(batch.context, len(batch))]
+    z = torch.cat(parts, 1).flatten(1)
+    return branch.out(torch.cat([branch.top(z), z], 1))[:, 0]
+
+
+def fields_logit_of(branch, batch):
+    """A factorisation machine by loops over pairs, and a network, on the vectors of all fields."""
+    x = branch.embed.fields(batch)
+    logit = branch.out(branch.top(x[..., :-1].flatten(1)))[:, 0] + x[..., -1].sum(1)
+    for j in range(x.shape[1]):
+        for k in range(j):
+            logit = logit + (x[:, j, :-1] * x[:, k, :-1]).sum(1)
+    return logit
+
+
+@pytest.mark.parametrize(("branch", "slow"), [("numbers", numbers_of), ("fields", fields_logit_of)])
+def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own(branch, slow):
     log = random_log()
     tables = fields_of(log)
-    model, batch = model_of(log, tables, branch=True, attend=True), rows_of(log, CONTEXT)
+    model, batch = model_of(log, tables, branch=branch, attend=True), rows_of(log, CONTEXT)
     batch = replace(batch, label=(torch.arange(len(batch)) % 2).float())
     alone = HyperCTR(Config(**SIZES, attend=True), tables)
     alone.load_state_dict({name: x for name, x in model.state_dict().items() if not name.startswith("branch.")})
     one, other = logits_of(alone.eval(), batch), model.branch(batch)
     torch.testing.assert_close(logits_of(model, batch), (one + other.detach()) / 2)
-    parts = [model.branch.user.of(batch.user), model.branch.item.of(batch.item)]
-    z = torch.cat([*parts, model.branch.context(batch.context, len(batch))], 1).flatten(1)
-    torch.testing.assert_close(other, model.branch.out(torch.cat([model.branch.top(z), z], 1))[:, 0])
-    model = model_of(log, tables, branch=True, dropout=0.0, id_dropout=0.0, neighbors=0).train()
+    torch.testing.assert_close(other, slow(model.branch, batch), rtol=1e-4, atol=1e-4)
+    model = model_of(log, tables, branch=branch, dropout=0.0, id_dropout=0.0, neighbors=0).train()
     out = model(batch)
     two = out.logit.new_tensor(0.0)
     for logit in (2 * out.logit - model.branch(batch), model.branch(batch)):
@@ -221,6 +239,25 @@ def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own():
     torch.testing.assert_close(out.loss, two)
 
 
+def test_the_loss_of_the_gru_is_the_mean_over_clicks_that_have_a_next_one():
+    """With equal clicks, the drawn one is like the next one: log(1 + e^-s) + log(1 + e^s) of their product s."""
+    states, mask = torch.randn(3, 4, 5), torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
+    clicks = torch.randn(5).expand(3, 4, 5)
+    products = [float(states[q, t] @ clicks[q, t + 1]) for q, count in ((0, 2), (2, 3)) for t in range(count)]
+    expected = np.mean([np.log1p(np.exp(-s)) + np.log1p(np.exp(s)) for s in products])
+    assert float(next_click_loss(states, clicks, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(next_click_loss(0 * states, torch.randn(3, 4, 5), mask)) == pytest.approx(2 * np.log(2))
+    assert float(next_click_loss(states, clicks, mask & torch.tensor([True, False, False, False]))) == 0
+
+
+def test_training_adds_the_loss_of_the_gru_and_evaluation_does_not():
+    log = random_log()
+    model, batch = model_of(log, gru=True, dropout=0.0, id_dropout=0.0, neighbors=0), rows_of(log)
+    assert float(torch.as_tensor(model(batch).penalty)) == 0
+    assert float(model.train()(batch).penalty.detach()) > 0
+
+
 def test_there_is_no_second_branch_without_a_column():
     log = random_log()
-    assert model_of(log, branch=True).branch is None
+    assert model_of(log, branch="numbers").branch is None
+    assert model_of(log, branch="fields").branch is not None  # ids and clicks are fields

@@ -35,7 +35,8 @@ from hyperctr.runs.prepare import prepare
 KEYS = ("across", "norm", "age", "own", "residual", "interaction", "bias", "start", "context", "types")
 PAPER = {key: read_preset("hyperctr-paper")["model"][key] for key in KEYS}
 SWITCHES = [{key: value} for key, value in PAPER.items()] + [{"own": "none"}, {"bias": "zero"}]
-CHOICES = [*SWITCHES, PAPER, {**PAPER, "own": "none"}, {**PAPER, "context": True, "attend": True}]
+CHOICES = [*SWITCHES, PAPER, {**PAPER, "own": "none"}, {**PAPER, "context": True, "attend": True},
+           {"attend": True, "gru": True}]  # fmt: skip
 WRAPPERS = {"aqcl": {"name": "aqcl"}, "lt4rec": {"name": "lt4rec", "steps": "joint"}}
 by_name = pytest.mark.parametrize("changed", CHOICES, ids=lambda x: " ".join(f"{k}={v}" for k, v in x.items()))
 
@@ -145,8 +146,10 @@ def test_biases_start_where_they_are_told_to_and_are_not_made_without():
     assert torch.equal(with_odds.item_bias.weight[:-1, 0], torch.linspace(-1, 1, ITEMS))
     assert not zero.item_bias.weight.any() and zero.user_bias.weight.numel() > 0
     names = {name for name, _ in zero.named_parameters()} - {name for name, _ in none.named_parameters()}
-    weights = {f"{part}.weight.weight" for part in ("profile", "metadata", "context")}
-    assert names == {"user_bias.weight", "item_bias.weight", *weights}
+    assert names == {"user_bias.weight", "item_bias.weight"}
+    for part in ("profile", "metadata", "context"):  # the last column of a vector is its weight
+        wide, narrow = (getattr(model, part).columns.weight.shape[1] for model in (zero, none))
+        assert (wide, narrow) == (SIZES["dim"] + 1, SIZES["dim"])
 
 
 def test_without_the_residual_a_node_without_a_state_is_read_as_zero():
