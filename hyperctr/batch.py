@@ -452,6 +452,7 @@ READS = {
     "titles": "words of the items' titles",
     "conversions": "what followed a click; the data must have it",
     "counts": "counts of the past in the context of a row, also without data.past",
+    "content": "how alike a row's item is to its user's clicks, also without data.past",
     "links": "links of the past in the context of a row, also without data.past",
 }
 """What a model can ask for in `Model.reads`. Everything else in `Tables` and `Batch` is there for every model."""

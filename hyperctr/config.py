@@ -25,7 +25,7 @@ SCORES = ("auc", "user_auc", "user_session_auc")
 """Built-in values of `train.score`."""
 EVALUATE_0_1 = ("negatives", "draw", "max_positives", "valid_negatives", "valid_positives", "seed")
 """The keys of [evaluate] in version 0.1, which a run file of that version states all."""
-PastPart = Literal["counts", "links", "period_links", "recent_links", "nearest"]
+PastPart = Literal["counts", "content", "links", "period_links", "recent_links", "nearest"]
 """Parts of the past that `data.past` may list."""
 CANDIDATES_0_1 = {"met": "no", "first": "among"}
 """What version 0.1 did, in keys of [evaluate] that it did not have."""
@@ -54,9 +54,10 @@ class Data:
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
     past: Literal["none", "counts", "links", "all"] | tuple[PastPart, ...] = "none"
-    """Numbers that every model reads of the events before a row: counts, rates and ages by user, item, columns and
-    `crosses`; links of the item with the user's clicks, as of the start of a period; or both. Or a list of parts, of
-    which three are in no other value: links over one period, links with a half-life, nearest items. docs/past.md"""
+    """Numbers that every model reads of the events before a row. "counts": counts, rates and ages by user, item, columns
+    and `crosses`, and how alike the item's content is to the user's clicks; "links": links of the item with the clicks,
+    as of the start of a period; "all": both. Or a list of parts: "counts" and "content" apart, "links", and three that
+    are in no other value: links over one period, links with a half-life, nearest items. docs/past.md"""
     past_every: str | None = None
     """Periods at whose start links are read: a width such as 1d, or q8 for 8 with equally many training clicks. Left
     out: the time slices, if at least 8 begin before the last training row; else q8. The run's notes say which."""

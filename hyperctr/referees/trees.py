@@ -44,7 +44,7 @@ class Trees(nn.Module):
     """
 
     Config = Config
-    reads = frozenset({"counts"})
+    reads = frozenset({"counts", "content"})
     tasks = ("click",)
 
     def __init__(self, config: Config, tables: Tables):
@@ -129,7 +129,7 @@ class Trees(nn.Module):
 class TreesLinks(Trees):
     """Trees on the links of the item with the user's clicks, too."""
 
-    reads = frozenset({"counts", "links"})
+    reads = frozenset({"counts", "content", "links"})
 
 
 def _codes(columns: Columns, values: Values | None, count: int) -> np.ndarray:

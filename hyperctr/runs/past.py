@@ -30,7 +30,8 @@ BLOCK = 2**16  # rows whose numbers are made at once
 
 BEGUN = 8  # periods of the past that begin before the last training row, at least, where none are stated
 
-PARTS = {"none": (), "counts": ("counts",), "links": ("links",), "all": ("counts", "links")}
+COUNTS = ("counts", "content")
+PARTS = {"none": (), "counts": COUNTS, "links": ("links",), "all": (*COUNTS, "links")}
 """What each value of `data.past` that is no list reads."""
 
 
@@ -140,8 +141,8 @@ def past_of(
             parts.append(
                 PastSessions(moments if whole else Moments("session", log.user, log.time, log.num_users, None))
             )
-        if items.modalities:
-            parts.append(PastContent.of(items.modalities, items.present, latest))
+    if "content" in wanted and items.modalities:
+        parts.append(PastContent.of(items.modalities, items.present, latest))
     parts += [PastLinks.of(log, clicks, grid, latest, kind) for kind in KINDS if kind in wanted]
     if "nearest" in wanted:
         if not items.modalities:

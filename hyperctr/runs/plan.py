@@ -261,7 +261,9 @@ class _Side:
     """An upper bound of the incidences if a hyperedge keeps at most K members and a node at most K hyperedges."""
 
 
-def _sides(user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int, span: str = "slice") -> tuple[_Side, _Side]:
+def _sides(
+    user: np.ndarray, item: np.ndarray, at: np.ndarray, slices: int, most: int, span: str = "slice"
+) -> tuple[_Side, _Side]:
     """Count the users, items and hyperedges of every closed slice; the clicks must be in order of time."""
     counts = np.zeros((2, 4, slices), np.int64)
     for n in np.unique(at[(at >= 0) & (at < slices)]).tolist():

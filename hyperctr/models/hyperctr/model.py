@@ -28,8 +28,8 @@ What is not the paper's, and `hyperctr-paper` leaves out (in brackets: the key, 
 - Attention, fusion and readout start as the identity. Beside columns, ids, ages and modalities start at a tenth of
   their usual size: else the network fits single users and items before the weights of columns, near zero at first, are
   learned (`start`).
-- Context (hour, device, page): one vector c per row, the sum over the columns, enters the network of Eq. (7), and a
-  direct term of c * (T_U + e_i) (`context`).
+- Context (hour, device, page): one vector c per row, the sum over the columns, enters the network of Eq. (7), and as
+  direct terms the products of c with T_U + e_i, and of the columns' vectors with one another (`context`).
 - Behaviour types, which the paper names but never uses: a type has one weight, learned from 1 on or given, as the value
   of an incidence, and a vector that is added to the click in attention (`types`). A pair that is clicked more than once
   in a slice has the type of its last click. The GCN of the ablation reads no types.
@@ -38,9 +38,10 @@ What is not the paper's, and `hyperctr-paper` leaves out (in brackets: the key, 
 
 What `hyperctr-best` alone has:
 - Attention over the clicks: Eq. (7) also reads the clicks of the history, weighed by the candidate, and their product
-  with e_i (`attend`; DIN, MARN).
-- A second branch: a network on columns and numbers alone, with a cross entropy of its own; the logit is the mean of
-  both (`branch`).
+  with e_i, also as a direct term (`attend`; DIN, MARN).
+- A second branch with a cross entropy of its own, on all fields and the mean of the clicks, or on columns and numbers
+  alone; the logit is the mean of both (`branch`).
+- By choice, the state of a GRU over the clicks that is trained to tell the next one (`gru`; DIEN).
 - Numbers and links of the past (`data.past`). Links are entries of the operator of Eq. (5) between the candidate and
   the clicks, read one by one, with one hyperedge per user over the whole past and not per slice; half of them have a
   direction: how often one item came soon after the other.

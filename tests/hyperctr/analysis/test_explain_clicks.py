@@ -17,7 +17,11 @@ from hyperctr.data.features.past.source import Past
 from hyperctr.data.loader import Loader
 from hyperctr.runs.open import Opened
 
-PAST = {"past": ["counts", "links", "nearest"], "past_every": "q8", "derive": ["hour", "clicks", "since_last"]}
+PAST = {
+    "past": ["counts", "content", "links", "nearest"],
+    "past_every": "q8",
+    "derive": ["hour", "clicks", "since_last"],
+}
 
 
 @pytest.fixture(scope="module", params=["din", "hyperctr"])

@@ -23,7 +23,7 @@ from hyperctr.data.kinds import Kind
 from hyperctr.evaluation import evaluate
 from hyperctr.runs.prepare import build_model
 
-PAST = {"past": ["counts", "links", "nearest"], "past_every": "q8", "derive": ["hour", "clicks"]}
+PAST = {"past": ["counts", "content", "links", "nearest"], "past_every": "q8", "derive": ["hour", "clicks"]}
 
 
 def columns(count, rng):

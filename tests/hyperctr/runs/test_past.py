@@ -21,7 +21,7 @@ from hyperctr.runs.open import open_run
 from hyperctr.runs.prepare import prepare, read_dataset
 from hyperctr.runs.train import train
 
-PARTS = ("counts", "links", "period_links", "recent_links", "nearest")
+PARTS = ("counts", "content", "links", "period_links", "recent_links", "nearest")
 HOUR = 3_600_000_000
 
 
@@ -155,7 +155,10 @@ def test_a_list_of_parts_reads_what_it_lists(tmp_path):
     assert both == found["counts"] + found["recent_links"]
     assert found["period_links"] == tuple(name.replace("past.", "past.period_") for name in found["links"])
     assert {name.split(".")[1] for name in found["nearest"]} == {f"nearest_{name}" for name in data.items.modalities}
-    assert prepare(settings(path, "all"), data).loader.sources[-1].names == found["counts"] + found["links"]
+    assert {name.split(".")[1] for name in found["content"]} == set(data.items.modalities)
+    counts = prepare(settings(path, "counts"), data).loader.sources[-1].names
+    assert counts == found["counts"] + found["content"]
+    assert prepare(settings(path, "all"), data).loader.sources[-1].names == counts + found["links"]
 
 
 def test_no_change_of_the_future_moves_a_prediction_from_a_list(tmp_path):
