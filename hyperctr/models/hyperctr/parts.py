@@ -263,7 +263,7 @@ class Recent(nn.Module):
 
 
 def next_click_loss(states: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
-    """Mean of -log sigmoid <h_t, e_(t+1)> - log(1 - sigmoid <h_t, e'>) over the clicks that have a next one.
+    """Compute the mean of -log sigmoid <h_t, e_(t+1)> - log(1 - sigmoid <h_t, e'>) over clicks with a next one.
 
     Args:
         states: h, [Q, T, d]. clicks: e, [Q, T, d]; e' is a click of the batch, drawn for each. mask: real ones, [Q, T].
