@@ -91,7 +91,9 @@ def check(run: config.Run, space: Space) -> None:
         full = full_key(key)
         table, _, name = full.partition(".")
         if table == "wrapper" and not run.wrapper:
-            raise ValueError(f"cannot search {full}: the run has no wrapper: set wrapper.name=aqcl")
+            raise ValueError(
+                f"cannot search {full}: the run has no wrapper: set wrapper.name=aqcl, or name other keys (--over)"
+            )
         part = getattr(run, table, None) if table in config.TABLES else None
         if part is None:
             raise ValueError(f"cannot search {full}: there is no table [{table}]")

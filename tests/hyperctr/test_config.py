@@ -161,7 +161,8 @@ def test_a_later_override_wins():
         ("seed=1", "unknown key seed, did you mean split.seed or train.seed or evaluate.seed?"),
         (
             "slices.zzz=1",
-            "unknown key slices.zzz, known keys of slices: every, count, span, graphs, item_edges, augment, target_edge",
+            "unknown key slices.zzz, "
+            "known keys of slices: every, count, span, graphs, item_edges, augment, target_edge",
         ),
         ("trian.lr=1", "unknown table trian, did you mean train?"),
         ("zzz.lr=1", "unknown table zzz, known tables: data, split, slices, interest, model, train, evaluate, wrapper"),
