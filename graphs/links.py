@@ -196,12 +196,17 @@ def parts(
         if not 0 <= number < limit:
             raise ValueError(f"{name} must be in [0, {limit}), got {number}")
     part, weight = cut.at(moment)
-    factors, degree, _ = factors_of(part, rules, weight, num_nodes)
+    of_i, of_j = (np.unique(part.hyperedges[part.nodes == v]) for v in (i, j))
+    root = np.sqrt((weight[of_i].sum() + shrink) * (weight[of_j].sum() + shrink))
+    both = np.zeros(len(weight), dtype=bool)
+    both[np.intersect1d(of_i, of_j)] = True
+    part = part.take(both[part.hyperedges])
+    factors = factors_of(part, rules, weight, num_nodes)[0]
     column, place, value = terms(factors, i)
     at = np.flatnonzero(factors.nodes[place] == j) if i != j else np.empty(0, np.int64)
     column, place, value = column[at], place[at], value[at]
     own, which = np.unique(part.hyperedges[column] if directed else column, return_inverse=True)
-    total = np.bincount(which, value, len(own)) / max(np.sqrt(degree[i] * degree[j]), np.finfo(float).tiny)
+    total = np.bincount(which, value, len(own)) / max(root, np.finfo(float).tiny)
     if directed:  # columns are places of i, and `place` those of j
         size, gap = np.bincount(which, minlength=len(own)), np.full(len(own), WINDOW)
         np.minimum.at(gap, which, column - place)

@@ -52,10 +52,11 @@ class LinkParts:
     def tables(self, most: int) -> Iterator[Table]:
         """Yield the strongest links of each kind in words, and the users behind the strongest pair.
 
-        Users are listed once where two kinds of link have one strongest pair and the same shares.
+        An item that was clicked several times is listed once, at its latest click. Users are listed once where two
+        kinds of link have one strongest pair and the same shares.
         """
         lines = []
-        for _, part in self.entries.group_by("link", maintain_order=True):
+        for part in self._by_link():
             for line in part.head(most).iter_rows(named=True):
                 letter = f"{line['letter']}: " if line["letter"] else ""
                 lines.append([f"{letter}{line['meaning']}", line["name"], line["when"], f"{line['value']:.4g}"])
@@ -70,9 +71,14 @@ class LinkParts:
             shown.append(key)
             yield _users(part, most)
 
+    def _by_link(self) -> Iterator[pl.DataFrame]:
+        """Yield the entries of each kind of link, one per item."""
+        for _, part in self.entries.group_by("link", maintain_order=True):
+            yield part.unique("item", keep="first", maintain_order=True)
+
     def bars(self, most: int) -> Iterator[Bars]:
         """Yield the strongest links of each kind for a picture."""
-        for _, part in self.entries.group_by("link", maintain_order=True):
+        for part in self._by_link():
             lines = [
                 (line["value"], f"{short(line['name'])}, {line['when']}")
                 for line in part.head(most).iter_rows(named=True)

@@ -63,6 +63,23 @@ def test_links_and_their_users_by_hand():
         assert part["share"].sum() == pytest.approx(1)
 
 
+def test_of_several_links_the_strongest_comes_first_and_is_taken_apart():
+    found, _ = by_hand(PATHS | {"e": [(3, 2), (4, 5), (5, 9)]})
+    for link in ("like", "next"):
+        part = found.entries.filter(link=link)
+        assert part["item"].to_list() == ["1", "2"] and part["value"].is_sorted(descending=True)
+        users = found.users.filter(link=link)
+        assert users["item"].unique().to_list() == ["1"]
+        assert users["value"].sum() == pytest.approx(part["value"][0], rel=1e-6)
+
+
+def test_an_item_clicked_twice_is_listed_once_in_words():
+    found, _ = by_hand(PATHS | {"a": [(1, 1), (2, 2), (8, 1), (10.2, 3)]})
+    assert found.entries.filter(link="like")["place"].to_list() == [2, 4]
+    assert len(next(found.tables(5))[2]) == 4 and [len(lines) for _, _, lines in found.bars(5)] == [1] * 4
+    assert next(found.tables(5))[2][0][2] == "1970-01-09"
+
+
 def test_links_in_words():
     found, _ = by_hand()
     title, heads, lines = next(found.tables(5))
