@@ -18,6 +18,7 @@ COLUMNS: dict[str, type] = {
     "model": str,
     "every": str,
     "depth": int,
+    "links": str,
     "seed": int,
     "auc": float,
     "auc_low": float,
@@ -35,11 +36,13 @@ COLUMNS: dict[str, type] = {
 }
 """Columns of results.csv. An interval of a single run is auc_low to auc_high; status is "ok" or "failed: why"."""
 
-LATER = ("user_session_auc", "sessions")
+LATER = ("user_session_auc", "sessions", "links")
 """Columns that a file of an older version lacks, the oldest first. It is read, and goes on, without those it lacks."""
 
 POPULARITY = {"popularity": "popularity"}
 BASELINES = POPULARITY | {"mf": "static MF"}
+LINKS = {"none": "none", "past": "of the whole past", "slice": "per slice", "recent": "with a half-life"}
+"""The links that a sweep compares, in words; the column `links` has the key, and "" where the base run's are read."""
 REFEREES = {
     "ease": "EASE",
     "itemknn": "item-kNN",

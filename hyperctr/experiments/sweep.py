@@ -1,5 +1,8 @@
 """Sweep granularity x depth x seeds: each cell is a run in its own process and folder.
 
+Granularity is that of the states (the time slices of Eq. 5). Where the base run reads links of the past, a second grid
+has the links instead: none, of the whole past, per slice, with a half-life, as of the start of periods of each width.
+
 `results.csv` gets a row when a cell ends, also if it failed. A sweep that is stopped and called again runs the cells
 that have no good row yet, and continues a half-trained cell from its checkpoint.
 """
@@ -24,6 +27,10 @@ BASELINES: dict[str, dict] = {
 
 VARIED = {"slices.every": "--every", "slices.count": "--every", "model.depth": "--depth"}
 """Keys that a sweep varies, and the option that says how."""
+OF_LINKS = {"past": "links", "slice": "period_links", "recent": "recent_links"}
+"""The part of `data.past` that each kind of results.LINKS reads."""
+PERIODS = "q8"
+"""Periods of the links in granularity x depth, where the base run states none."""
 OF_BASELINES = {
     "patience": 3, "eval_every": 1.0, "optimiser": "adam", "schedule": "constant", "warmup": 0, "id_dropout": 0.0,
 }  # fmt: skip
@@ -36,8 +43,11 @@ class Cell:
 
     model: str
     every: str
+    """Width of the time slices, or of the periods of the links."""
     depth: int | None
     seed: int
+    links: str = ""
+    """One of results.LINKS, of a cell of the second grid."""
 
     @property
     def name(self) -> str:
@@ -45,25 +55,55 @@ class Cell:
         model = self.model.rpartition(":")[2]  # "mine.py:Mine" is no name for a folder
         if self.depth is None:
             return f"{model} seed={self.seed}"
-        return f"{model} every={self.every} depth={self.depth} seed={self.seed}"
+        links = f" links={self.links}" if self.links else ""
+        every = f" every={self.every}" if self.every else ""
+        return f"{model}{links}{every} depth={self.depth} seed={self.seed}"
 
 
 def cells(
     base: config.Run, every: list[str], depths: list[int], seeds: int, others: Iterable[str] = BASELINES
 ) -> list[Cell]:
-    """List all runs of a sweep, the baselines first (`others`); a single seed is the seed of the base run."""
-    numbers = [base.train.seed + k for k in range(seeds)]
+    """List all runs of a sweep: the baselines (`others`), granularity x depth, and the links at the first depth.
+
+    A single seed is the seed of the base run.
+    """
+    numbers, name = [base.train.seed + k for k in range(seeds)], base.model_name
     found = [Cell(model, "", None, seed) for seed in numbers for model in others]
-    grid = itertools.product(numbers, every, depths)
-    return found + [Cell(base.model_name, width, depth, seed) for seed, width, depth in grid]
+    found += [Cell(name, width, depth, seed) for seed, width, depth in itertools.product(numbers, every, depths)]
+    if not _reads_links(base):
+        return found
+    found += [Cell(name, "", depths[0], seed, "none") for seed in numbers]
+    grid = itertools.product(numbers, OF_LINKS, every)
+    return found + [Cell(name, width, depths[0], seed, links) for seed, links, width in grid]
 
 
 def run_of(base: config.Run, cell: Cell) -> config.Run:
-    """Make the run of one cell: the base run with the granularity, depth and seed of the cell."""
+    """Make the run of one cell: the base run with the granularity, depth, links and seed of the cell.
+
+    Where links are read, they are of the same periods in all cells of granularity x depth: only the states differ.
+    """
     if cell.depth is None:
         return baseline(base, cell.model, cell.seed)
-    run = seeded(base, cell.seed)
-    return replace(run, model=replace(base.model, depth=cell.depth), slices=base.slices.cut_by(cell.every))
+    run = replace(seeded(base, cell.seed), model=replace(base.model, depth=cell.depth))
+    if _reads_links(base) and base.data.past_every is None:
+        run = replace(run, data=replace(run.data, past_every=PERIODS))
+    if not cell.links:
+        return replace(run, slices=base.slices.cut_by(cell.every))
+    parts = [part for part in _past(base) if part not in OF_LINKS.values()]
+    parts += [OF_LINKS[cell.links]] if cell.links != "none" else []
+    data = replace(run.data, past=tuple(parts) or "none", past_every=cell.every or run.data.past_every)
+    return replace(run, data=data)
+
+
+def _past(base: config.Run) -> tuple[str, ...]:
+    """Return the parts of the past that the base run reads."""
+    from hyperctr.runs.past import past_parts  # imports torch
+
+    return past_parts(base.data, frozenset())
+
+
+def _reads_links(base: config.Run) -> bool:
+    return bool({*OF_LINKS.values()} & {*_past(base)})
 
 
 def baseline(base: config.Run, model: str, seed: int) -> config.Run:
@@ -152,6 +192,8 @@ def _sweep(
     """Run every missing cell of a plan whose folder is claimed, then write report.md and the figures."""
     results = out / "results.csv"
     rows = results_module.read_results(results) if results.exists() else []
+    if rows and "links" not in rows[0] and any(cell.links for cell in plan):
+        raise ValueError(f"{results} is of an older version, which had no links; choose another --out")
     good = {_key(row) for row in rows if row["status"] == "ok"}
     missing = {cell.name: cell for cell in plan if _key_of(cell) not in good}
     done, told = len(plan) - len(missing), set()
@@ -165,7 +207,7 @@ def _sweep(
                 told.add(note)
         row = _row(base, missing[name], got)
         results_module.append_result(results, row)
-        say(_line(row))
+        say(f"{name}: {_line(row)}")
 
     try:
         parallel.run_all(
@@ -197,23 +239,22 @@ def redraw(out: Path) -> list[dict]:
 def _row(base: config.Run, cell: Cell, got: dict | BaseException) -> dict:
     """Make a row of results.csv from a run's report or error."""
     cells = {"model": cell.model, "every": cell.every, "depth": "" if cell.depth is None else cell.depth}
-    row = results_module.result(base, got) | cells | {"seed": cell.seed}
+    row = results_module.result(base, got) | cells | {"seed": cell.seed, "links": cell.links}
     return {name: row[name] for name in results_module.COLUMNS} | results_module.own_metrics(base, got)
 
 
 def _line(row: dict) -> str:
-    name = Cell(row["model"], row["every"], row["depth"] if row["depth"] != "" else None, row["seed"]).name
     if row["status"] != "ok":
-        return f"{name}: {row['status']}"
-    return f"{name}: test AUC {row['auc']:.4f}, user AUC {row['user_auc']:.4f}, {row['seconds']:.0f} s"
+        return row["status"]
+    return f"test AUC {row['auc']:.4f}, user AUC {row['user_auc']:.4f}, {row['seconds']:.0f} s"
 
 
 def _key(row: dict) -> tuple:
-    return row["model"], row["every"], str(row["depth"]), str(row["seed"])
+    return row["model"], row["every"], str(row["depth"]), str(row["seed"]), row.get("links", "")
 
 
 def _key_of(cell: Cell) -> tuple:
-    return cell.model, cell.every, "" if cell.depth is None else str(cell.depth), str(cell.seed)
+    return cell.model, cell.every, "" if cell.depth is None else str(cell.depth), str(cell.seed), cell.links
 
 
 def _latest(rows: list[dict], plan: list[Cell]) -> list[dict]:

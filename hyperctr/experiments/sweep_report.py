@@ -1,4 +1,4 @@
-"""Write the report of a sweep from its rows: report.md, heat.png, depth.png and granularity.png.
+"""Write the report of a sweep from its rows: report.md, heat.png, depth.png, granularity.png and, of links, links.png.
 
 A row is one run: the model at one granularity, depth and seed, or a baseline ("popularity", "mf") or referee, whose
 `every` and `depth` are "". A later row of the same run replaces an earlier row. Intervals are 95 %: over seeds
@@ -9,12 +9,14 @@ say which.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperctr.evaluation.significance import Score, difference, judge_gains, score, torn, verdict
-from hyperctr.experiments.results import BASELINES, REFEREES, sessions_in_words
+from hyperctr.experiments import sweep_gains
+from hyperctr.experiments.results import BASELINES, LINKS, REFEREES, sessions_in_words
+from hyperctr.experiments.sweep_gains import in_words
 from hyperctr.files import write_text
 from hyperctr.reporting import figures
 from hyperctr.reporting.markdown import format_gain, format_score, table
@@ -29,7 +31,7 @@ Cells = Mapping[tuple[str, int], list[dict]]
 
 
 def write(rows: Iterable[Mapping[str, Any]], folder: str | Path, note: str = "") -> None:
-    """Write report.md and, if a run of the model is ok, the three figures.
+    """Write report.md and, if a run of the model is ok, the figures.
 
     Args:
         rows: rows as `read_results` returns them, of one data set and split, and of one model and the baselines.
@@ -46,11 +48,13 @@ def write(rows: Iterable[Mapping[str, Any]], folder: str | Path, note: str = "")
     protocols = sorted({(row["data"], row["split"], row["leaky"]) for row in rows})
     if len(models) > 1 or len(protocols) > 1:
         raise ValueError(f"a report is about one model, data set and split, got {models} on {protocols}")
-    latest = list({(row["model"], row["every"], row["depth"], row["seed"]): dict(row) for row in rows}.values())
+    keys = ("model", "every", "depth", "links", "seed")
+    latest = list({tuple(row.get(key, "") for key in keys): dict(row) for row in rows}.values())
     sweep = Sweep(latest, models[0] if models else "")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {"heat.png": draw_heat, "depth.png": draw_depth, "granularity.png": draw_granularity}
+    drawings |= {"links.png": draw_links} if any(every for _, every in sweep.links) else {}
     for name, draw in drawings.items() if sweep.cells else ():
         figures.save(draw(sweep), folder / name)
     write_text(folder / "report.md", _markdown(sweep, note))
@@ -60,6 +64,7 @@ class Sweep:
     """The rows of one sweep in the order of its tables."""
 
     def __init__(self, rows: list[dict], model: str):
+        rows = [{"links": ""} | row for row in rows]
         first, good = rows[0], [row for row in rows if row["status"] == "ok"]
         self.model, self.data, self.split, self.leaky = model, first["data"], first["split"], first["leaky"]
         self.failed = [row for row in rows if row["status"] != "ok" and row["model"] not in REFEREES]
@@ -68,10 +73,14 @@ class Sweep:
         self.titles = BASELINES | {name: title for name, title in REFEREES.items() if name in there}
         self.baselines = {name: [row for row in good if row["model"] == name] for name in self.titles}
         self.cells: dict[tuple[str, int], list[dict]] = {}
+        self.links: dict[tuple[str, str], list[dict]] = {}
+        """Runs by the links that they read and the width of their periods, at one depth."""
         for row in good:
-            if row["model"] == model:
+            if row["model"] == model and row["links"]:
+                self.links.setdefault((row["links"], row["every"]), []).append(row)
+            elif row["model"] == model:
                 self.cells.setdefault((row["every"], row["depth"]), []).append(row)
-        asked = [row for row in rows if row["model"] == model]
+        asked = [row for row in rows if row["model"] == model and not row["links"]]
         self.every = sorted({row["every"] for row in asked}, key=granularity)
         self.depths = sorted({row["depth"] for row in asked})
         self.num_seeds = len({row["seed"] for row in asked})
@@ -79,13 +88,13 @@ class Sweep:
 
     def best(self) -> tuple[str, int] | None:
         """Return the cell with the highest mean validation AUC; None if no cell has one."""
-        valid = {
-            cell: math.fsum(row["valid_auc"] for row in self.cells[cell]) / len(self.cells[cell])
-            for cell in ((every, depth) for every in self.every for depth in self.depths)
-            if cell in self.cells
-        }
-        valid = {cell: score for cell, score in valid.items() if not math.isnan(score)}
-        return max(valid, key=valid.__getitem__) if valid else None
+        order = ((every, depth) for every in self.every for depth in self.depths)
+        return sweep_gains.chosen({cell: self.cells[cell] for cell in order if cell in self.cells})
+
+    def named(self) -> dict[str, list[dict]]:
+        """Return the runs of each cell of both grids, by what it is in words."""
+        found = {f"slices of {every}, depth {depth}": rows for (every, depth), rows in self.cells.items()}
+        return found | {f"links {in_words(*cell)}": rows for cell, rows in self.links.items()}
 
     def interval(self) -> str:
         """Return in words what the intervals of this sweep are."""
@@ -107,10 +116,15 @@ def _markdown(sweep: Sweep, note: str) -> str:
         parts.append(_headline(sweep, best))
     if sweep.model:
         parts += ["## Test AUC", _grid(sweep, best)]
+    if best and (gains := sweep_gains.of_states(sweep.cells, best)):
+        parts += ["\n".join(f"- {gain}" for gain in gains)]
+    if sweep.links:
+        parts += ["## Links of the past", _links(sweep)]
     parts += ["## Every cell", _every_cell(sweep, best)]
     if sweep.cells:
         drawn = [("heat.png", "Test AUC by granularity and depth"), ("depth.png", "Test AUC against HGCN depth")]
         drawn += [("granularity.png", "Test AUC against slice width")]
+        drawn += [("links.png", "Test AUC against the periods of the links")] if len(sweep.links) > 1 else []
         parts += ["## Figures", *(f"![{title}]({name})" for name, title in drawn)]
         widths = [every for every in sweep.every if granularity(every).by_count]
         if widths and len(widths) < len(sweep.every):
@@ -167,9 +181,26 @@ def _grid(sweep: Sweep, best: tuple[str, int] | None) -> str:
     return table(lines) + "\n\nBold: the cell chosen by validation AUC."
 
 
+def _links(sweep: Sweep) -> str:
+    """Write the table of links x width of their periods, and what each gives."""
+    widths = [every for every in sweep.every if any(cell[1] == every for cell in sweep.links)]
+    best = sweep_gains.chosen(sweep.links)
+    lines = [["links", *widths]]
+    for kind, title in LINKS.items():
+        cells = [(kind, "" if kind == "none" else every) for every in widths]
+        texts = [_with_num(sweep.links.get(cell)) for cell in cells]
+        lines.append([title, *(f"**{x}**" if cell == best else x for x, cell in zip(texts, cells, strict=True))])
+    depths = sorted({row["depth"] for rows in sweep.links.values() for row in rows})
+    said = (
+        f"Links are read as of the start of periods of each width, at depth {depths[0]}, with the base run's slices. "
+        "In the table above all cells have one kind of periods. Bold: chosen by validation AUC."
+    )
+    return "\n\n".join([table(lines), said, "\n".join(f"- {gain}" for gain in sweep_gains.of_links(sweep.links))])
+
+
 def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
     popularity = sweep.baselines["popularity"]
-    every_row = [row for rows in (*sweep.baselines.values(), *sweep.cells.values()) for row in rows]
+    every_row = [row for rows in (*sweep.baselines.values(), *sweep.named().values()) for row in rows]
     known = any(not math.isnan(row.get("user_session_auc", math.nan)) for row in every_row)
     shown = {"auc": "test AUC", "user_auc": "user AUC", "user_session_auc": "user session AUC"}
     shown |= {"logloss_1to1": "log loss 1:1"}
@@ -182,10 +213,12 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
         for depth in sweep.depths:
             mark = " *" if (every, depth) == best else ""
             lines.append([every + mark, str(depth), *_scores(sweep.cells.get((every, depth), []), popularity, heads)])
+    for cell, rows in sweep.links.items():
+        lines.append([f"links {in_words(*cell)}", str(rows[0]["depth"]), *_scores(rows, popularity, heads)])
     star = "\n\n\\* chosen by validation AUC. " if best else "\n\n"
     apart = [
-        f"\n\nAgainst popularity, the cell {every} at depth {depth} {words}."
-        for (every, depth), rows in sweep.cells.items()
+        f"\n\nAgainst popularity, the cell {name} {words}."
+        for name, rows in sweep.named().items()
         if (words := torn(rows, popularity))
     ]
     told = "epoch and seconds are means over seeds; epoch is the one kept."
@@ -196,12 +229,12 @@ def _every_cell(sweep: Sweep, best: tuple[str, int] | None) -> str:
 def _below(sweep: Sweep) -> str:
     """Say in a line per cell which referees it is below; "" where none is."""
     lines = []
-    for (every, depth), rows in sweep.cells.items():
+    for cell, rows in sweep.named().items():
         gains = {name: difference(rows, some) for name, some in sweep.baselines.items() if name != "mf" and some}
         below = {sweep.titles[name]: gain for name, gain in gains.items() if gain is not None and gain.mean < 0}
         if below:
             said = ", ".join(f"{title} ({format_gain(gain)})" for title, gain in below.items())
-            lines.append(f"- slices of {every}, depth {depth}: below {said}")
+            lines.append(f"- {cell}: below {said}")
     return "\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -261,6 +294,7 @@ def _with_num(rows: list[dict] | None, empty: str = "none ok") -> str:
 
 def _run_name(row: Mapping[str, Any]) -> str:
     cell = "" if row["depth"] == "" else f", every {row['every']}, depth {row['depth']}"
+    cell = f", links {in_words(row['links'], row['every'])}" if row["links"] else cell
     return f"{row['model']}{cell}, seed {row['seed']}"
 
 
@@ -339,19 +373,49 @@ def draw_granularity(sweep: Sweep) -> Figure:
 
     If every cell has slices of equal counts, the axis is the number of slices.
     """
+    series = {str(depth): {every: sweep.cells.get((every, depth)) for every in sweep.every} for depth in sweep.depths}
+    timed = any(not granularity(every).by_count for every in sweep.every)
+    figure, axes = _against_width(sweep, series, "HGCN depth", "slice width" if timed else "number of slices")
+    _titles(axes, sweep, "Test AUC against slice width" if timed else "Test AUC against the number of slices")
+    return figure
+
+
+def draw_links(sweep: Sweep) -> Figure:
+    """Draw AUC against the width of the periods of the links, with one line per kind of links."""
+    series = {
+        title: {every: sweep.links.get((kind, every)) for every in sweep.every}
+        for kind, title in LINKS.items()
+        if kind != "none"
+    }
+    timed = any(not granularity(every).by_count for every in sweep.every)
+    what = "width of the links' periods" if timed else "number of the links' periods"
+    none = sweep.links.get(("none", ""))
+    figure, axes = _against_width(sweep, series, "links", what, [("no links", score(none))] if none else [])
+    _titles(axes, sweep, f"Test AUC against the {what}")
+    return figure
+
+
+def _against_width(
+    sweep: Sweep,
+    series: Mapping[str, Mapping[str, list[dict] | None]],
+    title: str,
+    what: str,
+    across: Sequence[tuple[str, Score]] = (),
+) -> tuple[Figure, Axes]:
+    """Draw runs by width, one line per name; counts have an axis where there are no widths by the clock."""
     figure, axes = figures.canvas(7.2, 4.4)
     cuts = {every: granularity(every) for every in sweep.every}
     timed = [every for every, cut in cuts.items() if not cut.by_count]
     widths = {every: cuts[every].days or float(cuts[every].count) for every in timed or sweep.every}
     place = dict(sorted(widths.items(), key=lambda pair: pair[1]))
-    series = [
-        (str(depth), [(x, _score_at(sweep, every, depth)) for every, x in place.items()]) for depth in sweep.depths
+    lines = [
+        (name, [(x, score(cells[every]) if cells.get(every) else None) for every, x in place.items()])
+        for name, cells in series.items()
     ]
-    figures.lines(axes, series, _across(sweep), "HGCN depth")
+    figures.lines(axes, lines, [*across, *_across(sweep)], title)
     figures.log_ticks(axes, {every if timed else str(cuts[every].count): x for every, x in place.items()})
-    axes.set_xlabel("slice width (log scale)" if timed else "number of slices, equal counts (log scale)")
-    _titles(axes, sweep, "Test AUC against slice width" if timed else "Test AUC against the number of slices")
-    return figure
+    axes.set_xlabel(f"{what} (log scale)" if timed else f"{what}, equal counts (log scale)")
+    return figure, axes
 
 
 def _score_at(sweep: Sweep, every: str, depth: int) -> Score | None:

@@ -114,6 +114,39 @@ def test_run_of_a_cell_changes_granularity_depth_and_seed_alone():
     assert run_of(frozen, Cell("hyperctr", "7d", 1, 0)).slices == replace(frozen.slices, every="7d", count=0)
 
 
+def best(**data):
+    tables = {"data": {"path": "planted", **data}}
+    return config.read_run(tables, preset="hyperctr-best")
+
+
+def test_links_have_a_grid_of_their_own_where_the_base_run_reads_links():
+    found = cells(best(), ["7d", "30d"], [0, 3], seeds=2, others=())
+    states, links = ([cell for cell in found if bool(cell.links) is of_links] for of_links in (False, True))
+    assert len(states) == 2 * 4 and len(links) == 2 * (1 + 3 * 2) and {cell.depth for cell in links} == {0}
+    assert Cell("hyperctr", "7d", 0, 1, "slice").name == "hyperctr links=slice every=7d depth=0 seed=1"
+    assert Cell("hyperctr", "", 0, 1, "none").name == "hyperctr links=none depth=0 seed=1"
+    assert not any(cell.links for past in ("none", "counts") for cell in cells(best(past=past), ["7d"], [0], 1))
+
+
+@pytest.mark.parametrize(
+    ("past", "links", "reads"),
+    [("all", "none", ("counts",)), ("all", "slice", ("counts", "period_links")), ("links", "none", "none"),
+     (["nearest", "links"], "recent", ("nearest", "recent_links")), (["period_links"], "past", ("links",))],
+)  # fmt: skip
+def test_a_cell_of_the_links_changes_the_links_and_their_periods_alone(past, links, reads):
+    start = best(past=past)
+    found = run_of(start, Cell("hyperctr", "" if links == "none" else "7d", 3, 0, links))
+    assert {*found.data.past} == {*reads} and found.data.past_every == ("q8" if links == "none" else "7d")
+    assert found.slices == start.slices and found.model == replace(start.model, depth=3)
+
+
+def test_all_cells_of_granularity_and_depth_read_the_same_links():
+    runs = [run_of(best(), cell) for cell in cells(best(), ["7d", "90d"], [0], 1, others=())[:2]]
+    assert [run.slices.every for run in runs] == ["7d", "90d"]
+    assert [(run.data.past, run.data.past_every) for run in runs] == [("all", "q8")] * 2
+    assert run_of(best(past_every="1d"), Cell("hyperctr", "7d", 0, 0)).data.past_every == "1d"
+
+
 def test_baseline_scores_the_same_rows_as_the_model():
     start = base()
     found = run_of(start, Cell("mf", "", None, 2))

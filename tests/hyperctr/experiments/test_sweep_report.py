@@ -60,7 +60,7 @@ def test_a_file_of_an_older_version_goes_on_without_the_column_that_came_later(t
     results.append_result(old, row())
     header = old.read_text().splitlines()[0]
     assert "user_session_auc" not in header
-    later = row(seed=1, user_session_auc=0.625, sessions=712.0)
+    later = row(seed=1, user_session_auc=0.625, sessions=712.0, links="slice")
     results.append_result(old, later)
     results.append_result(new, later)
     assert old.read_text().splitlines()[0] == header and results.read_results(old)[1] == row(seed=1)
@@ -87,7 +87,7 @@ def test_a_sessions_auc_stands_beside_the_others_where_it_is_known(tmp_path):
 def test_a_cell_that_raises_auc_and_lowers_user_auc_is_said(tmp_path):
     assert "Against popularity" not in written(sweep(), tmp_path)
     torn = [x | {"user_auc": 0.5} if (x["every"], x["depth"]) == ("30d", 1) else x for x in sweep()]
-    said = "Against popularity, the cell 30d at depth 1 raises AUC by 0.0995 and lowers user AUC by 0.0505."
+    said = "Against popularity, the cell slices of 30d, depth 1 raises AUC by 0.0995 and lowers user AUC by 0.0505."
     text = written(torn, tmp_path)
     assert said in text and text.count("Against popularity") == 1
 
@@ -321,3 +321,48 @@ def test_referees_that_ran_have_rows_and_are_compared(tmp_path):
     assert [cell[0].partition(" ")[0] for cell in cells_of(text, "EASE")] == ["EASE"] * 2  # the grid, and every cell
     assert "over EASE: worse" in text and "over item-kNN: worse" in text
     assert "EASE" not in written(sweep(), tmp_path)
+
+
+# --- what depth, granularity and links give --------------------------------------------------------------------------
+
+
+def linked(seeds=3):
+    """A sweep whose links of the whole past gain .02, and those per slice nothing."""
+    rows = sweep(seeds)
+    for seed in range(seeds):
+        rows.append(row(every="", depth=1, seed=seed, auc=0.66, links="none"))
+        for every in EVERY:
+            rows.append(row(every=every, depth=1, seed=seed, auc=0.68 + (every == "7d") / 1000, links="past"))
+            rows.append(row(every=every, depth=1, seed=seed, auc=0.66 + (seed - 1) / 100, links="slice"))
+    return rows
+
+
+def test_depth_and_granularity_that_give_nothing_are_said_to(tmp_path):
+    rows = [r | {"auc": 0.71 + r["seed"] / 1000} if r["depth"] == 1 and r["every"] == "30d" else r for r in sweep()]
+    text = written(rows, tmp_path)
+    # .71 + seed * .0005 less .71 + seed * .001: mean -.0005, half-width 4.3027 * .0005 / sqrt(3) = .00124
+    assert "- depth 3 gives nothing over depth 1: -0.0005 [-0.0017, +0.0007], n=3\n" in text
+    assert "- granularity 7d is worse than 30d: -0.0200 [-0.0200, -0.0200], n=3" in text
+    assert "- granularity 30d is better than 90d: +0.0100 [+0.0100, +0.0100], n=3" in text
+    assert "Links of the past" not in text and not (tmp_path / "links.png").exists()
+
+
+def test_links_have_a_table_and_a_figure_and_no_say_in_the_grid_of_states(tmp_path):
+    text = written(linked(), tmp_path)
+    assert cells_of(text, "none")[0][1:] == ["0.6600 ± 0.0000, n=3"] * 3
+    assert cells_of(text, "of the whole past")[0][1] == "**0.6810 ± 0.0000, n=3**"  # 7d
+    assert cells_of(text, "7d")[0][1] == "0.6800 ± 0.0000, n=3"
+    assert "- reading links of the whole past by 7d is better than reading none: +0.0210 [+0.0210, +0.0210]" in text
+    assert "- reading links per slice by 30d gives nothing over reading none: +0.0000 [-0.0248, +0.0248], n=3" in text
+    assert "- reading links per slice by 30d gives nothing over reading links of the whole past by 30d: -0.0200" in text
+    assert "- reading links of the whole past by 30d is worse than by 7d: -0.0010" in text
+    assert cells_of(text, "links per slice by 90d")[0][1:3] == ["1", "3"]
+    assert (tmp_path / "links.png").read_bytes()[:4] == b"\x89PNG"
+    drawn = lines_of(sweep_report.draw_links(sweep_report.Sweep(linked(), "hyperctr")).axes[0])
+    assert list(drawn) == ["of the whole past", "per slice", "no links", "popularity", "static MF"]
+    assert drawn["of the whole past"].get_xdata().tolist() == [7, 30, 90]
+
+
+def test_a_cell_of_the_links_that_is_below_a_referee_is_said(tmp_path):
+    rows = [*linked(1), row("ease", "", "", 0, 0.675)]
+    assert "- links per slice by 30d: below EASE" in written(rows, tmp_path)
