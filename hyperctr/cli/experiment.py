@@ -103,7 +103,7 @@ def sweep(
     every: Annotated[
         str, typer.Option(help="Granularities, e.g. 1d,7d,1mo; q8 cuts eight slices of equal counts.")
     ] = "7d,30d,90d",
-    depth: Annotated[str, typer.Option(help="Numbers of HGCN layers, e.g. 1,2,3; 0 is no graph.")] = "1,2,3",
+    depth: Annotated[str, typer.Option(help="Numbers of HGCN layers, e.g. 0,1,3; 0 is no graph.")] = "0,1,3",
     seeds: Annotated[int, typer.Option(help="Runs per cell; intervals need three or more.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="The sweep's folder.")] = Path("sweep"),
     base: Annotated[Path | None, typer.Option(help="A run's TOML file that all cells share.")] = None,
@@ -244,6 +244,7 @@ def bench(
     if study.worlds:
         described = benches.planted_run(study, sets or ())
     elif not study.untrained:
+        preset = preset or (study.preset if base is None else "") or None
         described = run_from_options(base, data, sets, preset, default=benches.default_base(study))
         described = with_masks(benches.on_protocol(study, described, protocol, sets or ()), masks)
     options = benches.Options(

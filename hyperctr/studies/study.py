@@ -272,6 +272,8 @@ class Study:
 
     base: Mapping[str, Any] = field(default_factory=lambda: {"model": {"name": "hyperctr"}})
     """The run that all rows share where no run file is given, as tables of a run file."""
+    preset: str = ""
+    """The preset of that run, where neither a run file nor a preset is given; "" for none."""
     grid: Grid | None = None
     """The value in which its rows differ; None where they differ in more than a value."""
     seeds: int = 3
