@@ -11,6 +11,7 @@ import numpy as np
 from hyperctr import config
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.row_columns import BatchRows
+from hyperctr.evaluation.metrics import auc
 from hyperctr.runs.past import BLOCK
 from hyperctr.runs.prepare import Prepared, prepare
 
@@ -45,7 +46,8 @@ def past_facts(dataset: Dataset, past: str | Sequence[str] = "all") -> dict[str,
 
     Returns:
         `rows`, of the training rows and drawn negatives that were read; `microseconds` per row; and `numbers`, of each
-        name, meaning, share missing, and quantiles of the values themselves (None where all are missing).
+        name, meaning, share missing, quantiles of the values themselves (None where all are missing), and `auc` of the
+        number alone, a missing one being the lowest: above or below .5 it tells clicks (None where all rows are alike).
 
     Raises:
         ValueError: there is no such value, or it gives no numbers; the data cannot be split.
@@ -59,7 +61,7 @@ def past_facts(dataset: Dataset, past: str | Sequence[str] = "all") -> dict[str,
     ready = prepare(config.read_run(tables), dataset)
     if ready.normal is None:
         raise ValueError(f'data.past = "{past}" gives no numbers; choose counts, links or all')
-    source, rows = ready.loader.sources[-1], _rows(ready)
+    source, (rows, label) = ready.loader.sources[-1], _rows(ready)
     began = time.perf_counter()
     raw = np.concatenate([source.raw(some) for some in rows])
     spent = time.perf_counter() - began
@@ -69,7 +71,8 @@ def past_facts(dataset: Dataset, past: str | Sequence[str] = "all") -> dict[str,
         found = {key: float(np.quantile(there, q)) if len(there) else None for key, q in QUANTILES.items()}
         what = meaning(name, log.logged_non_clicks, "hours" if log.has_time else "steps")
         missing = round(1 - len(there) / len(values), 4)
-        numbers.append({"name": name.removeprefix("past."), "meaning": what, "missing": missing, **found})
+        alone = auc(label, np.nan_to_num(values, nan=-np.inf)) if 0 < label.sum() < len(label) else None
+        numbers.append({"name": name.removeprefix("past."), "meaning": what, "missing": missing, **found, "auc": alone})
     return {"rows": len(raw), "microseconds": round(1e6 * spent / max(len(raw), 1), 2), "numbers": numbers}
 
 
@@ -113,16 +116,17 @@ def meaning(name: str, rates: bool, unit: str = "hours") -> str:
     return f"{rate}, less {f'that by {first}' if rates else 'the share of all clicks'}"
 
 
-def _rows(ready: Prepared) -> list[BatchRows]:
-    """Return some training rows, and a negative for each where they are drawn."""
+def _rows(ready: Prepared) -> tuple[list[BatchRows], np.ndarray]:
+    """Return some training rows, and a negative for each where they are drawn; and the labels of all."""
     log, rng = ready.dataset.interactions, np.random.default_rng(0)
     train = ready.split.train
     train = train if len(train) <= READ else np.sort(rng.choice(train, READ, replace=False))
-    found = []
+    found, label = [], []
     for part in np.array_split(train, -(-len(train) // BLOCK) or 1):
         user, at, item, query = log.user[part], log.time[part], log.item[part], np.arange(len(part))
         if ready.negatives:
             other = ready.loader.negatives(user, at, 1, rng).ravel()
             item, query = np.append(item, other[other >= 0]), np.append(query, query[other >= 0])
         found.append(BatchRows(user, at, item, query, part[query], ready.negatives > 0))
-    return found
+        label.append(np.where(np.arange(len(item)) < len(part), log.label[part][query], 0))
+    return found, np.concatenate(label)

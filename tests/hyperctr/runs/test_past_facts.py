@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import past_worlds
 from hyperctr.data import planted
 from hyperctr.runs.past_facts import meaning, past_facts
 
@@ -40,11 +41,24 @@ def test_numbers_are_those_of_the_rows():
     assert meaning("past.user*item.not_clicked", True) == "rows without a click by user*item"
 
 
+STRONGEST = {
+    "rates": "item.rate_7d", "age": "item.since_first", "recency": "item.since_last",
+    "repeats": "user*item.clicks", "co-occurrence": "like.mean", "order": "next.last",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("signal", "expected"), STRONGEST.items())
+def test_the_number_that_tells_the_clicks_of_a_world_has_the_auc(signal, expected):
+    facts = past_facts(past_worlds.world(signal), "all")["numbers"]
+    far = {number["name"]: abs(number["auc"] - 0.5) for number in facts if number["auc"] is not None}
+    assert far[expected] > max(far.values()) - 0.001 > 0.08
+
+
 def test_the_command_lists_them(hyperctr, tmp_path):
     data = planted.write("drift", tmp_path / "data", scale=0.02)
     code, said, err = hyperctr("data", "describe", data, "--past", "links")
     assert code == 0, err
-    assert "next_step.max" in said and "directed: the largest" in said and "24 numbers, read for" in said
+    assert "AUC alone" in said and "next_step.max" in said and "directed: the largest" in said and "24 numbers, read for" in said
     code, said, _ = hyperctr("data", "describe", data, "--past", "links", "--json")
     assert code == 0 and len(json.loads(said)["numbers"]) == 24
     code, said, _ = hyperctr("data", "describe", data, "--past", "nearest")
