@@ -34,13 +34,13 @@ class Forest(Protocol):
 class SklearnForest:
     """Trees of scikit-learn; a share of the columns is drawn for each split."""
 
-    def __init__(self, x: np.ndarray, label: np.ndarray, rounds: int, sets: Sequence[int]):
+    def __init__(self, x: np.ndarray, label: np.ndarray, rounds: int, sets: Sequence[int], seed: int):
         from sklearn.ensemble import HistGradientBoostingClassifier  # takes a second to import
 
         self.rounds = rounds
         self.trees = HistGradientBoostingClassifier(
             learning_rate=RATE, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, l2_regularization=L2, max_features=SHARE,
-            early_stopping=False, random_state=0, max_iter=rounds, categorical_features=list(sets) or None,
+            early_stopping=False, random_state=seed, max_iter=rounds, categorical_features=list(sets) or None,
         )  # fmt: skip
         with _as_many_threads_as_torch():
             self.trees.fit(x, label)
@@ -61,11 +61,11 @@ class SklearnForest:
 class LightGBMForest:
     """Trees of LightGBM; a share of the columns is drawn for each tree. Any number of threads gives the same trees."""
 
-    def __init__(self, x: np.ndarray, label: np.ndarray, rounds: int, sets: Sequence[int]):
+    def __init__(self, x: np.ndarray, label: np.ndarray, rounds: int, sets: Sequence[int], seed: int):
         lightgbm, self.rounds = lightgbm_package(), rounds
         settings = {
             "objective": "binary", "learning_rate": RATE, "num_leaves": LEAVES, "min_data_in_leaf": LEAST,
-            "lambda_l2": L2, "feature_fraction": SHARE, "seed": 0, "deterministic": True, "force_row_wise": True,
+            "lambda_l2": L2, "feature_fraction": SHARE, "seed": seed, "deterministic": True, "force_row_wise": True,
             "num_threads": torch.get_num_threads(), "verbosity": -1,
         }  # fmt: skip
         rows = lightgbm.Dataset(x, label, categorical_feature=list(sets), params=settings)
@@ -85,6 +85,22 @@ class LightGBMForest:
 
     def _of_trees(self, x: np.ndarray, first: int, last: int) -> np.ndarray:
         return self.trees.predict(x, start_iteration=first, num_iteration=last - first, raw_score=True)
+
+
+class Average:
+    """Several forests, whose logits are averaged."""
+
+    def __init__(self, forests: Sequence[Forest]):
+        self.forests = forests
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits of rows, [n]."""
+        return np.mean([forest.logits(x) for forest in self.forests], 0)
+
+    def staged(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the logits of rows by the first trees of each forest; see `Forest`."""
+        for each in zip(*(forest.staged(x) for forest in self.forests), strict=True):
+            yield each[0][0], np.mean([logits for _, logits in each], 0)
 
 
 def _as_many_threads_as_torch() -> AbstractContextManager:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import Batch, Columns, Output, Tables, TrainingCounts, Values
 from hyperctr.evaluation.metrics import auc
-from hyperctr.referees.boosting import ENGINES, SHARE, Forest, lightgbm_package
+from hyperctr.referees.boosting import ENGINES, SHARE, Average, Forest, lightgbm_package
 from hyperctr.strict import check
 
 FEATURES = 150  # columns of a row, as an estimate of memory
@@ -33,8 +33,12 @@ class Config:
     engine: Literal["sklearn", "lightgbm"] = "sklearn"
     """The library that grows the trees, under the same settings; LightGBM comes with hyperctr[trees]."""
 
+    members: int = 1
+    """Forests that are grown with seeds from 0 on; their logits are averaged, as those of `train.members` are."""
+
     def __post_init__(self):
         check(self.rounds >= 1, "model.rounds", self.rounds, "at least 1")
+        check(self.members >= 1, "model.members", self.members, "at least 1")
 
 
 class Trees(nn.Module):
@@ -65,7 +69,7 @@ class Trees(nn.Module):
     def seconds(cls, config: Config, counts: TrainingCounts) -> float:
         """Estimate the seconds that fitting takes on one core: rounds over all columns of all rows and negatives."""
         read = 2 * counts.rows * FEATURES
-        return read * (SHARE * config.rounds / 2e8 + 1 / 3e6)
+        return read * (config.members * SHARE * config.rounds / 2e8 + 1 / 3e6)
 
     def fit(
         self, train: Callable[[], Iterable[Batch]], valid: Callable[[], Iterable[Batch]] | None = None
@@ -123,7 +127,8 @@ class Trees(nn.Module):
         ]
         self.known = ~np.isnan(x).all(0)  # a column without a value cannot be binned
         sets = [int(self.known[:n].sum()) for n, size in enumerate(sizes) if size <= CATEGORIES and self.known[n]]
-        self.forest = ENGINES[self.config.engine](x[:, self.known], label, rounds, sets)
+        grow, members = ENGINES[self.config.engine], self.config.members
+        self.forest = Average([grow(x[:, self.known], label, rounds, sets, seed) for seed in range(members)])
 
 
 class TreesLinks(Trees):

@@ -82,6 +82,23 @@ def test_they_find_the_signal_and_grow_again_to_the_same_bits(data, engine):
     assert torch.equal(again(batch).logit, score)
 
 
+@ENGINE
+def test_members_are_forests_of_other_seeds_whose_logits_are_averaged(data, engine):
+    ready, trees = made("trees", data, engine, model={"name": "trees", "rounds": 20, "engine": engine, "members": 3})
+    trees.fit(lambda: rows_of(ready, "train"), lambda: rows_of(ready, "valid"))
+    batch = next(iter(ready.evaluation_batches("test")))
+    x = trees.columns_of(batch)[:, trees.known]
+    each = [forest.logits(x) for forest in trees.forest.forests]
+    assert len(each) == 3 and not np.allclose(each[0], each[1])
+    torch.testing.assert_close(trees.score(batch), torch.from_numpy(np.mean(each, 0)).float())
+    staged = dict(trees.forest.staged(x))
+    np.testing.assert_allclose(staged[int(trees.rounds)], np.mean(each, 0), rtol=1e-9)
+    alone = made("trees", data, engine)[1]
+    alone.load_state_dict(trees.state_dict())
+    fit_again(ready, alone)
+    np.testing.assert_array_equal(alone.forest.logits(x), each[0])
+
+
 def test_columns_that_a_row_lacks_are_missing():
     ready, trees = made("trees", planted.planted("drift", scale=0.03).dataset)
     batch = next(iter(ready.evaluation_batches("valid")))
@@ -106,7 +123,7 @@ def test_a_column_without_any_value_is_left_out(data, monkeypatch):
     monkeypatch.setattr(Trees, "columns_of", without)
     chosen = trees.fit(lambda: rows_of(ready, "train"), lambda: rows_of(ready, "valid"))
     assert chosen["valid_auc"][str(chosen["rounds"])] > 0.6 and not trees.known[0] and trees.known[1]
-    assert trees.forest.trees.is_categorical_.tolist()[:2] == [True, False]
+    assert trees.forest.forests[0].trees.is_categorical_.tolist()[:2] == [True, False]
 
 
 @ENGINE
@@ -118,10 +135,10 @@ def test_the_first_trees_of_a_longer_run_score_as_a_shorter_run(engine):
     x[:, 0] = rng.integers(0, 9, 3000)
     x[rng.random(x.shape) < 0.1] = np.nan
     label = (rng.random(3000) < 1 / (1 + np.exp(-np.nan_to_num(x[:, 1])))).astype(np.float32)
-    staged = dict(boosting.ENGINES[engine](x, label, 25, [0]).staged(x))
+    staged = dict(boosting.ENGINES[engine](x, label, 25, [0], 0).staged(x))
     assert [*staged] == [10, 20, 25]
     for rounds, logits in staged.items():
-        np.testing.assert_allclose(boosting.ENGINES[engine](x, label, rounds, [0]).logits(x), logits, atol=1e-9)
+        np.testing.assert_allclose(boosting.ENGINES[engine](x, label, rounds, [0], 0).logits(x), logits, atol=1e-9)
     slope = np.polyfit(np.nan_to_num(x[:, 1]), staged[25], 1)[0]
     assert slope > 0.2 and abs(np.polyfit(np.nan_to_num(x[:, 2]), staged[25], 1)[0]) < 0.1
 
