@@ -54,10 +54,10 @@ class Data:
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
     past: Literal["none", "counts", "links", "all"] | tuple[PastPart, ...] = "none"
-    """Numbers that every model reads of the events before a row. "counts": counts, rates and ages by user, item, columns
-    and `crosses`, and how alike the item's content is to the user's clicks; "links": links of the item with the clicks,
-    as of the start of a period; "all": both. Or a list of parts: "counts" and "content" apart, "links", and three that
-    are in no other value: links over one period, links with a half-life, nearest items. docs/past.md"""
+    """Numbers that every model reads of the events before a row. "counts": counts, rates and ages by user, item,
+    columns and `crosses`, and how alike the item's content is to the user's clicks; "links": links of the item with the
+    clicks, as of the start of a period; "all": both. Or a list of parts: "counts" and "content" apart, "links", and
+    three that are in no other value: links over one period, links with a half-life, nearest items. docs/past.md"""
     past_every: str | None = None
     """Periods at whose start links are read: a width such as 1d, or q8 for 8 with equally many training clicks. Left
     out: the time slices, if at least 8 begin before the last training row; else q8. The run's notes say which."""

@@ -183,8 +183,13 @@ def describe(
     if as_json:
         return print_json(facts)
     lines = [
-        [x["name"], x["meaning"], f"{x['missing']:.1%}", *("-" if x[q] is None else as_text(x[q]) for q in QUANTILES),
-         "-" if x["auc"] is None else f"{x['auc']:.3f}"]
+        [
+            x["name"],
+            x["meaning"],
+            f"{x['missing']:.1%}",
+            *("-" if x[q] is None else as_text(x[q]) for q in QUANTILES),
+            "-" if x["auc"] is None else f"{x['auc']:.3f}",
+        ]
         for x in facts["numbers"]
     ]
     print_table(f"numbers of the past of {dataset.name}", ["", "what", "missing", *QUANTILES, "AUC alone"], lines)

@@ -79,8 +79,8 @@ class Config:
     gru: bool = False
     """Whether Eq. 7 also reads the state of a GRU after the last click, which is trained to tell the next click."""
     branch: Literal["none", "numbers", "fields"] = "none"
-    """A second network with its own loss, whose logit is averaged with that of Eq. 7: on columns and numbers alone, or a
-    factorisation machine and a network on all fields, ids and the mean of the clicks among them."""
+    """A second network with its own loss, whose logit is averaged with that of Eq. 7: on columns and numbers alone, or
+    a factorisation machine and a network on all fields, ids and the mean of the clicks among them."""
     types: bool = True
     """Whether clicks of different behaviour types weigh differently in the hyperedges and in attention."""
     type_weights: tuple[float, ...] = ()

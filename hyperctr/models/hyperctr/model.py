@@ -93,7 +93,8 @@ class Sides:
     """What Eq. (7) reads of the rows of a batch, for Q queries and P distinct pairs of an item and a slice.
 
     Attributes:
-        fused: T_U, [Q, d]. own: the user's id vector, where profiles are added to it, and the state of the GRU, [Q, own].
+        fused: T_U, [Q, d].
+        own: the user's id vector, where profiles are added to it, and the state of the GRU, [Q, own]; None without.
         item: e_i, [P, d]. of_row: the pair of each row, [B].
         context: c, [B, d]; None without one.
         attended: the clicks weighed by the candidate, and their product with e_i, [B, 2 d]; None without `attend`.

@@ -131,8 +131,8 @@ class Readout(nn.Module):
 class Prediction(nn.Module):
     """logit = MLP([T_U; e_i; T_U * e_i; c; u; a; a * e_i]) + w^T (T_U * e_i) + v^T (c * (T_U + e_i)) + z^T (a * e_i).
 
-    Eq. (7), without its sigmoid. The MLP has three layers. Without a context vector c, further vectors u of the user, or
-    the clicks a that the candidate attends to, their terms are left out. Without `product` so are T_U * e_i and all
+    Eq. (7), without its sigmoid. The MLP has three layers. Without a context vector c, further vectors u of the user,
+    or the clicks a that the candidate attends to, their terms are left out. Without `product` so are T_U * e_i and all
     direct terms: MLP([T_U; e_i]) is Eq. (7) as printed.
 
     Args:

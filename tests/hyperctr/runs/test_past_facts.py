@@ -58,7 +58,8 @@ def test_the_command_lists_them(hyperctr, tmp_path):
     data = planted.write("drift", tmp_path / "data", scale=0.02)
     code, said, err = hyperctr("data", "describe", data, "--past", "links")
     assert code == 0, err
-    assert "AUC alone" in said and "next_step.max" in said and "directed: the largest" in said and "24 numbers, read for" in said
+    assert "AUC alone" in said and "next_step.max" in said and "directed: the largest" in said
+    assert "24 numbers, read for" in said
     code, said, _ = hyperctr("data", "describe", data, "--past", "links", "--json")
     assert code == 0 and len(json.loads(said)["numbers"]) == 24
     code, said, _ = hyperctr("data", "describe", data, "--past", "nearest")
