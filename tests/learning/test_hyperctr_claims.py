@@ -51,7 +51,7 @@ def test_a_claim_holds_where_it_holds_for_one_preset_and_it_is_said_for_which():
         assert found.verdict == "reproduced" and found.here.startswith(f"holds for {holds}. paper: ")
         assert "; best: " in found.here and ("(contradicted)" in found.here) == (holds != "paper and best")
     neither = verdicts({of(preset, planted.ALL): low for preset in planted.PRESETS})["at least 85%"]
-    assert neither.verdict == "contradicted" and neither.here.startswith("holds for neither. ")
+    assert neither.verdict == "contradicted" and neither.here.startswith("shown for neither. ")
 
 
 def test_a_best_width_at_the_edge_of_the_grid_decides_nothing():

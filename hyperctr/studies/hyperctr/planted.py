@@ -122,7 +122,8 @@ def _either(verdicts: tuple[Verdict, ...]) -> Verdict:
     pairs = dict(zip(PRESETS, verdicts, strict=True))
     holds = [preset for preset, one in pairs.items() if one.verdict == "reproduced"]
     said = [f"{preset}: {one.here} ({one.verdict})" for preset, one in pairs.items()]
-    text = f"holds for {' and '.join(holds) or 'neither'}. " + "; ".join(said)
+    shown = f"holds for {' and '.join(holds)}" if holds else "shown for neither"
+    text = f"{shown}. " + "; ".join(said)
     return Verdict(verdicts[0].claim, text, min((one.verdict for one in verdicts), key=VERDICTS.index))
 
 
