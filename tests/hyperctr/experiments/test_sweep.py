@@ -130,8 +130,9 @@ def test_links_have_a_grid_of_their_own_where_the_base_run_reads_links():
 
 @pytest.mark.parametrize(
     ("past", "links", "reads"),
-    [("all", "none", ("counts",)), ("all", "slice", ("counts", "period_links")), ("links", "none", "none"),
-     (["nearest", "links"], "recent", ("nearest", "recent_links")), (["period_links"], "past", ("links",))],
+    [("all", "none", ("counts", "content")), ("all", "slice", ("counts", "content", "period_links")),
+     ("links", "none", "none"), (["nearest", "links"], "recent", ("nearest", "recent_links")),
+     (["period_links"], "past", ("links",))],
 )  # fmt: skip
 def test_a_cell_of_the_links_changes_the_links_and_their_periods_alone(past, links, reads):
     start = best(past=past)
