@@ -99,7 +99,7 @@ def test_a_command_or_option_that_does_not_exist_is_found():
 # --- every command, on small data ------------------------------------------------------------------------------------
 
 QUICK = {
-    "--seeds 3": "--seeds 1", "--depth 1,2,3": "--depth 1", "--every 7d,30d,90d": "--every 30d,90d",
+    "--seeds 3": "--seeds 1", "--depth 0,1,3": "--depth 1", "--every 7d,30d,90d": "--every 30d",
     "bench table4": "bench table4 --rows 'popularity,no graph'",
     "bench aqcl-table2": "bench aqcl-table2 --rows popularity,DIN",
 }  # fmt: skip
