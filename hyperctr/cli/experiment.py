@@ -296,7 +296,7 @@ def report(
 
 def demo(
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Sweep real ML-100K instead: 3 granularities x 3 depths, and links of the past.")
+        bool, typer.Option("--sweep", help="Sweep real ML-100K instead: 3 granularities x 3 depths, and links.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the sweep.")] = Path("demo"),
     seed: Seed = 0,
