@@ -20,6 +20,11 @@ class LastState(nn.GRU):
     def forward(self, clicks: Tensor, mask: Tensor) -> Tensor:
         """Read the clicks: [Q, T, dim] and [Q, T] -> [Q, state]; zero for an empty history."""
         states, _ = super().forward(clicks)
-        length = mask.sum(1)
-        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
-        return last * (length > 0)[:, None]
+        return after_last(states, mask)
+
+
+def after_last(states: Tensor, mask: Tensor) -> Tensor:
+    """Take the state after the last real click: [Q, T, d] and [Q, T] -> [Q, d]; zero for an empty history."""
+    length = mask.sum(1)
+    last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
+    return last * (length > 0)[:, None]

@@ -110,8 +110,9 @@ def check_members(run: config.Run) -> None:
     if run.train.members == 1:
         return
     if isinstance(find_model(run.model_name), Referee):
-        own = "use model.members" if run.model_name.startswith("trees") else "leave it out"
-        raise ValueError(f"train.members averages models that are trained; {run.model_name} is a referee: {own}")
+        has_own = any(entry.name == "members" for entry in fields(run.model))
+        instead = "use model.members" if has_own else "leave it out"
+        raise ValueError(f"train.members averages models that are trained; {run.model_name} is a referee: {instead}")
     if any(isinstance(part, Sharing) for part in (run.model, run.wrapper)):
         raise ValueError("train.members averages models; the masks of lt4rec are found for one: leave it out")
 

@@ -267,8 +267,7 @@ def _sides(
     """Count the users, items and hyperedges of every closed slice; the clicks must be in order of time."""
     counts = np.zeros((2, 4, slices), np.int64)
     for n in np.unique(at[(at >= 0) & (at < slices)]).tolist():
-        start, end = np.searchsorted(at, [0 if span == "past" else n, n + 1])
-        rows = slice(start, end)
+        rows = slice(*np.searchsorted(at, [0 if span == "past" else n, n + 1]))
         width = int(item[rows].max(initial=0)) + 1
         pair = np.sort(user[rows] * width + item[rows])
         pair = pair[np.diff(pair, prepend=-1) > 0]  # a click counts once

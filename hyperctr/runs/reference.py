@@ -46,8 +46,7 @@ def list_presets() -> list[dict[str, str]]:
     found = []
     for name in presets.PRESETS:
         tables = presets.read_preset(name)
-        of = {table: tables.get(table, {}).get("name", "") for table in ("model", "wrapper")}
-        found.append({"name": name, **of, "what": " ".join(presets.about(name).split("\n\n")[0].split())})
+        found.append({"name": name, **_named(tables), "what": " ".join(presets.about(name).split("\n\n")[0].split())})
     return found
 
 
@@ -60,7 +59,7 @@ def preset_file(preset: str) -> str:
         ValueError: there is no such preset.
     """
     tables = presets.read_preset(preset)
-    names = {table: tables.get(table, {}).get("name", "") for table in ("model", "wrapper")}
+    names = _named(tables)
     said = "".join(f"# {line}".rstrip() + "\n" for line in presets.about(preset).splitlines())
     return f"# The preset {preset}.\n#\n{said}#\n" + run_file(names["model"], names["wrapper"], tables)
 
@@ -114,6 +113,11 @@ def field_docs(cls: type) -> dict[str, str]:
             if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 found[field.target.id] = " ".join(str(text.value.value).split())
     return found
+
+
+def _named(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the model and of the wrapper, "" without one."""
+    return {table: tables.get(table, {}).get("name", "") for table in ("model", "wrapper")}
 
 
 def _default(entry: Field) -> Any:

@@ -116,6 +116,16 @@ def logits_of(model, batch):
     return model.eval()(batch).logit
 
 
+def in_one_query_and_in_many(model, log, n=40):
+    """The logits of n candidates of one user with contexts of their own: of one query, and of a query each."""
+    item, context = np.arange(n) % ITEMS, Values(codes(n - 1, 6, 2, seed=5))
+    found = []
+    for user, query in ((np.array([2]), np.zeros(n, int)), (np.full(n, 2), np.arange(n))):
+        batch = Loader(log).make_batch(user, item, np.full(len(user), 4 * DAY), np.zeros(n), query)
+        found.append(logits_of(model, replace(batch, context=context)))
+    return found
+
+
 # --- by loops ---------------------------------------------------------------------------------------------------------
 
 

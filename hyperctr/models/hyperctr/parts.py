@@ -11,6 +11,7 @@ from graphs import Hypergraph
 from graphs.dropout import Dropout
 from graphs.expand import clique
 from hyperctr.layers.bodies import choose
+from hyperctr.layers.recurrent import after_last
 
 
 class Interest(nn.Module):
@@ -257,9 +258,7 @@ class Recent(nn.Module):
         if not clicks.shape[1]:
             return clicks.new_zeros(len(clicks), clicks.shape[2]), 0.0
         states, _ = self.gru(clicks)
-        length = mask.sum(1)
-        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
-        return last * (length > 0)[:, None], next_click_loss(states, clicks, mask) if with_loss else 0.0
+        return after_last(states, mask), next_click_loss(states, clicks, mask) if with_loss else 0.0
 
 
 def next_click_loss(states: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from slow_hyperctr import (
     BY_ROW,
     CONTEXT,
-    DAY,
     ITEM,
     ITEMS,
     SIZES,
@@ -17,9 +16,9 @@ from slow_hyperctr import (
     USER,
     USERS,
     Slow,
-    codes,
     fields_of,
     grid_of,
+    in_one_query_and_in_many,
     logits_of,
     model_of,
     random_log,
@@ -122,14 +121,9 @@ def test_a_user_without_training_row_is_read_by_the_profile():
 
 def test_many_candidates_of_one_query_score_as_in_queries_of_their_own():
     """Many candidates of a user take the fast way through Eq. (7), with a context of their own each."""
-    log, n = random_log(), 40
+    log = random_log()
     model = model_of(log, fields_of(log))
-    item, context = np.arange(n) % ITEMS, Values(codes(n - 1, 6, 2, seed=5))
-    found = []
-    for user, query in ((np.array([2]), np.zeros(n, int)), (np.full(n, 2), np.arange(n))):
-        batch = Loader(log).make_batch(user, item, np.full(len(user), 4 * DAY), np.zeros(n), query)
-        found.append(logits_of(model, replace(batch, context=context)))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*in_one_query_and_in_many(model, log), rtol=1e-4, atol=1e-5)
 
 
 def test_types_move_logits_through_hyperedges_and_through_attention():

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from slow_hyperctr import (
@@ -11,8 +10,8 @@ from slow_hyperctr import (
     DAY,
     ITEMS,
     SIZES,
-    codes,
     fields_of,
+    in_one_query_and_in_many,
     logits_of,
     model_of,
     random_log,
@@ -23,9 +22,7 @@ from table_builder import change_tables
 from torch import nn
 
 from hyperctr import config
-from hyperctr.batch import Values
 from hyperctr.data import planted
-from hyperctr.data.loader import Loader
 from hyperctr.experiments import contract
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.model import HyperCTR
@@ -114,14 +111,9 @@ def test_the_tower_that_is_given_up_computes_what_the_model_did(changed):
 
 @by_name
 def test_many_candidates_of_one_query_score_as_in_queries_of_their_own(changed):
-    log, n = random_log(types=4), 40
+    log = random_log(types=4)
     model = model_of(log, fields_of(log, typed=changed.get("types", True)), **changed)
-    item, context = np.arange(n) % ITEMS, Values(codes(n - 1, 6, 2, seed=5))
-    found = []
-    for user, query in ((np.array([2]), np.zeros(n, int)), (np.full(n, 2), np.arange(n))):
-        batch = Loader(log).make_batch(user, item, np.full(len(user), 4 * DAY), np.zeros(n), query)
-        found.append(logits_of(model, replace(batch, context=context)))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(*in_one_query_and_in_many(model, log), rtol=1e-4, atol=1e-4)
 
 
 def test_a_gaussian_start_draws_every_matrix():
