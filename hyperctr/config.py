@@ -53,6 +53,8 @@ class Data:
     derive: tuple[str, ...] | None = None
     """Context columns computed from the time of a row and the user's earlier clicks: hour, weekday, season, clicks,
     since_last, since_first; see `hyperctr.data.context`."""
+    titles: bool = False
+    """Whether every model reads the words of the items' titles, as one more column of tags."""
     past: Literal["none", "counts", "links", "all"] | tuple[PastPart, ...] = "none"
     """Numbers that every model reads of the events before a row. "counts": counts, rates and ages by user, item,
     columns and `crosses`, and how alike the item's content is to the user's clicks; "links": links of the item with the

@@ -23,6 +23,7 @@ from hyperctr.data.features.past.content import PastContent
 from hyperctr.data.features.past.links import PastLinks, PastNearest
 from hyperctr.data.features.past.sessions import PastSessions
 from hyperctr.runs.checks import reads_numbers
+from hyperctr.runs.fields import item_columns
 from hyperctr.runs.past_facts import meaning
 from hyperctr.strict import cut
 
@@ -164,9 +165,11 @@ def _place(columns: Columns, name: str) -> tuple[str, list[int]]:
 
 def _of_side(asked: Asked, side: str, columns: Columns, index: int, base: Scores) -> list[tuple]:
     """Score the row without each column of its user or item."""
-    dataset, log = asked.ready.dataset, asked.ready.dataset.interactions
-    table = dataset.users.fields if side == "user" else dataset.items.fields
-    of_row = (log.user if side == "user" else log.item)[asked.ready.split.train]
+    dataset, log, train = asked.ready.dataset, asked.ready.dataset.interactions, asked.ready.split.train
+    if side == "user":
+        table, of_row = dataset.users.fields, log.user[train]
+    else:
+        table, of_row = item_columns(dataset, train, asked.ready.run.data.titles), log.item[train]
     lines = []
     for name in columns.names:
         with unknown_value(asked.model, columns, name, index):

@@ -12,16 +12,23 @@ from hyperctr.data.columns import Column
 from hyperctr.data.context import OF_USER, SIZES
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features.encoders import Encoders
+from hyperctr.data.features.titles import words_of
 from hyperctr.data.interactions import Interactions
 
 
-def fields_of(dataset: Dataset, train: np.ndarray, derive: Sequence[str] = ()) -> tuple[Fields, Encoders, list[str]]:
+TITLE = "title.words"  # the column of the words of titles
+
+
+def fields_of(
+    dataset: Dataset, train: np.ndarray, derive: Sequence[str] = (), titles: bool = False
+) -> tuple[Fields, Encoders, list[str]]:
     """Fit the columns of users, items and the context on the training rows.
 
     Args:
         dataset: the data.
         train: numbers of the training rows.
         derive: columns of `hyperctr.data.context` that are read behind the log's own context.
+        titles: whether the words of the items' titles are one more column of the items.
 
     Returns:
         The fields, how the context of a row is read, and notes on what was put together or cut.
@@ -31,13 +38,27 @@ def fields_of(dataset: Dataset, train: np.ndarray, derive: Sequence[str] = ()) -
     """
     log = dataset.interactions
     user, said_of_users = _columns(dataset.users.fields, log.user[train], log.num_users)
-    item, said_of_items = _columns(dataset.items.fields, log.item[train], log.num_items)
+    item, said_of_items = _columns(item_columns(dataset, train, titles), log.item[train], log.num_items)
+    if titles and dataset.items.titles is None:
+        said_of_items.append(f"There are no titles of items in {dataset.name} (data.titles).")
     weight = np.zeros(len(log), np.int64)
     weight[train] = 1
     encoders = Encoders.fit(log.read_context, weight)
     of_user = tuple(name for name in derive if name in OF_USER)
     fields = Fields(user, item, _context(log, encoders, derive), of_user)
     return fields, encoders, [*said_of_users, *said_of_items, *encoders.notes(log.context)]
+
+
+def item_columns(dataset: Dataset, train: np.ndarray, titles: bool) -> dict[str, Column]:
+    """Return the columns of the items that a run reads: those of the data, and by choice the words of the titles.
+
+    Args:
+        dataset, train, titles: as of `fields_of`; the vocabulary is that of the training rows.
+    """
+    if not titles or dataset.items.titles is None:
+        return dict(dataset.items.fields)
+    words = words_of(dataset.items.titles, np.unique(dataset.interactions.item[train]))
+    return dict(dataset.items.fields) | {TITLE: words}
 
 
 def _columns(columns: Mapping[str, Column], trained: np.ndarray, count: int) -> tuple[Columns, list[str]]:

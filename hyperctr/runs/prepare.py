@@ -300,7 +300,7 @@ def prepare(
         if parts.note:
             dataset = replace(dataset, notes=(*dataset.notes, parts.note))
     grid, train = _grid(run, dataset, parts), log.take(parts.train)
-    fields, encoders, notes = fields_of(dataset, parts.train, run.data.derive or ())
+    fields, encoders, notes = fields_of(dataset, parts.train, run.data.derive or (), run.data.titles)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     tables = _tables(run, dataset, parts, fields, progress)
     codes, edges, reads = None, None, _reads(run)

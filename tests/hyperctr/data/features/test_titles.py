@@ -3,7 +3,7 @@
 import numpy as np
 
 from hyperctr.data.features import titles
-from hyperctr.data.features.titles import tokens
+from hyperctr.data.features.titles import tokens, words_of
 
 TITLES = np.array(["The red Shoe", "red shoe; RED hat", "A hat", "", "the the", "blue shoe"], dtype=object)
 
@@ -33,3 +33,17 @@ def test_long_titles_and_rare_words_are_cut(monkeypatch):
     long = np.array([" ".join("abc"[k % 3] for k in range(60)), "a a b b", "a c", "a b c d"])
     found, count = tokens(long, np.ones(4, bool))
     assert count == 2 and found[0].tolist() == [0, 1] * 10  # of a, b and c, c is too rare
+
+
+def test_the_words_of_a_title_as_tags_are_those_of_its_numbers_each_once():
+    column = words_of(TITLES, np.arange(5))
+    assert sorted(column.values.to_list()) == ["hat", "red", "shoe", "the"]
+    assert column.series().to_list() == [["the", "red", "shoe"], ["red", "shoe", "hat"], ["hat"], None, ["the"], ["shoe"]]
+
+
+def test_words_as_tags_are_cut_like_numbers(monkeypatch):
+    monkeypatch.setattr(titles, "WORDS", 3)
+    monkeypatch.setattr(titles, "LENGTH", 2)
+    column = words_of(np.array(["a b c", "c c b", "c a", "d"]), np.arange(4))
+    assert column.series().to_list() == [["a", "b"], ["c", "b"], ["c", "a"], None]
+    assert words_of(np.array(["a", ""]), np.arange(2)).series().to_list() == [None, None]
