@@ -32,7 +32,7 @@ from hyperctr.data.split import hold_out, split
 from hyperctr.evaluation import metrics
 from hyperctr.evaluation.evaluate import score
 from hyperctr.experiments.results import POPULARITY, REFEREES
-from hyperctr.experiments.space import Space, at, check, full_key
+from hyperctr.experiments.space import Space, at, check, full_key, value_of
 from hyperctr.files import read_csv, write_csv, write_text
 from hyperctr.models import find_model, find_wrapper
 from hyperctr.referees.choose import scale_of
@@ -44,6 +44,7 @@ from hyperctr.runs.train import torch_threads
 from hyperctr.training.fit import fit
 
 REFEREES_FILE = "referees.csv"
+STARTUP = 10  # trials before the tree of Parzen estimators chooses
 SPACE: Space = {"w1": (0.02, 5.0), "w2": (0.1, 4.0)}
 STARTS = ({"w1": 0.02, "w2": 1.0}, {"w1": 5.0, "w2": 0.1}, {"w1": 0.7, "w2": 1.0}, {"w1": 0.7, "w2": 0.3},
           {"w1": 0.7, "w2": 3.0})  # fmt: skip
@@ -72,24 +73,27 @@ def search(
     referees: bool = True,
     how: Literal["tpe", "random"] = "tpe",
     clicks: int = 0,
+    ready: Prepared | None = None,
 ) -> config.Run:
     """Find the settings with which the run's model predicts held-out training rows best.
 
     Args:
         run: what to train.
         out: the search's folder; a folder of the same search is continued.
-        trials: most points to try, with the points of earlier calls. If all keys have a list of values, each
-            combination is tried once.
+        trials: most points to try, with the points of earlier calls. If all keys have a list of values and this is
+            enough for all combinations, each is tried once.
         epochs: most passes of a trial over the training rows.
         seed: seed of the points that are tried; all trials train with the run's own seed.
         objective: the log loss, with one negative per click if negatives are drawn; or the AUC, whose negative is the
             loss.
-        space: what to search, see `hyperctr.experiments.space`; default: `SPACE`, which is for AQCL.
+        space: what to search, see `hyperctr.experiments.space`; default: `SPACE`, which is for AQCL. The first point
+            is that of the run itself, if the space has it.
         dataset: the run's data, if they have been read already.
         say: prints one line.
         referees: whether the referees are fitted and judged too, once per folder.
         how: points by a tree of Parzen estimators, or at random.
         clicks: most clicks that a trial trains on, the latest ones with the rows between them; 0: all.
+        ready: what `inner` gives for a run whose model reads the same, if it has been prepared already.
 
     Returns:
         the run with the best settings, as in best.toml.
@@ -115,7 +119,7 @@ def search(
     with parallel.claim(out, run, what), torch_threads(run.train.threads):
         base = replace(run, train=replace(run.train, epochs=epochs, members=1))
         dataset = read_dataset(base) if dataset is None else dataset
-        ready = inner(base, dataset, clicks=clicks)
+        ready = inner(base, dataset, clicks=clicks) if ready is None else replace(ready, run=base)
 
         def trained(settings: dict[str, Any], report: Callable[[float], None]) -> float:
             other = at(base, settings)
@@ -134,10 +138,9 @@ def search(
             words = " ".join(f"{k}={x:.4g}" if isinstance(x, float) else f"{k}={x}" for k, x in last.settings.items())
             say(f"trial {len(found)} of {trials}: {words}, {'given up at' if last.pruned else 'loss'} {last.loss:.5f}")
 
-        starts = [start for start in STARTS if start.keys() == space.keys()]
         if all(isinstance(where, list) for where in space.values()):
-            starts = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
-            trials = min(trials, len(starts))
+            trials = min(trials, math.prod(len(where) for where in space.values()))
+        starts = first_points(run, space, trials, seed)
         rate = round(1 / run.train.eval_every)
         found = minimise(trained, space, out / "search.journal", trials, seed, starts, rate, ended, how)
         best = min((trial for trial in found if not trial.pruned), key=lambda trial: trial.loss)
@@ -149,6 +152,26 @@ def search(
         for name in below(best.loss, read_referees(out)) if referees else ():
             say(f"the best trial is below {name}")
         return chosen
+
+
+def first_points(run: config.Run, space: Space, trials: int, seed: int) -> list[dict[str, Any]]:
+    """Return the points to try before the sampler chooses: `STARTS` for AQCL, else the run's own point and no more.
+
+    Where all keys have a list of values, it is followed by other combinations: by all of them in order if there are
+    trials for all, else by some in an order drawn by the seed, so that none is tried twice.
+    """
+    if given := [start for start in STARTS if start.keys() == space.keys()]:
+        return given
+    own = {key: value_of(run, key) for key in space}
+    inside = all(x in where if isinstance(where, list) else where[0] <= x <= where[1] for x, where in zip(
+        own.values(), space.values(), strict=True))  # fmt: skip
+    if not all(isinstance(where, list) for where in space.values()):
+        return [own] if inside else []
+    points = [dict(zip(space, point, strict=True)) for point in product(*space.values())]
+    if len(points) <= trials:
+        return points
+    drawn = [points[k] for k in np.random.default_rng(seed).permutation(len(points))]
+    return [own] * inside + [point for point in drawn if point != own][:STARTUP]
 
 
 def judge_referees(ready: Prepared, objective: str) -> list[dict[str, Any]]:
@@ -278,7 +301,7 @@ def minimise(
     for number in range(len(found()), trials):
         own = seed * 100_003 + number
         study.sampler = (
-            optuna.samplers.TPESampler(n_startup_trials=10, multivariate=True, constant_liar=False, seed=own)
+            optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=True, constant_liar=False, seed=own)
             if how == "tpe"
             else optuna.samplers.RandomSampler(own)
         )

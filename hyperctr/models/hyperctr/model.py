@@ -42,6 +42,7 @@ What `hyperctr-best` alone has:
 - A second branch with a cross entropy of its own, on all fields and the mean of the clicks, or on columns and numbers
   alone; the logit is the mean of both (`branch`).
 - By choice, the state of a GRU over the clicks that is trained to tell the next one (`gru`; DIEN).
+- The words of titles as tags of the items (`data.titles`), in M_I as any column.
 - Numbers and links of the past (`data.past`). Links are entries of the operator of Eq. (5) between the candidate and
   the clicks, read one by one, with one hyperedge per user over the whole past and not per slice; half of them have a
   direction: how often one item came soon after the other.

@@ -1,6 +1,7 @@
 """The search of Eq. (7): it finds what was planted, repeats, goes on where it was killed, and never sees a test row."""
 
 import csv
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -241,6 +242,23 @@ def test_a_list_of_values_is_tried_through_once(tmp_path):
     tried = [(row["w"], row["positives"]) for row in lines(tmp_path)]
     assert tried == [("0.01", "1"), ("0.01", "5"), ("0.1", "1"), ("0.1", "5")]
     assert said[-1].startswith("trial 4 of 4: ")
+
+
+def test_the_run_itself_is_tried_first_and_no_combination_twice():
+    run = config.read_run({"data": {"path": "ml-100k"}, "model": {"name": "din", "dim": 16}})
+    space = {"model.dim": [8, 16, 32], "train.lr": [1e-3, 2e-3], "model.dropout": [0.1, 0.2, 0.3]}
+    points = tune.first_points(run, space, 6, seed=1)
+    assert points[0] == {"model.dim": 16, "train.lr": 1e-3, "model.dropout": 0.2}
+    assert len(points) == 11 and len({tuple(point.values()) for point in points}) == 11
+    assert points == tune.first_points(run, space, 7, seed=1) != tune.first_points(run, space, 6, seed=2)
+    whole = tune.first_points(run, space, 18, seed=1)  # enough for all: in order
+    assert [tuple(point.values()) for point in whole] == list(itertools.product(*space.values()))
+    outside = tune.first_points(run, {"model.dim": [8, 32], "train.lr": [1e-3, 2e-3]}, 3, seed=1)
+    assert len(outside) == 4 and {"model.dim": 16} not in outside
+    assert tune.first_points(run, {"train.lr": (1e-4, 1e-2), "model.dim": [8, 16]}, 6, 0) == [
+        {"train.lr": 1e-3, "model.dim": 16}
+    ]
+    assert tune.first_points(run, {"train.lr": (2e-3, 1e-2)}, 6, 0) == []
 
 
 def test_keys_of_every_table_are_searched_without_a_wrapper(tmp_path):

@@ -1,0 +1,222 @@
+"""Every model, with the same columns and past, under one budget of settings, beside the referees.
+
+    python benchmarks/same_budget.py run DATA [ROW ...] [--seeds 1] [--past all]    search, then train and score
+    python benchmarks/same_budget.py table [DATA ...] [--over hyperctr-best]        the table in Markdown
+
+A row is a model with `data.past` and `data.titles`, or a preset, or a referee. Its settings are the best of six trials
+on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
+those that all rows begin with, then others drawn from `SPACE`. Then it trains on all training rows, stops on the
+validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees are not searched. Rows that
+read alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
+`benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hyperctr import config
+from hyperctr.evaluation.significance import mean_interval, paired_interval
+from hyperctr.experiments import search as tune
+from hyperctr.experiments.space import value_of
+from hyperctr.files import append_csv, read_csv
+from hyperctr.models import find_model
+from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
+from hyperctr.runs.referees import fit_one
+from hyperctr.training.fit import fit
+
+RESULTS = Path(__file__).parent / "results" / "same-budget"
+MODELS = ("lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "gru4rec", "mian", "youtubenet", "dupn",
+          "dmf", "mmss", "naml", "marn")  # fmt: skip
+PRESETS = ("hyperctr-best", "hyperctr-paper")
+REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
+EPOCHS = {"ml-1m": 1, "ta-feng": 1, "kuairand-pure": 3}  # of the training on all rows; elsewhere and in trials 2
+WITHOUT_TIMES = ("microlens-50k",)  # slices by number
+BUDGET, CLICKS = 6, 50_000
+SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
+         "model.dropout": [0.1, 0.3]}  # fmt: skip
+OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"]}}
+START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
+         "train.id_dropout=0.3", "train.batch_size=512", "train.eval_every=0.5", "train.patience=2",
+         "train.threads=1", "data.history=50")  # fmt: skip
+COLUMNS = ("row", "past", "seed", "valid_auc", "test_auc", "user_auc", "user_session_auc", "seconds", "settings")
+WORK = Path("same-budget")  # trials and logits, not kept
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def run_of(data: str, row: str, past: str, seed: int = 0) -> config.Run:
+    """Return the run of a row as it begins."""
+    sets = [*START, f"train.epochs={EPOCHS.get(data, 2)}", f"train.seed={seed}"]
+    sets += ["slices.count=8"] if data in WITHOUT_TIMES else []
+    tables = {"data": {"path": data}}
+    if row == "hyperctr-paper":  # its own training
+        sets = [word for word in sets if word.startswith(("slices", "train.seed", "train.threads"))]
+        return config.read_run(tables, sets, preset=row)
+    if row in PRESETS:
+        return config.read_run(tables, [*sets, f"data.past={past}"], preset=row)
+    known = {field.name for field in dataclasses.fields(find_model(row).Config)}
+    sets += [f"model.{key}={value}" for key, value in (("dim", 16), ("dropout", 0.1)) if key in known]
+    return config.read_run(tables | {"model": {"name": row}}, [*sets, f"data.past={past}", "data.titles=true"])
+
+
+def space_of(run: config.Run, row: str) -> dict[str, list]:
+    """Return the keys of the space that a row has."""
+    known = {f"model.{field.name}" for field in dataclasses.fields(run.model)}
+    return {key: values for key, values in (SPACE | OWN.get(row, {})).items() if key[:5] == "train" or key in known}
+
+
+class Kept(Prepared):
+    """A preparation whose batches are made once, for all rows that share its loader."""
+
+    BATCHES: ClassVar[dict[tuple, list]] = {}
+
+    def train_batches(self, epoch: int) -> Iterable:
+        """As of `Prepared`."""
+        train = self.run.train
+        return self._once(("train", train.seed, epoch, train.batch_size), super().train_batches, epoch)
+
+    def evaluation_batches(self, part: str) -> Iterable:
+        """As of `Prepared`."""
+        return self._once((part,), super().evaluation_batches, part)
+
+    def _once(self, what: tuple, make: Callable, given: Any) -> Iterable:
+        key = (id(self.loader), *what)
+        if key not in self.BATCHES:
+            self.BATCHES[key] = list(make(given))
+        return iter(self.BATCHES[key])
+
+
+class Alike:
+    """The preparations that rows share, those that read the same; one for trials and one for all rows are kept."""
+
+    def __init__(self, data: str):
+        self.data, self.dataset = data, read_dataset(run_of(data, "deepfm", "none"))
+        self._ready: dict[tuple, Prepared] = {}
+
+    def prepared(self, run: config.Run, trial: bool = False) -> Prepared:
+        """Prepare a run, or take what a run that reads the same has left."""
+        same = (run.data, run.split, run.slices, run.interest, run.train.seed, find_model(run.model_name).reads)
+        if (trial, *same) not in self._ready:
+            gone = [key for key in self._ready if key[0] == trial or key[1:] != same]
+            for key in gone:
+                del self._ready[key]
+            if gone:
+                Kept.BATCHES.clear()
+            made = tune.inner(run, self.dataset, clicks=CLICKS) if trial else prepare(run, self.dataset)
+            self._ready[trial, *same] = Kept(**{x.name: getattr(made, x.name) for x in dataclasses.fields(made)})
+        return replace(self._ready[trial, *same], run=run)
+
+
+def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
+    """Return the run with the settings that the trials choose."""
+    trial = replace(run, train=replace(run.train, epochs=2))
+    found = tune.search(
+        trial, WORK / shared.data / f"{row}-{run.data.past}", BUDGET, epochs=2, objective="auc",
+        space=space_of(run, row), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
+        ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
+    )  # fmt: skip
+    return replace(found, train=replace(found.train, epochs=run.train.epochs))
+
+
+def trained(shared: Alike, row: str, run: config.Run) -> tuple[Prepared, torch.nn.Module]:
+    """Train a run on all training rows; a referee is fitted."""
+    ready = shared.prepared(run)
+    if row in REFEREES[1:]:
+        own, model, _ = fit_one(ready, row)
+        return own, model
+    torch.manual_seed(run.train.seed)
+    model = build_model(ready)
+    if row != "popularity":
+        fit(model, ready.train_batches, lambda: ready.scores(model, "valid")["auc"], run.train, ready.train_rows)
+    return ready, model
+
+
+def scored(shared: Alike, row: str, run: config.Run, past: str) -> dict[str, Any]:
+    """Train a row and score it; return a line of the table."""
+    began = time.process_time()
+    ready, model = trained(shared, row, run)
+    seconds, found = time.process_time() - began, {}
+    for part in ("valid", "test"):
+        rows = ready.scored(model, part)
+        found[part] = ready.measured(rows)
+        logits = WORK / shared.data / "logits" / f"{row}-{past}-{run.train.seed}-{part}.npz"
+        logits.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(logits, logit=rows["logit"], label=rows["label"])
+    test = found["test"]
+    return {
+        "row": row, "past": past, "seed": run.train.seed, "valid_auc": found["valid"]["auc"], "test_auc": test["auc"],
+        "user_auc": test["user_auc"], "user_session_auc": test.get("user_session_auc", float("nan")),
+        "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+@app.command()
+def run(
+    data: str,
+    rows: Annotated[list[str] | None, typer.Argument()] = None,
+    seeds: int = 1,
+    past: str = "all",
+) -> None:
+    """Search and score the rows of a data set; those that are there already are left as they are."""
+    torch.set_num_threads(1)
+    shared, path = Alike(data), RESULTS / f"{data}.csv"
+    for row in rows or (*REFEREES, *MODELS, *PRESETS):
+        read = {"trees": "counts", "trees-links": "all"}.get(row, "none" if row in REFEREES else past)
+        for seed in range(seeds):
+            there = read_csv(path) if path.exists() else []
+            if any((x["row"], x["past"], x["seed"]) == (row, read, str(seed)) for x in there):
+                continue
+            first = run_of(data, "deepfm" if row in REFEREES[1:] else row, "all" if row in REFEREES[1:] else past)
+            chosen = first
+            settings: dict[str, Any] = {}
+            if row not in (*REFEREES, "hyperctr-paper"):
+                chosen = searched(shared, row, first)
+                settings = {key: value_of(chosen, key) for key in space_of(first, row)}
+            chosen = replace(chosen, train=replace(chosen.train, seed=seed))
+            line = scored(shared, row, chosen, read) | {"settings": json.dumps(settings)}
+            append_csv(path, {name: line[name] for name in COLUMNS})
+            print(data, row, read, seed, f"valid {line['valid_auc']:.4f} test {line['test_auc']:.4f}", flush=True)
+
+
+@app.command()
+def table(data: Annotated[list[str] | None, typer.Argument()] = None, over: str = "hyperctr-best") -> None:
+    """Print a table per data set: scores, and how far `over` is above each row, paired by seed."""
+    for name in data or sorted(path.stem for path in RESULTS.glob("*.csv")):
+        lines = [line | {"test_auc": float(line["test_auc"])} for line in read_csv(RESULTS / f"{name}.csv")]
+        by_row: dict[tuple[str, str], dict[str, dict]] = {}
+        for line in lines:
+            by_row.setdefault((line["row"], line["past"]), {})[line["seed"]] = line
+        ours = by_row.get((over, "all"), {})
+        print(f"\n## {name}\n\n| row | past | valid AUC | test AUC | user AUC | session | {over} above it |")
+        print("|---|---|---|---|---|---|---|")
+        means = {key: np.mean([x["test_auc"] for x in found.values()]) for key, found in by_row.items()}
+        for key in sorted(by_row, key=lambda key: -means[key]):
+            found = by_row[key]
+            mean, half = mean_interval([x["test_auc"] for x in found.values()])
+            said = f"{mean:.4f}" + (f" ± {half:.4f} ({len(found)})" if len(found) > 1 else "")
+            cells = [np.mean([float(x[name]) for x in found.values()]) for name in COLUMNS[3:4] + COLUMNS[5:7]]
+            shared = sorted(ours.keys() & found.keys())
+            gain = ""
+            if shared and found is not ours:
+                more, width = paired_interval(*([x[seed]["test_auc"] for seed in shared] for x in (ours, found)))
+                gain = f"{more:+.4f}" + (f" ± {width:.4f}" if len(shared) > 1 else "")
+            print(f"| {key[0]} | {key[1]} | {cells[0]:.4f} | {said} | {cells[1]:.4f} | {cells[2]:.4f} | {gain} |")
+
+
+if __name__ == "__main__":
+    app()
