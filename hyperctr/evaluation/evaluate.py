@@ -6,6 +6,7 @@ With 1000 negatives per click a test set has millions of rows: few bytes are kep
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,29 +40,47 @@ def score(
             clicks.
     """
     model.eval()
-    columns: dict[str, list] = {name: [] for name in ("user", "item", "time", "query", "label", "logit")}
-    if "conversion" in model.tasks:
-        columns |= {"conversion": [], "conversion_logit": []}
-    if popularity is not None:
-        columns |= {"popularity": [], "clicks_before": []}
+    columns: dict[str, _Column] = defaultdict(_Column)
     queries = 0
     for batch in batches:
         out = model(batch)
-        columns["logit"].append(out.logit.numpy())
-        if "conversion" in columns:
+        found = {
+            "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "query": batch.query.int() + queries,
+            "label": batch.label, "logit": out.logit,
+        }  # fmt: skip
+        if "conversion" in model.tasks:
             unknown = torch.full_like(out.logit, math.nan)
-            columns["conversion"].append((unknown if batch.conversion is None else batch.conversion).numpy())
-            columns["conversion_logit"].append((unknown if out.conversion is None else out.conversion).numpy())
+            found["conversion"] = unknown if batch.conversion is None else batch.conversion
+            found["conversion_logit"] = unknown if out.conversion is None else out.conversion
         if popularity is not None:
-            columns["popularity"].append(popularity(batch).logit.numpy())
-            columns["clicks_before"].append(batch.clicks_before.numpy())
-        columns["query"].append((batch.query + queries).int().numpy())
-        for name in ("user", "item"):
-            columns[name].append(getattr(batch, name).int().numpy())
-        for name in ("time", "label"):
-            columns[name].append(getattr(batch, name).numpy())
+            found |= {"popularity": popularity(batch).logit, "clicks_before": batch.clicks_before}
+        for name, values in found.items():
+            columns[name].add(values.numpy())
         queries += len(batch.query_row)
-    return {name: np.concatenate(columns.pop(name)) for name in [*columns]}
+    return {name: column.values for name, column in columns.items()}
+
+
+class _Column:
+    """Values that are added piece by piece, in one block of memory: small pieces that stay would scatter the heap."""
+
+    def __init__(self):
+        self._held, self._count = None, 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Add values behind those that are there."""
+        end = self._count + len(values)
+        if self._held is None or end > len(self._held):
+            held = np.empty(max(end, 2 * self._count), values.dtype)
+            if self._held is not None:
+                held[: self._count] = self.values
+            self._held = held
+        self._held[self._count : end] = values
+        self._count = end
+
+    @property
+    def values(self) -> np.ndarray:
+        """All values."""
+        return self._held[: self._count]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ SPARSE_RATE = (1e9, 3e9)  # multiplications and additions per second in products
 DENSE_RATE = (8e9, 60e9)  # the same in everything else
 FLOAT = 4
 PAIRS = 2**16  # rows scored at a time
+SCORED = 100  # bytes per scored row: what is kept of it, and what a metric takes
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ _TIPS = {
     "id tables and their copies": ("a smaller model.dim",),
     "cached node states": ("a smaller model.dim", "fewer data.modalities", "fewer slices (slices.every)"),
     "propagation": ("model.propagation=sampled", "shorter slices (slices.every)", "a smaller model.depth"),
+    "scored rows": ("fewer evaluate.negatives", "evaluate.max_positives=20000"),
     "batch": ("a smaller train.batch_size", "a smaller data.history"),
 }
 
@@ -158,8 +160,19 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         sparse = steps * work.sparse + work.sparse_once
         seconds = (sparse / SPARSE_RATE[1] + dense / DENSE_RATE[1], sparse / SPARSE_RATE[0] + dense / DENSE_RATE[0])
     found += work.parts
+    found.append(Part("scored rows", SCORED * max(_scored(run, log, rows, part) for part, rows in (
+        ("valid", parts.valid), ("test", parts.test))), "at most"))  # fmt: skip
     found.append(Part("freed and not given back", sum(part.bytes for part in found) // 10, "estimated"))
     return Plan(tuple(found), int(SHARE * memory()), steps, seconds, facts)
+
+
+def _scored(run: config.Run, log: Interactions, rows: np.ndarray, part: str) -> int:
+    """Count the rows of "valid" or "test" that are scored together, with the negatives drawn for them."""
+    e, clicks = run.evaluate, int(log.label[rows].sum())
+    most, negatives = {"valid": (e.valid_positives, e.valid_negatives), "test": (e.max_positives, e.negatives)}[part]
+    share = most / clicks if most and clicks > most else 1.0
+    drawn = e.sampled or not log.logged_non_clicks
+    return round(share * (clicks * (1 + negatives) if drawn else len(rows)))
 
 
 def counts_of(log: Interactions, train: np.ndarray) -> TrainingCounts:

@@ -23,7 +23,12 @@ from hyperctr.data.kinds import Kind
 from hyperctr.evaluation import evaluate
 from hyperctr.runs.prepare import build_model
 
-PAST = {"past": ["counts", "content", "links", "nearest"], "past_every": "q8", "derive": ["hour", "clicks"], "titles": True}
+PAST = {
+    "past": ["counts", "content", "links", "nearest"],
+    "past_every": "q8",
+    "derive": ["hour", "clicks"],
+    "titles": True,
+}
 
 
 def columns(count, rng):

@@ -13,7 +13,7 @@ from torch import nn
 from hyperctr import config
 from hyperctr.batch import Batch, History, Output
 from hyperctr.data import planted
-from hyperctr.evaluation.evaluate import Novelty, evaluate, quality, score
+from hyperctr.evaluation.evaluate import Novelty, _Column, evaluate, quality, score
 from hyperctr.models import MODELS
 from hyperctr.runs import prepare as prepare_module
 
@@ -296,3 +296,12 @@ def test_without_a_known_conversion_its_metrics_are_unknown(converted, scored):
     silent = evaluate(converted | {"conversion_logit": np.full(6, np.nan)})
     assert silent["cvr_rows"] == 0 and math.isnan(silent["ctcvr_auc"])
     assert "cvr_mse" not in evaluate(scored) and "conversion" not in scored
+
+
+def test_values_added_piece_by_piece_are_all_there_in_order():
+    rng, column, pieces = np.random.default_rng(0), _Column(), []
+    for size in [3, 0, 1, 50, 7, 400, 1]:
+        pieces.append(rng.normal(size=size).astype(np.float32))
+        column.add(pieces[-1])
+        np.testing.assert_array_equal(column.values, np.concatenate(pieces))
+    assert column.values.dtype == np.float32

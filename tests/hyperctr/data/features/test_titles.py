@@ -38,7 +38,14 @@ def test_long_titles_and_rare_words_are_cut(monkeypatch):
 def test_the_words_of_a_title_as_tags_are_those_of_its_numbers_each_once():
     column = words_of(TITLES, np.arange(5))
     assert sorted(column.values.to_list()) == ["hat", "red", "shoe", "the"]
-    assert column.series().to_list() == [["the", "red", "shoe"], ["red", "shoe", "hat"], ["hat"], None, ["the"], ["shoe"]]
+    assert column.series().to_list() == [
+        ["the", "red", "shoe"],
+        ["red", "shoe", "hat"],
+        ["hat"],
+        None,
+        ["the"],
+        ["shoe"],
+    ]
 
 
 def test_words_as_tags_are_cut_like_numbers(monkeypatch):
