@@ -45,8 +45,8 @@ def score(
     for batch in batches:
         out = model(batch)
         found = {
-            "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "query": batch.query.int() + queries,
-            "label": batch.label, "logit": out.logit,
+            "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "label": batch.label,
+            "query": batch.query.int() + queries, "logit": out.logit,
         }  # fmt: skip
         if "conversion" in model.tasks:
             unknown = torch.full_like(out.logit, math.nan)

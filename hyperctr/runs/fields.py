@@ -15,7 +15,6 @@ from hyperctr.data.features.encoders import Encoders
 from hyperctr.data.features.titles import words_of
 from hyperctr.data.interactions import Interactions
 
-
 TITLE = "title.words"  # the column of the words of titles
 
 
