@@ -72,7 +72,8 @@ def test_a_file_with_two_keys_gets_every_default(tmp_path):
 
 def test_every_value_is_written():
     assert config.to_toml(read("model.hidden=[8]", "train.l2=0", "data.modalities=['visual']")) == (
-        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = [\n    "visual",\n]\nreduce = 128\ntitles = false\npast = "none"\n\n'
+        '[data]\npath = "ml-100k"\nhistory = 100\nmodalities = [\n    "visual",\n]\nreduce = 128\ntitles = false\n'
+        'past = "none"\n\n'
         '[split]\nkind = "temporal"\ntrain = 0.7\nvalid = 0.2\nseed = 0\n\n'
         '[slices]\nevery = "30d"\ncount = 0\nspan = "slice"\ngraphs = "rolling"\nitem_edges = "interest"\n'
         'augment = [\n    "S1",\n    "S2",\n]\n'

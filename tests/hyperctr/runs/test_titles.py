@@ -1,4 +1,4 @@
-"""The words of titles as a column of every model (`data.titles`): what is read, and what is said where there are none."""
+"""The words of titles as a column of every model (`data.titles`), and what is said where there are none."""
 
 from dataclasses import replace
 
