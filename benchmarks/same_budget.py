@@ -45,14 +45,21 @@ MODELS = ("lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "g
 PRESETS = ("hyperctr-best", "hyperctr-paper")
 REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
 EPOCHS = {"ml-1m": 1, "ta-feng": 1, "kuairand-pure": 3}  # of the training on all rows; elsewhere and in trials 2
-WITHOUT_TIMES = ("microlens-50k",)  # slices by number
 BUDGET, CLICKS = 6, 50_000
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
-OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"]}}
+OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"], "model.gru": [True, False]}}
 START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
          "train.id_dropout=0.3", "train.batch_size=512", "train.eval_every=0.5", "train.patience=2",
          "train.threads=1", "data.history=50")  # fmt: skip
+SIZES = {"dim": 16, "dropout": 0.1}
+OF_DATA = {  # chosen on validation rows, for all rows alike
+    "kuairand-pure": ("train.schedule=halved", "train.lr=1e-3", "train.id_dropout=1", "train.batch_size=1024"),
+    "amazon-beauty-5core": ("data.past_every=7d",),
+    "ml-1m": ("data.past_every=7d",),
+    "microlens-50k": ("slices.count=8",),  # it has no times
+}
+OF_SIZES = {"kuairand-pure": {"dim": 8, "dropout": 0.3}}
 COLUMNS = ("row", "past", "seed", "valid_auc", "test_auc", "user_auc", "user_session_auc", "seconds", "settings")
 WORK = Path("same-budget")  # trials and logits, not kept
 
@@ -61,17 +68,18 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 def run_of(data: str, row: str, past: str, seed: int = 0) -> config.Run:
     """Return the run of a row as it begins."""
-    sets = [*START, f"train.epochs={EPOCHS.get(data, 2)}", f"train.seed={seed}"]
-    sets += ["slices.count=8"] if data in WITHOUT_TIMES else []
-    tables = {"data": {"path": data}}
+    tables, sets = {"data": {"path": data}}, [f"train.seed={seed}", "train.threads=1", *OF_DATA.get(data, ())]
     if row == "hyperctr-paper":  # its own training
-        sets = [word for word in sets if word.startswith(("slices", "train.seed", "train.threads"))]
-        return config.read_run(tables, sets, preset=row)
+        return config.read_run(
+            tables, [x for x in sets if x.startswith(("train.seed", "train.threads", "slices"))], preset=row
+        )
+    kind = find_model("hyperctr" if row in PRESETS else row)
+    known, sizes = {field.name for field in dataclasses.fields(kind.Config)}, SIZES | OF_SIZES.get(data, {})
+    sets = [*START, f"train.epochs={EPOCHS.get(data, 2)}", *sets, f"data.past={past}", "data.titles=true"]
+    sets += [f"model.{key}={value}" for key, value in sizes.items() if key in known]
     if row in PRESETS:
-        return config.read_run(tables, [*sets, f"data.past={past}"], preset=row)
-    known = {field.name for field in dataclasses.fields(find_model(row).Config)}
-    sets += [f"model.{key}={value}" for key, value in (("dim", 16), ("dropout", 0.1)) if key in known]
-    return config.read_run(tables | {"model": {"name": row}}, [*sets, f"data.past={past}", "data.titles=true"])
+        return config.read_run(tables, sets, preset=row)
+    return config.read_run(tables | {"model": {"name": row}}, sets)
 
 
 def space_of(run: config.Run, row: str) -> dict[str, list]:

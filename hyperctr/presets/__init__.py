@@ -16,8 +16,8 @@ PRESETS = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 """The file of each preset by its name, such as "hyperctr-best"."""
 PROTOCOLS = {path.stem: path for path in sorted((FOLDER / "protocols").glob("*.toml"))}
 """The file of each protocol: "paper" is HyperCTR's, "temporal" reads nothing that happens later."""
-OF_DATA = ("history", "past", "past_every", "user_rates", "crosses")
-"""The keys of [data] that a preset may set: how much of the past is read."""
+OF_DATA = ("history", "titles", "past", "past_every", "user_rates", "crosses")
+"""The keys of [data] that a preset may set: how much of titles and of the past is read."""
 OF_USER = ("seed", "threads", "members")
 """The keys of [train] that no preset sets."""
 DEFAULT = "hyperctr-best"
