@@ -54,9 +54,13 @@ START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "
          "train.threads=1", "data.history=50")  # fmt: skip
 SIZES = {"dim": 16, "dropout": 0.1}
 OF_DATA = {  # chosen on validation rows, for all rows alike
-    "kuairand-pure": ("train.schedule=halved", "train.lr=1e-3", "train.id_dropout=1", "train.batch_size=1024"),
-    "amazon-beauty-5core": ("data.past_every=7d",),
-    "ml-1m": ("data.past_every=7d",),
+    "kuairand-pure": (
+        "train.schedule=halved",
+        "train.lr=1e-3",
+        "train.id_dropout=1",
+        "train.batch_size=1024",
+        "data.past_every=q8",
+    ),  # fmt: skip
     "microlens-50k": ("slices.count=8",),  # it has no times
 }
 OF_SIZES = {"kuairand-pure": {"dim": 8, "dropout": 0.3}}

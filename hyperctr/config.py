@@ -62,7 +62,7 @@ class Data:
     three that are in no other value: links over one period, links with a half-life, nearest items. docs/past.md"""
     past_every: str | None = None
     """Periods at whose start links are read: a width such as 1d, or q8 for 8 with equally many training clicks. Left
-    out: the time slices, if at least 8 begin before the last training row; else q8. The run's notes say which."""
+    out: q32."""
     user_rates: Literal["session", "day", "slice", "row"] | None = None
     """When the user's own rates are read: at the start of the session (shows at most 30 minutes apart), of the UTC day
     or of the period of `past_every` ("slice"), or at the row. Left out: the session; for data without times "slice"."""

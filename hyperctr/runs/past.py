@@ -28,7 +28,7 @@ from hyperctr.hypergraphs.recipes import time_grid
 BLOCK = 2**16  # rows whose numbers are made at once
 
 
-BEGUN = 8  # periods of the past that begin before the last training row, at least, where none are stated
+PERIODS = "q32"  # of the past, where none are stated: 8 or 30 days cost .0015 of AUC on ML-1M, 100 give no more
 
 COUNTS = ("counts", "content")
 PARTS = {"none": (), "counts": COUNTS, "links": ("links",), "all": (*COUNTS, "links")}
@@ -56,8 +56,8 @@ def by_period(asked: config.Data, wanted: tuple[str, ...], has_time: bool = True
 def past_grid(run: config.Run, log: Interactions, parts: Split, wanted: tuple[str, ...], name: str) -> TimeGrid | None:
     """Cut time into the periods of the past; None where nothing is read by period.
 
-    They are those of `data.past_every`. Without it they are the run's time slices, if `BEGUN` of them begin before the
-    last training row; with fewer, most training rows would read nothing, and the periods have equally many clicks.
+    They are those of `data.past_every`; without it `PERIODS`, which have equally many training clicks and go on after
+    the training rows.
 
     Args:
         run: what is asked for.
@@ -71,15 +71,10 @@ def past_grid(run: config.Run, log: Interactions, parts: Split, wanted: tuple[st
     """
     if not by_period(run.data, wanted, log.has_time):
         return None
-    if every := run.data.past_every:
-        if not log.has_time and not every.startswith("q"):
-            raise ValueError(f'data.past_every = "{every}" needs times, {name} has only an order; use q{BEGUN}')
-        return time_grid(log, parts, run.slices.cut_by(every), name)
-    if log.has_time or run.slices.count:
-        own = time_grid(log, parts, run.slices, name)
-        if _begun(own, log, parts) >= BEGUN:
-            return own
-    return time_grid(log, parts, run.slices.cut_by(f"q{BEGUN}"), name)
+    every = run.data.past_every or PERIODS
+    if not log.has_time and not every.startswith("q"):
+        raise ValueError(f'data.past_every = "{every}" needs times, {name} has only an order; use {PERIODS}')
+    return time_grid(log, parts, run.slices.cut_by(every), name)
 
 
 def past_notes(ready: Any) -> list[str]:

@@ -102,15 +102,16 @@ def test_links_are_read_by_periods_of_their_own_where_the_slices_are_too_few():
     assert prepare(settings("x", "counts"), data).past_grid is None
 
 
-def test_the_slices_of_a_run_are_its_periods_where_they_are_enough_or_others_are_stated():
+def test_periods_are_those_that_are_stated_whatever_the_slices_are():
     data = past_worlds.world("rates", rows=4_000)
-    assert prepare(settings("x", "links", slices={"every": "1d"}), data).past_grid.every == "1d"
+    ready = prepare(settings("x", "links", slices={"every": "1d"}), data)
+    begun = ready.past_grid.slice_of(data.interactions.time[ready.split.train])
+    assert begun.max() == 31 and len(ready.past_grid) > 40  # and they go on after the training rows
     ready = prepare(settings("x", "links", past_every="2w"), data)
     assert ready.past_grid.every == "2w"
-    assert len(prepare(settings("x", "links", slices={"count": 9}), untimed(data)).past_grid.edges) > 9
     ready = prepare(settings("x", "counts", user_rates="slice", past_every="30d"), data)
     assert notes_of(ready)[-1].endswith("1 of which begin before the last training row: too few (data.past_every)")
-    with pytest.raises(ValueError, match='data.past_every = "1d" needs times, rates has only an order; use q8'):
+    with pytest.raises(ValueError, match='data.past_every = "1d" needs times, rates has only an order; use q32'):
         prepare(settings("x", "links", past_every="1d"), untimed(data))
     with pytest.raises(ValueError, match="data.past_every must be like 6h"):
         settings("x", past_every="8")
