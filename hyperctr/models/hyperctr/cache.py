@@ -82,7 +82,7 @@ class StateCache:
             self.place, self.state = place, torch.empty(0, 0)
         moved, length = 0.0, 0.0
         for n, state in enumerate(states):
-            if state is None:
+            if state is None or not len(state):
                 continue
             if len(self.state) < count:
                 self.state = state.new_empty(count, state.shape[1])

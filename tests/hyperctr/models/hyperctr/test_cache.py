@@ -72,6 +72,13 @@ def read(carried, node, slice, live=()):
     return carried.read(row, STATIC, live).item()
 
 
+def test_nodes_of_which_none_has_a_state_are_kept_again_and_read_as_static():
+    carried, none = StateCache(NODES), torch.empty(0, 1)
+    for _ in range(2):
+        carried.keep([torch.full((3,), -1), None, torch.full((2,), -1)], [none, None, none])
+    assert read(carried, 1, 3) == -1.0
+
+
 def test_states_are_read_by_hand():
     carried = kept()
     assert [read(carried, 1, n) for n in range(4)] == [-1, 1, 1, -1]  # its last slice is 2, where it has no state
