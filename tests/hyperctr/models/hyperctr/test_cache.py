@@ -73,7 +73,7 @@ def read(carried, node, slice, live=()):
 
 
 def test_nodes_of_which_none_has_a_state_are_kept_again_and_read_as_static():
-    carried, none = StateCache(NODES), torch.empty(0, 1)
+    carried, none = StateCache(NODES), torch.empty(0, 2)
     for _ in range(2):
         carried.keep([torch.full((3,), -1), None, torch.full((2,), -1)], [none, None, none])
     assert read(carried, 1, 3) == -1.0
