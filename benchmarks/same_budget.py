@@ -48,7 +48,7 @@ EPOCHS = {"ml-1m": 1, "ta-feng": 1, "kuairand-pure": 3}  # of the training on al
 BUDGET, CLICKS = 6, 50_000
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
-OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"], "model.gru": [True, False]}}
+OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"]}}
 START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
          "train.id_dropout=0.3", "train.batch_size=512", "train.eval_every=0.5", "train.patience=2",
          "train.threads=1", "data.history=50")  # fmt: skip

@@ -1,5 +1,6 @@
 """HyperCTR row by row from the log, by loops; and small logs and models to compare it with."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -298,11 +299,12 @@ class Slow:
 
     def attended(self, u, t, e_i):
         """The user's clicks before t, weighed by the candidate, and their product with it."""
-        clicks = [self.item(j)[0] for w, j, s, _ in self.clicks if w == u and s < t]
-        if not clicks:
+        found = [(self.item(j)[0], t - s) for w, j, s, _ in self.clicks if w == u and s < t]
+        if not found:
             return torch.zeros(2 * len(e_i))
-        read = self.model.attend
-        scores = [read.score((read.state(x) + read.item(e_i)).relu()).exp() for x in clicks]
+        read, ages, clicks = self.model.attend, self.model.ages, [x for x, _ in found]
+        dated = clicks if ages is None else [x + ages.weight[math.floor(2 * math.log2(1 + age))] for x, age in found]
+        scores = [read.score((read.state(x) + read.item(e_i)).relu()).exp() for x in dated]
         weighed = sum(score * x for score, x in zip(scores, clicks, strict=True)) / sum(scores)
         return torch.cat([weighed, weighed * e_i])
 

@@ -27,7 +27,7 @@ class Config:
     norm: Literal["before", "after"] = "before"
     """Where Eq. 1-4 normalise: before each part, or after its residual, as the transformer that the paper cites."""
     age: bool = True
-    """Whether attention across slices reads how long ago each slice was."""
+    """Whether attention across slices reads how long ago each slice was, and that of `attend` how long ago a click."""
     fusion: Literal["outer", "lowrank", "concat", "sum", "gate"] = "outer"
     """How E_t and E_g become T_U: Eq. 6, its low-rank form, or a simpler one."""
     rank: int = 16

@@ -37,11 +37,11 @@ What is not the paper's, and `hyperctr-paper` leaves out (in brackets: the key, 
   (`id_dropout`), and of the activations (`dropout`).
 
 What `hyperctr-best` alone has:
-- Attention over the clicks: Eq. (7) also reads the clicks of the history, weighed by the candidate, and their product
-  with e_i, also as a direct term (`attend`; DIN, MARN).
+- Attention over the clicks: Eq. (7) also reads the clicks of the history, weighed by the candidate and by their age,
+  and their product with e_i, also as a direct term (`attend`; DIN, MARN).
 - A second branch with a cross entropy of its own, on all fields and the mean of the clicks, or on columns and numbers
   alone; the logit is the mean of both (`branch`).
-- By choice, the state of a GRU over the clicks that is trained to tell the next one (`gru`; DIEN).
+- The state of a GRU over the clicks that is trained to tell the next one (`gru`; DIEN).
 - The words of titles as tags of the items (`data.titles`), in M_I as any column.
 - Numbers and links of the past (`data.past`). Links are entries of the operator of Eq. (5) between the candidate and
   the clicks, read one by one, with one hyperedge per user over the whole past and not per slice; half of them have a
@@ -85,7 +85,7 @@ from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import Fields, TypeWeights
-from hyperctr.models.hyperctr.parts import GCN, Fusion, Interest, Prediction, Readout, Recent, pairs
+from hyperctr.models.hyperctr.parts import GCN, Ages, Fusion, Interest, Prediction, Readout, Recent, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
 
 
@@ -174,6 +174,7 @@ class HyperCTR(nn.Module):
         self.read_item = Readout(d, graphs, own=config.own != "none")
         self.fusion = Fusion(d, config.fusion, config.rank)
         self.attend = Relevance(d, d, d) if config.attend else None
+        self.ages = Ages(d) if config.attend and config.age else None
         self.recent = Recent(d) if config.gru else None
         product, own = config.interaction == "product", d * (self.profile is not None and config.own == "both")
         self.predict = Prediction(
@@ -345,7 +346,8 @@ class HyperCTR(nn.Module):
             clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories.mask)
         if self.attend is not None:
             target = F.embedding(of_row, e_i)
-            weighed = self.attend(clicks, target, batch.histories.mask, batch.query, clicks)
+            dated = clicks if self.ages is None else clicks + self.ages(batch)
+            weighed = self.attend(dated, target, batch.histories.mask, batch.query, clicks)
             attended = torch.cat([weighed, weighed * target], 1)
         if self.recent is not None:
             state, loss = self.recent(clicks, batch.histories.mask, self.training and not batch.is_augmented)

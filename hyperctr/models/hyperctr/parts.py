@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graphs import Hypergraph
 from graphs.dropout import Dropout
 from graphs.expand import clique
+from hyperctr.batch import Batch
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.recurrent import after_last
 
@@ -237,6 +238,26 @@ class Prediction(nn.Module):
         place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
         hidden, direct = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
         return last(hidden).squeeze(1) + direct, hidden
+
+
+class Ages(nn.Embedding):
+    """One vector per half octave of the time from a click to the row: floor(2 log2(1 + age)), in the log's unit.
+
+    >>> Ages(4).level(torch.tensor([0, 1, 2, 3, 7])).tolist()
+    [0, 2, 3, 4, 6]
+    """
+
+    def __init__(self, dim: int):
+        super().__init__(127, dim)  # 2 log2 of the largest int64 is below 126
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Embed the ages of the clicks of the histories, [Q, T, d]; padding has arbitrary numbers."""
+        return super().forward(self.level(batch.time[batch.query_row][:, None] - batch.histories.time))
+
+    @staticmethod
+    def level(age: Tensor) -> Tensor:
+        """Return the level of each age, int64."""
+        return (2 * (1 + age.clamp(min=0)).double().log2()).long()
 
 
 class Recent(nn.Module):

@@ -68,7 +68,7 @@ def test_a_click_left_out_is_a_log_without_it(opened):
     np.testing.assert_allclose(found["time"], log.time[own[:50]] / 1e6)
     for place in (1, 2, 3, len(own[:50])):
         expected = without(opened, asked, own[place - 1])
-        assert found["logit"][place - 1] == pytest.approx(expected, rel=1e-6, abs=2e-6)
+        assert found["logit"][place - 1] == pytest.approx(expected, rel=1e-5, abs=2e-6)
     logit = score(opened.model, asked.batch).logit[0]
     np.testing.assert_allclose(found["effect"] + found["logit"], logit, rtol=1e-6, atol=2e-6)
     assert found["of_history"][8:].abs().max() < 1e-6 < found["of_history"][:8].abs().max()

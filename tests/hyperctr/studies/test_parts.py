@@ -33,7 +33,7 @@ def test_each_row_of_the_ablation_changes_one_part():
         "no counts": {"content", "links"},
         "no cosines of content": {"counts", "links"},
     }
-    assert (runs["with a GRU"].model.gru, runs["no second branch"].model.branch) == (True, "none")
+    assert (runs["no GRU over the clicks"].model.gru, runs["no second branch"].model.branch) == (False, "none")
     assert runs["three members"].train.members == 3 and not runs["no attention over the clicks"].model.attend
     assert "depth 1" not in runs and (runs["depth 0"].model.depth, runs["depth 3"].model.depth) == (0, 3)
     assert {row.over for row in asked.study.rows(asked, WITH)} == {"", parts.WHOLE}
