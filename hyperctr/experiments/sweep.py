@@ -29,8 +29,6 @@ VARIED = {"slices.every": "--every", "slices.count": "--every", "model.depth": "
 """Keys that a sweep varies, and the option that says how."""
 OF_LINKS = {"past": "links", "slice": "period_links", "recent": "recent_links"}
 """The part of `data.past` that each kind of results.LINKS reads."""
-PERIODS = "q8"
-"""Periods of the links in granularity x depth, where the base run states none."""
 OF_BASELINES = {
     "patience": 3, "eval_every": 1.0, "optimiser": "adam", "schedule": "constant", "warmup": 0, "id_dropout": 0.0,
 }  # fmt: skip
@@ -85,8 +83,6 @@ def run_of(base: config.Run, cell: Cell) -> config.Run:
     if cell.depth is None:
         return baseline(base, cell.model, cell.seed)
     run = replace(seeded(base, cell.seed), model=replace(base.model, depth=cell.depth))
-    if _reads_links(base) and base.data.past_every is None:
-        run = replace(run, data=replace(run.data, past_every=PERIODS))
     if not cell.links:
         return replace(run, slices=base.slices.cut_by(cell.every))
     parts = [part for part in _past(base) if part not in OF_LINKS.values()]

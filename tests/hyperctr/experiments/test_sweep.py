@@ -137,14 +137,14 @@ def test_links_have_a_grid_of_their_own_where_the_base_run_reads_links():
 def test_a_cell_of_the_links_changes_the_links_and_their_periods_alone(past, links, reads):
     start = best(past=past)
     found = run_of(start, Cell("hyperctr", "" if links == "none" else "7d", 3, 0, links))
-    assert {*found.data.past} == {*reads} and found.data.past_every == ("q8" if links == "none" else "7d")
+    assert {*found.data.past} == {*reads} and found.data.past_every == (None if links == "none" else "7d")
     assert found.slices == start.slices and found.model == replace(start.model, depth=3)
 
 
 def test_all_cells_of_granularity_and_depth_read_the_same_links():
     runs = [run_of(best(), cell) for cell in cells(best(), ["7d", "90d"], [0], 1, others=())[:2]]
     assert [run.slices.every for run in runs] == ["7d", "90d"]
-    assert [(run.data.past, run.data.past_every) for run in runs] == [("all", "q8")] * 2
+    assert [(run.data.past, run.data.past_every) for run in runs] == [("all", None)] * 2
     assert run_of(best(past_every="1d"), Cell("hyperctr", "7d", 0, 0)).data.past_every == "1d"
 
 
