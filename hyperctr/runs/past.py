@@ -28,7 +28,7 @@ from hyperctr.hypergraphs.recipes import time_grid
 BLOCK = 2**16  # rows whose numbers are made at once
 
 
-PERIODS = "q32"  # of the past, where none are stated: 8 or 30 days cost .0015 of AUC on ML-1M, 100 give no more
+PERIODS = "q32"  # of the past, where none are stated; on ML-1M slices of 30 days give .0015 less AUC
 
 COUNTS = ("counts", "content")
 PARTS = {"none": (), "counts": COUNTS, "links": ("links",), "all": (*COUNTS, "links")}
