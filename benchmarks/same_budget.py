@@ -5,10 +5,10 @@
 
 A row is a model with `data.past` and `data.titles`, or a preset, or a referee. Its settings are the best of six trials
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
-those that all rows begin with, then others drawn from `SPACE`. Then it trains on all training rows, stops on the
-validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees are not searched. Rows that
-read alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
-`benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
+those that all rows begin with, then others drawn from `SPACE`, and for HyperCTR also from `OWN`. Then it trains on all
+training rows, stops on the validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees
+are not searched. Rows that read alike share one preparation and one set of batches per epoch. Trials lie in a folder of
+their own, scores in `benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hyperctr import config
-from hyperctr.evaluation.significance import mean_interval, paired_interval
+from hyperctr.evaluation import significance
 from hyperctr.experiments import search as tune
 from hyperctr.experiments.space import value_of
 from hyperctr.files import append_csv, read_csv
@@ -60,7 +60,7 @@ OF_DATA = {  # chosen on validation rows, for all rows alike
         "train.id_dropout=1",
         "train.batch_size=1024",
         "data.past_every=q8",
-    ),  # fmt: skip
+    ),
     "microlens-50k": ("slices.count=8",),  # it has no times
 }
 OF_SIZES = {"kuairand-pure": {"dim": 8, "dropout": 0.3}}
@@ -89,7 +89,9 @@ def run_of(data: str, row: str, past: str, seed: int = 0) -> config.Run:
 def space_of(run: config.Run, row: str) -> dict[str, list]:
     """Return the keys of the space that a row has."""
     known = {f"model.{field.name}" for field in dataclasses.fields(run.model)}
-    return {key: values for key, values in (SPACE | OWN.get(row, {})).items() if key[:5] == "train" or key in known}
+    return {
+        key: values for key, values in (SPACE | OWN.get(row, {})).items() if key.startswith("train.") or key in known
+    }
 
 
 class Kept(Prepared):
@@ -188,19 +190,21 @@ def run(
     torch.set_num_threads(1)
     shared, path = Alike(data), RESULTS / f"{data}.csv"
     for row in rows or (*REFEREES, *MODELS, *PRESETS):
-        read = {"trees": "counts", "trees-links": "all"}.get(row, "none" if row in REFEREES else past)
-        for seed in range(seeds):
-            there = read_csv(path) if path.exists() else []
-            if any((x["row"], x["past"], x["seed"]) == (row, read, str(seed)) for x in there):
-                continue
-            first = run_of(data, "deepfm" if row in REFEREES[1:] else row, "all" if row in REFEREES[1:] else past)
-            chosen = first
-            settings: dict[str, Any] = {}
-            if row not in (*REFEREES, "hyperctr-paper"):
-                chosen = searched(shared, row, first)
-                settings = {key: value_of(chosen, key) for key in space_of(first, row)}
-            chosen = replace(chosen, train=replace(chosen.train, seed=seed))
-            line = scored(shared, row, chosen, read) | {"settings": json.dumps(settings)}
+        fitted, read = row in REFEREES[1:], past
+        if row in REFEREES:
+            read = {"trees": "counts", "trees-links": "all"}.get(row, "none")
+        there = {line["seed"] for line in read_csv(path) if (line["row"], line["past"]) == (row, read)}
+        missing = [seed for seed in range(seeds) if str(seed) not in there]
+        if not missing:
+            continue
+        chosen = first = run_of(data, "deepfm" if fitted else row, "all" if fitted else past)
+        settings: dict[str, Any] = {}
+        if row not in (*REFEREES, "hyperctr-paper"):
+            chosen = searched(shared, row, first)
+            settings = {key: value_of(chosen, key) for key in space_of(first, row)}
+        for seed in missing:
+            one = replace(chosen, train=replace(chosen.train, seed=seed))
+            line = scored(shared, row, one, read) | {"settings": json.dumps(settings)}
             append_csv(path, {name: line[name] for name in COLUMNS})
             print(data, row, read, seed, f"valid {line['valid_auc']:.4f} test {line['test_auc']:.4f}", flush=True)
 
@@ -210,23 +214,19 @@ def table(data: Annotated[list[str] | None, typer.Argument()] = None, over: str 
     """Print a table per data set: scores, and how far `over` is above each row, paired by seed."""
     for name in data or sorted(path.stem for path in RESULTS.glob("*.csv")):
         lines = [line | {"test_auc": float(line["test_auc"])} for line in read_csv(RESULTS / f"{name}.csv")]
-        by_row: dict[tuple[str, str], dict[str, dict]] = {}
+        by_row: dict[tuple[str, str], list[dict]] = {}
         for line in lines:
-            by_row.setdefault((line["row"], line["past"]), {})[line["seed"]] = line
-        ours = by_row.get((over, "all"), {})
+            by_row.setdefault((line["row"], line["past"]), []).append(line)
+        ours = by_row.get((over, "all"), [])
         print(f"\n## {name}\n\n| row | past | valid AUC | test AUC | user AUC | session | {over} above it |")
         print("|---|---|---|---|---|---|---|")
-        means = {key: np.mean([x["test_auc"] for x in found.values()]) for key, found in by_row.items()}
-        for key in sorted(by_row, key=lambda key: -means[key]):
-            found = by_row[key]
-            mean, half = mean_interval([x["test_auc"] for x in found.values()])
-            said = f"{mean:.4f}" + (f" ± {half:.4f} ({len(found)})" if len(found) > 1 else "")
-            cells = [np.mean([float(x[name]) for x in found.values()]) for name in COLUMNS[3:4] + COLUMNS[5:7]]
-            shared = sorted(ours.keys() & found.keys())
-            gain = ""
-            if shared and found is not ours:
-                more, width = paired_interval(*([x[seed]["test_auc"] for seed in shared] for x in (ours, found)))
-                gain = f"{more:+.4f}" + (f" ± {width:.4f}" if len(shared) > 1 else "")
+        scores = {key: significance.score(found, "test_auc") for key, found in by_row.items()}
+        for key in sorted(by_row, key=lambda key: -scores[key].mean):
+            found, test = by_row[key], scores[key]
+            said = f"{test.mean:.4f}" + (f" ± {test.half:.4f} ({test.num})" if test.num > 1 else "")
+            cells = [np.mean([float(x[name]) for x in found]) for name in ("valid_auc", "user_auc", "user_session_auc")]
+            more = None if found is ours else significance.difference(ours, found, "test_auc")
+            gain = "" if more is None else f"{more.mean:+.4f}" + (f" ± {more.half:.4f}" if more.num > 1 else "")
             print(f"| {key[0]} | {key[1]} | {cells[0]:.4f} | {said} | {cells[1]:.4f} | {cells[2]:.4f} | {gain} |")
 
 
