@@ -6,9 +6,10 @@
 A row is a model with `data.past` and `data.titles`, or a preset, or a referee. Its settings are the best of six trials
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
 those that all rows begin with, then others drawn from `SPACE`, and for HyperCTR also from `OWN`. Then it trains on all
-training rows, stops on the validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees
-are not searched. Rows that read alike share one preparation and one set of batches per epoch. Trials lie in a folder of
-their own, scores in `benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
+training rows, stops on the validation rows, and scores the test rows once per seed; where `EPOCHS` has two numbers, the
+validation rows of the first seed choose one per row. `hyperctr-paper` and the referees are not searched. Rows that read
+alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
+`benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ MODELS = ("lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "g
           "dmf", "mmss", "naml", "marn")  # fmt: skip
 PRESETS = ("hyperctr-best", "hyperctr-paper")
 REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
-EPOCHS = {"ml-1m": 1, "ta-feng": 1, "kuairand-pure": 3}  # of the training on all rows; elsewhere and in trials 2
+EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-5core": (2, 4)}  # on all rows; else 2
 BUDGET, CLICKS = 6, 50_000
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
@@ -79,7 +80,7 @@ def run_of(data: str, row: str, past: str, seed: int = 0) -> config.Run:
         )
     kind = find_model("hyperctr" if row in PRESETS else row)
     known, sizes = {field.name for field in dataclasses.fields(kind.Config)}, SIZES | OF_SIZES.get(data, {})
-    sets = [*START, f"train.epochs={EPOCHS.get(data, 2)}", *sets, f"data.past={past}", "data.titles=true"]
+    sets = [*START, f"train.epochs={EPOCHS.get(data, (2,))[0]}", *sets, f"data.past={past}", "data.titles=true"]
     sets += [f"model.{key}={value}" for key, value in sizes.items() if key in known]
     if row in PRESETS:
         return config.read_run(tables, sets, preset=row)
@@ -144,7 +145,15 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
         space=space_of(run, row), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
         ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
     )  # fmt: skip
-    return replace(found, train=replace(found.train, epochs=run.train.epochs))
+    choices = [replace(found, train=replace(found.train, epochs=epochs)) for epochs in EPOCHS.get(shared.data, (2,))]
+    return max(choices, key=partial(_valid, shared, row)) if len(choices) > 1 else choices[0]
+
+
+def _valid(shared: Alike, row: str, run: config.Run) -> float:
+    ready, model = trained(shared, row, run)
+    auc = ready.scores(model, "valid")["auc"]
+    print(row, f"{run.train.epochs} epochs: valid {auc:.4f}", flush=True)
+    return auc
 
 
 def trained(shared: Alike, row: str, run: config.Run) -> tuple[Prepared, torch.nn.Module]:
@@ -201,7 +210,7 @@ def run(
         settings: dict[str, Any] = {}
         if row not in (*REFEREES, "hyperctr-paper"):
             chosen = searched(shared, row, first)
-            settings = {key: value_of(chosen, key) for key in space_of(first, row)}
+            settings = {key: value_of(chosen, key) for key in (*space_of(first, row), "train.epochs")}
         for seed in missing:
             one = replace(chosen, train=replace(chosen.train, seed=seed))
             line = scored(shared, row, one, read) | {"settings": json.dumps(settings)}
