@@ -1,7 +1,7 @@
-"""What the layers of HyperCTR's Eq. (5) give, with and without numbers and links, and the figure that foretells it.
+"""What the layers of HyperCTR's Eq. (5) give, with and without numbers and links.
 
     python benchmarks/depth.py run DATA [--seeds 5]     train and score; what is there is not run again
-    python benchmarks/depth.py table [DATA ...]         the gain of 1 and 3 layers over none, and the figure, in Markdown
+    python benchmarks/depth.py table [DATA ...]         the gain of 1 and 3 layers over none, in Markdown
 
 Each run is `hyperctr-best` with `model.depth` = 0, 1 or 3, hyperedges of the latest slice or of the whole past, and
 `data.past` = none, counts (numbers without links) or all. It trains on the latest 50,000 training clicks with the
@@ -26,8 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import same_budget
 
 from hyperctr import config
-from hyperctr.data.catalog import find
-from hyperctr.data.read import read
 from hyperctr.evaluation import significance
 from hyperctr.files import append_csv, read_csv
 from hyperctr.runs.prepare import Prepared, build_model, prepare
@@ -36,6 +34,7 @@ from hyperctr.training.fit import fit
 RESULTS = Path(__file__).parent / "results" / "depth"
 PASTS, DEPTHS = ("none", "counts", "all"), {"slice": (0, 1, 3), "past": (1, 3)}
 CLICKS, POSITIVES = 50_000, 5_000
+SLICES = {"kuairand-pure": "1d", "ta-feng": "7d"}  # 9 days and 4 months; elsewhere 30d, or 8 slices without times
 COLUMNS = ("past", "span", "depth", "seed", "valid_auc", "test_auc", "user_auc")
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -45,7 +44,8 @@ def run_of(data: str, past: str, span: str, depth: int, seed: int) -> config.Run
     """Return the run of one cell."""
     base = config.to_tables(same_budget.run_of(data, "hyperctr-best", past, seed))
     positives = [f"evaluate.{key}={POSITIVES}" for key in ("max_positives", "valid_positives")]
-    return config.read_run(base, [f"slices.span={span}", f"model.depth={depth}", "train.epochs=2", *positives])
+    slices = [f"slices.every={SLICES[data]}"] if data in SLICES else []
+    return config.read_run(base, [*slices, f"slices.span={span}", f"model.depth={depth}", "train.epochs=2", *positives])
 
 
 def latest(ready: Prepared) -> Prepared:
@@ -58,23 +58,23 @@ def latest(ready: Prepared) -> Prepared:
 
 
 @app.command()
-def run(data: str, seeds: int = 5) -> None:
+def run(data: str, past: Annotated[list[str] | None, typer.Argument()] = None, seeds: int = 5) -> None:
     """Train and score the runs of a data set that are not there yet."""
     torch.set_num_threads(1)
     path = RESULTS / f"{data}.csv"
     done = {tuple(line[name] for name in COLUMNS[:4]) for line in read_csv(path)}
-    for past in PASTS:
+    for numbers in past or PASTS:
         for span, depths in DEPTHS.items():
             cells = [(seed, depth) for seed in range(seeds) for depth in depths]
-            cells = [(seed, depth) for seed, depth in cells if (past, span, str(depth), str(seed)) not in done]
+            cells = [(seed, depth) for seed, depth in cells if (numbers, span, str(depth), str(seed)) not in done]
             if not cells:
                 continue
             same_budget.Kept.BATCHES.clear()
-            ready = latest(prepare(run_of(data, past, span, 0, 0)))
+            ready = latest(prepare(run_of(data, numbers, span, 0, 0)))
             for seed, depth in cells:
-                auc = _scored(replace(ready, run=run_of(data, past, span, depth, seed)))
-                append_csv(path, {"past": past, "span": span, "depth": depth, "seed": seed} | auc)
-                print(data, past, span, depth, seed, f"{auc['valid_auc']:.4f} {auc['test_auc']:.4f}", flush=True)
+                auc = _scored(replace(ready, run=run_of(data, numbers, span, depth, seed)))
+                append_csv(path, {"past": numbers, "span": span, "depth": depth, "seed": seed} | auc)
+                print(data, numbers, span, depth, seed, f"{auc['valid_auc']:.4f} {auc['test_auc']:.4f}", flush=True)
 
 
 def _scored(ready: Prepared) -> dict[str, float]:

@@ -7,7 +7,11 @@ made. For learnable values of incidences, `weighed` and `sddmm` are each other's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -19,13 +23,20 @@ from graphs.kernels import CSR, INT32_LIMIT, cpu, native, reference
 LARGE = 2**20  # from this many products of numbers on, a call into compiled code is faster
 
 
-def kernels_for(x: Tensor, incidences: int) -> ModuleType:
+_asked: list[ModuleType] = []  # what `use_kernels` has asked for, the innermost last
+
+
+def kernels_for(x: Tensor, incidences: int = 0) -> ModuleType:
     """Choose the kernels that multiply x with a matrix of this many incidences: the one place of this choice.
+
+    On CUDA these are the Triton kernels, or `reference` where Triton is not installed.
 
     >>> kernels_for(torch.zeros(5, 2), incidences=6).__name__
     'graphs.kernels.cpu'
     """
-    if x.device.type == "cuda":
+    if _asked:
+        return _asked[-1]
+    if x.device.type == "cuda" and _has_triton():
         from graphs.kernels import gpu
 
         return gpu
@@ -34,6 +45,29 @@ def kernels_for(x: Tensor, incidences: int) -> ModuleType:
     if x.dtype in native.DTYPES and incidences * x.shape[1] >= LARGE and incidences < INT32_LIMIT and native.ready():
         return native
     return cpu
+
+
+@contextmanager
+def use_kernels(name: str) -> Iterator[None]:
+    """Use these kernels for every product inside the block, wherever the tensors are.
+
+    Args:
+        name: "reference", "cpu", "native" or "gpu", a module of `graphs.kernels`.
+
+    >>> with use_kernels("reference"):
+    ...     kernels_for(torch.zeros(5, 2)).__name__
+    'graphs.kernels.reference'
+    """
+    _asked.append(import_module(f"graphs.kernels.{name}"))
+    try:
+        yield
+    finally:
+        _asked.pop()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def product(h: Incidence, x: Tensor, transposed: bool = False) -> Tensor:
@@ -354,6 +388,9 @@ def _check_not_negative(name: str, given: Tensor | None) -> None:
     if given is None or torch.compiler.is_compiling() or given.is_meta:
         return
     found = given.detach()
+    if not found.is_cpu:  # said by the device, as the host does not wait for it
+        torch._assert_async(((found >= 0) & (found < torch.inf)).all(), f"{name} must be finite and not negative")
+        return
     if not ((found >= 0) & (found < torch.inf)).all():
         odd = found[~((found >= 0) & (found < torch.inf))].flatten()[0].item()
         raise ValueError(f"{name} must be finite and not negative, got {odd:g}")

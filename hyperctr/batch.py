@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -286,6 +287,8 @@ class History:
         mask: True for a click, False for padding, [Q, T]; clicks come first.
         type: behaviour types, [Q, T]; None where the log has none.
         length: all clicks strictly before each query, also those beyond T, [Q]; None: the clicks in `mask`.
+        place: where the clicks are in the flattened mask, [n]; None where nobody has looked yet. A copy for a device
+            has it, because to look there would make the host wait.
     """
 
     item: Tensor
@@ -293,10 +296,12 @@ class History:
     time: Tensor
     type: Tensor | None = None
     length: Tensor | None = None
+    place: Tensor | None = None
 
     def to(self, device: torch.device | str) -> History:
         """Return the histories on a device."""
-        return _moved(self, device)
+        look = self.place is None and self.mask.is_cpu and torch.device(device).type != "cpu"
+        return _moved(replace(self, place=places(self.mask)) if look else self, device)
 
 
 @dataclass(frozen=True)
@@ -458,6 +463,11 @@ READS = {
 """What a model can ask for in `Model.reads`. Everything else in `Tables` and `Batch` is there for every model."""
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's weights; the CPU for a model without any."""
+    return next((x.device for x in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+
 class Model(Protocol):
     """What `fit` trains. `Model(config, tables)` builds it; called on a Batch it answers an Output.
 
@@ -597,9 +607,18 @@ def plan_of(
     return plan
 
 
+def places(mask: Tensor) -> Tensor:
+    """Return where a mask [Q, T] is True, in the flattened mask: [n].
+
+    >>> places(torch.tensor([[True, False], [True, True]])).tolist()
+    [0, 2, 3]
+    """
+    return mask.flatten().nonzero().squeeze(1)
+
+
 def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:
-    """Return x[query], [Q, ...] and [B] -> [B, ...]; x itself where every row is its own query."""
-    same = len(query) == len(x) and torch.equal(query, torch.arange(len(x), device=query.device))
+    """Return x[query], [Q, ...] and [B] -> [B, ...]; on a CPU x itself where every row is its own query."""
+    same = query.is_cpu and len(query) == len(x) and torch.equal(query, torch.arange(len(x)))
     return x if same else x.index_select(0, query)
 
 

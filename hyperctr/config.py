@@ -22,6 +22,7 @@ from hyperctr.layers.checks import check_choices
 from hyperctr.strict import check, did_you_mean, literal
 
 SCORES = ("auc", "user_auc", "user_session_auc")
+DEVICES = r"auto|cpu|cuda(:\d+)?|mps"
 """Built-in values of `train.score`."""
 EVALUATE_0_1 = ("negatives", "draw", "max_positives", "valid_negatives", "valid_positives", "seed")
 """The keys of [evaluate] in version 0.1, which a run file of that version states all."""
@@ -216,6 +217,9 @@ class Train:
     """Models that are trained one after the other, with seeds from `seed` on; their logits are averaged."""
     threads: int = 0
     """CPU threads; 0 lets torch choose. Weights and scores are equal to the last bit only on equally many threads."""
+    device: str = "auto"
+    """Where the model trains and scores: "cpu", "cuda", "cuda:1", "mps", or "auto": the first GPU that CUDA finds, else
+    the CPU. Another device gives other last bits."""
     score: str = "auc"
     """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
     conversions, for a model of both), "user_auc", "user_session_auc" (data with times), or a function such as
@@ -237,6 +241,7 @@ class Train:
         check(self.members >= 1, "train.members", self.members, "at least 1")
         few = "at least 1 and at most 1024, or 0 to leave it to torch"
         check(0 <= self.threads <= 1024, "train.threads", self.threads, few)
+        check(bool(re.fullmatch(DEVICES, self.device)), "train.device", self.device, "auto, cpu, cuda, cuda:1 or mps")
         works = f'{", ".join(SCORES)}, or like "mine.py:metric"'
         check(self.score in SCORES or ":" in self.score, "train.score", self.score, works)
 

@@ -120,7 +120,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
     from safetensors.torch import save_file
 
     with atomic(path) as part:
-        save_file({name: x.contiguous() for name, x in tensors.items()}, part, metadata)
+        save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part, metadata)
 
 
 def load_tensors(path: str | Path, remedy: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,7 +12,7 @@ def spmm(csr: CSR, x: Tensor) -> Tensor:
     float16 and bfloat16 accumulate in float32. A row without incidences gives zeros.
     """
     num_rows = len(csr.indptr) - 1
-    row = torch.repeat_interleave(torch.arange(num_rows, device=x.device), csr.indptr.diff())
+    row = _rows(csr)
     message = x[csr.indices].to(torch.promote_types(x.dtype, torch.float32))  # [incidences, dim]
     if csr.value is not None:
         message = message * csr.value.to(message.dtype)[:, None]
@@ -41,6 +41,12 @@ def sddmm(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
 
     `a` is [rows, dim] and `b` [columns, dim]; float64 gives float64. The values of the matrix are not read.
     """
-    row = torch.repeat_interleave(torch.arange(len(csr.indptr) - 1, device=a.device), csr.indptr.diff())
+    row = _rows(csr)
     dtype = torch.promote_types(a.dtype, torch.float32)
     return (a[row].to(dtype) * b[csr.indices].to(dtype)).sum(1)
+
+
+def _rows(csr: CSR) -> Tensor:
+    """Return the row of each incidence, [incidences]."""
+    row = torch.arange(len(csr.indptr) - 1, device=csr.indptr.device)
+    return torch.repeat_interleave(row, csr.indptr.diff(), output_size=len(csr.indices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,7 +53,7 @@ class PerturbedRow:
             for before, only in looks if model.config.depth else []:
                 place = kind.carried.find(node, before, only)
                 if place >= 0:
-                    n = int(torch.searchsorted(kind.carried.offset, place, right=True)) - 1
+                    n = bisect_right(kind.carried.offset, int(place)) - 1
                     newer = row._set(k, slices=n, sides=kind.sides[n], older=row.states[k])
                     newer = newer.with_hypergraphs(k, kind.sides[n].graphs)
                     row = newer if row.sides[k] is None or newer.states[k] is not row.states[k] else row

@@ -20,7 +20,19 @@ from hyperctr.cli.console import (
     watch_cells,
     whole_number,
 )
-from hyperctr.cli.options import Json, Masks, Preset, Protocol, Referees, Seed, Sets, run_from_options, with_masks
+from hyperctr.cli.options import (
+    Device,
+    Json,
+    Masks,
+    Preset,
+    Protocol,
+    Referees,
+    Seed,
+    Sets,
+    on_device,
+    run_from_options,
+    with_masks,
+)
 
 
 def search(
@@ -48,6 +60,7 @@ def search(
     objective: Annotated[str, typer.Option(help="Score of a trial: logloss or auc.")] = "logloss",
     out: Annotated[Path, typer.Option(help="The search's folder; a killed search is continued.")] = Path("search"),
     referees: Referees = True,
+    device: Device = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -60,7 +73,7 @@ def search(
         hyperctr search run.toml --over wrapper.w=0.01:0.5 --over wrapper.positives=1,5,10 --budget 40
         hyperctr search --data ml-100k --over model.dim=16,32,64 --over train.lr=log:1e-4:1e-2 --budget 6 --clicks 50000
     """
-    described = run_from_options(run, data, sets, preset, protocol)
+    described = run_from_options(run, data, on_device(sets, device), preset, protocol)
     if objective not in ("logloss", "auc"):
         raise ValueError(f"--objective is logloss or auc, got {objective!r}")
     if how not in ("tpe", "random"):
@@ -72,7 +85,7 @@ def search(
     from hyperctr.training import malloc
 
     malloc.keep_freed_memory()
-    if "train.epochs" in keys_of(sets or ()):
+    if "train.epochs" in keys_of(sets):
         print_note(f"trials train at most {epochs} epochs (--epochs); train.epochs is for {out / 'best.toml'}")
     given = {"say": print_note, "referees": referees, "how": how, "clicks": clicks}
     best = tune.search(described, out, trials, epochs, seed, objective, space, **given)
@@ -111,6 +124,7 @@ def sweep(
     protocol: Protocol = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
     referees: Referees = True,
+    device: Device = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -122,8 +136,9 @@ def sweep(
     """
     from hyperctr.experiments.results import REFEREES
 
+    sets = on_device(sets, device)
     described = run_from_options(base, data, sets, preset, protocol)
-    rows = _sweep(described, every, depth, seeds, out, jobs, sets or (), referees)
+    rows = _sweep(described, every, depth, seeds, out, jobs, sets, referees)
     if as_json:
         return print_json(rows)
     print((out / "report.md").read_text())
@@ -205,6 +220,7 @@ def bench(
     scale: Annotated[float, typer.Option(help="Planted studies: factor of the users of every world.", min=0.01)] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes at a time; 0: one per core, at most four.", min=0)] = 0,
     referees: Referees = True,
+    device: Device = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -230,7 +246,7 @@ def bench(
     from hyperctr.studies import bench as benches
     from hyperctr.studies import find
 
-    study = find(name)
+    study, sets = find(name), on_device(sets, device)
     out = out or Path("bench") / study.name
     paper_set = None if paper is None else benches.data_set(study, paper)
     if protocol and split:
@@ -242,11 +258,11 @@ def bench(
         raise ValueError(f"{study.name} trains nothing, it takes no --set and no --rows: --masks names a run to time")
     described = None
     if study.worlds:
-        described = benches.planted_run(study, sets or ())
+        described = benches.planted_run(study, sets)
     elif not study.untrained:
         preset = preset or (study.preset if base is None else "") or None
         described = run_from_options(base, data, sets, preset, default=benches.default_base(study))
-        described = with_masks(benches.on_protocol(study, described, protocol, sets or ()), masks)
+        described = with_masks(benches.on_protocol(study, described, protocol, sets), masks)
     options = benches.Options(
         values=split_list(values, "--values") if values is not None else (),
         seeds=seeds or 0,
@@ -256,7 +272,7 @@ def bench(
         scale=scale,
         masks=masks,
         jobs=num_jobs(jobs),
-        sets=tuple(sets or ()),
+        sets=tuple(sets),
         referees=referees,
     )
     with watch_cells(study.name) as watch:
@@ -300,6 +316,7 @@ def demo(
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the sweep.")] = Path("demo"),
     seed: Seed = 0,
+    device: Device = None,
 ) -> None:
     """Train on a planted world and check the result against the best possible score: offline, in minutes.
 
@@ -311,11 +328,11 @@ def demo(
 
     if not sweep:
         with progress_bars() as bars:
-            passed = demos.planted(seed, print, bars)
+            passed = demos.planted(seed, print, bars, device or "auto")
         if not passed:
             raise typer.Exit(1)
         return
-    base, name = demos.sweep_run(print_note)
+    base, name = demos.sweep_run(print_note, device or "auto")
     _sweep(base, demos.EVERY, demos.DEPTH, 1, out / name, 0)
     print((out / name / "report.md").read_text())
     print(f"table and figures: {out / name}")

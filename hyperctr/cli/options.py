@@ -38,6 +38,13 @@ Referees = Annotated[
     bool,
     typer.Option("--referees/--no-referees", help="Fit the referees too, from ease to trees-links, on the same rows."),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Where models train and score: auto, cpu, cuda, cuda:1 or mps (train.device)."),
+]
+Scorer = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="Where the model scores: cpu, auto, cuda, cuda:1 or mps.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Every = Annotated[str, typer.Option(help="Width of a time slice: 6h, 7d, 3mo, 1y; q8 cuts eight of equal counts.")]
 ChangedData = Annotated[
@@ -65,6 +72,11 @@ def with_masks(run: Any, masks: Path | None) -> Any:
         if isinstance(settings := getattr(run, part), Sharing):
             return replace(run, **{part: replace(settings, masks=str(masks))})
     raise ValueError(f"--masks is for lt4rec, as model or wrapper; the run names {run.model_name}")
+
+
+def on_device(sets: Iterable[str] | None, device: str | None) -> list[str]:
+    """Return the words of --set with the device that --device names, if it names one."""
+    return [*(sets or ()), *([] if device is None else [f"train.device={device}"])]
 
 
 def run_from_options(

@@ -20,13 +20,16 @@ from hyperctr.cli.console import (
 )
 from hyperctr.cli.options import (
     ChangedData,
+    Device,
     Json,
     Masks,
     Preset,
     Protocol,
     Referees,
+    Scorer,
     Sets,
     data_of,
+    on_device,
     run_from_options,
     with_masks,
 )
@@ -41,6 +44,7 @@ def train(
     preset: Preset = None,
     protocol: Protocol = None,
     masks: Masks = None,
+    device: Device = None,
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if the run will not fit in memory.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each part of a step.")] = False,
@@ -60,11 +64,12 @@ def train(
         hyperctr train today.toml --masks runs/yesterday
         hyperctr train --data ml-100k --set model.name=ease
         hyperctr train run.toml --referees
+        hyperctr train run.toml --device cuda
     """
     if run is not None and run.is_dir():
         out = out or run
         data = data or data_of(out)
-    described = with_masks(run_from_options(run, data, sets, preset, protocol), masks)
+    described = with_masks(run_from_options(run, data, on_device(sets, device), preset, protocol), masks)
     out = out or Path("runs") / (run.stem if run is not None else Path(described.data.path).name)
     from hyperctr.runs import plan as plans
     from hyperctr.runs import prepare
@@ -178,6 +183,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="File to write: each test row with its label and probability; .csv or .parquet.")
     ] = None,
+    device: Scorer = "cpu",
     changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
@@ -186,16 +192,17 @@ def evaluate(
     hyperctr evaluate runs/first
     hyperctr evaluate runs/first --out scores.parquet
     """
+    from hyperctr.batch import device_of
     from hyperctr.runs import report as reports
     from hyperctr.runs import rows
     from hyperctr.runs.open import open_run
 
     if out is not None:
         rows.check_ending(out)
-    opened = open_run(run, changed_data)
+    opened = open_run(run, changed_data, device)
     with progress_bars() as bars:
         found, scored = reports.scores_of(opened.prepared, opened.model, progress=bars)
-    report = opened.report | found
+    report = opened.report | found | {"device": str(device_of(opened.model))}
     if out is not None:
         count = rows.write(opened.prepared, scored, out)
         print_note(f"{out}: {count:,} test rows")
@@ -209,6 +216,7 @@ def predict(
         Path,
         typer.Option("--out", "--output", help="File to write: the rows and a column `probability`; .csv or .parquet."),
     ],
+    device: Scorer = "cpu",
     changed_data: ChangedData = False,
 ) -> None:
     """Predict click probabilities for (user, item, time); unknown users and items are scored as new ones.
@@ -218,7 +226,7 @@ def predict(
     from hyperctr.data.rows import read_rows, write_rows
     from hyperctr.runs.open import open_run, predict_rows
 
-    opened = open_run(run, changed_data)
+    opened = open_run(run, changed_data, device)
     dataset = opened.prepared.dataset
     rows = read_rows(input, dataset)
     time = rows.time.astype("datetime64[us]") if dataset.interactions.has_time else rows.time

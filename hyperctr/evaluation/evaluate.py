@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit, xlog1py, xlogy
 from torch import nn
 
-from hyperctr.batch import Batch, Output
+from hyperctr.batch import Batch, Output, device_of
 from hyperctr.evaluation import metrics
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -40,22 +40,23 @@ def score(
             clicks.
     """
     model.eval()
+    device = device_of(model)
     columns: dict[str, _Column] = defaultdict(_Column)
     queries = 0
     for batch in batches:
-        out = model(batch)
+        out = model(batch.to(device))
         found = {
             "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "label": batch.label,
             "query": batch.query.int() + queries, "logit": out.logit,
         }  # fmt: skip
         if "conversion" in model.tasks:
-            unknown = torch.full_like(out.logit, math.nan)
+            unknown = torch.full_like(batch.label, math.nan)
             found["conversion"] = unknown if batch.conversion is None else batch.conversion
             found["conversion_logit"] = unknown if out.conversion is None else out.conversion
         if popularity is not None:
             found |= {"popularity": popularity(batch).logit, "clicks_before": batch.clicks_before}
         for name, values in found.items():
-            columns[name].add(values.numpy())
+            columns[name].add(values.cpu().numpy())
         queries += len(batch.query_row)
     return {name: column.values for name, column in columns.items()}
 

@@ -26,13 +26,14 @@ SMALL = {"train": {"epochs": 1, "eval_every": 1.0, "warmup": 20, "lr": 4e-3, "ba
 """What the demo's sweep changes in the preset: it trains a few steps and scores few rows, to end in minutes."""
 
 
-def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
+def planted(seed: int, say: Callable[[str], None], bars: Callable, device: str = "auto") -> bool:
     """Train popularity, static MF, HyperCTR and the referees on the world `drift`.
 
     Args:
         seed: seed of the world and of the trainings.
         say: prints one line.
         bars: shows progress over batches, as in `runs.train`.
+        device: where HyperCTR trains, as `train.device`.
 
     Returns:
         Whether the order of popularity, static MF, HyperCTR and the ceiling is as it must be.
@@ -49,7 +50,9 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
         f"{len(data.items.modalities)} modalities, no network used")  # fmt: skip
     reports: dict[str, Any] = {}
     for name, settings in (RUNS | {name: {"model": {}, "train": {}} for name in REFEREES}).items():
-        run = _run("planted-drift", name, settings, seed, threads=1)  # steps are small: two threads mostly wait
+        run = _run(
+            "planted-drift", name, settings, seed, threads=1, device=device
+        )  # steps are small: two threads mostly wait
         reports[name] = train(run, dataset=data, progress=bars)
     parts = prepare(_run("planted-drift", "popularity", RUNS["popularity"], seed), data).split
     ceiling, learnable = world.ceiling(parts.test), world.learnable(parts.train, parts.test)
@@ -84,7 +87,7 @@ def planted(seed: int, say: Callable[[str], None], bars: Callable) -> bool:
     return all(checks.values())
 
 
-def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
+def sweep_run(say: Callable[[str], None], device: str = "auto") -> tuple[config.Run, str]:
     """Make the base run of the demo's sweep, on ML-100K, or on the planted world if ML-100K cannot be fetched."""
     name = "ml-100k"
     try:
@@ -96,17 +99,17 @@ def sweep_run(say: Callable[[str], None]) -> tuple[config.Run, str]:
             say(f"ML-100K cannot be fetched here ({error}): sweeping the planted world instead")
             name = "planted-drift"
             path = download.get("planted", None, preset="drift", say=say)
-    run = _run(str(path), "hyperctr", SMALL, 0)
+    run = _run(str(path), "hyperctr", SMALL, 0, device=device)
     few = {"max_positives": 4_000, "valid_positives": 1_000, "valid_negatives": 20}
     return replace(run, evaluate=replace(run.evaluate, **few)), name
 
 
-def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0) -> config.Run:
+def _run(path: str, model: str, settings: dict, seed: int, threads: int = 0, device: str = "auto") -> config.Run:
     tables = {
         "data": {"path": path, "history": 1 if model in BASELINES else 20},
         "slices": {"every": "20d"},
         "model": {"name": model, **settings["model"]},
-        "train": {**settings["train"], "seed": seed, "threads": threads},
+        "train": {**settings["train"], "seed": seed, "threads": threads, "device": device},
         "evaluate": {"negatives": 20, "max_positives": 10_000},
     }
     return config.read_run(tables, preset=PRESET if model == "hyperctr" else None)

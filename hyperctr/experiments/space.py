@@ -20,6 +20,7 @@ KEPT = {
     "data.conversion": "it says what a conversion is", "train.seed": "all trials share the seed of the run",
     "train.epochs": "it is the same for all trials", "train.members": "a trial trains one model",
     "train.score": "a search has a score of its own", "train.threads": "it changes no score",
+    "train.device": "it changes no score",
     "model.name": "the keys of [model] depend on it", "wrapper.name": "the keys of [wrapper] depend on it",
 }  # fmt: skip
 """Single keys that are not searched, and why."""

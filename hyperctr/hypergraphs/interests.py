@@ -72,7 +72,7 @@ class Interests:
         user, item = (np.asarray(x, np.int64) for x in (user, item))
         names = ["user.weight", "interest.linear.weight"] + ["item.weight"] * trilinear
         names += [f"project.{m}.{part}" for m in tables.modalities.features for part in ("weight", "bias")]
-        kept = {name: weights[name].detach() for name in names}
+        kept = {name: weights[name].detach().cpu() for name in names}
         seen = [torch.zeros(n + 1, dtype=torch.bool) for n in (tables.ids.num_users, tables.ids.num_items)]
         seen[0][torch.from_numpy(user)] = True
         seen[1][torch.from_numpy(item) if trilinear else slice(tables.ids.num_items)] = True

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import LEVELS, Batch, Tables
+from hyperctr.batch import LEVELS, Batch, History, Tables
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.columns import column_vectors
 from hyperctr.layers.table import STD, Table
@@ -39,12 +39,27 @@ class Property(nn.Module):
         return torch.cat([self.kind(kind), self.coarse(level // 10), self.fine(level)], 2)
 
 
-def placed(vectors: Tensor, mask: Tensor) -> Tensor:
-    """Put n vectors [n, d] where the mask [Q, T] is True, in order, and zeros elsewhere: [Q, T, d]."""
-    return choose(_plain_placed, _fast_placed, vectors.is_cpu)(vectors, mask)
+def real(x: Tensor, past: History) -> Tensor:
+    """Return the values [Q, T] of the clicks alone, in order: [n].
+
+    On a device where nobody has looked where they are, return all values, [Q * T].
+    """
+    if past.place is not None:
+        return x.flatten()[past.place]
+    return x.masked_select(past.mask) if x.is_cpu else x.flatten()
+
+
+def placed(vectors: Tensor, past: History) -> Tensor:
+    """Put vectors of what `real` returns back at their places, and zeros at the padding: [n, d] -> [Q, T, d]."""
+    shape = *past.mask.shape, vectors.shape[1]
+    if past.place is not None:
+        return vectors.new_zeros(past.mask.numel(), shape[2]).index_copy(0, past.place, vectors).view(shape)
+    return choose(_plain_placed, _fast_placed, vectors.is_cpu)(vectors, past.mask)
 
 
 def _plain_placed(vectors: Tensor, mask: Tensor) -> Tensor:
+    if len(vectors) == mask.numel():
+        return vectors.view(*mask.shape, vectors.shape[1]) * mask[..., None]
     return vectors.new_zeros(*mask.shape, vectors.shape[1]).masked_scatter(mask[..., None], vectors)
 
 
@@ -111,7 +126,7 @@ class Embed(nn.Module):
         """
         item, clicks = self._batch(batch)
         fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
-        return fields, _summed(item), placed(_summed(clicks), batch.histories.mask)
+        return fields, _summed(item), placed(_summed(clicks), batch.histories)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed the rows and the histories, and keep the fields apart.
@@ -121,7 +136,7 @@ class Embed(nn.Module):
             the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
         item, clicks = self._batch(batch)
-        clicks = placed(clicks.flatten(1), batch.histories.mask)
+        clicks = placed(clicks.flatten(1), batch.histories)
         return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
@@ -140,7 +155,7 @@ class Embed(nn.Module):
 
     def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embed the candidates' parts [B, item_parts, d] and the real clicks' parts [n, item_parts, d]."""
-        clicks = batch.histories.item.masked_select(batch.histories.mask)
+        clicks = real(batch.histories.item, batch.histories)
         parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
         return parts.split([len(batch), len(clicks)])
 
@@ -151,13 +166,21 @@ class Embed(nn.Module):
         if self.item_fields is not None:
             parts.append(self.item_fields.of(item))
         if self.modalities:
-            distinct, at = item.unique(return_inverse=True)
-            row = distinct.clamp(max=len(self.seen_item) - 2)
-            for m, linear in enumerate(self.project):
-                present = getattr(self, f"present_{m}")[distinct][:, None]
-                vector = linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present
-                parts.append(F.embedding(at, vector)[:, None])
+            parts += choose(self._plain_modal, self._fast_modal, item.is_cpu)(item)
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _plain_modal(self, item: Tensor) -> list[Tensor]:
+        """Project the modalities of items: [n] -> [n, 1, d] each."""
+        row, found = item.clamp(max=len(self.seen_item) - 2), []
+        for m, linear in enumerate(self.project):
+            present = getattr(self, f"present_{m}")[item][:, None]
+            found.append((linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present)[:, None])
+        return found
+
+    def _fast_modal(self, item: Tensor) -> list[Tensor]:
+        """Project each distinct item once."""
+        distinct, at = item.unique(return_inverse=True)
+        return [F.embedding(at, vector[:, 0])[:, None] for vector in self._plain_modal(distinct)]
 
     def user_vectors(self, user: Tensor) -> Tensor:
         """Embed the id and fields of any users: [n] -> [n, 1 + J, d]."""
@@ -253,7 +276,7 @@ class IdDropout:
     def draw(self) -> None:
         """Hide other ids than before, the same ones in all tables of users, and of items."""
         for of_kind in filter(None, self.known):
-            kept = torch.rand(len(of_kind[0][0])) >= self.share
+            kept = (torch.rand(len(of_kind[0][0])) >= self.share).to(of_kind[0][0].device)
             for mask, known in of_kind:
                 mask.copy_(known & kept)
 
@@ -264,18 +287,19 @@ class IdDropout:
 
 
 @contextmanager
-def unseen(base: nn.Module, kind: str, ids: Tensor) -> Iterator[None]:
-    """Mark users or items as ids without a training row, inside the block.
+def unseen(base: nn.Module, kind: str, ids: Tensor, hidden: Tensor) -> Iterator[None]:
+    """Mark some users or items as ids without a training row, inside the block.
 
     Args:
         base: a model whose buffers `seen_user` and `seen_item` say which ids have training rows.
         kind: "user" or "item".
         ids: numbers, [n].
+        hidden: which of them are marked, bool [n].
     """
     masks = seen_masks(base, kind)
     before = [mask[ids] for mask in masks]
-    for mask in masks:
-        mask[ids] = False
+    for mask, held in zip(masks, before, strict=True):
+        mask[ids] = held & ~hidden
     try:
         yield
     finally:

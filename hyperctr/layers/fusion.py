@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hyperctr.batch import LEVELS, Batch, Tables
 from hyperctr.layers.columns import column_vectors
+from hyperctr.layers.embedding import placed, real
 from hyperctr.layers.table import Table
 
 ID, FIELD, NUMBER, WORD, FILTERS = 32, 16, 8, 32, 32
@@ -40,8 +41,15 @@ class BatchItems:
     def of(cls, batch: Batch, snapshot: Tensor, num_items: int) -> BatchItems:
         """Find the pairs of a batch whose rows read these snapshots, [B]; a history reads the snapshot of its query."""
         past = batch.histories
-        own = snapshot[batch.query_row][:, None].expand_as(past.item)[past.mask]
-        keys = torch.cat([snapshot, own]) * (num_items + 1) + torch.cat([batch.item, past.item[past.mask]])
+        own = real(snapshot[batch.query_row][:, None].expand_as(past.item), past)
+        clicked = real(past.item, past)
+        if not own.is_cpu:  # to find what is distinct would make the host wait: every click is a pair of its own
+            item, every = torch.cat([batch.item, clicked]), torch.cat([snapshot, own])
+            at = torch.arange(len(item), device=item.device)
+            count = F.pad(real(past.mask, past).long(), (len(batch), 0), value=1)
+            click = placed(at[len(batch) :, None], past).squeeze(2)
+            return cls(item, every, count, at[: len(batch)], click)
+        keys = torch.cat([snapshot, own]) * (num_items + 1) + torch.cat([batch.item, clicked])
         distinct, place, count = keys.unique(return_inverse=True, return_counts=True)
         click = torch.zeros_like(past.item)
         click[past.mask] = place[len(batch) :]

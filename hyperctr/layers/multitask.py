@@ -55,15 +55,15 @@ def conversion_loss(logit: Tensor, batch: Batch, kind: str = "mse", kappa: float
         kind: "mse" or "bce", see `Weighing`.
         kappa, below: the weight of clicks with a low conversion, see `conflict`.
     """
-    rows = observed(batch).nonzero()[:, 0]
-    logit, z = logit[rows], batch.conversion[rows] if len(rows) else batch.label[rows]
+    known = observed(batch)
+    z = torch.where(known, batch.conversion, 0.0) if batch.conversion is not None else torch.zeros_like(logit)
     if kind == "mse":
         each = (torch.sigmoid(logit) - z).square()
     else:
         each = F.binary_cross_entropy_with_logits(logit, z, reduction="none")
     if kappa != 1:
         each = conflict(z, kappa, below) * each
-    return each.sum() / max(len(rows), 1)
+    return (each * known).sum() / known.sum().clamp(min=1)
 
 
 def conflict(z: Tensor, kappa: float, below: float) -> Tensor:
@@ -87,6 +87,6 @@ def together(click: Tensor, conversion: Tensor, batch: Batch, config: Weighing, 
     )
 
 
-def measure(**losses: Tensor) -> dict[str, float]:
+def measure(**losses: Tensor) -> dict[str, Tensor]:
     """Name the losses of tasks for the log: `measure(click=loss)` gives click_loss."""
-    return {f"{task}_loss": loss.item() for task, loss in losses.items()}
+    return {f"{task}_loss": loss.detach() for task, loss in losses.items()}

@@ -12,6 +12,20 @@ LARGE = 200_000  # a table of more rows has sparse gradients
 STD = 0.01  # standard deviation of the first weights of tables and of the modalities' maps
 
 
+class Rows(nn.Embedding):
+    """An `nn.Embedding` whose gradient is sparse for more than `LARGE` rows, on a CPU; elsewhere it is always dense.
+
+    To sum the repeated rows of a sparse gradient makes the host wait for a GPU. `RowAdam` steps both kinds alike.
+    """
+
+    def __init__(self, count: int, dim: int):
+        super().__init__(count, dim, sparse=count - 1 > LARGE)  # the last row is the unknown one
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Look up [...] as [..., dim]."""
+        return F.embedding(index, self.weight, sparse=self.sparse and self.weight.is_cpu)
+
+
 class Table(nn.Embedding):
     """One vector per number in [0, count); number `count` stands for any unknown one: zero, and never trained.
 
@@ -30,7 +44,7 @@ class Table(nn.Embedding):
 
     def forward(self, index: Tensor) -> Tensor:
         """Look up [...], in [0, count], as [..., dim]."""
-        return super().forward(index) if self.sparse else look_up(self.weight, index)
+        return super().forward(index) if self.sparse and self.weight.is_cpu else look_up(self.weight, index)
 
 
 def look_up(weight: Tensor, index: Tensor) -> Tensor:

@@ -42,9 +42,10 @@ from graphs.dropout import Dropout
 from hyperctr.batch import Batch, HasHidden, History, Output, Step, Tables
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_weights
-from hyperctr.layers.rng import RandomStream
+from hyperctr.layers.rng import Counting, RandomStream
 
 TAU = 0.1  # temperature of similarities with interests, Eq. 3 and 5, as in the paper
+LOOK_EVERY = 50  # steps between two looks at how many interests are used, on a device that the host waits for
 EPSILON, ITERATIONS = 0.05, 3  # of Eq. 4, as in the method that the paper cites for it
 
 
@@ -130,15 +131,19 @@ def _check_above_zero(config: ICLConfig, *names: str) -> None:
 def thinned(past: History, share: float) -> History:
     """Hide a share of the clicks at random; a non-empty history keeps at least one. Real clicks come first again."""
     count = past.mask.sum(1)
-    keep = past.mask & (torch.rand(past.mask.shape) >= share)
+    device = count.device
+    keep = past.mask & (torch.rand(past.mask.shape, device=device) >= share)
     lost = (count > 0) & ~keep.any(1)
-    one = (torch.rand(len(count)) * count).long()
-    keep[lost, one[lost]] = True
+    one = (torch.rand(len(count), device=device) * count).long()
+    place = torch.arange(past.mask.shape[1], device=device)
+    keep = keep | (lost[:, None] & (place == one[:, None]))
     left = keep.sum(1, keepdim=True)
-    real = torch.arange(max(1, int(left.max()))) < left
+    most = max(1, int(left.max())) if device.type == "cpu" else len(place)  # shorter is faster; to ask a GPU is not
+    order = keep.logical_not().to(torch.uint8).argsort(dim=1, stable=True)  # kept clicks first, in their order
+    order, real = order[:, :most], place[:most] < left
 
     def compacted(x: Tensor) -> Tensor:
-        return torch.zeros_like(real, dtype=x.dtype).masked_scatter_(real, x.masked_select(keep))
+        return torch.where(real, x.gather(1, order), 0)
 
     return replace(past, item=compacted(past.item), mask=real, time=compacted(past.time),
                    type=None if past.type is None else compacted(past.type))  # fmt: skip
@@ -239,7 +244,7 @@ def instances(z: Tensor, plus: Tensor, tau: float, both: bool = False) -> tuple[
     scaled = z / tau
     total = log_sums(scaled, plus)
     if both:
-        total = torch.logaddexp(total, log_sums(scaled, z, torch.eye(len(z), dtype=torch.bool)))
+        total = torch.logaddexp(total, log_sums(scaled, z, torch.eye(len(z), dtype=torch.bool, device=z.device)))
     return (scaled * plus).sum(1), total
 
 
@@ -305,25 +310,25 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     return a / a.shape[1]
 
 
-class Codebook(nn.Module):
+class Codebook(Counting):
     """T interests: unit vectors that learn from the rows' z by Eq. (5), with their own Adam.
 
     Nothing here is a parameter: gradients, weight decay and clipping of the model's training do not apply. All of it is
     in the state dict, so that a resumed training continues like an unbroken one.
     """
 
+    counts = ("steps", "queued")
+
     def __init__(self, config: Config):
         super().__init__()
-        self.config = config
+        self.config, self.steps, self.queued = config, 0, 0
         shape = config.codes, config.dim
         self.register_buffer("code", F.normalize(torch.randn(shape), dim=1))  # Q
         self.register_buffer("mean", torch.zeros(shape))  # Adam's moments
         self.register_buffer("square", torch.zeros(shape))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("queue", torch.zeros(config.queue, config.dim))  # z of earlier rows, the latest first
-        self.register_buffer("queued", torch.zeros((), dtype=torch.long))
 
-    def learn(self, z: Tensor) -> dict[str, float]:
+    def learn(self, z: Tensor) -> dict[str, Tensor]:
         """Take one step towards the z of a batch, vectors of length one, [B, dim].
 
         Returns:
@@ -332,7 +337,7 @@ class Codebook(nn.Module):
             share of the most frequent one; code_error, the largest relative error of a row sum of A, which is 1/T.
         """
         c, z = self.config, z.detach()
-        seen = torch.cat([z, self.queue[: int(self.queued)]])
+        seen = torch.cat([z, self.queue[: self.queued]])
         soft = sinkhorn(self.code @ seen.T, EPSILON, ITERATIONS)  # (4)
         assigned = soft.max(0).indices
         with torch.enable_grad():
@@ -341,17 +346,18 @@ class Codebook(nn.Module):
             (gradient,) = torch.autograd.grad(loss, code)
         self._step(gradient)
         kept = seen[: c.queue]
-        self.queue, self.queued = F.pad(kept, (0, 0, 0, c.queue - len(kept))), self.queued.new_tensor(len(kept))
-        share = torch.bincount(assigned, minlength=c.codes) / len(assigned)
-        perplexity = torch.special.entr(share).sum().exp().item()
-        if perplexity < min(c.codes, len(assigned)) / 4:
+        self.queue, self.queued = F.pad(kept, (0, 0, 0, c.queue - len(kept))), len(kept)
+        count = z.new_zeros(c.codes).index_add_(0, assigned, z.new_ones(len(assigned)))
+        share = count / len(assigned)
+        perplexity = torch.special.entr(share).sum().exp()
+        if (z.is_cpu or self.steps % LOOK_EVERY == 0) and float(perplexity) < min(c.codes, len(assigned)) / 4:
             warnings.warn("AQCL: most interests are unused; lower wrapper.codes", stacklevel=2)
         return {
-            "codebook_loss": loss.item(),
-            "codes_used": float((share > 0).sum()),
+            "codebook_loss": loss.detach(),
+            "codes_used": (share > 0).sum().float(),
             "code_perplexity": perplexity,
-            "top_code": share.max().item(),
-            "code_error": (soft.sum(1) * c.codes - 1).abs().max().item(),
+            "top_code": share.max(),
+            "code_error": (soft.sum(1) * c.codes - 1).abs().max(),
         }
 
     def _step(self, gradient: Tensor, beta: float = 0.9, beta2: float = 0.999) -> None:
@@ -359,7 +365,7 @@ class Codebook(nn.Module):
         self.steps += 1
         self.mean.lerp_(gradient, 1 - beta)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        steps = int(self.steps)
+        steps = self.steps
         deviation = (self.square / (1 - beta2**steps)).sqrt() + 1e-8
         code = self.code - self.config.lr * self.mean / (1 - beta**steps) / deviation
         self.code = F.normalize(code, dim=1)
@@ -411,10 +417,10 @@ class ICL(nn.Module):
             loss, logs = self.loss(z, pair, batch)
         return replace(out, penalty=out.penalty + c.w * loss, logs={**out.logs, **logs})
 
-    def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average Eq. (2) over the rows, from `instances`; return it with numbers to log."""
         loss = icl(*pair).mean()  # (2)
-        return loss, {"icl_loss": loss.item()}
+        return loss, {"icl_loss": loss.detach()}
 
 
 class AQCL(ICL):
@@ -427,12 +433,12 @@ class AQCL(ICL):
         self.codebook = Codebook(self.config)
         self.register_buffer("mean_length", torch.tensor(float(tables.priors.clicks_per_user)))  # L
 
-    def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, z: Tensor, pair: tuple[Tensor, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average Eq. (3) over the rows, let the codebook take its step, and return numbers to log too."""
         alpha = self.alpha(batch)
         clusters = z @ self.codebook.code.T / TAU
         loss = aqcl(*pair, clusters, alpha, self.config.positives).mean()  # (3)
-        return loss, {"aqcl_loss": loss.item(), "alpha": alpha.mean().item(), **self.codebook.learn(z)}
+        return loss, {"aqcl_loss": loss.detach(), "alpha": alpha.mean(), **self.codebook.learn(z)}
 
     def alpha(self, batch: Batch) -> Tensor:
         """Compute the share of the interests for each row, [B]."""

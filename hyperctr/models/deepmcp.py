@@ -79,11 +79,13 @@ class DeepMCP(nn.Module):
         if not (self.training and (c.match or c.correlation)):
             return out
         with self.draws.stream():
-            drawn = self.known[torch.randint(len(self.known), (len(batch.query_row), c.negatives))]
+            drawn = self.known[
+                torch.randint(len(self.known), (len(batch.query_row), c.negatives), device=self.known.device)
+            ]
         match = F.binary_cross_entropy_with_logits(self.match(batch.user, batch.item), batch.label)
         correlation = self.correlation(batch.histories.item, batch.histories.mask, drawn)
         penalty = out.penalty + c.match * match + c.correlation * correlation
-        logs = {"match_loss": match.item(), "correlation_loss": correlation.item()}
+        logs = {"match_loss": match.detach(), "correlation_loss": correlation.detach()}
         return replace(out, penalty=penalty, logs={**out.logs, **logs})
 
     def match(self, user: Tensor, item: Tensor) -> Tensor:
@@ -105,15 +107,15 @@ class DeepMCP(nn.Module):
         vector, other = self.correlate(self.tables[1](item)), self.correlate(self.tables[1](drawn))
         negative = F.softplus(vector @ other.mT) * (item[:, :, None] != drawn[:, None])  # [Q, T, K]
         negative = negative.sum(2)
-        total, pairs = vector.sum() * 0, 0
+        total, pairs = vector.sum() * 0, mask.new_zeros((), dtype=torch.long)
         for apart in range(1, min(WINDOW, item.shape[1] - 1) + 1):
             left, right = slice(None, -apart), slice(apart, None)
             real = mask[:, right]  # real clicks come first: if the right one is real, so is the left one
             positive = F.softplus(-(vector[:, left] * vector[:, right]).sum(2))
             # each is the other's context
             total = total + ((2 * positive + negative[:, left] + negative[:, right]) * real).sum()
-            pairs += 2 * int(real.sum())
-        return total / max(pairs, 1)
+            pairs = pairs + 2 * real.sum()
+        return total / pairs.clamp(min=1)
 
 
 def _subnet(dim: int, widths: tuple[int, ...]) -> nn.Sequential:

@@ -133,7 +133,7 @@ class DIEN(nn.Module):
             a number: 2 log 2 where the states say nothing; 0 where no history has two clicks.
         """
         later = history[:, 1:]
-        drawn = self.known[torch.randint(len(self.known), later.shape[:2])]
+        drawn = self.known[torch.randint(len(self.known), later.shape[:2], device=self.known.device)]
         real = batch.histories.mask[:, 1:] & (drawn != batch.histories.item[:, 1:])
         state = interests[:, :-1]
         click, other = (state * later).sum(2), (state * self.embed.items(drawn)).sum(2)

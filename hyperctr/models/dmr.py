@@ -20,6 +20,7 @@ from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_sizes, check_weights
 from hyperctr.layers.embedding import id_table
 from hyperctr.layers.rng import RandomStream
+from hyperctr.layers.table import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class DMR(nn.Module):
             self.key = nn.Linear(dim, dim)  # W_e and b of the attention
             self.score = nn.Linear(dim, 1, bias=False)  # z
             self.user = nn.Sequential(nn.Linear(dim, dim), nn.PReLU())
-            self.target = nn.Embedding(tables.ids.num_items + 1, dim, sparse=self.table[0].sparse)  # V'
+            self.target = Rows(tables.ids.num_items + 1, dim)  # V'
             nn.init.normal_(self.target.weight, std=0.01)
 
     def forward(self, batch: Batch) -> Output:
@@ -72,9 +73,11 @@ class DMR(nn.Module):
         if not (self.training and self.config.w):
             return out
         with self.draws.stream():
-            drawn = self.known[torch.randint(len(self.known), (len(batch.query_row), self.config.negatives))]
+            drawn = self.known[
+                torch.randint(len(self.known), (len(batch.query_row), self.config.negatives), device=self.known.device)
+            ]
         loss = self.loss(batch.histories.item, batch.histories.mask, drawn)
-        logs = {**out.logs, "match_loss": loss.item()}
+        logs = {**out.logs, "match_loss": loss.detach()}
         return replace(out, penalty=out.penalty + self.config.w * loss, logs=logs)
 
     def loss(self, item: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
@@ -89,14 +92,15 @@ class DMR(nn.Module):
             no such history.
         """
         length = mask.sum(1)
-        item, mask, drawn, length = (x[length > 1] for x in (item, mask, drawn, length))
-        if not len(item):
+        counted = length > 1
+        if not item.shape[1]:
             return self.score.weight.sum() * 0
-        last = item.gather(1, length[:, None] - 1)
-        earlier = torch.arange(item.shape[1]) < length[:, None] - 1
+        last = item.gather(1, (length[:, None] - 1).clamp(min=0))
+        earlier = torch.arange(item.shape[1], device=item.device) < (length[:, None] - 1).clamp(min=1)
         click = self.table[0](item)
         weight = self.score(torch.tanh(self.key(click))).squeeze(2).masked_fill(~earlier, -math.inf).softmax(1)
         user = self.user((weight[:, None] @ click).squeeze(1))  # u_(T-1)
         score = (self.target(torch.cat([last, drawn], 1)) @ user[:, :, None]).squeeze(2)  # [Q, 1 + K]
         others = F.softplus(score[:, 1:]) * (drawn != last)
-        return (F.softplus(-score[:, 0]) + others.sum(1)).mean()
+        each = F.softplus(-score[:, 0]) + others.sum(1)
+        return (each * counted).sum() / counted.sum().clamp(min=1)

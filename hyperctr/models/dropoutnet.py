@@ -55,6 +55,7 @@ class DropoutNet(nn.Module):
         id_table(base, "user", tables.ids.num_users)
         id_table(base, "item", tables.ids.num_items)
         self.base, self.config, self.tasks = base, config, base.tasks
+        self.num_users, self.num_items = tables.ids.num_users, tables.ids.num_items
         self.draws = RandomStream()
 
     def forward(self, batch: Batch) -> Output:
@@ -62,11 +63,11 @@ class DropoutNet(nn.Module):
         if not (self.training and self.config.share):
             return self.base(batch)
         with self.draws.stream():
-            user, item = self._drawn(batch.user), self._drawn(batch.item)
-        with unseen(self.base, "user", user), unseen(self.base, "item", item):
+            user, item = self._drawn(batch.user, self.num_users), self._drawn(batch.item, self.num_items)
+        with unseen(self.base, "user", batch.user, user), unseen(self.base, "item", batch.item, item):
             return self.base(batch)
 
-    def _drawn(self, ids: Tensor) -> Tensor:
-        """Draw some of the distinct ids."""
-        ids = ids.unique()
-        return ids[torch.rand(len(ids)) < self.config.share / 2]
+    def _drawn(self, ids: Tensor, count: int) -> Tensor:
+        """Say which of the ids [n] are hidden, bool [n]; equal ids share one draw."""
+        draw = torch.empty(count + 1, device=ids.device).index_copy_(0, ids, torch.rand(len(ids), device=ids.device))
+        return draw[ids] < self.config.share / 2

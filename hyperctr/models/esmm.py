@@ -64,13 +64,13 @@ class ESMM(nn.Module):
 
     def both_loss(self, click: Tensor, conversion: Tensor, batch: Batch) -> Tensor:
         """Compute the mean loss of pCTCVR against y z, over the impressions whose y z is known; 0 if there are none."""
-        rows = (observed(batch) | (batch.label == 0)).nonzero()[:, 0]
-        y = batch.label[rows]
-        z = y if batch.conversion is None else torch.where(y == 1, batch.conversion[rows], 0.0)  # y z
-        log_p = F.logsigmoid(click[rows]) + F.logsigmoid(conversion[rows])
+        clicked = observed(batch)
+        known = clicked | (batch.label == 0)
+        z = batch.label if batch.conversion is None else torch.where(clicked, batch.conversion, 0.0)  # y z
+        log_p = F.logsigmoid(click) + F.logsigmoid(conversion)
         if self.config.conversion_loss == "mse":
             each = (log_p.exp() - z).square()
         else:
             least = torch.finfo(log_p.dtype).eps
             each = -z * log_p - (1 - z) * (-torch.expm1(log_p)).clamp(min=least).log()
-        return each.sum() / max(len(rows), 1)
+        return (each * known).sum() / known.sum().clamp(min=1)

@@ -195,7 +195,7 @@ class Layer(nn.Module):
 
     def set_weight(self, weight: Tensor, owners: Tensor) -> None:
         """Replace W and its owners; if the owners do not change, the Parameters stay the same objects."""
-        weight = weight.detach().to(self.bias)
+        weight, owners = weight.detach().to(self.bias), owners.to(self.bias.device)
         if not torch.equal(owners, self.owners):
             self._group(weight, owners)
             return
@@ -378,11 +378,11 @@ class SparseSharing(nn.Module):
 
     def first_masks(self, task: str) -> Masks:
         """Return a task's masks before any pruning."""
-        return [torch.ones_like(layer.owners, dtype=torch.bool) for layer in self.tower.layers]
+        return [torch.ones(layer.owners.shape, dtype=torch.bool) for layer in self.tower.layers]
 
     def prune(self, task: str, masks: Masks, share: float) -> Masks:
         """Return a task's next masks: `share` of the first ones, by the current weights."""
-        c, weights = self.config, [layer.whole() for layer in self.tower.layers]
+        c, weights = self.config, [layer.whole().cpu() for layer in self.tower.layers]
         how = prune if c.granularity == "weight" else prune_units
         return how(weights, masks, self.first_masks(task), share, c.scope, c.least)
 

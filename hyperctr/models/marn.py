@@ -51,6 +51,7 @@ from hyperctr.layers.embedding import Profile, Property
 from hyperctr.layers.fusion import FIELD, BatchItems, Maps, Modalities
 from hyperctr.layers.mlp import Linear, mlp
 from hyperctr.layers.recurrent import LastState
+from hyperctr.layers.rng import Counting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +163,13 @@ class APGRU(nn.Module):
         return torch.gru(x, start, matrices, True, 1, 0.0, self.training, False, True)[0]
 
 
-class MARN(nn.Module):
+class MARN(Counting):
     """logit = w^T MLP[u ; rep ; profile] + b, with rep the candidate's vector and u the user's."""
 
     Config = Config
     reads = frozenset({"statistics", "titles"})
     tasks = ("click",)
+    counts = ("step",)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -187,7 +189,7 @@ class MARN(nn.Module):
         self.profile = Profile(tables, FIELD)
         self.top = mlp(2 * d + self.profile.width, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))  # training steps so far
+        self.step = 0  # of training so far
 
     @property
     def hidden_dim(self) -> int:
@@ -261,11 +263,11 @@ class MARN(nn.Module):
 
     def _penalty(self, parts: Parts, items: BatchItems) -> tuple[Tensor, dict[str, float]]:
         """Compute lambda L_Ds + L_D0 - lambda L_ADV and numbers to log; advance lambda by one step."""
-        share = self.config.weight * ramp(int(self.step) / max(self.steps, 1))
+        share = self.config.weight * ramp(self.step / max(self.steps, 1))
         self.step += 1
         found = self.objectives(parts, items.count)
         penalty = share * (found["specific"] + found["adversarial"]) + found.get("first", 0.0)
-        return penalty, {name: x.item() for name, x in found.items()} | {"lambda": share}
+        return penalty, {name: x.detach() for name, x in found.items()} | {"lambda": share}
 
     # --- a user and a candidate --------------------------------------------------------------------------------------
 

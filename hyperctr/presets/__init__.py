@@ -18,7 +18,7 @@ PROTOCOLS = {path.stem: path for path in sorted((FOLDER / "protocols").glob("*.t
 """The file of each protocol: "paper" is HyperCTR's, "temporal" reads nothing that happens later."""
 OF_DATA = ("history", "titles", "past", "past_every", "user_rates", "crosses")
 """The keys of [data] that a preset may set: how much of titles and of the past is read."""
-OF_USER = ("seed", "threads", "members")
+OF_USER = ("seed", "threads", "device", "members")
 """The keys of [train] that no preset sets."""
 DEFAULT = "hyperctr-best"
 """The preset of a command that is given neither a run file nor a model."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from hyperctr.batch import Batch, Referee
+from hyperctr.batch import Batch, Referee, device_of
 from hyperctr.data import clock
 from hyperctr.data.columns import Column, Number
 from hyperctr.data.interactions import Interactions
@@ -27,6 +27,7 @@ from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset
 from hyperctr.runs.referees import fit_again
 from hyperctr.runs.train import sources_of
 from hyperctr.strict import did_you_mean
+from hyperctr.training.device import find_device
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,17 @@ class Opened:
         return found
 
 
-def open_run(path: str | Path, changed_data: bool = False) -> Opened:
+def open_run(path: str | Path, changed_data: bool = False, device: str = "cpu") -> Opened:
     """Open a finished run's folder: reads its data again and loads its weights. A referee is fitted again.
 
     Args:
         path: the folder.
         changed_data: accept data that are not those that the run was trained on.
+        device: where the model scores, as `train.device`; the CPU, wherever it was trained.
 
     Raises:
-        ValueError: the folder is not a finished run, a file of it is damaged, its data have changed, or its weights do
-            not fit them.
+        ValueError: the folder is not a finished run, a file of it is damaged, its data have changed, its weights do not
+            fit them, or there is no such device.
 
     >>> import hyperctr
     >>> from hyperctr.data import planted
@@ -88,7 +90,7 @@ def open_run(path: str | Path, changed_data: bool = False) -> Opened:
     >>> opened.predict(user=[0, 1], item=[3, 3], at=[1_800_000_000] * 2).shape
     (2,)
     """
-    path = Path(path)
+    path, where = Path(path), find_device(device)
     missing = [name for name in ("run.toml", "report.json", "weights.safetensors") if not (path / name).exists()]
     if missing:
         hint = "; it has a checkpoint: continue it with `hyperctr train`" if list(path.rglob("checkpoint*")) else ""
@@ -111,7 +113,7 @@ def open_run(path: str | Path, changed_data: bool = False) -> Opened:
     for name, now in sources_of(run).items():
         if report.get("sources", {}).get(name) != now:
             warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)
-    return Opened(ready, model.eval(), report)
+    return Opened(ready, model.to(where).eval(), report)
 
 
 def predict_rows(
@@ -138,7 +140,7 @@ def predict_rows(
     if query is not None or ready.draws:
         keys = (users, items * 0 if query is None else np.asarray(query), at)
         new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    loader, logits = ready.loader.reading(table), []
+    loader, logits, where = ready.loader.reading(table), [], device_of(opened.model)
     first = np.flatnonzero(new)
     for start in range(0, len(first), ready.queries):
         queries = first[start : start + ready.queries]
@@ -148,7 +150,7 @@ def predict_rows(
         label = np.zeros(len(rows), np.float32)
         batch = loader.make_batch(users[queries], items[rows], at[queries], label, number, rows)
         with torch.no_grad():
-            logits.append(opened.model(batch).logit)
+            logits.append(opened.model(batch.to(where)).logit.cpu())
     return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0, np.float32), notes
 
 

@@ -112,7 +112,7 @@ def claim(out: Path, base: config.Run, what: str) -> ExitStack:
         ValueError: the folder has something else or another base run, or cannot be written; or another process is
             writing to it.
     """
-    base, path = replace(base, train=replace(base.train, threads=0)), out / "base.toml"
+    base, path = replace(base, train=replace(base.train, threads=0, device="auto")), out / "base.toml"
     with claim_folder(out) as claim:
         if path.exists():
             title = path.read_text(encoding="utf-8").partition("\n")[0]

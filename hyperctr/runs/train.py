@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from hyperctr import config
-from hyperctr.batch import Batch, Referee
+from hyperctr.batch import Batch, Referee, device_of
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.progress import Bar, no_progress
 from hyperctr.evaluation.evaluate import conversions, measure, quality, score
@@ -44,6 +44,7 @@ from hyperctr.runs.members import Members, each_member
 from hyperctr.runs.prepare import Prepared, build_model, prepare, read_dataset, stays
 from hyperctr.runs.referees import again_in_words, check_memory, fit_beside, fit_referee
 from hyperctr.training import lottery_tickets
+from hyperctr.training.device import find_device
 from hyperctr.training.fit import CHECKPOINT, Progress, epochs_done, fit
 from hyperctr.training.profiler import StepTimer
 
@@ -86,7 +87,7 @@ def train(
     >>> report["model"], report["epochs"], 0 < report["test"]["auc"] < 1
     ('din', 1, True)
     """
-    began, folder = time.perf_counter(), RunFolder(out)
+    began, folder, device = time.perf_counter(), RunFolder(out), find_device(run.train.device)
     dataset = read_dataset(run) if dataset is None else dataset
     with folder.claimed_for(run, dataset.interactions.logged_non_clicks), torch_threads(run.train.threads):
         with folder.empty_again_on_error():
@@ -96,6 +97,8 @@ def train(
             torch.manual_seed(run.train.seed)
             model = build_model(ready)
             trained = model if run.train.members > 1 else _wrapped(ready, model)
+            if not isinstance(model, Referee):
+                trained.to(device)  # built on the CPU: the first weights are the same everywhere
         if done := epochs_done(folder.path):
             say(f"continuing at epoch {math.floor(done) + 1}: {folder.path} has a checkpoint of this run")
         say(rows_in_words(parts_of(ready.dataset.interactions, ready.split)))
@@ -168,7 +171,8 @@ def _fit_members(
     for k, one in enumerate(each_member(ready)):
         torch.manual_seed(one.run.train.seed)  # as the run of this seed alone begins
         validation.model = model.models[k] = build_model(one)
-        trained, rows, log = _wrapped(one, model.models[k]), partial(batches, ready=one), partial(_of_member, keep, k)
+        trained = _wrapped(one, model.models[k]).to(find_device(one.run.train.device))
+        rows, log = partial(batches, ready=one), partial(_of_member, keep, k)
         found.append(fit(trained, rows, validation, one.run.train, one.train_rows, folder.of_member(k), log, timed))
     best = sum(done.best_epoch for done in found) / len(found)
     return Progress(max(x.epoch for x in found), round(best, 2), stopped=f"all {len(found)} members are trained")
@@ -194,7 +198,9 @@ class RunFolder:
         self._new = True
 
     def claimed_for(self, run: config.Run, logged: bool) -> ExitStack:
-        """Claim the folder until the end of a `with` block: a new one, or one of the same run on any number of threads.
+        """Claim the folder until the end of a `with` block: a new one, or one of the same run.
+
+        The number of threads and the device may be others.
 
         Args:
             run: what the folder is for; its run.toml says which keys the run does not read.
@@ -206,8 +212,8 @@ class RunFolder:
         if self.path is None:
             return ExitStack()
 
-        def without_threads(run: config.Run) -> config.Run:
-            return replace(run, train=replace(run.train, threads=0))
+        def settings(run: config.Run) -> config.Run:
+            return replace(run, train=replace(run.train, threads=0, device="auto"))
 
         path = self.path
         self._new = not (path / "run.toml").exists()
@@ -216,7 +222,7 @@ class RunFolder:
                 there = fingerprint.located(read_written(path / "run.toml"), path)
                 if fingerprint.same_place(there.data.path, run.data.path):
                     there = replace(there, data=replace(there.data, path=run.data.path))
-                if differs := config.difference(without_threads(there), without_threads(run)):
+                if differs := config.difference(settings(there), settings(run)):
                     raise ValueError(f"{path} holds another run: {differs}; choose another --out or remove it")
             unread = f"# not read by this run: {', '.join(names)}\n\n" if (names := not_read(run, logged)) else ""
             write_text(path / "run.toml", unread + config.to_toml(run))
@@ -372,6 +378,7 @@ def _report(
         "train_rows": len(ready.split.train),
         "parts": parts_of(ready.dataset.interactions, ready.split),
         "slices": len(ready.grid),
+        "device": str(device_of(model)),
         "parameters": sum(p.numel() for p in model.parameters()),
         "run": digest(run),
         **({"wear": run.wrapper_name} if run.wrapper else {}),

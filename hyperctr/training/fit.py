@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from hyperctr.batch import Batch
+from hyperctr.batch import Batch, device_of
 from hyperctr.config import Train
 from hyperctr.files import load_tensors, save_tensors
 from hyperctr.layers.embedding import IdDropout
@@ -26,6 +26,7 @@ from hyperctr.training.optim import clip, coalesce, decay, optimisers
 
 CHECKPOINT = "checkpoint.safetensors"
 REMEDY = "remove it to train from the start"
+READ_EVERY = 50  # steps between two looks at losses, each of which makes the host wait for the device
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Progress:
     """Why training ended; empty while it continues."""
     steps: int = 0
     """Steps taken in whole epochs."""
+    device: str = ""
+    """Kind of device that it was trained on, such as "cuda"; empty where an earlier version did not say."""
 
 
 def fit(
@@ -69,39 +72,45 @@ def fit(
 
     Raises:
         FloatingPointError: a loss that is not finite; names epoch and step.
+        ValueError: the checkpoint is of a training on another kind of device, and `config.device` does not name one.
     """
     model.eval()
-    decoupled = config.optimiser == "adamw"
+    device, decoupled = device_of(model), config.optimiser == "adamw"
     adams = optimisers(model, config.lr, config.optimiser, config.l2 if decoupled else 0.0)
     ids = IdDropout(model, config.id_dropout)
-    progress, best = Progress(), {}
+    progress, best = Progress(device=device.type), {}
     if folder is not None and (folder / CHECKPOINT).exists():
         progress, best = _load_checkpoint(folder, model, adams)
+        if config.device == "auto" and progress.device not in ("", device.type):
+            raise ValueError(
+                f"{folder} was trained on {progress.device}, and here is {device.type}: continue it on this device "
+                f"with --device {device.type}, or {REMEDY}"
+            )
+        progress = replace(progress, device=device.type)
 
-    def validate(at: float, sums: dict[str, tuple[float, int]]) -> None:
+    def validate(at: float, sums: Sums) -> None:
         nonlocal progress, best
+        means = sums.means()
         model.eval()
         ids.restore()
         with clock("validation"):
             score, at = valid(), round(at, 6)
         if score > progress.best_score:
-            best = {name: x.clone() for name, x in model.state_dict().items()}
+            best = {name: x.to("cpu", copy=True) for name, x in model.state_dict().items()}
             progress = replace(progress, best_epoch=at, best_score=score, waited=-1)
         progress = replace(progress, epoch=at, waited=progress.waited + 1)
         if progress.waited >= config.patience:
             progress = replace(progress, stopped=f"no gain for {config.patience} validations")
         elif at >= config.epochs:
             progress = replace(progress, stopped=f"all {config.epochs} epochs done")
-        means = {name: total / count for name, (total, count) in sums.items()}
         loss = means.pop("loss", math.nan)
         log({"epoch": at, "loss": loss, "score": score, "best_epoch": progress.best_epoch} | means)
-        sums.clear()
 
     while not progress.stopped:
         epoch = round(progress.epoch) + 1
         torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
-        seen, step, validated, sums, begins = 0, 0, 0.0, {}, True
+        seen, step, validated, sums, begins = 0, 0, 0.0, Sums(epoch), True
         for step, batch in enumerate(train(epoch), 1):
             if begins:  # batches that share a propagation know the same ids
                 ids.draw()
@@ -112,11 +121,10 @@ def fit(
                         config, epoch - 1 + min(seen / (rows or math.inf), 1), progress.steps + step
                     )
             with clock("forward"):
+                batch = batch.to(device)
                 out = model(batch)
                 loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
                 loss = loss + out.penalty
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}, step {step}; lower train.lr")
             with clock("backward"):
                 for adam in adams:
                     adam.zero_grad()
@@ -128,7 +136,7 @@ def fit(
             with clock("optimiser"):
                 for adam in adams:
                     adam.step()
-            _add(sums, {"loss": (loss.item() * len(batch), len(batch))} | {n: (x, 1) for n, x in out.logs.items()})
+            sums.add(len(batch), {"loss": loss, **out.logs})
             seen += len(batch.query_row)
             share = math.floor(seen / max(rows, 1) / config.eval_every + 1e-9) * config.eval_every
             # validating inside a group would discard gradients that its batches have not back-propagated yet
@@ -186,12 +194,49 @@ def _progress(texts: dict[str, str]) -> Progress:
     return Progress(**stored)
 
 
-def _add(sums: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]]) -> None:
-    """Add sums and counts to `sums`; NaN is left out."""
-    for name, (total, count) in new.items():
-        if not math.isnan(total):
-            before = sums.get(name, (0.0, 0))
-            sums[name] = before[0] + total, before[1] + count
+class Sums:
+    """Means of the loss and of what a model logs, over the steps since the last call of `means`.
+
+    Args:
+        epoch: for the message.
+    """
+
+    def __init__(self, epoch: int):
+        self.epoch, self._step, self._totals, self._unread = epoch, 0, {}, []
+
+    def add(self, rows: int, found: Mapping[str, Tensor | float]) -> None:
+        """Add the numbers of a step: its loss counts once per row, every other number once; NaN is left out.
+
+        Raises:
+            FloatingPointError: a loss was not finite.
+        """
+        self._step += 1
+        found = {name: x.detach() if isinstance(x, Tensor) else x for name, x in found.items()}
+        self._unread.append((self._step, rows, found))
+        if len(self._unread) >= READ_EVERY:
+            self._read()
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each number by name, and begin anew."""
+        self._read()
+        totals, self._totals = self._totals, {}
+        return {name: total / count for name, (total, count) in totals.items()}
+
+    def _read(self) -> None:
+        """Read all numbers from the device at once, and add them up."""
+        unread, self._unread = self._unread, []
+        tensors = [x for _, _, found in unread for x in found.values() if isinstance(x, Tensor)]
+        values = iter(torch.stack(tensors).tolist() if tensors else ())
+        for step, rows, found in unread:
+            for name, x in found.items():
+                value, count = (next(values) if isinstance(x, Tensor) else x), (rows if name == "loss" else 1)
+                if name == "loss" and not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"the loss became {value} in epoch {self.epoch}, step {step}; lower train.lr"
+                    )
+                if not math.isnan(value):
+                    total, number = self._totals.get(name, (0.0, 0))
+                    self._totals[name] = total + value * count, number + count
 
 
 def _save_checkpoint(

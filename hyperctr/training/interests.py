@@ -69,7 +69,7 @@ class Joint:
         """Compute Eq. (9) on the clicks of a batch, times `interest.weight`; the seed of the draws comes from torch."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         trilinear, count = self.interest.score == "trilinear", self.interest.negatives
-        loss = _loss(model, self.tables, self.rows, user.numpy(), item.numpy(), count, trilinear, rng)
+        loss = _loss(model, self.tables, self.rows, user.cpu().numpy(), item.cpu().numpy(), count, trilinear, rng)
         return self.interest.weight * loss
 
 
@@ -235,8 +235,9 @@ def _loss(
     rng: np.random.Generator,
 ) -> Tensor:
     """Compute Eq. (9), the mean over all (click, modality) pairs, 0 without any; `rows` are the possible negatives."""
-    of_user = net.user(torch.from_numpy(user))
-    of_item = net.item(torch.from_numpy(item)) if trilinear else torch.ones_like(of_user)
+    device = net.user.weight.device
+    of_user = net.user(torch.from_numpy(user).to(device))
+    of_item = net.item(torch.from_numpy(item).to(device)) if trilinear else torch.ones_like(of_user)
     total, count = of_user.new_zeros(()), 0
     for m, have in rows.items():
         clicks = np.flatnonzero(tables.modalities.present[m].numpy()[item])
@@ -245,7 +246,7 @@ def _loss(
             pool = np.sort(have[rng.choice(len(have), POOL, replace=False, shuffle=False)])
         others = torch.from_numpy(_others(item[clicks], pool, negatives, rng))
         wanted = torch.from_numpy(np.concatenate([pool, item[clicks]]))
-        attribute = net.project[m](tables.modalities.features[m][wanted].float())
+        attribute = net.project[m](tables.modalities.features[m][wanted].to(device).float())
         loss = net.interest.loss(of_user[clicks], of_item[clicks], attribute[len(pool) :], attribute[others])
         total, count = total + len(clicks) * loss, count + len(clicks)
     return total / max(count, 1)

@@ -246,7 +246,7 @@ def load(path: Path, model: SparseSharing) -> dict[str, Ticket]:
 
 def packed(mask: Tensor) -> Tensor:
     """Pack a mask of any shape, eight weights per byte: uint8 [ceil(n / 8)]."""
-    return torch.from_numpy(np.packbits(mask.numpy()))
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
 
 
 def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:

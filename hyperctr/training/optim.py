@@ -53,6 +53,10 @@ class RowAdam(torch.optim.Optimizer):
                     state["last"] = _zeros(table[:, 0], np.int32)  # step of a row's last gradient
                     state["square"] = _zeros(table, np.float32)
                 state["step"] += 1
+                if table.grad.layout == torch.strided:
+                    sizes = (group[name] for name in ("lr", "beta2", "eps", "shrink"))
+                    step_table(table, table.grad, state["square"], state["last"], int(state["step"]), *sizes)
+                    continue
                 gradient = table.grad.coalesce()
                 rows = gradient.indices()[0]
                 if group["shrink"]:
@@ -65,6 +69,18 @@ class RowAdam(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         for state in self.state.values():
             state["last"] = state["last"].int()
+
+
+def step_table(
+    table: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float, shrink: float
+) -> None:
+    """Take the step of `step_rows` for the rows of a dense gradient [n, dim] that are not all zero, in place."""
+    touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_()  # [n, 1]
+    square.mul_((b2 ** (step - last)).to(g.dtype)[:, None]).addcmul_(g, g, value=1 - b2)
+    last.fill_(step)
+    if shrink:
+        table.mul_(1 - lr * shrink * touched)
+    table.addcdiv_(g, (square / (1 - b2**step)).sqrt_().add_(eps), value=-lr)
 
 
 def step_rows(

@@ -35,7 +35,7 @@ class Attention(nn.Module):
             [N, d].
         """
         d = x.shape[1]
-        at = torch.arange(int(size.max()))
+        at = torch.arange(int(size.max()), device=x.device)
         real = at < size[:, None]  # [G, longest]
         padded = torch.where(real, start[:, None] + at, 0)
         qkv = F.embedding(padded, self.qkv(x if self.norm_after else self.norm1(x)))
@@ -106,12 +106,12 @@ class TemporalAttention(nn.Module):
         of_row, of_slice = row[start], slice[start]
         # drop segments beyond the last S closed ones of a row, and clicks beyond the last l of a segment
         last = F.pad(torch.bincount(of_row, minlength=rows).cumsum(0), (1, 0))
-        is_open = torch.zeros(rows, dtype=torch.long).index_add_(0, of_row, (of_slice == now[of_row]).long())
-        keep = last[of_row + 1] - torch.arange(len(start)) <= c.slices + is_open[of_row]
+        is_open = row.new_zeros(rows).index_add_(0, of_row, (of_slice == now[of_row]).long())
+        keep = last[of_row + 1] - torch.arange(len(start), device=row.device) <= c.slices + is_open[of_row]
         start, end, of_row, of_slice = (x[keep] for x in (torch.maximum(start, end - c.clicks), end, of_row, of_slice))
         size = end - start
         first = F.pad(size.cumsum(0), (1, 0))  # of each segment's tokens
-        token = torch.arange(int(first[-1])) + torch.repeat_interleave(start - first[:-1], size)
+        token = torch.arange(int(first[-1]), device=row.device) + torch.repeat_interleave(start - first[:-1], size)
 
         x = F.embedding(click[token], item) + F.embedding(row[token], user)  # [N, d]
         if self.behaviour is not None and type is not None:
@@ -132,9 +132,9 @@ class TemporalAttention(nn.Module):
     def _across(self, x: Tensor, begin: Tensor, count: Tensor) -> Tensor:
         """Turn the slices of each row into one vector: [slices of all rows, d], rows in order -> [rows, d]."""
         if self.gru is not None:
-            at = torch.arange(int(count.max()))
+            at = torch.arange(int(count.max()), device=x.device)
             y, _ = self.gru(F.embedding((begin[:, None] + at).clamp(max=len(x) - 1), x))
-            return y[torch.arange(len(count)), count - 1]
+            return y[torch.arange(len(count), device=x.device), count - 1]
         if self.across is not None:
             x = self.across(x, begin, count, causal=True)
         if self.config.across in ("last", "attention-last"):

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def relative(moved: Sequence[Tensor], length: Sequence[Tensor]) -> Tensor | float:
+    """Return how far parts moved, |new - old| / |new|, from their |new - old|^2 and |new|^2."""
+    if not moved:
+        return 0.0
+    total = torch.stack(moved).double().sum() / torch.stack(length).double().sum().clamp(min=1e-24)
+    return total.sqrt().float()
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,25 @@ class FreshStates:
     state: Tensor
 
 
-class StateCache:
-    """The last states of all nodes of one type (users or items).
+class StateCache(nn.Module):
+    """The last states of all nodes of one type (users or items). Nothing of it is in a state dict: it is renewed.
 
     Args:
         nodes: the nodes active in each slice, ascending (None: empty slice).
     """
 
     def __init__(self, nodes: Sequence[Tensor | None]):
+        super().__init__()
         count = torch.tensor([0 if x is None else len(x) for x in nodes], dtype=torch.long)
         node = torch.cat([torch.empty(0, dtype=torch.long), *(x for x in nodes if x is not None)])
         self.num_slices = len(nodes) + 1
-        self.offset = F.pad(count.cumsum(0), (1, 0))  # of each slice's rows
+        offset = F.pad(count.cumsum(0), (1, 0))
         slice = torch.repeat_interleave(torch.arange(len(nodes)), count)
-        self.key, self.row = (node * self.num_slices + slice).sort()
-        self.place = torch.full((len(node),), -1)  # of each row's state, -1 where it has none
-        self.state = torch.empty(0, 0)  # [states, graphs * dim]
+        key, row = (node * self.num_slices + slice).sort()
+        place = torch.full((len(node),), -1)  # of each row's state, -1 where it has none
+        for name, x in {"key": key, "row": row, "place": place, "state": torch.empty(0, 0)}.items():
+            self.register_buffer(name, x, persistent=False)  # state: [states, graphs * dim]
+        self.offset = offset.tolist()  # of each slice's rows
         self.begin = [0] * len(nodes)  # of each slice's states
         self.hidden: list[Tensor] = []  # like `state`, of the layers before the last, where they are needed
 
@@ -62,25 +73,30 @@ class StateCache:
             found &= key % self.num_slices == slice - 1
         return torch.where(found, self.row[at.clamp(min=0)], -1)
 
-    def keep(self, places: Sequence[Tensor | None], states: Iterable[Tensor | None]) -> float:
+    def keep(
+        self, places: Sequence[Tensor | None], counts: Sequence[int], states: Iterable[Tensor | None]
+    ) -> Tensor | float:
         """Replace the cache by `FreshStates.place` and `FreshStates.state` of each slice (None: empty slice).
 
         If `states` is a generator, memory needs one slice's states besides the cache.
 
+        Args:
+            counts: how many states each slice has.
+
         Returns:
             how far the states moved, |new - old| / |new|; NaN where other nodes had states before.
         """
-        count, parts = 0, [torch.empty(0, dtype=torch.long)]
+        count, parts = 0, [self.row.new_empty(0)]
         for n, place in enumerate(places):
             self.begin[n] = count
             if place is not None:
                 parts.append(torch.where(place >= 0, place + count, -1))
-                count += int((place >= 0).sum())
+                count += counts[n]
         place = torch.cat(parts)
         same = len(self.state) == count and torch.equal(place, self.place)
         if not same:
-            self.place, self.state = place, torch.empty(0, 0)
-        moved, length = 0.0, 0.0
+            self.place, self.state = place, self.state.new_empty(0, 0)
+        moved, length = [], []
         for n, state in enumerate(states):
             if state is None or not len(state):
                 continue
@@ -88,10 +104,10 @@ class StateCache:
                 self.state = state.new_empty(count, state.shape[1])
             old = self.state[self.begin[n] :][: len(state)]
             if same:
-                moved += float((state - old).square().sum())
-                length += float(state.square().sum())
+                moved.append((state - old).square().sum())
+                length.append(state.square().sum())
             old.copy_(state)
-        return (moved / max(length, 1e-24)) ** 0.5 if same else float("nan")
+        return relative(moved, length) if same else float("nan")
 
     def renew(self, live: FreshStates) -> None:
         """Replace the cached states of one slice by fresh ones of the same nodes."""

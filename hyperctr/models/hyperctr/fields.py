@@ -82,5 +82,5 @@ class TypeWeights(nn.Module):
         indptr, indices, _ = h.numpy_members()
         weight = None if h.hyperedge_weight is None else h.hyperedge_weight.numpy()
         ids = {"node_ids": h.node_ids, "hyperedge_ids": h.hyperedge_ids}
-        value = self.values(h).numpy()
+        value = self.values(h).cpu().numpy()
         return Hypergraph.from_members(indptr, indices, value, h.num_nodes, hyperedge_weight=weight, **ids)

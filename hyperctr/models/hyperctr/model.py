@@ -80,7 +80,7 @@ from graphs import HGCN
 from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
 from hyperctr.layers.attention import Relevance
 from hyperctr.layers.embedding import placed
-from hyperctr.layers.table import LARGE
+from hyperctr.layers.table import Rows
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
@@ -154,12 +154,12 @@ class HyperCTR(nn.Module):
         self.modalities = list(items.features)
         graphs = len(slices.names)
         # E_U and M_I; the last row: any unknown one
-        self.user = nn.Embedding(ids.num_users + 1, d, sparse=ids.num_users > LARGE)
-        self.item = nn.Embedding(ids.num_items + 1, d, sparse=ids.num_items > LARGE)
+        self.user = Rows(ids.num_users + 1, d)
+        self.item = Rows(ids.num_items + 1, d)
         self.user_bias = self.item_bias = None
         if biased := config.bias != "none":
-            self.user_bias = nn.Embedding(ids.num_users + 1, 1, sparse=ids.num_users > LARGE)
-            self.item_bias = nn.Embedding(ids.num_items + 1, 1, sparse=ids.num_items > LARGE)
+            self.user_bias = Rows(ids.num_users + 1, 1)
+            self.item_bias = Rows(ids.num_items + 1, 1)
         self.profile, self.metadata, self.context = (  # parts of E_U, of M_I, of Eq. (7)
             Fields(columns, d, biased) if config.fields and len(columns) and wanted else None
             for columns, wanted in ((fields.user, True), (fields.item, True), (fields.context, config.context))
@@ -343,7 +343,7 @@ class HyperCTR(nn.Module):
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
         clicks = attended = state = None
         if self.attend is not None or self.recent is not None:
-            clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories.mask)
+            clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories)
         if self.attend is not None:
             target = F.embedding(of_row, e_i)
             dated = clicks if self.ages is None else clicks + self.ages(batch)
@@ -432,7 +432,7 @@ class HyperCTR(nn.Module):
         """Replace numbers without a trained vector, and a random share in training, by the unknown one."""
         known = seen[index]
         if self.training and self.config.id_dropout:
-            known = known & (torch.rand(len(index)) >= self.config.id_dropout)
+            known = known & (torch.rand(len(index), device=index.device) >= self.config.id_dropout)
         return torch.where(known, index, len(seen) - 1)
 
 

@@ -235,7 +235,7 @@ class Prediction(nn.Module):
         for row, b, w, v in zip(rows, bias, weight, direct, strict=True):
             x = item[item_row[row]]
             found.append((before(torch.addmm(b if more is None else b + more[row], x, w)), x @ v))
-        place = torch.empty_like(order).index_put((order,), torch.arange(len(order)))
+        place = torch.empty_like(order).index_put((order,), torch.arange(len(order), device=order.device))
         hidden, direct = (torch.cat(parts).index_select(0, place) for parts in zip(*found, strict=True))
         return last(hidden).squeeze(1) + direct, hidden
 
@@ -295,7 +295,7 @@ def next_click_loss(states: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
     state, later = states[:, :-1][real], clicks[:, 1:][real]  # [pairs, d] each
     if not len(state):
         return states.new_zeros(())
-    other = clicks[mask][torch.randint(int(mask.sum()), (len(later),))]
+    other = clicks[mask][torch.randint(int(mask.sum()), (len(later),), device=mask.device)]
     return (F.softplus(-(state * later).sum(1)) + F.softplus((state * other).sum(1))).mean()
 
 

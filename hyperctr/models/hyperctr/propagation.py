@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from graphs import Hypergraph
 from graphs.sample import blocks, cap
 from hyperctr.batch import Batch
-from hyperctr.models.hyperctr.cache import FreshStates, StateCache
+from hyperctr.layers.rng import Counting
+from hyperctr.models.hyperctr.cache import FreshStates, StateCache, relative
 from hyperctr.models.hyperctr.fields import TypeWeights
 
 Inputs = Callable[[int, Tensor], Tensor]
@@ -90,6 +91,10 @@ class SliceGraphs:
     place: Tensor
     graphs: list[Hypergraph]
 
+    def to(self, device: torch.device) -> SliceGraphs:
+        """Return them on a device."""
+        return SliceGraphs(self.nodes.to(device), self.place.to(device), [h.to(device) for h in self.graphs])
+
 
 @dataclass(frozen=True)
 class NodeType:
@@ -107,7 +112,7 @@ class NodeType:
     carried: StateCache
 
 
-class Propagation(nn.Module):
+class Propagation(Counting):
     """States of users and items on the hypergraphs of the slices before a row, HyperCTR section 2.3, and their renewal.
 
     `refresh` fills the cache, exactly in evaluation and on capped hypergraphs in training. In a training step `live`
@@ -131,6 +136,8 @@ class Propagation(nn.Module):
         kinds[k].carried  the `StateCache` of a node type
     """
 
+    counts = ("rounds",)
+
     def __init__(
         self,
         config,
@@ -143,16 +150,21 @@ class Propagation(nn.Module):
         self.config, self.convs, self.operator, self.types = config, convs, operator, types
         d = config.dim
         self.mix = nn.Sequential(nn.Linear(d, d), nn.Tanh(), nn.Linear(d, 1)) if config.carry == "gate" else None
-        self.register_buffer("rounds", torch.zeros((), dtype=torch.long))  # of training, seeds the neighbour samples
+        self.rounds = 0  # of training, seeds the neighbour samples
         sides = slices.users, slices.items
+        self.caches = nn.ModuleList(StateCache([side and side.nodes for side in part]) for part in sides)
         self.kinds = [
-            NodeType(name, number, sides[number], StateCache([side and side.nodes for side in sides[number]]))
-            for number, name in enumerate(("users", "items"))
+            NodeType(name, number, sides[number], self.caches[number]) for number, name in enumerate(("users", "items"))
         ]
         self.slices = slices
         self._active = [n for n in range(len(slices)) if any(kind.sides[n] is not None for kind in self.kinds)]
         self._reach = int(slices.own)  # 1: rows read their own slice too
         self._begin()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self.caches[0].key.device
 
     def train(self, mode: bool = True) -> Propagation:
         """Switch between training and evaluation; the cached states are renewed before they are next read."""
@@ -186,7 +198,9 @@ class Propagation(nn.Module):
         with torch.no_grad():
             for kind in self.kinds:
                 slices, hidden = [side and self._slice_graphs(kind, n) for n, side in enumerate(kind.sides)], []
-                distance = kind.carried.keep([s and s.place for s in slices], self._all(kind, slices, inputs, hidden))
+                slices = [s and s.to(self.device) for s in slices]
+                places, counts = [s and s.place for s in slices], [len(s.nodes) if s else 0 for s in slices]
+                distance = kind.carried.keep(places, counts, self._all(kind, slices, inputs, hidden))
                 kind.carried.hidden = [torch.cat(x) for x in zip(*hidden, strict=True)]
                 if self.step > 1:
                     moved[f"drift_{kind.name}"] = distance
@@ -286,20 +300,21 @@ class Propagation(nn.Module):
         before, self._shared_states = self._shared_states, None
         with _seeded(self._dropout_seed):
             fresh = [self._propagate(kind, slices, inputs) for kind in self.kinds]
-        penalty, moved, length = 0.0, 0.0, 0.0
+        penalty, moved, length = 0.0, [], []
         for new, old in zip(chain(*fresh), chain(*before), strict=True):
             if old.state.grad is not None:
                 penalty = penalty + surrogate(new.state, old.state.grad)
-            moved += float((new.state.detach() - old.state.detach()).square().sum())
-            length += float(new.state.detach().square().sum())
-        return fresh, penalty, {"staleness": (moved / max(length, 1e-12)) ** 0.5}
+            moved.append((new.state.detach() - old.state.detach()).square().sum())
+            length.append(new.state.detach().square().sum())
+        return fresh, penalty, {"staleness": relative(moved, length)}
 
     def _sampled(self, n: int, asked: list[tuple[Tensor, Tensor]], inputs: Inputs, augmented: bool) -> Live:
         """Propagate to the batch's own nodes only, from neighbours drawn in slice n."""
         found = [
             self._around(kind, n, *nodes, inputs, augmented) for kind, nodes in zip(self.kinds, asked, strict=True)
         ]
-        return [states for states, _ in found], 0.0, {"staleness": max(distance for _, distance in found)}
+        distances = [torch.as_tensor(distance, device=self.device) for _, distance in found]
+        return [states for states, _ in found], 0.0, {"staleness": torch.stack(distances).max()}
 
     def _propagate(
         self,
@@ -334,7 +349,7 @@ class Propagation(nn.Module):
 
     def _around(
         self, kind: NodeType, n: int, node: Tensor, now: Tensor, inputs: Inputs, augmented: bool
-    ) -> tuple[list[FreshStates], float]:
+    ) -> tuple[list[FreshStates], Tensor | float]:
         """Compute Eq. (5) for the batch's own nodes in slice n, from drawn neighbours and their cached outputs.
 
         In every layer a node of the batch reads its neighbours' outputs of the layer before as last computed
@@ -344,35 +359,37 @@ class Propagation(nn.Module):
             return [], 0.0
         on, cache, d, k = self._slice_graphs(kind, n), kind.carried, self.config.dim, self.config.neighbors
         first, end = cache.offset[n], cache.offset[n + 1]
-        row = cache.find(node, now + self._reach)
+        row = cache.find(node, now + self._reach).cpu()  # neighbours are drawn on the host
         target = on.place[row[(row >= first) & (row < end)] - first].unique()  # the batch's nodes with a state in n
         target = target[target >= 0]
         if not len(target):
             return [], 0.0
         drawn = []  # of each hypergraph: the targets and their neighbours, and the block between them
         for g, h in enumerate(on.graphs):
-            seed = (int(self.rounds), self.step, n, kind.number, g)
-            drawn.append(blocks(h, target, 1, size=k, degree=k, seed=seed))
+            seed = (self.rounds, self.step, n, kind.number, g)
+            nodes, layers = blocks(h, target, 1, size=k, degree=k, seed=seed)
+            drawn.append((nodes.to(self.device), [block.to(self.device) for block in layers]))
+        target, of_nodes = target.to(self.device), on.nodes.to(self.device)
         layers = []
         for j in range(self.config.depth):
             parts = []
             for g, (nodes, block) in enumerate(drawn):
                 columns = slice(g * d, (g + 1) * d)
                 if j == 0:
-                    x = inputs(kind.number, on.nodes[nodes])[:, columns]
+                    x = inputs(kind.number, of_nodes[nodes])[:, columns]
                 else:
                     x = cache.hidden[j - 1][cache.begin[n] + nodes, columns]
                     x = x.index_put((block[0].targets,), layers[-1][:, columns])
                 parts.append(self.convs[kind.number][g][j](x, block))
             layers.append(torch.cat(parts, 1))
         place = torch.full_like(on.place, -1)
-        place[torch.isin(on.place, target)] = torch.arange(len(target))
-        new, cached = FreshStates(n, place, layers[-1]), cache.begin[n] + target
+        place[torch.isin(on.place, target.cpu())] = torch.arange(len(target))
+        new, cached = FreshStates(n, place.to(self.device), layers[-1]), cache.begin[n] + target
         moved = (new.state.detach() - cache.state[cached]).norm() / new.state.detach().norm().clamp(min=1e-12)
         if not augmented:
             for old, x in zip([*cache.hidden, cache.state], layers, strict=True):
                 old[cached] = x.detach()
-        return [new], float(moved)
+        return [new], moved
 
     def _slice_graphs(self, kind: NodeType, n: int, own: tuple[Batch, Tensor] | None = None) -> SliceGraphs:
         """Return the hypergraphs of slice n: capped once per round in training; without the batch's clicks if `own`."""
@@ -381,9 +398,9 @@ class Propagation(nn.Module):
         if key not in self._graphs:
             graphs, most = side.graphs, 0 if sampled or not self.training else self.config.neighbors
             if most:
-                draw = (int(self.rounds), n, kind.number)
+                draw = (self.rounds, n, kind.number)
                 graphs = [cap(h, size=most, degree=most, seed=(*draw, g)) for g, h in enumerate(graphs)]
-            self._graphs[key] = graphs if self._reach else self.compacted(side, graphs)
+            self._graphs[key] = graphs if self._reach else self.compacted(side, graphs, on_host=sampled)
         found = self._graphs[key]
         if not self._reach:
             return found
@@ -391,10 +408,13 @@ class Propagation(nn.Module):
             batch, now = own
             at = (batch.label == 1) & (now == n)
             node, hyperedge = (batch.user, batch.item) if kind.number == 0 else (batch.item, batch.user)
-            found = [self.slices.without(h, node[at].numpy(), hyperedge[at].numpy()) for h in found]
+            at = at.cpu()
+            node, hyperedge = node.cpu()[at].numpy(), hyperedge.cpu()[at].numpy()
+            found = [self.slices.without(h, node, hyperedge) for h in found]
         return self.compacted(side, found)
 
-    def compacted(self, side, graphs: Sequence[Hypergraph]) -> SliceGraphs:
-        """Return hypergraphs on the nodes of a side, ready for the layers."""
+    def compacted(self, side, graphs: Sequence[Hypergraph], on_host: bool = False) -> SliceGraphs:
+        """Return hypergraphs on the nodes of a side, ready for the layers, on the device of the model."""
         kept, place, graphs = compact(graphs)
-        return SliceGraphs(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)
+        found = SliceGraphs(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)
+        return found if on_host else found.to(self.device)

@@ -55,7 +55,7 @@ def test_table_without_look_ups_has_a_gradient_of_zeros():
 def test_vectors_are_placed_where_the_mask_is_and_get_their_gradients_from_there(mask):
     mask = torch.tensor(mask, dtype=torch.bool).view(len(mask), -1 if mask else 1)
     vectors, factor = torch.randn(int(mask.sum()), 4, requires_grad=True), torch.randn(*mask.shape, 4)
-    made = placed(vectors, mask)
+    made = placed(vectors, History(mask, mask, mask))
     assert torch.equal(made[mask], vectors) and not made[~mask].any() and made.shape == (*mask.shape, 4)
     (made * factor).sum().backward()
     torch.testing.assert_close(vectors.grad, factor[mask])

@@ -34,7 +34,6 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.evaluation.metrics import logloss
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
-from hyperctr.models.hyperctr import model as hyperctr
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.training.fit import fit
@@ -664,7 +663,7 @@ def test_jointly_learned_interests_are_a_second_loss_and_decide_the_hypergraphs_
 )
 def test_a_killed_training_ends_bit_equal_to_an_unbroken_one(tmp_path, monkeypatch, changed, large):
     if large:
-        monkeypatch.setattr(hyperctr, "LARGE", 6)
+        monkeypatch.setattr("hyperctr.layers.table.LARGE", 6)
     log, changed = random_log(), dict(changed)
     tables = joint_tables(log) if changed.pop("joint", False) else tables_of(log)
     config = Train(epochs=2, eval_every=0.5, patience=9, lr=0.01, l2=0.01, clip=1.0, seed=2)
@@ -707,7 +706,7 @@ def test_sparse_tables_have_the_gradients_of_dense_ones(monkeypatch):
     log = random_log()
     batch, found = batch_of(log, 4), []
     for large in (200_000, 6):
-        monkeypatch.setattr(hyperctr, "LARGE", large)
+        monkeypatch.setattr("hyperctr.layers.table.LARGE", large)
         model = exact(log)
         loss_of(model(batch), batch).backward()
         assert model.user.weight.grad.is_sparse == model.item.weight.grad.is_sparse == (large == 6)
