@@ -62,7 +62,6 @@ OF_DATA = {  # chosen on validation rows, for all rows alike
         "train.batch_size=1024",
         "data.past_every=q8",
     ),
-    "microlens-50k": ("slices.count=8",),  # it has no times
 }
 OF_SIZES = {"kuairand-pure": {"dim": 8, "dropout": 0.3}}
 COLUMNS = ("row", "past", "seed", "valid_auc", "test_auc", "user_auc", "user_session_auc", "seconds", "settings")

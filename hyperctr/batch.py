@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,17 @@ class ItemModalities:
     present: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Movable:
+    """A dataclass of tensors that is moved as a whole."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return it on a device."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: x.to(device) for name, x in parts.items() if isinstance(x, Tensor | Movable)})
+
+
 @dataclass(frozen=True)
-class Values:
+class Values(Movable):
     """The values of some columns for n rows, one tensor per kind; a kind without a column is None or empty.
 
     Attributes:
@@ -74,8 +83,7 @@ class Values:
 
     def to(self, device: torch.device | str) -> Values:
         """Return the values on a device."""
-        one = [None if x is None else x.to(device) for x in (self.codes, self.numbers, self.tags)]
-        return Values(*one, tuple(x.to(device) for x in self.vectors))
+        return replace(Movable.to(self, device), vectors=tuple(x.to(device) for x in self.vectors))
 
 
 @dataclass(frozen=True)
@@ -279,7 +287,7 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class History:
+class History(Movable):
     """The last T clicks strictly before each of Q queries, oldest first.
 
     Attributes:
@@ -301,7 +309,7 @@ class History:
     def to(self, device: torch.device | str) -> History:
         """Return the histories on a device."""
         look = self.place is None and self.mask.is_cpu and torch.device(device).type != "cpu"
-        return _moved(replace(self, place=places(self.mask)) if look else self, device)
+        return Movable.to(replace(self, place=places(self.mask)) if look else self, device)
 
 
 @dataclass(frozen=True)
@@ -321,7 +329,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Movable):
     """B rows to score: a user, a candidate item, a time, and the clicks of the user strictly before that time.
 
     Rows with the same user and time form a *query*, such as a click and the negatives drawn for it. Compute user-side
@@ -340,6 +348,7 @@ class Batch:
         label: 1 clicked, 0 not, float [B].
         conversion: what followed the click, in [0, 1], NaN where unknown, [B]; None where the log has none.
         step: what the batch is for in training; None in evaluation.
+        layout: what the model has worked out about the batch on the host, see `HasLayout`; None: nothing yet.
 
     >>> from hyperctr import Batch
     >>> past = History(item=torch.tensor([[4, 2]]), mask=torch.tensor([[True, True]]), time=torch.tensor([[10, 20]]))
@@ -364,6 +373,7 @@ class Batch:
     label: Tensor
     conversion: Tensor | None = None
     step: Step | None = None
+    layout: Movable | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -386,10 +396,6 @@ class Batch:
     def expand_to_rows(self, x: Tensor) -> Tensor:
         """Gather values of the queries for each row, [Q, ...] -> [B, ...]."""
         return expand_to_rows(x, self.query)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device."""
-        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -589,6 +595,25 @@ class HasTower(Protocol):
 
 
 @runtime_checkable
+class HasLayout(Protocol):
+    """A model that works out things about a batch from its integers alone, before it reads a weight."""
+
+    def layout(self, batch: Batch) -> Movable:
+        """Return them, for a batch on the host; on a GPU to work them out makes the host wait."""
+
+
+def mover(model: nn.Module) -> Callable[[Batch], Batch]:
+    """Return the function that brings a batch to a model's device, with the model's layout where it has one."""
+    device = device_of(model)
+    asked = next((module for module in model.modules() if isinstance(module, HasLayout)), None)
+    if device.type == "cpu":
+        return lambda batch: batch
+    if asked is None:
+        return lambda batch: batch.to(device)
+    return lambda batch: replace(batch, layout=asked.layout(batch)).to(device)
+
+
+@runtime_checkable
 class HasPlan(Protocol):
     """A class of models or wrappers whose training differs from the usual one."""
 
@@ -620,9 +645,3 @@ def expand_to_rows(x: Tensor, query: Tensor) -> Tensor:
     """Return x[query], [Q, ...] and [B] -> [B, ...]; on a CPU x itself where every row is its own query."""
     same = query.is_cpu and len(query) == len(x) and torch.equal(query, torch.arange(len(x)))
     return x if same else x.index_select(0, query)
-
-
-def _moved(record: Any, device: torch.device | str) -> Any:
-    parts = {f.name: getattr(record, f.name) for f in fields(record)}
-    movable = Tensor | History | Values
-    return replace(record, **{name: x.to(device) for name, x in parts.items() if isinstance(x, movable)})

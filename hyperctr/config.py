@@ -338,6 +338,7 @@ def read_run(
     """Read a run from a TOML file, or from the nested dict of one.
 
     Of two values of a key, the one of `set` is taken before that of the protocol, then the source, then the preset.
+    Where one of these states `slices.every` and no `slices.count`, a count of those below it does not hold.
 
     Args:
         source: path of the TOML file, or a mapping from table to mapping from key to value.
@@ -362,11 +363,13 @@ def read_run(
     """
     tables = _load(source)
     if preset is not None:
-        tables = _merge(presets.read_preset(preset), tables)
+        tables = _merge(_without_count(presets.read_preset(preset), tables), tables)
     if protocol is not None:
         tables = _merge(tables, presets.read_protocol(protocol) if isinstance(protocol, str) else protocol)
+    stated: dict[str, Any] = {}
     for override in set:
-        _override(tables, override)
+        _override(stated, override)
+    tables = _merge(_without_count(tables, stated), stated)
     if preset is not None:
         _check_preset(preset, tables)
     for table, content in tables.items():
@@ -383,6 +386,14 @@ def read_run(
             name, cls = _named(table, tables.get(table, {}))
             names[f"{table}_name"], classes[table] = name, cls.Config
     return Run(**names, **{table: _build(table, tables.get(table, {}), classes) for table in classes})
+
+
+def _without_count(tables: Mapping, stated: Mapping) -> dict:
+    """Return tables without `slices.count` where others, taken before them, state `slices.every` alone."""
+    above, below = (x.get("slices") if isinstance(x.get("slices"), Mapping) else {} for x in (stated, tables))
+    if "every" in above and "count" not in above and "count" in below:
+        return {**tables, "slices": {key: value for key, value in below.items() if key != "count"}}
+    return dict(tables)
 
 
 def to_tables(run: Run) -> dict[str, dict[str, Any]]:
@@ -445,8 +456,9 @@ def _merge(below: Mapping, above: Mapping) -> dict:
     found = dict(below)
     for table, content in above.items():
         if isinstance(content, Mapping):
-            stated = found.get(table)
-            content = {**(stated if isinstance(stated, Mapping) else {}), **content}
+            if not isinstance(stated := found.get(table, {}), Mapping):
+                continue  # no table, which is refused below
+            content = {**stated, **content}
         found[table] = content
     return found
 

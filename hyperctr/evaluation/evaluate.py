@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit, xlog1py, xlogy
 from torch import nn
 
-from hyperctr.batch import Batch, Output, device_of
+from hyperctr.batch import Batch, Output, mover
 from hyperctr.evaluation import metrics
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -40,11 +40,11 @@ def score(
             clicks.
     """
     model.eval()
-    device = device_of(model)
+    move = mover(model)
     columns: dict[str, _Column] = defaultdict(_Column)
     queries = 0
     for batch in batches:
-        out = model(batch.to(device))
+        out = model(move(batch))
         found = {
             "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "label": batch.label,
             "query": batch.query.int() + queries, "logit": out.logit,

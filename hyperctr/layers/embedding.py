@@ -110,9 +110,10 @@ class Embed(nn.Module):
         for linear in self.project:
             nn.init.normal_(linear.weight, std=STD)
             nn.init.zeros_(linear.bias)
-        for m, (name, x) in enumerate(tables.modalities.features.items()):  # perhaps memory-mapped
+        present = [F.pad(tables.modalities.present[name], (0, 1)) for name in self.modalities]
+        self.register_buffer("present", torch.stack(present, 1) if present else None, persistent=False)  # [I + 1, M]
+        for m, x in enumerate(tables.modalities.features.values()):  # perhaps memory-mapped
             self.register_buffer(f"feature_{m}", x, persistent=False)
-            self.register_buffer(f"present_{m}", F.pad(tables.modalities.present[name], (0, 1)), persistent=False)
         self.item_parts = 1 + len(fields.item) + len(self.modalities)
         self.num_context = len(fields.context)
         self.num_fields = self.item_parts + 1 + len(fields.user) + self.num_context
@@ -166,21 +167,22 @@ class Embed(nn.Module):
         if self.item_fields is not None:
             parts.append(self.item_fields.of(item))
         if self.modalities:
-            parts += choose(self._plain_modal, self._fast_modal, item.is_cpu)(item)
+            parts.append(choose(self._plain_modal, self._fast_modal, item.is_cpu)(item))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
-    def _plain_modal(self, item: Tensor) -> list[Tensor]:
-        """Project the modalities of items: [n] -> [n, 1, d] each."""
-        row, found = item.clamp(max=len(self.seen_item) - 2), []
-        for m, linear in enumerate(self.project):
-            present = getattr(self, f"present_{m}")[item][:, None]
-            found.append((linear(getattr(self, f"feature_{m}")[row].to(linear.weight.dtype)) * present)[:, None])
-        return found
+    def _plain_modal(self, item: Tensor) -> Tensor:
+        """Project the modalities of items: [n] -> [n, M, d]."""
+        row = item.clamp(max=len(self.seen_item) - 2)
+        features = (getattr(self, f"feature_{m}")[row] for m in range(len(self.project)))
+        maps = zip(self.project, features, strict=True)
+        found = torch.stack([linear(x.to(linear.weight.dtype)) for linear, x in maps], 1)
+        return found * self.present[item][..., None]
 
-    def _fast_modal(self, item: Tensor) -> list[Tensor]:
+    def _fast_modal(self, item: Tensor) -> Tensor:
         """Project each distinct item once."""
         distinct, at = item.unique(return_inverse=True)
-        return [F.embedding(at, vector[:, 0])[:, None] for vector in self._plain_modal(distinct)]
+        found = self._plain_modal(distinct)
+        return F.embedding(at, found.flatten(1)).view(len(item), *found.shape[1:])
 
     def user_vectors(self, user: Tensor) -> Tensor:
         """Embed the id and fields of any users: [n] -> [n, 1 + J, d]."""

@@ -145,7 +145,7 @@ def thinned(past: History, share: float) -> History:
     def compacted(x: Tensor) -> Tensor:
         return torch.where(real, x.gather(1, order), 0)
 
-    return replace(past, item=compacted(past.item), mask=real, time=compacted(past.time),
+    return replace(past, item=compacted(past.item), mask=real, time=compacted(past.time), place=None,
                    type=None if past.type is None else compacted(past.type))  # fmt: skip
 
 
@@ -352,22 +352,17 @@ class Codebook(Counting):
         perplexity = torch.special.entr(share).sum().exp()
         if (z.is_cpu or self.steps % LOOK_EVERY == 0) and float(perplexity) < min(c.codes, len(assigned)) / 4:
             warnings.warn("AQCL: most interests are unused; lower wrapper.codes", stacklevel=2)
-        return {
-            "codebook_loss": loss.detach(),
-            "codes_used": (share > 0).sum().float(),
-            "code_perplexity": perplexity,
-            "top_code": share.max(),
-            "code_error": (soft.sum(1) * c.codes - 1).abs().max(),
-        }
+        error, used = (soft.sum(1) * c.codes - 1).abs().max(), (share > 0).sum().float()
+        return {"codebook_loss": loss.detach(), "codes_used": used, "code_perplexity": perplexity,
+                "top_code": share.max(), "code_error": error}  # fmt: skip
 
     def _step(self, gradient: Tensor, beta: float = 0.9, beta2: float = 0.999) -> None:
         """Take a step of Adam (arXiv 1412.6980), at length one; Eq. (3) keeps the old tensor for its gradient."""
         self.steps += 1
         self.mean.lerp_(gradient, 1 - beta)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        steps = self.steps
-        deviation = (self.square / (1 - beta2**steps)).sqrt() + 1e-8
-        code = self.code - self.config.lr * self.mean / (1 - beta**steps) / deviation
+        deviation = (self.square / (1 - beta2**self.steps)).sqrt() + 1e-8
+        code = self.code - self.config.lr * self.mean / (1 - beta**self.steps) / deviation
         self.code = F.normalize(code, dim=1)
 
 
@@ -409,7 +404,8 @@ class ICL(nn.Module):
             return out
         with self.draws.stream(), dropped(self.base, c.bits):
             step = replace(batch.step or Step(), is_augmented=True)
-            again = self.base(replace(batch, histories=thinned(batch.histories, c.mask), step=step))
+            past = thinned(batch.histories, c.mask)
+            again = self.base(replace(batch, histories=past, step=step, layout=None))
         with torch.autocast(out.hidden.device.type, enabled=False):
             both = self.project(torch.cat([out.hidden, again.hidden]).float())
             z, plus = F.normalize(both, dim=1, eps=1e-8).chunk(2)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from hyperctr.batch import Batch, Referee, device_of
+from hyperctr.batch import Batch, Referee, mover
 from hyperctr.data import clock
 from hyperctr.data.columns import Column, Number
 from hyperctr.data.interactions import Interactions
@@ -140,7 +140,7 @@ def predict_rows(
     if query is not None or ready.draws:
         keys = (users, items * 0 if query is None else np.asarray(query), at)
         new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    loader, logits, where = ready.loader.reading(table), [], device_of(opened.model)
+    loader, logits, move = ready.loader.reading(table), [], mover(opened.model)
     first = np.flatnonzero(new)
     for start in range(0, len(first), ready.queries):
         queries = first[start : start + ready.queries]
@@ -150,7 +150,7 @@ def predict_rows(
         label = np.zeros(len(rows), np.float32)
         batch = loader.make_batch(users[queries], items[rows], at[queries], label, number, rows)
         with torch.no_grad():
-            logits.append(opened.model(batch.to(where)).logit.cpu())
+            logits.append(opened.model(move(batch)).logit.cpu())
     return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0, np.float32), notes
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, device_of
+from hyperctr.batch import Batch, device_of, mover
 from hyperctr.config import Train
 from hyperctr.files import load_tensors, save_tensors
 from hyperctr.layers.embedding import IdDropout
@@ -75,7 +75,7 @@ def fit(
         ValueError: the checkpoint is of a training on another kind of device, and `config.device` does not name one.
     """
     model.eval()
-    device, decoupled = device_of(model), config.optimiser == "adamw"
+    device, move, decoupled = device_of(model), mover(model), config.optimiser == "adamw"
     adams = optimisers(model, config.lr, config.optimiser, config.l2 if decoupled else 0.0)
     ids = IdDropout(model, config.id_dropout)
     progress, best = Progress(device=device.type), {}
@@ -121,7 +121,7 @@ def fit(
                         config, epoch - 1 + min(seen / (rows or math.inf), 1), progress.steps + step
                     )
             with clock("forward"):
-                batch = batch.to(device)
+                batch = move(batch)
                 out = model(batch)
                 loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
                 loss = loss + out.penalty
@@ -217,7 +217,7 @@ class Sums:
             self._read()
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each number by name, and begin anew."""
+        """Return the mean of each number by name, and start again at zero."""
         self._read()
         totals, self._totals = self._totals, {}
         return {name: total / count for name, (total, count) in totals.items()}

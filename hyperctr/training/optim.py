@@ -198,14 +198,16 @@ def _fast_coalesced(gradient: Tensor) -> Tensor:
 
 
 def decay(model: nn.Module, l2: float) -> None:
-    """Add l2 times the weight to its gradient: matrices only, and only rows that this step touched."""
+    """Add l2 times the weight to its gradient: matrices only, and of tables only the rows that this step touched."""
     if not l2:
         return
-    for p in model.parameters():
-        if p.grad is None or p.ndim != 2:
-            continue
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    matrices = [p for p in model.parameters() if p.grad is not None and p.ndim == 2]
+    if others := [p for p in matrices if id(p) not in tables]:
+        torch._foreach_add_([p.grad for p in others], [p.detach() for p in others], alpha=l2)
+    for p in (p for p in matrices if id(p) in tables):
         g, rows = (p.grad._values(), p.grad._indices()[0]) if p.grad.is_sparse else (p.grad, slice(None))
-        touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_()  # 1 where a row has a gradient
+        touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_() if g.is_cpu else g.any(1, keepdim=True).float()
         g.addcmul_(touched, p.detach()[rows], value=l2)
 
 
@@ -214,6 +216,6 @@ def clip(model: nn.Module, norm: float) -> None:
     if not norm:
         return
     gradients = [p.grad._values() if p.grad.is_sparse else p.grad for p in model.parameters() if p.grad is not None]
-    total = nn.utils.get_total_norm(gradients)
-    for g in gradients:
-        g.mul_((norm / (total + 1e-6)).clamp(max=1.0))
+    if gradients:
+        total = nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (norm / (total + 1e-6)).clamp(max=1.0))

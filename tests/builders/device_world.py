@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from builders.pretended import Seen, pretended
+from pretended import Seen, pretended
 
 import graphs
 from hyperctr import config

@@ -14,6 +14,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
 from hyperctr.models.hyperctr.config import Config
+from hyperctr.models.hyperctr.layout import Segments
 from hyperctr.models.hyperctr.model import HyperCTR
 
 DAY = 86_400
@@ -271,9 +272,13 @@ class Slow:
             self.user(u)[None],
             torch.stack([self.item(j)[0] for j, _, _ in own]) if own else torch.empty(0, c.dim),
             torch.arange(len(own)),
-            torch.zeros(len(own), dtype=torch.long),
-            torch.tensor([n for _, n, _ in own], dtype=torch.long),
-            torch.tensor([now]),
+            Segments.of(
+                torch.zeros(len(own), dtype=torch.long),
+                torch.tensor([n for _, n, _ in own], dtype=torch.long),
+                torch.tensor([now]),
+                c.slices,
+                c.clicks,
+            ),
             torch.tensor([kind for _, _, kind in own], dtype=torch.long),
         )
         group = m.read_user(self.user(u)[None], self.carried(0, u, now).reshape(1, -1))

@@ -294,7 +294,7 @@ def test_a_model_is_its_equation(tables, batch, cls, sizes, slow):
 def test_the_auxiliary_loss_of_dien_is_its_equation_6(tables, batch, monkeypatch):
     model = scrambled(DIEN(DIEN.Config(**SMALL, auxiliary=0.7, dropout=0.0), tables)).train()
     drawn = torch.tensor([[0, 2], [1, 1], [2, 3], [1, 0]])  # for clicks 2 and 3 of each history; once it is the click
-    monkeypatch.setattr(torch, "randint", lambda high, size: drawn)
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: drawn)
     total, count = 0.0, 0
     for row in (0, 2, 3, 4):
         clicks, query = click_vectors(model.embed, row), QUERY[row]

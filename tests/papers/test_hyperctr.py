@@ -12,6 +12,7 @@ from graphs import HGCN, Hypergraph
 from hyperctr.models.hyperctr.attention import Attention, TemporalAttention
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import TypeWeights
+from hyperctr.models.hyperctr.layout import Groups, Segments
 from hyperctr.models.hyperctr.parts import GCN, Fusion, Prediction, Readout, pairs
 
 
@@ -74,9 +75,9 @@ def slow_attention(block, tokens, causal):
 
 
 def packed(sizes):
-    """First token and number of tokens of each group."""
+    """Groups of these numbers of tokens, one after the other."""
     size = torch.tensor(sizes)
-    return size.cumsum(0) - size, size
+    return Groups.of(size.cumsum(0) - size, size)
 
 
 @pytest.mark.parametrize("norm", ["before", "after"])
@@ -85,7 +86,7 @@ def test_equations_1_to_4_are_attention_and_two_layers_within_each_group(causal,
     block, sizes = scrambled(Attention(4, 2, 0.5, norm)), [3, 1, 4]
     x = torch.randn(sum(sizes), 4)
     expected = sum((slow_attention(block, part.tolist(), causal) for part in x.split(sizes)), [])
-    torch.testing.assert_close(block(x, *packed(sizes), causal), torch.tensor(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x, packed(sizes), causal), torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -93,9 +94,9 @@ def test_padding_does_not_matter_to_attention(causal):
     """A short group beside a long one is padded; alone it is not."""
     block, sizes = scrambled(Attention(4, 2, 0.0)), [2, 9, 1]
     x = torch.randn(12, 4, requires_grad=True)
-    together = block(x, *packed(sizes), causal)
+    together = block(x, packed(sizes), causal)
     for part, alone in zip(together.split(sizes), x.split(sizes), strict=True):
-        torch.testing.assert_close(part, block(alone, *packed([len(alone)]), causal), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(part, block(alone, packed([len(alone)]), causal), rtol=1e-5, atol=1e-6)
     together[:2].sum().backward()
     assert x.grad[:2].any() and not x.grad[2:].any()
 
@@ -104,7 +105,7 @@ def test_causal_attention_does_not_look_ahead():
     block, x = scrambled(Attention(4, 2, 0.0)), torch.randn(5, 4)
     changed = torch.cat([x[:3], torch.randn(2, 4)])
     for causal in (True, False):
-        outputs = [block(y, *packed([5]), causal) for y in (x, changed)]
+        outputs = [block(y, packed([5]), causal) for y in (x, changed)]
         assert torch.isclose(*outputs, atol=1e-6).all(1).tolist() == [causal] * 3 + [False] * 2
 
 
@@ -114,7 +115,7 @@ def test_attention_starts_as_the_identity():
     nn.init.zeros_(block.out.weight)
     nn.init.zeros_(block.ffn[-1].weight)
     nn.init.zeros_(block.ffn[-1].bias)
-    y = block(x, *packed([2, 3]))
+    y = block(x, packed([2, 3]))
     assert torch.equal(y, x)
     y.square().sum().backward()
     assert block.out.weight.grad.any() and block.ffn[-1].weight.grad.any()
@@ -135,15 +136,12 @@ def attention():
 def summarise(attention, user, rows, now, type=None):
     """E_t of several rows, each a list of (slice, item vector)."""
     item = [vector for row in rows for _, vector in row]
-    return attention(
-        user,
-        torch.stack(item) if item else torch.empty(0, user.shape[1]),
-        torch.arange(len(item)),
-        torch.tensor([r for r, row in enumerate(rows) for _ in row], dtype=torch.long),
-        torch.tensor([n for row in rows for n, _ in row], dtype=torch.long),
-        torch.tensor(now),
-        type,
-    )
+    of_row = torch.tensor([r for r, row in enumerate(rows) for _ in row], dtype=torch.long)
+    slice = torch.tensor([n for row in rows for n, _ in row], dtype=torch.long)
+    config = attention.config
+    segments = Segments.of(of_row, slice, torch.tensor(now), config.slices, config.clicks)
+    items = torch.stack(item) if item else torch.empty(0, user.shape[1])
+    return attention(user, items, torch.arange(len(item)), segments, type)
 
 
 def clicks(*slices, seed=0):

@@ -85,6 +85,7 @@ from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.fields import Fields, TypeWeights
+from hyperctr.models.hyperctr.layout import Layout, slice_of
 from hyperctr.models.hyperctr.parts import GCN, Ages, Fusion, Interest, Prediction, Readout, Recent, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
 
@@ -187,6 +188,7 @@ class HyperCTR(nn.Module):
         self.register_buffer("seen_item", F.pad(ids.seen_item, (0, 1)))
         grid, count = slices.grid, len(slices) + 1  # and the open slice; after the last quantile there is none
         starts = torch.from_numpy(grid.starts(count if grid.edges is None else min(count, len(grid))))
+        self._host_starts = starts
         self.register_buffer("starts", starts, persistent=False)  # a later log has more slices, the same weights
         self._interests, joint = interests, isinstance(interests, JointInterests)
         self.interest = Interest(d) if joint else None
@@ -306,23 +308,15 @@ class HyperCTR(nn.Module):
         """Compute what Eq. (7) reads; `states` as in `forward`."""
         logs = {} if states is not None or (batch.is_augmented and self.states.step) else self.refresh()
         first = batch.query_row  # one row of each query: the user's side is computed once
-        now, every = self.slice_of(batch.time), len(self.starts)  # [B]
-
-        # a candidate's vector depends on the slice only: each distinct (item, slice) is computed once
-        pair, of_row = (batch.item * every + now).unique(return_inverse=True)
-        item, when = pair // every, pair % every
-        row, column = batch.histories.mask.nonzero(as_tuple=True)
-        clicked = batch.histories.item[row, column]
-        vector, where = torch.cat([item, clicked]).unique(return_inverse=True)
-        inputs = self.item_inputs(vector)  # X^(0) of the group's and the modalities' hypergraphs, [unique, graphs * d]
-        of_item, click = where[: len(item)], where[len(item) :]
-        candidate = F.embedding(of_item, inputs)
+        at, past = self.layout(batch) if batch.layout is None else batch.layout, batch.histories
+        inputs = self.item_inputs(at.vector)  # X^(0) of the group's and modalities' hypergraphs, [unique, graphs * d]
+        candidate = F.embedding(at.of_item, inputs)
         user = own = self.user(self._known(batch.user[first], self.seen_user))  # [Q, d]
         if self.profile is not None:
             user = user + self.profile.of(batch.user[first])  # E_U
 
-        asked = [(batch.user[first], now[first]), (item, when)]
-        live, penalty, moved = self.states.live(batch, now, asked, self._inputs) if states is None else ([], 0.0, {})
+        asked = [(batch.user[first], at.now[first]), (at.item, at.when)]
+        live, penalty, moved = self.states.live(batch, at, asked, self._inputs) if states is None else ([], 0.0, {})
 
         def read(kind: int, static: Tensor) -> Tensor:  # (5)
             if states is None:
@@ -330,9 +324,8 @@ class HyperCTR(nn.Module):
             state = states[kind]
             return self.states.join(static, torch.zeros_like(static) if state is None else state.expand_as(static))
 
-        slice = self.slice_of(batch.histories.time[row, column])
-        kind = None if batch.histories.type is None else batch.histories.type[row, column]
-        temporal = self.temporal(user, inputs[:, : self.config.dim], click, row, slice, now[first], kind)  # (1)-(4) E_t
+        kind = None if past.type is None else past.type.flatten()[at.place]
+        temporal = self.temporal(user, inputs[:, : self.config.dim], at.click, at.segments, kind)  # (1)-(4) E_t
         static = user.repeat(1, len(self.states.slices.names))
         group = read(0, static)  # Z_U
         fused = self.fusion(temporal, self.read_user(user, group))  # (6)  T_U [Q, d]
@@ -343,20 +336,20 @@ class HyperCTR(nn.Module):
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
         clicks = attended = state = None
         if self.attend is not None or self.recent is not None:
-            clicks = placed(F.embedding(click, inputs[:, : self.config.dim]), batch.histories)
+            clicks = placed(F.embedding(at.click, inputs[:, : self.config.dim]), past)
         if self.attend is not None:
-            target = F.embedding(of_row, e_i)
+            target = F.embedding(at.of_row, e_i)
             dated = clicks if self.ages is None else clicks + self.ages(batch)
-            weighed = self.attend(dated, target, batch.histories.mask, batch.query, clicks)
+            weighed = self.attend(dated, target, past.mask, batch.query, clicks)
             attended = torch.cat([weighed, weighed * target], 1)
         if self.recent is not None:
-            state, loss = self.recent(clicks, batch.histories.mask, self.training and not batch.is_augmented)
+            state, loss = self.recent(clicks, past.mask, at if self.training and not batch.is_augmented else None)
             penalty = penalty + loss
         known = own if self.profile is not None and self.config.own == "both" else None
         further = [part for part in (known, state) if part is not None]
-        context, bias = self._alone(batch, item, of_row)
+        context, bias = self._alone(batch, at.item, at.of_row)
         own = torch.cat(further, 1) if further else None
-        return Sides(fused, own, e_i, of_row, context, attended, bias, penalty, {**logs, **moved})
+        return Sides(fused, own, e_i, at.of_row, context, attended, bias, penalty, {**logs, **moved})
 
     def _alone(self, batch: Batch, item: Tensor, of_row: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Compute c and what is added to the logit beside Eq. (7), as in `Sides`.
@@ -382,9 +375,14 @@ class HyperCTR(nn.Module):
                 total = products if total is None else total + products
         return context, total
 
+    def layout(self, batch: Batch) -> Layout:
+        """Look at a batch, on the host or on the model's device."""
+        starts = self.starts if batch.time.device == self.starts.device else self._host_starts
+        return Layout.of(batch, starts, self.config.slices, self.config.clicks)
+
     def slice_of(self, time: Tensor) -> Tensor:
         """Find the slice of each time; all times after the last closed slice are in the open one."""
-        return (torch.bucketize(time, self.starts, right=True) - 1).clamp(min=0)
+        return slice_of(time, self.starts)
 
     def user_vector(self, user: Tensor) -> Tensor:
         """Compute E_U: the id vector plus the profile, [n] -> [n, d]."""

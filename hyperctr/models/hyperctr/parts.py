@@ -13,6 +13,7 @@ from graphs.expand import clique
 from hyperctr.batch import Batch
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.recurrent import after_last
+from hyperctr.models.hyperctr.layout import Layout
 
 
 class Interest(nn.Module):
@@ -196,7 +197,7 @@ class Prediction(nn.Module):
         Returns:
             The logits [B], and the input of the last linear layer [B, D2].
         """
-        many = self.both is not None and len(user_row) > 32 * len(user)  # candidates per user
+        many = self.both is not None and user.is_cpu and len(user_row) > 32 * len(user)  # candidates per user
         more = None if context is None else self.context(context)
         if own is not None:
             of_row = F.embedding(user_row, self.own(own))
@@ -270,8 +271,11 @@ class Recent(nn.Module):
         super().__init__()
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
-    def forward(self, clicks: Tensor, mask: Tensor, with_loss: bool) -> tuple[Tensor, Tensor | float]:
+    def forward(self, clicks: Tensor, mask: Tensor, at: Layout | None = None) -> tuple[Tensor, Tensor | float]:
         """Read the clicks [Q, T, d], real where the mask [Q, T] is True.
+
+        Args:
+            at: where the clicks are, for the loss; None: no loss is wanted.
 
         Returns:
             the last states [Q, d], zero for an empty history; and the loss, 0 unless asked for.
@@ -279,24 +283,25 @@ class Recent(nn.Module):
         if not clicks.shape[1]:
             return clicks.new_zeros(len(clicks), clicks.shape[2]), 0.0
         states, _ = self.gru(clicks)
-        return after_last(states, mask), next_click_loss(states, clicks, mask) if with_loss else 0.0
+        return after_last(states, mask), 0.0 if at is None else next_click_loss(states, clicks, at.place, at.later)
 
 
-def next_click_loss(states: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
+def next_click_loss(states: Tensor, clicks: Tensor, place: Tensor, later: Tensor) -> Tensor:
     """Compute the mean of -log sigmoid <h_t, e_(t+1)> - log(1 - sigmoid <h_t, e'>) over clicks with a next one.
 
     Args:
-        states: h, [Q, T, d]. clicks: e, [Q, T, d]; e' is a click of the batch, drawn for each. mask: real ones, [Q, T].
+        states: h, [Q, T, d]. clicks: e, [Q, T, d]; e' is a click of the batch, drawn for each.
+        place: where the real ones are in [Q * T], [n]. later: those of them that follow another one, [pairs].
 
     Returns:
         2 log 2 where the states say nothing; 0 where no history has two clicks.
     """
-    real = mask[:, 1:]
-    state, later = states[:, :-1][real], clicks[:, 1:][real]  # [pairs, d] each
-    if not len(state):
+    if not len(later):
         return states.new_zeros(())
-    other = clicks[mask][torch.randint(int(mask.sum()), (len(later),), device=mask.device)]
-    return (F.softplus(-(state * later).sum(1)) + F.softplus((state * other).sum(1))).mean()
+    states, clicks = states.flatten(0, 1), clicks.flatten(0, 1)
+    state, after = states[later - 1], clicks[later]  # [pairs, d] each
+    other = clicks[place[torch.randint(len(place), (len(later),), device=place.device)]]
+    return (F.softplus(-(state * after).sum(1)) + F.softplus((state * other).sum(1))).mean()
 
 
 class GCN(nn.Module):

@@ -23,6 +23,7 @@ from hyperctr.batch import Batch
 from hyperctr.layers.rng import Counting
 from hyperctr.models.hyperctr.cache import FreshStates, StateCache, relative
 from hyperctr.models.hyperctr.fields import TypeWeights
+from hyperctr.models.hyperctr.layout import Layout
 
 Inputs = Callable[[int, Tensor], Tensor]
 
@@ -251,7 +252,7 @@ class Propagation(Counting):
 
     # --- a training step -------------------------------------------------------------------------------------------
 
-    def live(self, batch: Batch, now: Tensor, asked: list[tuple[Tensor, Tensor]], inputs: Inputs) -> Live:
+    def live(self, batch: Batch, at: Layout, asked: list[tuple[Tensor, Tensor]], inputs: Inputs) -> Live:
         """Return the states that a training step reads in place of cached ones, so that gradients reach the layers.
 
         Several batches may share one propagation. They read states computed, without gradient, at the first batch.
@@ -259,20 +260,20 @@ class Propagation(Counting):
         same dropout mask. At fixed weights this equals the sum of the individual gradients.
 
         Args:
-            now: slices of the batch's rows, [B].
+            at: the slices of the batch's rows.
             asked: the users, and the items, that are read, each with the slices of the rows that read them.
 
         Returns:
             the states of users and of items; a penalty of value zero that carries the shared gradients; the staleness.
         """
-        before = self._active[: bisect_right(self._active, (int(now.min()) if len(now) else 0) + self._reach - 1)]
+        before = self._active[: bisect_right(self._active, at.earliest + self._reach - 1)]
         if not (before and self.training and self.config.depth):
             return [[], []], 0.0, {}
         if self.config.propagation == "sampled":
             return self._sampled(before[-1], asked, inputs, batch.is_augmented)
         slices = before if self.config.propagation == "full" else before[-1:]
         if self._reach and self.slices.target_edge == "exclude":  # each batch leaves out its own clicks: none is shared
-            return self._fresh(slices, inputs, batch.is_augmented, (batch, now))
+            return self._fresh(slices, inputs, batch.is_augmented, (batch, at.now))
         if batch.is_augmented and (self._shared_states is None or batch.closes_group):
             return self._fresh(slices, inputs, augmented=True)
         if not batch.closes_group:

@@ -32,7 +32,7 @@ def test_ids_are_strangers_inside_the_block_alone():
     model = Two()
     masks = model.seen_user, model.deep.seen_user
     before = [mask.clone() for mask in masks]
-    with pytest.raises(KeyError), unseen(model, "user", torch.tensor([0, 2])):
+    with pytest.raises(KeyError), unseen(model, "user", torch.tensor([0, 1, 2]), torch.tensor([True, False, True])):
         assert [mask.tolist() for mask in masks] == [[False, True, False, True], [False, True, False, True]]
         raise KeyError
     assert all(torch.equal(mask, held) for mask, held in zip(masks, before, strict=True))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from table_builder import make_tables
 from torch import Tensor, nn
 
 import hyperctr.layers
@@ -70,6 +71,12 @@ def look_up():
 def placed():
     for mask in (up_to(1, 0, 4), up_to(4, 4), up_to(0)):
         yield embedding, (drawn(int(mask.sum()), 2), mask)
+
+
+def modal():
+    present = {"visual": torch.ones(8).bool(), "textual": torch.arange(8) % 2 == 0}
+    tables = make_tables(3, 8, {"visual": torch.randn(8, 3), "textual": torch.randn(8, 2)}, present)
+    yield embedding.Embed(tables, 4).double(), (torch.tensor([1, 0, 1, 2, 0, 7]),)
 
 
 def blockwise():
@@ -153,6 +160,7 @@ CASES = {
     "hyperctr.layers.mlp.prelu": prelu,
     "hyperctr.layers.table.look_up": look_up,
     "hyperctr.layers.embedding.placed": placed,
+    "hyperctr.layers.embedding.Embed.modal": modal,
     "hyperctr.layers.chunked.blockwise": blockwise,
     "hyperctr.layers.chunked.by_length": by_length,
     "hyperctr.models.aqcl.log_sums": log_sums,

@@ -21,7 +21,7 @@ def test_a_hidden_id_is_one_without_a_training_row(ids, make):
     base, batch = base_of(ids), make(lengths=[4] * 30)
     model = DropoutNet(base, Config(share=1.0), ids).train()
     drawn = []
-    model._drawn = lambda ids: drawn.append(ids.unique()[::2]) or drawn[-1]
+    model._drawn = lambda ids, count: drawn.append(ids[ids % 2 == 0]) or ids % 2 == 0
     found = model(batch).logit
     user, item = drawn
     with torch.no_grad():
@@ -37,7 +37,11 @@ def test_a_quarter_of_users_and_of_items_is_hidden_and_nothing_stays_so(ids, mak
     shares = []
     for _ in range(200):
         with model.draws.stream():
-            shares.append([len(model._drawn(column)) / column.unique().numel() for column in (batch.user, batch.item)])
+            columns = (batch.user, ids.ids.num_users), (batch.item, ids.ids.num_items)
+            drawn = [(column, model._drawn(column, count)) for column, count in columns]
+        for column, hidden in drawn:  # equal ids share a draw
+            assert not set(column[hidden].tolist()) & set(column[~hidden].tolist())
+        shares.append([column[hidden].unique().numel() / column.unique().numel() for column, hidden in drawn])
     assert torch.tensor(shares).mean(0).tolist() == pytest.approx([0.25, 0.25], abs=0.03)
     model(batch)
     assert all(torch.equal(x, before[name]) for name, x in base.state_dict().items())

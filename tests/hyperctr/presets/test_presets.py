@@ -250,3 +250,20 @@ def test_the_help_of_a_command_needs_no_torch():
     script += "try:\n    app()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.strip() == "False" and "--preset" in done.stdout and "--protocol" in done.stdout
+
+
+def test_a_width_stated_above_a_count_takes_its_place():
+    """slices.count is taken before slices.every; a lower layer's count would make the stated width mean nothing."""
+    data = {"data": {"path": "x"}}
+
+    def cut(tables, sets=(), preset="hyperctr-best"):
+        slices = config.read_run(data | tables, sets, preset).slices
+        return slices.count, slices.every
+
+    assert cut({}) == (8, "30d")
+    assert cut({}, ["slices.every=7d"]) == (0, "7d")
+    assert cut({"slices": {"every": "7d"}}) == (0, "7d")
+    assert cut({"slices": {"every": "7d", "count": 4}}) == (4, "7d")
+    assert cut({"slices": {"every": "7d"}}, ["slices.count=4"]) == (4, "7d")
+    assert cut({"slices": {"count": 4}, "model": {"name": "din"}}, ["slices.every=1d"], None) == (0, "1d")
+    assert cut({"slices": {"span": "past"}}, ["slices.every=1d", "slices.count=2"]) == (2, "1d")

@@ -227,14 +227,32 @@ def test_a_row_that_was_looked_up_without_a_gradient_does_not_decay_sparse_or_de
         torch.testing.assert_close(model.weight.grad.to_dense()[1], 1 + 0.5 * model.weight[1].detach())
 
 
-def test_decay_adds_l2_times_the_weight_to_rows_with_a_gradient_only():
-    model = nn.Linear(2, 2)
+@pytest.mark.parametrize("kind", [nn.Linear, nn.Embedding])
+def test_decay_adds_l2_times_the_weight_to_matrices_and_to_rows_of_tables_with_a_gradient(kind):
+    model = kind(2, 2)
     model.weight.data = torch.tensor([[2.0, 3.0], [5.0, 7.0]])
     model.weight.grad = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    model.bias.grad = torch.ones(2)
+    if kind is nn.Linear:
+        model.bias.grad = torch.ones(2)
     decay(model, 0.1)
-    torch.testing.assert_close(model.weight.grad, torch.tensor([[1.2, 0.3], [0.0, 0.0]]))
-    assert model.bias.grad.tolist() == [1.0, 1.0]
+    other = [0.5, 0.7] if kind is nn.Linear else [0.0, 0.0]
+    torch.testing.assert_close(model.weight.grad, torch.tensor([[1.2, 0.3], other]))
+    assert kind is nn.Embedding or model.bias.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.1])
+def test_row_adam_steps_dense_gradients_as_sparse_ones_and_one_after_the_other(shrink):
+    """A GPU has dense gradients; a training that moves between devices has both."""
+    rng, tables = torch.Generator().manual_seed(0), [nn.Parameter(torch.ones(5, 2)) for _ in range(3)]
+    adams = [RowAdam([table], 0.1, shrink=shrink) for table in tables]
+    for step in range(8):
+        gradient = torch.randn(5, 2, generator=rng) * (torch.rand(5, 1, generator=rng) < 0.5)
+        for k, (table, adam) in enumerate(zip(tables, adams, strict=True)):
+            sparse = k == 0 or (k == 2 and step % 3 == 0)
+            table.grad = gradient.to_sparse(1) if sparse else gradient.clone()
+            adam.step()
+    for other in tables[1:]:
+        torch.testing.assert_close(other, tables[0], rtol=1e-5, atol=1e-6)
 
 
 def test_clip_leaves_small_gradients_alone_and_keeps_their_direction():

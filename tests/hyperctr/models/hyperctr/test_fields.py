@@ -233,15 +233,21 @@ def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own(bra
     torch.testing.assert_close(out.loss, two)
 
 
+def clicked(mask):
+    """Where a mask [Q, T] is True, and where it is so after another True of the row."""
+    place = mask.flatten().nonzero()[:, 0]
+    return place, place[place % mask.shape[1] > 0]
+
+
 def test_the_loss_of_the_gru_is_the_mean_over_clicks_that_have_a_next_one():
     """With equal clicks, the drawn one is like the next one: log(1 + e^-s) + log(1 + e^s) of their product s."""
     states, mask = torch.randn(3, 4, 5), torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
     clicks = torch.randn(5).expand(3, 4, 5)
     products = [float(states[q, t] @ clicks[q, t + 1]) for q, count in ((0, 2), (2, 3)) for t in range(count)]
     expected = np.mean([np.log1p(np.exp(-s)) + np.log1p(np.exp(s)) for s in products])
-    assert float(next_click_loss(states, clicks, mask)) == pytest.approx(expected, rel=1e-5)
-    assert float(next_click_loss(0 * states, torch.randn(3, 4, 5), mask)) == pytest.approx(2 * np.log(2))
-    assert float(next_click_loss(states, clicks, mask & torch.tensor([True, False, False, False]))) == 0
+    assert float(next_click_loss(states, clicks, *clicked(mask))) == pytest.approx(expected, rel=1e-5)
+    assert float(next_click_loss(0 * states, torch.randn(3, 4, 5), *clicked(mask))) == pytest.approx(2 * np.log(2))
+    assert float(next_click_loss(states, clicks, *clicked(mask & torch.tensor([True, False, False, False])))) == 0
 
 
 def test_training_adds_the_loss_of_the_gru_and_evaluation_does_not():
