@@ -110,10 +110,12 @@ def open_run(path: str | Path, changed_data: bool = False, device: str = "cpu") 
     model.load_state_dict(weights)
     if isinstance(model, Referee):
         fit_again(ready, model)
+    else:
+        model.to(where)
     for name, now in sources_of(run).items():
         if report.get("sources", {}).get(name) != now:
             warnings.warn(f"{name} is not the source that {path} was trained with; scores may differ", stacklevel=2)
-    return Opened(ready, model.to(where).eval(), report)
+    return Opened(ready, model.eval(), report)
 
 
 def predict_rows(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
+
+from hyperctr.config import DEVICES
+from hyperctr.strict import check
 
 CPU = torch.device("cpu")
 
@@ -14,11 +19,12 @@ def find_device(name: str = "auto") -> torch.device:
         name: "cpu", "cuda" (the first GPU), "cuda:1", "mps", or "auto": the first GPU that CUDA finds, else the CPU.
 
     Raises:
-        ValueError: the machine has no such device, or torch was built without it; says what was found.
+        ValueError: there is no device of this name, or torch was built without it; says what was found.
 
     >>> find_device("cpu")
     device(type='cpu')
     """
+    check(bool(re.fullmatch(DEVICES, name)), "train.device", name, "auto, cpu, cuda, cuda:1 or mps")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
     if name == "mps":
