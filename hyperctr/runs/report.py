@@ -41,6 +41,7 @@ KEYS = {
     "parts": "of `train`, `valid` and `test`: `rows`, their `share` of all three, and their `click_rate`; before rows "
     "are subsampled for evaluation, and without drawn negatives",
     "slices": "time slices of the training span",
+    "device": "where the model was trained and scored: `cpu`, `cuda:0` and so on",
     "parameters": "weights of the model",
     "notes": "sentences on what is unusual: click rates that differ, a score still rising, a model below a referee, or "
     "one that raises AUC and lowers user AUC against it, or the reverse",

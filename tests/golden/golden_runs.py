@@ -301,14 +301,14 @@ def differences(wanted: Any, found: Any, exact: bool, atol: float = ATOL, at: st
     return [] if not numeric and wanted == found else [f"{at}: {wanted} was golden, now {found}"]
 
 
-def compare(name: str, wanted: Any, found: Any) -> None:
-    """Compare as closely as this machine can, and say on stdout how closely that was.
+def compare(name: str, wanted: Any, found: Any, most: float | None = None) -> None:
+    """Compare as closely as this machine can, or within `most`, and say on stdout how closely that was.
 
     Raises:
         AssertionError: something differs.
     """
     wanted = dict(wanted)
-    exact, atol = exactly(wanted.pop("fingerprint", None)), LOOSE.get(name, ATOL)
+    exact, atol = exactly(wanted.pop("fingerprint", None)), LOOSE.get(name, ATOL) if most is None else most
     print("compared bit by bit" if exact else f"compared with rtol {RTOL}, atol {atol}: {fingerprint()} is another")
     wrong = differences(wanted, found, exact, atol)
     assert not wrong, "\n".join([f"{name} differs in {len(wrong)} places", *wrong[:20]])

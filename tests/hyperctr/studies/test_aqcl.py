@@ -473,7 +473,7 @@ def test_a_real_table_2_and_what_is_added_to_it(world, tmp_path, real):
     kept = json.loads((tmp_path / "runs" / "AQCL-seed-0" / "report.json").read_text())["test"]
     assert [results[-1][column] for column in GROUPS] == [kept[column] for column in GROUPS]
     assert len({(row["rows"], row["non_active_rows"]) for row in results}) == 1  # all are scored on the same rows
-    assert len({row["auc"] for row in results}) == 8
+    assert len({row["logloss"] for row in results}) == 8
     again, said = run("aqcl-table2", world, tmp_path, seeds=1, **TINY)
     assert again == found and real.done == [] and said == ["8 of 8 runs are done already, 0 to go"]
 
