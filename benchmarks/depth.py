@@ -34,7 +34,7 @@ from hyperctr.training.fit import fit
 RESULTS = Path(__file__).parent / "results" / "depth"
 PASTS, DEPTHS = ("none", "counts", "all"), {"slice": (0, 1, 3), "past": (1, 3)}
 CLICKS, POSITIVES = 50_000, 5_000
-SLICES = {"kuairand-pure": "1d", "ta-feng": "7d"}  # 9 days and 4 months; elsewhere 30d, or 8 slices without times
+SLICES = {"kuairand-pure": "1d", "ta-feng": "7d"}  # 9 days and 4 months; elsewhere the preset's
 COLUMNS = ("past", "span", "depth", "seed", "valid_auc", "test_auc", "user_auc")
 
 app = typer.Typer(add_completion=False, help=__doc__)

@@ -22,7 +22,6 @@ from hyperctr.layers.checks import check_choices
 from hyperctr.strict import check, did_you_mean, literal
 
 SCORES = ("auc", "user_auc", "user_session_auc")
-DEVICES = r"auto|cpu|cuda(:\d+)?|mps"
 """Built-in values of `train.score`."""
 EVALUATE_0_1 = ("negatives", "draw", "max_positives", "valid_negatives", "valid_positives", "seed")
 """The keys of [evaluate] in version 0.1, which a run file of that version states all."""
@@ -181,6 +180,12 @@ class Interest:
         check(0 <= self.weight < math.inf, "interest.weight", self.weight, "a number, at least 0")
 
 
+def check_device(name: str) -> None:
+    """Refuse what cannot be the name of a device."""
+    works = "auto, cpu, cuda, cuda:1 or mps"
+    check(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name)), "train.device", name, works)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """How a model is trained; defaults follow HyperCTR section 3.1 where the paper gives a value."""
@@ -241,7 +246,7 @@ class Train:
         check(self.members >= 1, "train.members", self.members, "at least 1")
         few = "at least 1 and at most 1024, or 0 to leave it to torch"
         check(0 <= self.threads <= 1024, "train.threads", self.threads, few)
-        check(bool(re.fullmatch(DEVICES, self.device)), "train.device", self.device, "auto, cpu, cuda, cuda:1 or mps")
+        check_device(self.device)
         works = f'{", ".join(SCORES)}, or like "mine.py:metric"'
         check(self.score in SCORES or ":" in self.score, "train.score", self.score, works)
 

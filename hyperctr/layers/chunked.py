@@ -85,7 +85,7 @@ def by_length(
     Returns:
         [B, ...], in the order of the rows.
     """
-    body = choose(_plain_by_length, _fast_by_length if item.is_cpu else _even_by_length)
+    body = choose(_plain_by_length, _fast_by_length, item.is_cpu)  # on a GPU, to ask for lengths makes the host wait
     return body(pool, histories, item, history, query, numbers, training)
 
 
@@ -98,20 +98,6 @@ def _plain_by_length(
     numbers: int,
     training: int = sys.maxsize,
 ) -> Tensor:
-    return pool(item, history[query], histories.mask[query])
-
-
-def _even_by_length(
-    pool: Callable[[Tensor, Tensor, Tensor], Tensor],
-    histories: History,
-    item: Tensor,
-    history: Tensor,
-    query: Tensor,
-    numbers: int,
-    training: int = sys.maxsize,
-) -> Tensor:
-    """Take equally many rows per block: on a GPU, to ask for lengths makes the host wait."""
-
     def gather_and_pool(item: Tensor, query: Tensor) -> Tensor:
         return pool(item, history.index_select(0, query), histories.mask[query])
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import LEVELS, Batch, History, Tables
+from hyperctr.batch import LEVELS, Batch, History, Tables, places
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.columns import column_vectors
 from hyperctr.layers.table import STD, Table
@@ -73,7 +73,7 @@ class _Placed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, vectors: Tensor, mask: Tensor) -> Tensor:
-        place = mask.flatten().nonzero().squeeze(1)
+        place = places(mask)
         ctx.save_for_backward(place)
         found = vectors.new_zeros(mask.numel(), vectors.shape[1]).index_copy_(0, place, vectors)
         return found.view(*mask.shape, vectors.shape[1])

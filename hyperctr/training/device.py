@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 
-from hyperctr.config import DEVICES
-from hyperctr.strict import check
+from hyperctr.config import check_device
 
 CPU = torch.device("cpu")
 
@@ -24,7 +21,7 @@ def find_device(name: str = "auto") -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
-    check(bool(re.fullmatch(DEVICES, name)), "train.device", name, "auto, cpu, cuda, cuda:1 or mps")
+    check_device(name)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
     if name == "mps":

@@ -75,11 +75,10 @@ def step_table(
     table: Tensor, g: Tensor, square: Tensor, last: Tensor, step: int, lr: float, b2: float, eps: float, shrink: float
 ) -> None:
     """Take the step of `step_rows` for the rows of a dense gradient [n, dim] that are not all zero, in place."""
-    touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_()  # [n, 1]
     square.mul_((b2 ** (step - last)).to(g.dtype)[:, None]).addcmul_(g, g, value=1 - b2)
     last.fill_(step)
     if shrink:
-        table.mul_(1 - lr * shrink * touched)
+        table.mul_(1 - lr * shrink * _touched(g))
     table.addcdiv_(g, (square / (1 - b2**step)).sqrt_().add_(eps), value=-lr)
 
 
@@ -207,8 +206,12 @@ def decay(model: nn.Module, l2: float) -> None:
         torch._foreach_add_([p.grad for p in others], [p.detach() for p in others], alpha=l2)
     for p in (p for p in matrices if id(p) in tables):
         g, rows = (p.grad._values(), p.grad._indices()[0]) if p.grad.is_sparse else (p.grad, slice(None))
-        touched = (g.abs() @ g.new_ones(g.shape[1], 1)).sign_() if g.is_cpu else g.any(1, keepdim=True).float()
-        g.addcmul_(touched, p.detach()[rows], value=l2)
+        g.addcmul_(_touched(g), p.detach()[rows], value=l2)
+
+
+def _touched(g: Tensor) -> Tensor:
+    """Return 1 for the rows of a gradient [n, dim] that are not all zero, 0 for the others: [n, 1]."""
+    return (g.abs() @ g.new_ones(g.shape[1], 1)).sign_() if g.is_cpu else g.any(1, keepdim=True).to(g.dtype)
 
 
 def clip(model: nn.Module, norm: float) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperctr.batch import Batch, Movable
+from hyperctr.batch import Batch, Movable, places
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Groups(Movable):
         at = torch.arange(int(size.max()), device=size.device)
         real = at < size[:, None]
         token = torch.where(real, start[:, None] + at, 0)
-        return cls(token, real, real.view(-1).nonzero()[:, 0], start + size - 1)
+        return cls(token, real, places(real), start + size - 1)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Layout(Movable):
         now = slice_of(batch.time, starts)
         pair, of_row = (batch.item * every + now).unique(return_inverse=True)
         item, when = pair // every, pair % every
-        place = past.mask.flatten().nonzero().squeeze(1)
+        place = places(past.mask)
         width = max(past.mask.shape[1], 1)
         clicked = past.item.flatten()[place]
         vector, where = torch.cat([item, clicked]).unique(return_inverse=True)
