@@ -5,10 +5,10 @@
 
 A row is a model with `data.past` and `data.titles`, or a preset, or a referee. Its settings are the best of six trials
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
-those that all rows begin with, then others drawn from `SPACE`, and for HyperCTR also from `OWN`. Then it trains on all
-training rows, stops on the validation rows, and scores the test rows once per seed; where `EPOCHS` has two numbers, the
-validation rows of the first seed choose one per row. `hyperctr-paper` and the referees are not searched. Rows that read
-alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
+those that all rows begin with, then others drawn from `SPACE`. Then it trains on all training rows, stops on the
+validation rows, and scores the test rows once per seed; where `EPOCHS` has two numbers, the validation rows of the
+first seed choose one per row. `hyperctr-paper` and the referees are not searched. Rows that read alike share one
+preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
 `benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
 """
 
@@ -49,10 +49,9 @@ EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-
 BUDGET, CLICKS = 6, 50_000
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
-OWN = {"hyperctr-best": {"model.branch": ["fields", "numbers"]}}
 START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
          "train.id_dropout=0.3", "train.batch_size=512", "train.eval_every=0.5", "train.patience=2",
-         "train.threads=1", "data.history=50")  # fmt: skip
+         "train.threads=1", "data.history=50", "slices.count=8")  # fmt: skip
 SIZES = {"dim": 16, "dropout": 0.1}
 OF_DATA = {  # chosen on validation rows, for all rows alike
     "kuairand-pure": (
@@ -86,12 +85,10 @@ def run_of(data: str, row: str, past: str, seed: int = 0) -> config.Run:
     return config.read_run(tables | {"model": {"name": row}}, sets)
 
 
-def space_of(run: config.Run, row: str) -> dict[str, list]:
+def space_of(run: config.Run) -> dict[str, list]:
     """Return the keys of the space that a row has."""
     known = {f"model.{field.name}" for field in dataclasses.fields(run.model)}
-    return {
-        key: values for key, values in (SPACE | OWN.get(row, {})).items() if key.startswith("train.") or key in known
-    }
+    return {key: values for key, values in SPACE.items() if key.startswith("train.") or key in known}
 
 
 class Kept(Prepared):
@@ -141,7 +138,7 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
     trial = replace(run, train=replace(run.train, epochs=2))
     found = tune.search(
         trial, WORK / shared.data / f"{row}-{run.data.past}", BUDGET, epochs=2, objective="auc",
-        space=space_of(run, row), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
+        space=space_of(run), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
         ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
     )  # fmt: skip
     choices = [replace(found, train=replace(found.train, epochs=epochs)) for epochs in EPOCHS.get(shared.data, (2,))]
@@ -209,7 +206,7 @@ def run(
         settings: dict[str, Any] = {}
         if row not in (*REFEREES, "hyperctr-paper"):
             chosen = searched(shared, row, first)
-            settings = {key: value_of(chosen, key) for key in (*space_of(first, row), "train.epochs")}
+            settings = {key: value_of(chosen, key) for key in (*space_of(first), "train.epochs")}
         for seed in missing:
             one = replace(chosen, train=replace(chosen.train, seed=seed))
             line = scored(shared, row, one, read) | {"settings": json.dumps(settings)}
