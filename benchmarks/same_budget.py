@@ -5,11 +5,12 @@
 
 A row is a model with `data.past` and `data.titles`, or a preset, or a referee. Its settings are the best of six trials
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
-those that all rows begin with, then others drawn from `SPACE`. Then it trains on all training rows, stops on the
-validation rows, and scores the test rows once per seed; where `EPOCHS` has two numbers, the validation rows of the
-first seed choose one per row. `hyperctr-paper` and the referees are not searched. Rows that read alike share one
-preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
-`benchmarks/results/same-budget/DATA.csv`; what is there is not run again.
+those that all rows begin with, then others drawn from `SPACE`. What depends on the number of training rows more than
+on anything else, epochs and the dropout of ids, is then chosen on all training rows, by the validation rows of seed 0
+(`EPOCHS`, `ID_DROPOUT`). The row trains on all training rows, stops on the validation rows, and scores the test rows
+once per seed. `hyperctr-paper` and the referees are not searched. Rows that read alike share one preparation and one
+set of batches per epoch. Trials lie in a folder of their own, scores in `benchmarks/results/same-budget/DATA.csv`;
+what is there is not run again. Rows of the folder `earlier` had other settings.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ MODELS = ("lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "g
 PRESETS = ("hyperctr-best", "hyperctr-paper")
 REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
 EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-5core": (2, 4)}  # on all rows; else 2
+ID_DROPOUT = (0.3, 1.0)
 BUDGET, CLICKS = 6, 50_000
-SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": [0.3, 1.0], "model.dim": [8, 16, 32],
+SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": list(ID_DROPOUT), "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
 START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
          "train.id_dropout=0.3", "train.batch_size=512", "train.eval_every=0.5", "train.patience=2",
@@ -117,6 +119,7 @@ class Alike:
 
     def __init__(self, data: str):
         self.data, self.dataset = data, read_dataset(run_of(data, "deepfm", "none"))
+        self.models: dict[tuple, tuple[torch.nn.Module, float]] = {}  # of one row, see `trained`
         self._ready: dict[tuple, Prepared] = {}
 
     def prepared(self, run: config.Run, trial: bool = False) -> Prepared:
@@ -141,35 +144,40 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
         space=space_of(run), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
         ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
     )  # fmt: skip
-    choices = [replace(found, train=replace(found.train, epochs=epochs)) for epochs in EPOCHS.get(shared.data, (2,))]
-    return max(choices, key=partial(_valid, shared, row)) if len(choices) > 1 else choices[0]
+    choices = [
+        replace(found, train=replace(found.train, epochs=epochs, id_dropout=share))
+        for epochs in EPOCHS.get(shared.data, (2,))
+        for share in ID_DROPOUT
+    ]
+    return max(choices, key=partial(_valid, shared, row))
 
 
 def _valid(shared: Alike, row: str, run: config.Run) -> float:
-    ready, model = trained(shared, row, run)
+    ready, model, _ = trained(shared, row, run)
     auc = ready.scores(model, "valid")["auc"]
-    print(row, f"{run.train.epochs} epochs: valid {auc:.4f}", flush=True)
+    print(row, f"{run.train.epochs} epochs, id_dropout {run.train.id_dropout}: valid {auc:.4f}", flush=True)
     return auc
 
 
-def trained(shared: Alike, row: str, run: config.Run) -> tuple[Prepared, torch.nn.Module]:
-    """Train a run on all training rows; a referee is fitted."""
-    ready = shared.prepared(run)
+def trained(shared: Alike, row: str, run: config.Run) -> tuple[Prepared, torch.nn.Module, float]:
+    """Train a run on all training rows, or take it from the choice before; a referee is fitted. Also the seconds."""
+    ready, key, began = shared.prepared(run), (row, json.dumps(config.to_tables(run))), time.process_time()
     if row in REFEREES[1:]:
         own, model, _ = fit_one(ready, row)
-        return own, model
-    torch.manual_seed(run.train.seed)
-    model = build_model(ready)
-    if row != "popularity":
-        fit(model, ready.train_batches, lambda: ready.scores(model, "valid")["auc"], run.train, ready.train_rows)
-    return ready, model
+        return own, model, time.process_time() - began
+    if key not in shared.models:
+        torch.manual_seed(run.train.seed)
+        model = build_model(ready)
+        if row != "popularity":
+            fit(model, ready.train_batches, lambda: ready.scores(model, "valid")["auc"], run.train, ready.train_rows)
+        shared.models[key] = model, time.process_time() - began
+    return ready, *shared.models[key]
 
 
 def scored(shared: Alike, row: str, run: config.Run, past: str) -> dict[str, Any]:
     """Train a row and score it; return a line of the table."""
-    began = time.process_time()
-    ready, model = trained(shared, row, run)
-    seconds, found = time.process_time() - began, {}
+    ready, model, seconds = trained(shared, row, run)
+    found = {}
     for part in ("valid", "test"):
         rows = ready.scored(model, part)
         found[part] = ready.measured(rows)
@@ -198,15 +206,21 @@ def run(
         fitted, read = row in REFEREES[1:], past
         if row in REFEREES:
             read = {"trees": "counts", "trees-links": "all"}.get(row, "none")
-        there = {line["seed"] for line in read_csv(path) if (line["row"], line["past"]) == (row, read)}
-        missing = [seed for seed in range(seeds) if str(seed) not in there]
-        if not missing:
+        there = {
+            int(line["seed"]): json.loads(line["settings"])
+            for line in read_csv(path)
+            if (line["row"], line["past"]) == (row, read)
+        }
+        if not (missing := [seed for seed in range(seeds) if seed not in there]):
             continue
-        chosen = first = run_of(data, "deepfm" if fitted else row, "all" if fitted else past)
-        settings: dict[str, Any] = {}
-        if row not in (*REFEREES, "hyperctr-paper"):
-            chosen = searched(shared, row, first)
-            settings = {key: value_of(chosen, key) for key in (*space_of(first), "train.epochs")}
+        shared.models.clear()
+        chosen = run_of(data, "deepfm" if fitted else row, "all" if fitted else past)
+        if there:
+            chosen = config.read_run(config.to_tables(chosen), [f"{k}={x}" for k, x in there[min(there)].items()])
+        elif row not in (*REFEREES, "hyperctr-paper"):
+            chosen = searched(shared, row, chosen)
+        free = (*space_of(chosen), "train.epochs") if row not in (*REFEREES, "hyperctr-paper") else ()
+        settings = {key: value_of(chosen, key) for key in free}
         for seed in missing:
             one = replace(chosen, train=replace(chosen.train, seed=seed))
             line = scored(shared, row, one, read) | {"settings": json.dumps(settings)}
