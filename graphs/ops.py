@@ -125,34 +125,77 @@ def propagate(
     >>> propagate(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), torch.tensor([2.0, 6.0]), norm="row")
     tensor([4., 5.])
     """
+    return propagator(h, hyperedge_weight, norm, value)(x)
+
+
+def propagator(
+    h: Incidence, hyperedge_weight: Tensor | None = None, norm: Norm = "sym", value: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return the function x -> propagate(h, x, ...), for several layers over one hypergraph: degrees are computed once.
+
+    Args:
+        h, hyperedge_weight, norm, value: as in `propagate`.
+
+    Raises:
+        ValueError: as `propagate`, those of x when the function is called.
+
+    >>> propagator(Hypergraph.from_pairs([0, 1, 1], [0, 0, 1]), norm="row")(torch.tensor([2.0, 6.0]))
+    tensor([4., 5.])
+    """
     if norm not in ("sym", "row"):
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
-    _check(h, x, h.num_nodes, "node")
-    flat = x.reshape(len(x), _width(x))
     for name, given in (("hyperedge_weight", hyperedge_weight), ("value", value)):
         _check_not_negative(name, given)
-    if value is not None:
-        return _propagate_values(h, flat, hyperedge_weight, norm, value).reshape(x.shape)
-    left, middle, right = scales(h, hyperedge_weight, norm, torch.promote_types(x.dtype, torch.float32))
-    if hyperedge_weight is None:
-        return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
-    y = flat.to(left.dtype)
-    if right is not None:
-        y = right[:, None] * y
-    y = middle[:, None] * product(h, y, transposed=True)  # W D_e^-1 H^T ..., [hyperedges, dim]
-    return (left[:, None] * product(h, y)).to(x.dtype).reshape(x.shape)
+    spread = _constant(h, norm) if hyperedge_weight is None and value is None else None
+
+    found: dict[torch.dtype, tuple[Tensor, Tensor, Tensor | None]] = {}
+
+    def learned(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+        if dtype not in found:
+            found[dtype] = (
+                scales(h, hyperedge_weight, norm, dtype)
+                if value is None
+                else _value_scales(h, hyperedge_weight, norm, value, dtype)
+            )
+        return found[dtype]
+
+    def product_of(y: Tensor, transposed: bool = False) -> Tensor:
+        return product(h, y, transposed) if value is None else weighed(h, y, value, transposed)
+
+    def apply(x: Tensor) -> Tensor:
+        _check(h, x, h.num_nodes, "node")
+        flat = x.reshape(len(x), _width(x))
+        if spread is not None:
+            return spread(flat).reshape(x.shape)
+        left, middle, right = learned(torch.promote_types(x.dtype, torch.float32))
+        y = flat.to(left.dtype)
+        if right is not None:
+            y = right[:, None] * y
+        y = middle[:, None] * product_of(y, transposed=True)  # W D_e^-1 H^T ..., [hyperedges, dim]
+        return (left[:, None] * product_of(y)).to(x.dtype).reshape(x.shape)
+
+    return apply
 
 
-def _propagate_values(h: Incidence, x: Tensor, hyperedge_weight: Tensor | None, norm: Norm, value: Tensor) -> Tensor:
-    """Compute `propagate` with given values of the incidences, [nodes, dim]."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
+def _constant(h: Incidence, norm: Norm) -> Callable[[Tensor], Tensor]:
+    """Return the operator of a hypergraph's own weights and values, [nodes, dim] -> [nodes, dim], in one kernel."""
+
+    def apply(x: Tensor) -> Tensor:
+        left, middle, right = h.scales(norm, torch.promote_types(x.dtype, torch.float32))
+        return _propagate(x, *h.by_node, *h.by_hyperedge, left, middle, right)
+
+    return apply
+
+
+def _value_scales(
+    h: Incidence, hyperedge_weight: Tensor | None, norm: Norm, value: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return `scales` with given values of the incidences."""
     w = h.hyperedge_weight if hyperedge_weight is None else hyperedge_weight
-    w = x.new_ones(h.num_hyperedges, dtype=dtype) if w is None else w.to(dtype)
-    size = weighed(h, x.new_ones(h.num_nodes, dtype=dtype), value, transposed=True)
-    left = inverse(weighed(h, w, value), 0.5 if norm == "sym" else 1.0)[:, None]
-    y = left * x if norm == "sym" else x.to(dtype)
-    y = (w * inverse(size, 1.0))[:, None] * weighed(h, y, value, transposed=True)
-    return (left * weighed(h, y, value)).to(x.dtype)
+    w = value.new_ones(h.num_hyperedges, dtype=dtype) if w is None else w.to(dtype)
+    size = weighed(h, value.new_ones(h.num_nodes, dtype=dtype), value, transposed=True)
+    left = inverse(weighed(h, w, value), 0.5 if norm == "sym" else 1.0)
+    return left, w * inverse(size, 1.0), left if norm == "sym" else None
 
 
 def weighed(h: Incidence, x: Tensor, value: Tensor, transposed: bool = False) -> Tensor:

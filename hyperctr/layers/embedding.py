@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hyperctr.batch import LEVELS, Batch, History, Tables, places
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.columns import column_vectors
-from hyperctr.layers.table import STD, Table
+from hyperctr.layers.table import STD, Table, take_rows
 
 NUMBER = 8  # width of the vectors of a behaviour type and of a level of age
 
@@ -125,9 +125,9 @@ class Embed(nn.Module):
             fields [B, F, d], the item's fields first; the item as one vector [B, d], the sum of its fields; and the
             history [Q, T, d], each click as such a sum, zero where the mask is False.
         """
-        item, clicks = self._batch(batch)
+        item, clicks = self._batch(batch, _summed)
         fields = torch.cat([item, self.user_vectors(batch.user), self.moment_vectors(batch)], 1)
-        return fields, _summed(item), placed(_summed(clicks), batch.histories)
+        return fields, _summed(item), placed(clicks, batch.histories)
 
     def groups(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed the rows and the histories, and keep the fields apart.
@@ -136,8 +136,8 @@ class Embed(nn.Module):
             the items' parts side by side [B, P d]: id, fields, modalities; the clicks' parts [Q, T, P d], zero where
             the mask is False; the users' id and fields [B, 1 + J, d]; and the moments' context [B, K, d].
         """
-        item, clicks = self._batch(batch)
-        clicks = placed(clicks.flatten(1), batch.histories)
+        item, clicks = self._batch(batch, _side_by_side)
+        clicks = placed(clicks, batch.histories)
         return item.flatten(1), clicks, self.user_vectors(batch.user), self.moment_vectors(batch)
 
     def fields(self, batch: Batch) -> Tensor:
@@ -154,11 +154,24 @@ class Embed(nn.Module):
         """Embed any items, each as one vector: [...] -> [..., d]."""
         return _summed(self.item_vectors(item.flatten())).view(*item.shape, self.dim)
 
-    def _batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embed the candidates' parts [B, item_parts, d] and the real clicks' parts [n, item_parts, d]."""
+    def _batch(self, batch: Batch, join: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed the candidates' parts, [B, item_parts, d], and the real clicks, whose parts are joined, [n, width]."""
         clicks = real(batch.histories.item, batch.histories)
-        parts = self.item_vectors(torch.cat([batch.item, clicks]))  # one look-up: one gradient of a whole table
-        return parts.split([len(batch), len(clicks)])
+        alike = not batch.is_augmented  # AQCL drops other entries at every look-up of an item
+        body = choose(self._plain_parts, self._fast_parts, clicks.is_cpu and self.item_parts > 1 and alike)
+        return body(torch.cat([batch.item, clicks]), len(batch), join)
+
+    def _plain_parts(self, item: Tensor, rows: int, join: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed the parts of the first `rows` items, and join those of the others."""
+        parts = self.item_vectors(item)  # one look-up: one gradient of a whole table
+        return parts[:rows], join(parts[rows:])
+
+    def _fast_parts(self, item: Tensor, rows: int, join: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed and join each distinct item once: histories name the same items again and again."""
+        distinct, at = _distinct(item, len(self.seen_item))
+        parts = self.item_vectors(distinct)
+        found = take_rows(parts.flatten(1), at[:rows]).view(rows, *parts.shape[1:])
+        return found, take_rows(join(parts), at[rows:])
 
     def item_vectors(self, item: Tensor) -> Tensor:
         """Embed the parts of any items: [n] -> [n, item_parts, d]."""
@@ -180,9 +193,9 @@ class Embed(nn.Module):
 
     def _fast_modal(self, item: Tensor) -> Tensor:
         """Project each distinct item once."""
-        distinct, at = item.unique(return_inverse=True)
+        distinct, at = _distinct(item, len(self.seen_item))
         found = self._plain_modal(distinct)
-        return F.embedding(at, found.flatten(1)).view(len(item), *found.shape[1:])
+        return take_rows(found.flatten(1), at).view(len(item), *found.shape[1:])
 
     def user_vectors(self, user: Tensor) -> Tensor:
         """Embed the id and fields of any users: [n] -> [n, 1 + J, d]."""
@@ -196,6 +209,18 @@ class Embed(nn.Module):
         if self.context is None:
             return self.item.weight.new_zeros(len(batch), 0, self.dim)
         return self.context(batch.context, len(batch))
+
+
+def _distinct(item: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the distinct numbers, which are below `count`, ascending, [k], and the place of each among them, [n]."""
+    there = torch.zeros(count, dtype=torch.bool).index_fill_(0, item, True)
+    distinct = places(there)
+    return distinct, torch.empty(count, dtype=torch.long).index_copy_(0, distinct, torch.arange(len(distinct)))[item]
+
+
+def _side_by_side(parts: Tensor) -> Tensor:
+    """Put the parts side by side: [n, P, d] -> [n, P d]."""
+    return parts.flatten(1)
 
 
 def _summed(parts: Tensor) -> Tensor:

@@ -60,6 +60,20 @@ def _fast_look_up(weight: Tensor, index: Tensor) -> Tensor:
     return _Rows.apply(weight, index)
 
 
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Return x[index], [n, d] and [...] -> [..., d], where x is computed and not a table of weights."""
+    return choose(_plain_take_rows, _fast_take_rows, x.is_cpu)(x, index)
+
+
+def _plain_take_rows(x: Tensor, index: Tensor) -> Tensor:
+    return F.embedding(index, x)  # on a GPU its gradient adds up in the same order every time
+
+
+def _fast_take_rows(x: Tensor, index: Tensor) -> Tensor:
+    found = x.index_select(0, index.flatten())  # on a CPU its gradient takes a third of the time
+    return found.view(*index.shape, x.shape[1])
+
+
 class _Rows(torch.autograd.Function):
     """`_plain_look_up` with a gradient that takes half the time on a CPU."""
 

@@ -27,6 +27,7 @@ from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.recurrent import GRU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ class DIEN(nn.Module):
         super().__init__()
         self.share = config.auxiliary
         self.embed = Embed(tables, config.dim)
-        self.extraction = nn.GRU(config.dim, config.dim, batch_first=True)
+        self.extraction = GRU(config.dim, config.dim)
         self.evolution = Evolution(config.dim)
         self.top = mlp((self.embed.num_fields + 1) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
@@ -119,7 +120,7 @@ class DIEN(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         fields, item, history = self.embed(batch)
-        interests, _ = self.extraction(history)  # (2)-(5)
+        interests = self.extraction(history)  # (2)-(5)
         hidden = self._top(batch, fields, item, interests)
         penalty = 0.0
         if self.training and self.share and not batch.is_augmented:

@@ -18,6 +18,7 @@ from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.checks import check_shares, check_sizes
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
+from hyperctr.layers.recurrent import GRU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class GRU4Rec(nn.Module):
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
         self.embed = Embed(tables, config.dim)
-        self.gru = nn.GRU(config.dim, config.dim, config.depth, batch_first=True)
+        self.gru = GRU(config.dim, config.dim, config.depth)
         self.top = mlp((self.embed.num_fields + 2) * config.dim, config.hidden, config.dropout)
         self.out = Linear(config.hidden[-1], 1)
 
@@ -65,7 +66,7 @@ class GRU4Rec(nn.Module):
 
     def read(self, history: Tensor, mask: Tensor) -> Tensor:
         """Return the state after the last real click: [Q, T, d] and [Q, T] -> [Q, d]; zero for an empty history."""
-        states, _ = self.gru(history)
+        states = self.gru(history)
         length = mask.sum(1)
         last = states[torch.arange(len(states)), (length - 1).clamp(min=0)]
         return last * (length > 0)[:, None]

@@ -50,7 +50,7 @@ from hyperctr.layers.chunked import blockwise
 from hyperctr.layers.embedding import Profile, Property
 from hyperctr.layers.fusion import FIELD, BatchItems, Maps, Modalities
 from hyperctr.layers.mlp import Linear, mlp
-from hyperctr.layers.recurrent import LastState
+from hyperctr.layers.recurrent import LastState, gru
 from hyperctr.layers.rng import Counting
 
 
@@ -155,12 +155,10 @@ class APGRU(nn.Module):
         return torch.stack(states, 1)
 
     def _fast_forward(self, clicks: Tensor, property: Tensor) -> Tensor:
-        """Call torch's GRU on [rep; p]; the columns that read p are zero but for the update gate."""
+        """Call a GRU on [rep; p]; the columns that read p are zero but for the update gate."""
         d = clicks.shape[2]
         weight = torch.cat([self.item.weight, F.pad(self.property.weight, (0, 0, d, d))], 1)
-        matrices = [weight, self.state.weight, self.item.bias, self.state.bias]
-        x, start = torch.cat([clicks, property], 2), clicks.new_zeros(1, len(clicks), d)
-        return torch.gru(x, start, matrices, True, 1, 0.0, self.training, False, True)[0]
+        return gru(torch.cat([clicks, property], 2), weight, self.state.weight, self.item.bias, self.state.bias)
 
 
 class MARN(Counting):

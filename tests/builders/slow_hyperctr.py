@@ -299,7 +299,7 @@ class Slow:
         state = torch.zeros(1, self.model.config.dim)
         for w, j, s, _ in self.clicks:
             if w == u and s < t:
-                _, state = self.model.recent.gru(self.item(j)[:1], state)
+                _, state = nn.GRU.forward(self.model.recent.gru, self.item(j)[:1], state)
         return state[0]
 
     def attended(self, u, t, e_i):

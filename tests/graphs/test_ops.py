@@ -72,6 +72,21 @@ def test_given_values_take_the_place_of_the_stored_ones(random_hypergraph, opera
     torch.testing.assert_close(h.propagate(x, norm=norm, value=own), h.propagate(x, norm=norm), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("given", ["nothing", "hyperedge_weight", "value"])
+def test_a_propagator_serves_several_layers_and_computes_degrees_once(random_hypergraph, given, kernels, monkeypatch):
+    h = random_hypergraph(valued=True)
+    many = {"hyperedge_weight": h.num_hyperedges, "value": h.num_incidences}
+    learned = {given: torch.rand(many[given], dtype=torch.float64)} if given in many else {}
+    x = torch.randn(h.num_nodes, 2, 3, dtype=torch.float64)
+    once, twice = h.propagate(x, **learned), h.propagate(h.propagate(x, **learned), **learned)
+    counted, inverse = [], ops.inverse
+    monkeypatch.setattr(ops, "inverse", lambda *args: counted.append(1) or inverse(*args))
+    spread = ops.propagator(h, **learned)
+    assert spread(x).equal(once) and spread(spread(x)).equal(twice)
+    assert len(counted) == {"nothing": 0, "hyperedge_weight": 1, "value": 2}[given]
+    assert spread(x.float()).dtype == torch.float32  # another precision has scales of its own
+
+
 @pytest.mark.parametrize("norm", ["sym", "row"])
 def test_gradients_of_given_values_equal_finite_differences(random_hypergraph, norm, kernels):
     h = random_hypergraph(6, 5, valued=True)

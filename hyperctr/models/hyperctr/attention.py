@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphs.dropout import Dropout
+from hyperctr.layers.recurrent import GRU
+from hyperctr.layers.table import take_rows
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.layout import Groups, Segments
 
@@ -37,12 +39,12 @@ class Attention(nn.Module):
             [N, d].
         """
         d = x.shape[1]
-        qkv = F.embedding(groups.token, self.qkv(x if self.norm_after else self.norm1(x)))
+        qkv = take_rows(self.qkv(x if self.norm_after else self.norm1(x)), groups.token)
         q, k, v = qkv.view(*groups.token.shape, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         # padding comes after the real tokens: causal attention does not reach it
         mask = None if causal else groups.real[:, None, None]
         head = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # (2), (3)
-        head = F.embedding(groups.place, head.transpose(1, 2).reshape(-1, d))
+        head = take_rows(head.transpose(1, 2).reshape(-1, d), groups.place)
         x = x + self.drop(self.out(head))  # (1)
         if self.norm_after:
             x = self.norm1(x)
@@ -65,7 +67,7 @@ class TemporalAttention(nn.Module):
         block = partial(Attention, d, config.heads, config.dropout, config.norm)
         self.within = block() if config.within == "attention" else None
         self.across = block() if attends else None
-        self.gru = nn.GRU(d, d, batch_first=True) if config.across == "gru" else None
+        self.gru = GRU(d, d) if config.across == "gru" else None
         self.age = nn.Embedding(16, d) if config.age else None  # how many slices ago, in powers of two
         self.cold = nn.Parameter(torch.zeros(d))
         self.behaviour = nn.Embedding(types, d) if types else None  # a behaviour type adds its vector to the click
@@ -88,7 +90,7 @@ class TemporalAttention(nn.Module):
         if segments is None:
             return user + self.cold
         token = segments.token
-        x = F.embedding(click[token], item) + F.embedding(segments.row, user)  # [N, d]
+        x = take_rows(item, click[token]) + take_rows(user, segments.row)  # [N, d]
         if self.behaviour is not None and type is not None:
             x = x + self.behaviour(type[token])
         if self.within is not None:
@@ -97,14 +99,14 @@ class TemporalAttention(nn.Module):
         if self.age is not None:
             pooled = pooled + self.age(segments.age.clamp(min=1).log2().long().clamp(max=15))
         summary = self._across(pooled, segments)  # (1)-(4) across slices
-        return torch.where(segments.known[:, None], F.embedding(segments.at, summary), user + self.cold)
+        return torch.where(segments.known[:, None], take_rows(summary, segments.at), user + self.cold)
 
     def _across(self, x: Tensor, segments: Segments) -> Tensor:
         """Turn the slices of each row into one vector: [slices of all rows, d], rows in order -> [rows, d]."""
         groups = segments.across
         if self.gru is not None:
-            y, _ = self.gru(F.embedding(groups.token, x))
-            return F.embedding(groups.place, y.flatten(0, 1))[groups.last]
+            y = self.gru(take_rows(x, groups.token))
+            return take_rows(y.flatten(0, 1), groups.place)[groups.last]
         if self.across is not None:
             x = self.across(x, groups, causal=True)
         if self.config.across in ("last", "attention-last"):

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyperctr.layers.table import take_rows
+
 
 def relative(moved: Sequence[Tensor], length: Sequence[Tensor]) -> Tensor | float:
     """Return how far parts moved, |new - old| / |new|, from their |new - old|^2 and |new|^2."""
@@ -131,5 +133,5 @@ class StateCache(nn.Module):
             place = torch.where(inside, new.place[(row - first).clamp(0, len(new.place) - 1)], -1)
             z = torch.where(inside[:, None], static, z)
             if len(new.state):
-                z = torch.where((place >= 0)[:, None], F.embedding(place.clamp(min=0), new.state), z)
+                z = torch.where((place >= 0)[:, None], take_rows(new.state, place.clamp(min=0)), z)
         return z

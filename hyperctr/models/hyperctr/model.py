@@ -80,7 +80,7 @@ from graphs import HGCN
 from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
 from hyperctr.layers.attention import Relevance
 from hyperctr.layers.embedding import placed
-from hyperctr.layers.table import Rows
+from hyperctr.layers.table import Rows, take_rows
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
@@ -273,7 +273,7 @@ class HyperCTR(nn.Module):
         to. What the model is without is left out. The second branch is not in it.
         """
         x = self._sides(batch)
-        user, item = F.embedding(batch.query, x.fused), F.embedding(x.of_row, x.item)
+        user, item = take_rows(x.fused, batch.query), take_rows(x.item, x.of_row)
         parts, direct = [user, item], [] if x.bias is None else [x.bias]
         if self.direct is not None:
             parts.append(user * item)
@@ -283,7 +283,7 @@ class HyperCTR(nn.Module):
         if self.cross is not None:
             direct.append((parts[-1] * (user + item)) @ self.cross)
         if x.own is not None:
-            parts.append(F.embedding(batch.query, x.own))
+            parts.append(take_rows(x.own, batch.query))
         if x.attended is not None:
             parts.append(x.attended)
         if self.met is not None:
@@ -310,7 +310,7 @@ class HyperCTR(nn.Module):
         first = batch.query_row  # one row of each query: the user's side is computed once
         at, past = self.layout(batch) if batch.layout is None else batch.layout, batch.histories
         inputs = self.item_inputs(at.vector)  # X^(0) of the group's and modalities' hypergraphs, [unique, graphs * d]
-        candidate = F.embedding(at.of_item, inputs)
+        candidate = take_rows(inputs, at.of_item)
         user = own = self.user(self._known(batch.user[first], self.seen_user))  # [Q, d]
         if self.profile is not None:
             user = user + self.profile.of(batch.user[first])  # E_U
@@ -336,9 +336,9 @@ class HyperCTR(nn.Module):
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
         clicks = attended = state = None
         if self.attend is not None or self.recent is not None:
-            clicks = placed(F.embedding(at.click, inputs[:, : self.config.dim]), past)
+            clicks = placed(take_rows(inputs[:, : self.config.dim], at.click), past)
         if self.attend is not None:
-            target = F.embedding(at.of_row, e_i)
+            target = take_rows(e_i, at.of_row)
             dated = clicks if self.ages is None else clicks + self.ages(batch)
             weighed = self.attend(dated, target, past.mask, batch.query, clicks)
             attended = torch.cat([weighed, weighed * target], 1)
@@ -366,7 +366,7 @@ class HyperCTR(nn.Module):
                 b_u = b_u + self.profile.weight_of(user)
             if self.metadata is not None:
                 b_i = b_i + self.metadata.weight_of(item)
-            total = (F.embedding(batch.query, b_u) + F.embedding(of_row, b_i)).squeeze(1)
+            total = (take_rows(b_u, batch.query) + take_rows(b_i, of_row)).squeeze(1)
         if self.context is not None:
             context, products, weight = self.context(batch)
             if weight is not None:

@@ -12,7 +12,8 @@ from graphs.dropout import Dropout
 from graphs.expand import clique
 from hyperctr.batch import Batch
 from hyperctr.layers.bodies import choose
-from hyperctr.layers.recurrent import after_last
+from hyperctr.layers.recurrent import GRU, after_last
+from hyperctr.layers.table import take_rows
 from hyperctr.models.hyperctr.layout import Layout
 
 
@@ -200,14 +201,14 @@ class Prediction(nn.Module):
         many = self.both is not None and user.is_cpu and len(user_row) > 32 * len(user)  # candidates per user
         more = None if context is None else self.context(context)
         if own is not None:
-            of_row = F.embedding(user_row, self.own(own))
+            of_row = take_rows(self.own(own), user_row)
             more = of_row if more is None else more + of_row
         if attended is not None:
             of_clicks = self.attended(attended)
             more = of_clicks if more is None else more + of_clicks
         logit, hidden = choose(self._plain_score, self._fast_score, many)(user, item, user_row, item_row, more)
         if self.cross is not None:
-            logit = logit + (context * (F.embedding(user_row, user) + F.embedding(item_row, item))) @ self.cross
+            logit = logit + (context * (take_rows(user, user_row) + take_rows(item, item_row))) @ self.cross
         if self.met is not None:
             logit = logit + attended.chunk(2, 1)[1] @ self.met
         return logit, hidden
@@ -215,8 +216,8 @@ class Prediction(nn.Module):
     def _plain_score(
         self, user: Tensor, item: Tensor, user_row: Tensor, item_row: Tensor, more: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        both = None if self.both is None else F.embedding(user_row, user) * F.embedding(item_row, item)
-        first = F.embedding(user_row, self.user(user)) + F.embedding(item_row, self.item(item))
+        both = None if self.both is None else take_rows(user, user_row) * take_rows(item, item_row)
+        first = take_rows(self.user(user), user_row) + take_rows(self.item(item), item_row)
         if both is not None:
             first = first + self.both(both)
         hidden = self.rest[:-1](first if more is None else first + more)
@@ -269,7 +270,7 @@ class Recent(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.gru = nn.GRU(dim, dim, batch_first=True)
+        self.gru = GRU(dim, dim)
 
     def forward(self, clicks: Tensor, mask: Tensor, at: Layout | None = None) -> tuple[Tensor, Tensor | float]:
         """Read the clicks [Q, T, d], real where the mask [Q, T] is True.
@@ -282,7 +283,7 @@ class Recent(nn.Module):
         """
         if not clicks.shape[1]:
             return clicks.new_zeros(len(clicks), clicks.shape[2]), 0.0
-        states, _ = self.gru(clicks)
+        states = self.gru(clicks)
         return after_last(states, mask), 0.0 if at is None else next_click_loss(states, clicks, at.place, at.later)
 
 

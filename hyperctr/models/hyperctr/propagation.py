@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphs import Hypergraph
+from graphs import HGCN, Hypergraph
+from graphs.build import stack
+from graphs.ops import propagator
 from graphs.sample import blocks, cap
 from hyperctr.batch import Batch
 from hyperctr.layers.rng import Counting
@@ -85,7 +87,8 @@ class SliceGraphs:
     Attributes:
         nodes: global numbers of the nodes that are in some hyperedge, [n].
         place: of every node active in the slice among `nodes`; -1 for a node in no hyperedge, [active].
-        graphs: one for the group and one per modality, on those n nodes.
+        graphs: one for the group and one per modality, on those n nodes; or all of them stacked into one, whose node
+            g * n + i is node i of hypergraph g.
     """
 
     nodes: Tensor
@@ -95,6 +98,15 @@ class SliceGraphs:
     def to(self, device: torch.device) -> SliceGraphs:
         """Return them on a device."""
         return SliceGraphs(self.nodes.to(device), self.place.to(device), [h.to(device) for h in self.graphs])
+
+
+def _together(layers: Sequence[HGCN], x: Tensor, spread: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply the layer of each hypergraph, [graphs, n, d] -> [graphs, n, d]; `spread` is of all of them, stacked."""
+    theta = torch.stack([layer.layers[0].theta for layer in layers])
+    y = torch.relu(spread(torch.bmm(x, theta).flatten(0, 1))).view(x.shape)
+    if not layers[0].training or not layers[0].dropout.p:
+        return y
+    return torch.stack([layer.dropout(part) for layer, part in zip(layers, y, strict=True)])  # draws as one by one
 
 
 @dataclass(frozen=True)
@@ -337,12 +349,20 @@ class Propagation(Counting):
 
     def convolve(self, kind: NodeType, on: SliceGraphs, inputs: Inputs) -> list[Tensor]:
         """Compute Eq. (5) on some hypergraphs and return the output of every layer: [n, graphs * d] each."""
-        layers = [inputs(kind.number, on.nodes).split(self.config.dim, 1)]
-        values = [{} if self.types is None else {"value": self.types.values(h)} for h in on.graphs]
-        for j in range(self.config.depth):
-            stacks = zip(self.convs[kind.number], layers[-1], on.graphs, values, strict=True)
-            layers.append([stack[j](x, h, **value) for stack, x, h, value in stacks])
-        return [torch.cat(parts, 1) for parts in layers[1:]]
+        stacks, d = self.convs[kind.number], self.config.dim
+        x = inputs(kind.number, on.nodes).unflatten(1, (len(stacks), d)).transpose(0, 1)  # [graphs, n, d]
+        values = [None if self.types is None else self.types.values(h) for h in on.graphs]
+        stacked = len(on.graphs) < len(stacks)
+        spread = propagator(on.graphs[0], value=values[0]) if stacked else None
+        outputs = []
+        for layers in zip(*stacks, strict=True):
+            if stacked:
+                x = _together(layers, x, spread)
+            else:
+                given = [{} if value is None else {"value": value} for value in values]
+                x = torch.stack([f(y, h, **v) for f, y, h, v in zip(layers, x, on.graphs, given, strict=True)])
+            outputs.append(x.transpose(0, 1).flatten(1))
+        return outputs
 
     def weighted(self, h: Hypergraph) -> Hypergraph:
         """Return one of the hypergraphs with the weights of Eq. (5) as the values of its incidences."""
@@ -417,5 +437,9 @@ class Propagation(Counting):
     def compacted(self, side, graphs: Sequence[Hypergraph], on_host: bool = False) -> SliceGraphs:
         """Return hypergraphs on the nodes of a side, ready for the layers, on the device of the model."""
         kept, place, graphs = compact(graphs)
-        found = SliceGraphs(side.nodes[kept], place, [self.operator(h) for h in graphs] if self.operator else graphs)
+        if self.operator:
+            graphs = [self.operator(h) for h in graphs]
+        elif self.config.propagation != "sampled":  # one product in place of many small ones
+            graphs = [stack(*graphs)]
+        found = SliceGraphs(side.nodes[kept], place, graphs)
         return found if on_host else found.to(self.device)

@@ -17,7 +17,7 @@ import hyperctr.layers
 import hyperctr.models
 import hyperctr.training
 from hyperctr.batch import History
-from hyperctr.layers import attention, bodies, chunked, embedding, mlp, table
+from hyperctr.layers import attention, bodies, chunked, embedding, mlp, recurrent, table
 from hyperctr.layers.multitask import TASKS
 from hyperctr.models import aqcl, dien, din, dupn, lt4rec, marn
 from hyperctr.models.hyperctr import parts
@@ -77,6 +77,24 @@ def modal():
     present = {"visual": torch.ones(8).bool(), "textual": torch.arange(8) % 2 == 0}
     tables = make_tables(3, 8, {"visual": torch.randn(8, 3), "textual": torch.randn(8, 2)}, present)
     yield embedding.Embed(tables, 4).double(), (torch.tensor([1, 0, 1, 2, 0, 7]),)
+
+
+def distinct_parts():
+    fields = {"item_fields": {"kind": torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 3])}, "item_sizes": {"kind": 3}}
+    tables = make_tables(3, 8, {"visual": torch.randn(8, 3)}, {"visual": torch.ones(8).bool()}, **fields)
+    for join in (embedding._summed, embedding._side_by_side):
+        yield embedding.Embed(tables, 4).double(), (torch.tensor([1, 0, 7, 1, 1, 0, 5]), 3, join)
+
+
+def take_rows():
+    for index in (torch.tensor([[0, 2, 0], [4, 2, 4]]), torch.zeros(0, dtype=torch.long)):
+        yield table, (drawn(5, 3), index)
+
+
+def gru():
+    for queries, clicks in ((4, 5), (3, 1), (0, 2)):
+        module = recurrent.GRU(3, 2).double()
+        yield recurrent, (drawn(queries, clicks, 3), *(x.detach() for x in module.all_weights[0]))
 
 
 def blockwise():
@@ -161,6 +179,9 @@ CASES = {
     "hyperctr.layers.table.look_up": look_up,
     "hyperctr.layers.embedding.placed": placed,
     "hyperctr.layers.embedding.Embed.modal": modal,
+    "hyperctr.layers.embedding.Embed.parts": distinct_parts,
+    "hyperctr.layers.table.take_rows": take_rows,
+    "hyperctr.layers.recurrent.gru": gru,
     "hyperctr.layers.chunked.blockwise": blockwise,
     "hyperctr.layers.chunked.by_length": by_length,
     "hyperctr.models.aqcl.log_sums": log_sums,

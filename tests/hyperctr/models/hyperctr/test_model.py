@@ -34,6 +34,7 @@ from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.evaluation.metrics import logloss
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
+from hyperctr.models.hyperctr import propagation
 from hyperctr.models.hyperctr.config import Config
 from hyperctr.models.hyperctr.model import HyperCTR
 from hyperctr.training.fit import fit
@@ -304,15 +305,22 @@ def test_gradients_reach_as_many_hops_as_there_are_layers_and_one_where_neighbou
     assert reached == [hop <= hops for hop in range(USERS)] + [False]
 
 
-@pytest.mark.parametrize(("propagation", "grows"), [("slice", False), ("sampled", False), ("full", True)])
-def test_a_step_convolves_as_often_after_many_slices_as_after_few(propagation, grows, monkeypatch):
-    counted = []
-    forward = HGCN.forward
-    monkeypatch.setattr(HGCN, "forward", lambda *args: counted.append(1) or forward(*args))
-    found = {}
+def counted_layers(monkeypatch) -> list[int]:
+    """Note every layer on every hypergraph from now on, also on those that are stacked."""
+    counted, alone, together = [], HGCN.forward, propagation._together
+    monkeypatch.setattr(HGCN, "forward", lambda *args: counted.append(1) or alone(*args))
+    monkeypatch.setattr(
+        propagation, "_together", lambda layers, *args: counted.extend(layers) or together(layers, *args)
+    )
+    return counted
+
+
+@pytest.mark.parametrize(("how", "grows"), [("slice", False), ("sampled", False), ("full", True)])
+def test_a_step_convolves_as_often_after_many_slices_as_after_few(how, grows, monkeypatch):
+    counted, found = counted_layers(monkeypatch), {}
     for days in (4, 13):
         log = random_log(days=days, rows=30 * days)
-        model = exact(log, tables_of(log, days=days), propagation=propagation)
+        model = exact(log, tables_of(log, days=days), propagation=how)
         batch = Loader(log).batch(np.flatnonzero(grid_of(days).slice_of(log.time) == days - 1))
         model(batch)  # fills the caches
         counted.clear()
@@ -495,9 +503,7 @@ def test_runs_follow_each_other_without_a_trace():
 
 
 def test_sharing_convolves_twice_a_run_whatever_its_length(monkeypatch):
-    counted, forward = [], HGCN.forward
-    monkeypatch.setattr(HGCN, "forward", lambda *args: counted.append(1) or forward(*args))
-    log, found = random_log(), {}
+    counted, log, found = counted_layers(monkeypatch), random_log(), {}
     for count in (2, 6):
         model, batches = exact(log), run_of(log, 4, count)
         model.refresh()
