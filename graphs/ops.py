@@ -1,5 +1,7 @@
 """The products with H and their gradients, written once above the kernels.
 
+Long because each product stands beside its gradient and what torch's compiler has to know of both.
+
 The gradient of a product with H is a product with H^T. D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 is symmetric, so its gradient
 is a product with itself. Autograd therefore never differentiates a sparse product, and no [nodes, nodes] matrix is
 made. For learnable values of incidences, `weighed` and `sddmm` are each other's gradients.
