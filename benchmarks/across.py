@@ -12,13 +12,13 @@ which are those of the start.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def measured(case: str, data: str) -> Callable[[], float]:
     import torch
 
     torch.manual_seed(0)
-    ready, model = prepared({"data": {"path": data}} | json.loads(json.dumps(CASES[case])))
+    ready, model = prepared({"data": {"path": data}} | deepcopy(CASES[case]))
     if "evaluate" in CASES[case]:
         return scoring(ready, model)
     try:

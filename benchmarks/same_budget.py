@@ -215,11 +215,11 @@ def run(
             continue
         shared.models.clear()
         chosen = run_of(data, "deepfm" if fitted else row, "all" if fitted else past)
+        free = () if row in (*REFEREES, "hyperctr-paper") else (*space_of(chosen), "train.epochs")
         if there:
             chosen = config.read_run(config.to_tables(chosen), [f"{k}={x}" for k, x in there[min(there)].items()])
-        elif row not in (*REFEREES, "hyperctr-paper"):
+        elif free:
             chosen = searched(shared, row, chosen)
-        free = (*space_of(chosen), "train.epochs") if row not in (*REFEREES, "hyperctr-paper") else ()
         settings = {key: value_of(chosen, key) for key in free}
         for seed in missing:
             one = replace(chosen, train=replace(chosen.train, seed=seed))

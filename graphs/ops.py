@@ -1,7 +1,5 @@
 """The products with H and their gradients, written once above the kernels.
 
-Long because each product stands beside its gradient and what torch's compiler has to know of both.
-
 The gradient of a product with H is a product with H^T. D_v^-1/2 H W D_e^-1 H^T D_v^-1/2 is symmetric, so its gradient
 is a product with itself. Autograd therefore never differentiates a sparse product, and no [nodes, nodes] matrix is
 made. For learnable values of incidences, `weighed` and `sddmm` are each other's gradients.
@@ -148,43 +146,25 @@ def propagator(
         raise ValueError(f'norm must be "sym" or "row", got {norm!r}')
     for name, given in (("hyperedge_weight", hyperedge_weight), ("value", value)):
         _check_not_negative(name, given)
-    spread = _constant(h, norm) if hyperedge_weight is None and value is None else None
-
-    found: dict[torch.dtype, tuple[Tensor, Tensor, Tensor | None]] = {}
-
-    def learned(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
-        if dtype not in found:
-            found[dtype] = (
-                scales(h, hyperedge_weight, norm, dtype)
-                if value is None
-                else _value_scales(h, hyperedge_weight, norm, value, dtype)
-            )
-        return found[dtype]
-
-    def product_of(y: Tensor, transposed: bool = False) -> Tensor:
-        return product(h, y, transposed) if value is None else weighed(h, y, value, transposed)
+    constant = hyperedge_weight is None and value is None
+    found: dict[torch.dtype, tuple[Tensor | None, Tensor, Tensor | None]] = {}
 
     def apply(x: Tensor) -> Tensor:
         _check(h, x, h.num_nodes, "node")
-        flat = x.reshape(len(x), _width(x))
-        if spread is not None:
-            return spread(flat).reshape(x.shape)
-        left, middle, right = learned(torch.promote_types(x.dtype, torch.float32))
-        y = flat.to(left.dtype)
+        flat, dtype = x.reshape(len(x), _width(x)), torch.promote_types(x.dtype, torch.float32)
+        if dtype not in found:
+            of = h, hyperedge_weight, norm
+            found[dtype] = scales(*of, dtype) if value is None else _value_scales(*of, value, dtype)
+        left, middle, right = found[dtype]
+        if constant:
+            return _propagate(flat, *h.by_node, *h.by_hyperedge, left, middle, right).reshape(x.shape)
+        y = flat.to(dtype)
         if right is not None:
             y = right[:, None] * y
-        y = middle[:, None] * product_of(y, transposed=True)  # W D_e^-1 H^T ..., [hyperedges, dim]
-        return (left[:, None] * product_of(y)).to(x.dtype).reshape(x.shape)
-
-    return apply
-
-
-def _constant(h: Incidence, norm: Norm) -> Callable[[Tensor], Tensor]:
-    """Return the operator of a hypergraph's own weights and values, [nodes, dim] -> [nodes, dim], in one kernel."""
-
-    def apply(x: Tensor) -> Tensor:
-        left, middle, right = h.scales(norm, torch.promote_types(x.dtype, torch.float32))
-        return _propagate(x, *h.by_node, *h.by_hyperedge, left, middle, right)
+        y = product(h, y, True) if value is None else weighed(h, y, value, True)
+        y = middle[:, None] * y  # W D_e^-1 H^T ..., [hyperedges, dim]
+        y = product(h, y) if value is None else weighed(h, y, value)
+        return (left[:, None] * y).to(x.dtype).reshape(x.shape)
 
     return apply
 

@@ -351,16 +351,16 @@ class Propagation(Counting):
         """Compute Eq. (5) on some hypergraphs and return the output of every layer: [n, graphs * d] each."""
         stacks, d = self.convs[kind.number], self.config.dim
         x = inputs(kind.number, on.nodes).unflatten(1, (len(stacks), d)).transpose(0, 1)  # [graphs, n, d]
-        values = [None if self.types is None else self.types.values(h) for h in on.graphs]
+        values = [{} if self.types is None else {"value": self.types.values(h)} for h in on.graphs]
         stacked = len(on.graphs) < len(stacks)
-        spread = propagator(on.graphs[0], value=values[0]) if stacked else None
+        spread = propagator(on.graphs[0], **values[0]) if stacked else None
         outputs = []
         for layers in zip(*stacks, strict=True):
             if stacked:
                 x = _together(layers, x, spread)
             else:
-                given = [{} if value is None else {"value": value} for value in values]
-                x = torch.stack([f(y, h, **v) for f, y, h, v in zip(layers, x, on.graphs, given, strict=True)])
+                given = zip(layers, x, on.graphs, values, strict=True)
+                x = torch.stack([layer(part, h, **value) for layer, part, h, value in given])
             outputs.append(x.transpose(0, 1).flatten(1))
         return outputs
 
