@@ -29,6 +29,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from graphs import Hypergraph, ops
+from graphs.kernels import CSR as Compressed
 from graphs.kernels import cpu, native
 
 # name: nodes, hyperedges, incidences. M has the shape of MovieLens-10M, both ways round.
@@ -109,17 +110,20 @@ def pyg(h: Hypergraph) -> Callable[[Tensor], Tensor]:
 def torch_csr(h: Hypergraph) -> Callable[[Tensor], Tensor]:
     """Two products of torch.sparse CSR matrices into which the degrees are multiplied, with torch's own autograd."""
     left, middle, right = h.scales("sym", torch.float32)
-
-    def matrix(csr, row_scale: Tensor, column_scale: Tensor | None, columns: int) -> Tensor:
-        rows = len(csr.indptr) - 1
-        value = row_scale.repeat_interleave(csr.indptr.diff())
-        if column_scale is not None:
-            value = value * column_scale[csr.indices]
-        return torch.sparse_csr_tensor(csr.indptr, csr.indices, value, (rows, columns), check_invariants=False)
-
-    to_hyperedges = matrix(h.by_hyperedge, middle, right, h.num_nodes)
-    to_nodes = matrix(h.by_node, left, None, h.num_hyperedges)
+    to_hyperedges = csr_matrix(h.by_hyperedge, middle, right, h.num_nodes)
+    to_nodes = csr_matrix(h.by_node, left, None, h.num_hyperedges)
     return lambda x: to_nodes @ (to_hyperedges @ x)
+
+
+def csr_matrix(csr: Compressed, row_scale: Tensor | None, column_scale: Tensor | None, columns: int) -> Tensor:
+    """Make a torch.sparse CSR matrix of ones, its rows and columns scaled; None means ones."""
+    value = torch.ones(len(csr.indices), device=csr.indices.device)
+    if row_scale is not None:
+        value = row_scale.repeat_interleave(csr.indptr.diff())
+    if column_scale is not None:
+        value = value * column_scale[csr.indices]
+    shape = (len(csr.indptr) - 1, columns)
+    return torch.sparse_csr_tensor(csr.indptr, csr.indices, value, shape, check_invariants=False)
 
 
 def methods(h: Hypergraph) -> dict[str, tuple[Callable[[Tensor], Tensor], torch.dtype]]:

@@ -3,10 +3,11 @@
 Run it with the Python of that library's environment (environments.py):
 
     envs/fuxictr/bin/python benchmarks/peers/train.py fuxictr din rows.npz --epochs 3
+    envs/fuxictr/bin/python benchmarks/peers/train.py fuxictr din rows.npz --batch 4096 --gpu 0
 
-What can be equal to ours is: vectors of 16, attention 64, network 256-128, batch 1,024, no dropout, no regularisation,
-Adam at 1e-3, one table for candidate and clicks, the history of DeepFM a field that is the mean of its clicks. What is
-their own:
+What can be equal to ours is: vectors of 16, attention 64, network 256-128, batch 1,024 (or --batch), no dropout, no
+regularisation, Adam at 1e-3, one table for candidate and clicks, the history of DeepFM a field that is the mean of its
+clicks. What is their own:
 - The activations of DIN, unless --activation asks for the same everywhere: Dice in the attention, and on top ReLU, or
   Dice in torch-rechub, which knows no other. DeepCTR-Torch's Dice works in the attention alone.
 - FuxiCTR clips gradients, and its first-order term adds the history up. Its models are written here from its layers, as
@@ -33,14 +34,14 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-DIM, ATTENTION, HIDDEN, BATCH, LR = 16, [64], [256, 128], 1024, 1e-3
+DIM, ATTENTION, HIDDEN, LR = 16, [64], [256, 128], 1e-3
 
 
 class Rows:
-    """Columns of the training and of the test rows; ids from 1 on, 0 is padding."""
+    """Columns of the training and of the test rows, and how many a step takes; ids from 1 on, 0 is padding."""
 
-    def __init__(self, path: str):
-        found = np.load(path)
+    def __init__(self, path: str, batch: int):
+        found, self.batch = np.load(path), batch
         self.users, self.items = int(found["num_users"]) + 1, int(found["num_items"]) + 1
         self.train, self.test = (
             {name: found[f"{part}_{name}"] for name in ("user", "item", "history", "label")}
@@ -101,8 +102,8 @@ def deepctr_torch(model: str, rows: Rows, epochs: int, activation: str, watch: W
             self.running.__exit__(None, None, None)
 
     for _ in range(epochs):
-        made.fit(given(rows.train), rows.train["label"], BATCH, epochs=1, verbose=0, callbacks=[Timed()])
-        watch.test(made.predict(given(rows.test), BATCH).ravel())
+        made.fit(given(rows.train), rows.train["label"], rows.batch, epochs=1, verbose=0, callbacks=[Timed()])
+        watch.test(made.predict(given(rows.test), rows.batch).ravel())
     return sum(p.numel() for p in made.parameters())
 
 
@@ -130,7 +131,7 @@ def torch_rechub(model: str, rows: Rows, epochs: int, activation: str, watch: Wa
         trainer = CTRTrainer(made, optimizer_params=adam, n_epoch=epochs, model_path=home)
         data = DataGenerator(given(rows.train), rows.train["label"])
         test = given(rows.test), rows.test["label"]
-        loader, _, last = data.generate_dataloader(*test, *test, batch_size=BATCH)
+        loader, _, last = data.generate_dataloader(*test, *test, batch_size=rows.batch)
         for _ in range(epochs):
             with watch.epoch():
                 trainer.train_one_epoch(loader)
@@ -140,7 +141,7 @@ def torch_rechub(model: str, rows: Rows, epochs: int, activation: str, watch: Wa
     return sum(p.numel() for p in made.parameters())
 
 
-def fuxictr(model: str, rows: Rows, epochs: int, activation: str, watch: Watch) -> int:
+def fuxictr(model: str, rows: Rows, epochs: int, activation: str, watch: Watch, gpu: int = -1) -> int:
     from fuxictr.features import FeatureMap
     from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
     from fuxictr.pytorch.layers import (
@@ -199,10 +200,11 @@ def fuxictr(model: str, rows: Rows, epochs: int, activation: str, watch: Watch) 
         for name, part in (("train", rows.train), ("test", rows.test)):
             np.savez(Path(home) / name, **part)
             loaders.append(
-                NpzDataLoader(features, str(Path(home) / f"{name}.npz"), BATCH, name == "train", num_workers=0)
+                NpzDataLoader(features, str(Path(home) / f"{name}.npz"), rows.batch, name == "train", num_workers=0)
             )
-        settings = {"verbose": 0, "model_root": home, "metrics": ["AUC"]}
+        settings = {"verbose": 0, "model_root": home, "metrics": ["AUC"], "gpu": gpu}
         made = {"din": Din, "deepfm": DeepFm}[model](features, **settings)
+        made.model_to_device()
         made._max_gradient_norm, made._eval_steps, made._total_steps = 10.0, 10**9, 0  # what `fit` sets
         made._stop_training = False
         for _ in range(epochs):
@@ -224,14 +226,21 @@ def main() -> None:
     reader.add_argument("--threads", type=int, default=2)
     reader.add_argument("--activation", choices=("own", "prelu", "dice"), default="own")
     reader.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    reader.add_argument("--batch", type=int, default=1024)
+    reader.add_argument("--gpu", type=int, default=-1, help="number of the GPU, of fuxictr; -1: the CPU")
     asked = reader.parse_args()
+    if asked.gpu >= 0 and asked.peer != "fuxictr":
+        reader.error("--gpu is for fuxictr")
+    if asked.gpu >= 0 and not torch.cuda.is_available():  # FuxiCTR would take the CPU and not say so
+        reader.error(f"torch {torch.__version__} of this environment finds no GPU")
     logging.disable(logging.WARNING)
     torch.set_num_threads(asked.threads)
     torch.manual_seed(0)
-    rows = Rows(asked.rows)
+    rows = Rows(asked.rows, asked.batch)
     watch = Watch(rows, asked.clock)
     with contextlib.redirect_stdout(sys.stderr):  # libraries print as they like
-        count = PEERS[asked.peer](asked.model, rows, asked.epochs, asked.activation, watch)
+        where = {"gpu": asked.gpu} if asked.peer == "fuxictr" else {}
+        count = PEERS[asked.peer](asked.model, rows, asked.epochs, asked.activation, watch, **where)
     report = {
         "peer": asked.peer,
         "version": version(asked.peer),
