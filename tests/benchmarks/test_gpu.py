@@ -115,6 +115,15 @@ def test_kernels_are_checked_timed_and_compared(section, monkeypatch):
     assert rows[0]["bytes"]["moved"] == 2 * (4 * 8 * (60 + 50) + 2 * 400 * (4 * 8 + 4))
 
 
+def test_a_wrong_contender_is_not_timed(section, monkeypatch):
+    monkeypatch.setitem(
+        gpu.CONTENDERS, gpu.PYG, (lambda h: lambda x: 1.001 * h.propagate(x, norm="row"), torch.float32)
+    )
+    gpu.measure_kernels(section, CPU, TINY, NOWHERE)
+    assert missing(section)["S, PyG"] == "ValueError: PyG is wrong by 1.0e-03"
+    assert all(gpu.PYG not in row["both"] and gpu.OURS in row["both"] for row in section.found["rows"][1:])
+
+
 def test_on_a_device_the_reference_kernels_are_not_taken_for_ours():
     with pretended(), graphs.use_kernels("reference"):
         h = gpu.kernels.power_law(20, 10, 50).to(CUDA)
