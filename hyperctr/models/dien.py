@@ -142,8 +142,26 @@ class DIEN(nn.Module):
         return (loss * real).sum() / real.sum().clamp(min=1)
 
     def _top(self, batch: Batch, fields: Tensor, item: Tensor, interests: Tensor) -> Tensor:
+        scores = item.is_cpu and not torch.is_grad_enabled()
+        last = choose(self._plain_last, self._fast_last, scores)(batch, item, interests)
+        return self.top(torch.cat([fields.flatten(1), last], 1))
+
+    def _plain_last(self, batch: Batch, item: Tensor, interests: Tensor) -> Tensor:
+        """Evolve the interests [Q, T, d] for the candidates [B, d]: h'(T), [B, d]."""
+
         def evolve(item: Tensor, query: Tensor) -> Tensor:
             return self.evolution(item, interests, batch.histories.mask, query)
 
-        last = blockwise(evolve, 4 * interests.shape[1] * interests.shape[2], item, batch.query)
-        return self.top(torch.cat([fields.flatten(1), last], 1))
+        return blockwise(evolve, 4 * interests.shape[1] * interests.shape[2], item, batch.query)
+
+    def _fast_last(self, batch: Batch, item: Tensor, interests: Tensor) -> Tensor:
+        """Take rows with histories of about one length together, and the steps of the longest one."""
+        mask = batch.histories.mask
+        length, order = mask.sum(1)[batch.query].sort(stable=True)
+
+        def evolve(item: Tensor, query: Tensor) -> Tensor:
+            longest = max(1, int(mask[query].any(0).sum()))  # real clicks come first
+            return self.evolution(item, interests[:, :longest], mask[:, :longest], query)
+
+        last = blockwise(evolve, 4 * interests.shape[2] * length, item[order], batch.query[order])
+        return last[order.argsort()]

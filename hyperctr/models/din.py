@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -22,9 +23,13 @@ from hyperctr.batch import Batch, Features, Output, Tables
 from hyperctr.layers.attention import masked_softmax
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_sizes
-from hyperctr.layers.chunked import CACHED, by_length
+from hyperctr.layers.chunked import CACHED, blockwise, by_length
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
+from hyperctr.layers.pair_table import PairTable, versions
+
+CANDIDATES = 64  # per query, from which on it pays to look weights up
+ITEMS = 2**14  # embedded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,12 @@ class DIN(nn.Module):
         width = (self.embed.num_fields + 2) * config.dim
         self.top = mlp(width, config.hidden, config.dropout, config.activation)
         self.out = Linear(config.hidden[-1], 1)
+        self._kept: tuple[list, PairTable] | None = None  # weights of pairs, and the versions of what made them
+
+    def train(self, mode: bool = True) -> DIN:
+        """Forget the weights of pairs, and switch between training and scoring."""
+        self._kept = None
+        return super().train(mode)
 
     @property
     def hidden_dim(self) -> int:
@@ -108,7 +119,8 @@ class DIN(nn.Module):
     def features(self, batch: Batch) -> Features:
         """Return what the network on top reads, [B, width]."""
         fields, item, history = self.embed(batch)
-        pooled = by_length(self.pool, batch.histories, item, history, batch.query, self.numbers, self.block)
+        many = len(batch) >= CANDIDATES * len(batch.query_row) and not torch.is_grad_enabled() and item.is_cpu
+        pooled = choose(self._plain_pooled, self._fast_pooled, many)(batch, item, history)
         return Features(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
 
     def take_tower(self) -> nn.Sequential:
@@ -122,3 +134,47 @@ class DIN(nn.Module):
         if self.softmax:
             weight = masked_softmax(weight, mask, 1)
         return torch.bmm(weight[:, None], clicks).squeeze(1)
+
+    def _plain_pooled(self, batch: Batch, item: Tensor, history: Tensor) -> Tensor:
+        """Pool the histories [Q, T, d] for the candidates [B, d]: [B, d]."""
+        return by_length(self.pool, batch.histories, item, history, batch.query, self.numbers, self.block)
+
+    def _fast_pooled(self, batch: Batch, item: Tensor, history: Tensor) -> Tensor:
+        """Look up the weights of clicks that many candidates have met, and compute those of the others, per query."""
+        past, rows, order = batch.histories, torch.bincount(batch.query), batch.query.argsort(stable=True)
+        table, lengths = self._pair_table(), past.mask.sum(1)
+        table.ask(past.item[past.mask], rows.repeat_interleave(lengths))
+        pooled = torch.empty_like(item)
+        for q, (of_query, length) in enumerate(zip(order.split(rows.tolist()), lengths.tolist(), strict=True)):
+            clicks, vectors = past.item[q, :length], history[q, :length]
+            known = table.entered[clicks]
+            looked_up = table.look_up(clicks[known][:, None], batch.item[of_query])
+            weight = torch.cat([looked_up, self._weigh(item[of_query], vectors[~known]).T])  # [T, C]
+            weight = weight.softmax(0) if self.softmax else weight
+            pooled[of_query] = weight.T @ torch.cat([vectors[known], vectors[~known]])
+        return pooled
+
+    def _weigh(self, item: Tensor, clicks: Tensor) -> Tensor:
+        """Compute a(k, q) of the clicks [T, d] for each of the candidates [n, d]: [n, T]."""
+
+        def weigh(item: Tensor) -> Tensor:
+            pairs = clicks.expand(len(item), -1, -1)
+            return self.activation(item, pairs, pairs.new_ones(pairs.shape[:2], dtype=torch.bool))
+
+        return blockwise(weigh, max(1, self.numbers * len(clicks)), item)
+
+    def _pair_table(self) -> PairTable:
+        """Return the table of the weights that the model has now."""
+        made_of = versions(*self.parameters(), *self.buffers())
+        if self._kept is None or self._kept[0] != made_of:
+            every = torch.arange(len(self.embed.seen_item))
+
+            @cache
+            def vectors() -> Tensor:
+                return torch.cat([self.embed.items(part) for part in every.split(ITEMS)])
+
+            def weigh(click: int) -> Tensor:
+                return self._weigh(vectors(), vectors()[click, None]).squeeze(1)
+
+            self._kept = made_of, PairTable(len(every) - 1, weigh, self.out.weight.dtype)
+        return self._kept[1]

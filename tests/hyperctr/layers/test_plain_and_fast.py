@@ -129,6 +129,26 @@ def first_layer():
     yield din.Activation(4, (6, 5), "prelu").double(), (drawn(3, 4), drawn(3, 5, 4))
 
 
+def pooled():
+    past = History(torch.tensor([[2, 1, 2], [3, 0, 0], [0, 0, 0], [5, 2, 0]]), up_to(3, 1, 0, 2, longest=3), None)
+    query = torch.tensor([0] * 5 + [3, 1, 2] + [3] * 4)
+    batch = SimpleNamespace(item=torch.randint(6, (len(query),)), query=query, histories=past)
+    for softmax in (False, True):
+        config = din.Config(dim=4, attention=(6, 5), hidden=(4,), softmax=softmax)
+        model = din.DIN(config, make_tables(3, 5)).double().eval()
+        for p in model.parameters():
+            nn.init.normal_(p)
+        yield model, (batch, model.embed.items(batch.item), model.embed.items(past.item))
+
+
+def last():
+    for masks in (up_to(4, 1, 0, 2), up_to(0, 0, 0, 0)):
+        query = torch.tensor([0, 0, 2, 1, 3, 0])
+        config = dien.Config(dim=3, hidden=(4,))
+        model = dien.DIEN(config, make_tables(3, 5)).double().eval()
+        yield model, (SimpleNamespace(query=query, histories=History(None, masks, None)), drawn(6, 3), drawn(4, 4, 3))
+
+
 def steps():
     weight = torch.rand(5, 4, dtype=torch.float64) * up_to(4, 2, 2, 0, 1)
     yield dien.Evolution(3).double(), (drawn(3, 4, 3), weight, torch.tensor([0, 1, 1, 2, 2]))
@@ -187,6 +207,8 @@ CASES = {
     "hyperctr.models.aqcl.log_sums": log_sums,
     "hyperctr.models.aqcl.largest": largest,
     "hyperctr.models.din.Activation.first_layer": first_layer,
+    "hyperctr.models.din.DIN.pooled": pooled,
+    "hyperctr.models.dien.DIEN.last": last,
     "hyperctr.models.dien.Evolution.steps": steps,
     "hyperctr.models.marn.APGRU.forward": apgru,
     "hyperctr.models.lt4rec.Layer.weight": masked_weight,
@@ -195,7 +217,7 @@ CASES = {
     "hyperctr.training.optim.step_rows": step_rows,
     "hyperctr.training.optim.coalesced": coalesced,
 }
-IN_PLACE = {"step_rows", "coalesced"}
+NO_GRADIENTS = {"step_rows", "coalesced", "pooled", "last"}
 """Those without gradients; the first changes its arguments."""
 
 
@@ -222,7 +244,7 @@ def test_both_bodies_give_the_same_values_and_gradients(name, monkeypatch):
         both = [getattr(owner, f"_{kind}_{short}") for kind in ("plain", "fast")]
         assert inspect.signature(both[0]).parameters.keys() == inspect.signature(both[1]).parameters.keys()
         plain, fast = (partial(body, **dict(*more)) for body in both)
-        modes = [False] if short in IN_PLACE else [True, False]
+        modes = [False] if short in NO_GRADIENTS else [True, False]
         for gradients in modes:
             with torch.set_grad_enabled(gradients):
                 expected, found = (outcome(body, owner, args, gradients) for body in (plain, fast))

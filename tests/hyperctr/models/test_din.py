@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyperctr.layers import bodies
 from hyperctr.models import din
 from hyperctr.models.din import DIN, Activation
 
@@ -82,3 +83,51 @@ def test_training_in_blocks_gives_what_all_rows_at_once_give(ids, make, monkeypa
 
     for a, b in zip(trained(1), trained(2**30), strict=True):
         torch.testing.assert_close(a, b)
+
+
+# --- weights of pairs that are looked up ----------------------------------------------------------------------------
+
+
+def many(make, model, monkeypatch):
+    """A batch of two queries with enough candidates for the table, and clicks whose weights are computed anew."""
+    batch, weighed = make(rows=din.CANDIDATES, lengths=(4, 2)), []
+    weigh = model._weigh
+    monkeypatch.setattr(model, "_weigh", lambda item, clicks: weighed.append(len(clicks)) or weigh(item, clicks))
+    return batch, weighed
+
+
+@torch.no_grad()
+def test_weights_of_clicks_met_by_many_candidates_are_looked_up(rich, make, monkeypatch):
+    model = built(rich).eval()
+    batch, weighed = many(make, model, monkeypatch)
+    monkeypatch.setattr(bodies, "PLAIN", True)
+    expected = model(batch).logit
+    monkeypatch.setattr(bodies, "PLAIN", False)
+    first = model(batch).logit
+    assert len(weighed) > 2  # the clicks are entered: each has been met by more candidates than there are items
+    weighed.clear()
+    again = model(batch).logit
+    assert weighed == [0, 0]  # per query, the clicks that are not entered
+    assert torch.equal(first, again)
+    torch.testing.assert_close(again, expected)
+
+
+@torch.no_grad()
+def test_looked_up_weights_are_those_of_the_model_as_it_is(rich, make, monkeypatch):
+    model = built(rich).eval()
+    batch, _ = many(make, model, monkeypatch)
+    before = model(batch).logit
+    model.embed.item.weight[:20] += 0.5  # no word to the model
+    after = model(batch).logit
+    monkeypatch.setattr(bodies, "PLAIN", True)
+    torch.testing.assert_close(after, model(batch).logit)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert model._kept is not None and model.train()._kept is None
+
+
+def test_few_candidates_or_gradients_look_nothing_up(rich, make):
+    model = built(rich).eval()
+    model(make(rows=din.CANDIDATES, lengths=(4, 2)))
+    with torch.no_grad():
+        model(make(rows=din.CANDIDATES - 1, lengths=(4, 2)))
+    assert model._kept is None

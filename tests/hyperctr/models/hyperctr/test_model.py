@@ -219,14 +219,16 @@ MODES = ("full", "slice", "sampled")
 
 
 @pytest.mark.parametrize("conv", ["hgcn", "gcn"])
-def test_in_evaluation_all_ways_to_propagate_give_identical_logits(conv):
+def test_in_evaluation_all_ways_to_propagate_give_the_same_logits(conv):
     log = random_log()
     modes = MODES if conv == "hgcn" else MODES[:2]
     models = [model_of(log, propagation=mode, conv=conv) for mode in modes]
     for model in models[1:]:
         model.load_state_dict(models[0].state_dict())
     found = [logits(model, log, log.user, log.item, log.time) for model in models]
-    assert all(torch.equal(found[0], other) for other in found)
+    assert torch.equal(found[0], found[1])
+    for other in found[2:]:  # a product of other rows is summed in another order on some processors
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=5e-5)
 
 
 @pytest.mark.parametrize("carry", ["last", "gate"])
