@@ -56,6 +56,13 @@ class Movable:
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: x.to(device) for name, x in parts.items() if isinstance(x, Tensor | Movable)})
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return it with another tensor in the place of each."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        found = {name: change(x) for name, x in parts.items() if isinstance(x, Tensor)}
+        found |= {name: x.each(change) for name, x in parts.items() if isinstance(x, Movable)}
+        return replace(self, **found)
+
 
 @dataclass(frozen=True)
 class Values(Movable):
@@ -84,6 +91,10 @@ class Values(Movable):
     def to(self, device: torch.device | str) -> Values:
         """Return the values on a device."""
         return replace(Movable.to(self, device), vectors=tuple(x.to(device) for x in self.vectors))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Values:
+        """Return the values with another tensor in the place of each."""
+        return replace(Movable.each(self, change), vectors=tuple(change(x) for x in self.vectors))
 
 
 @dataclass(frozen=True)
@@ -308,8 +319,12 @@ class History(Movable):
 
     def to(self, device: torch.device | str) -> History:
         """Return the histories on a device."""
-        look = self.place is None and self.mask.is_cpu and torch.device(device).type != "cpu"
-        return Movable.to(replace(self, place=places(self.mask)) if look else self, device)
+        look = self.mask.is_cpu and torch.device(device).type != "cpu"
+        return Movable.to(self.placed() if look else self, device)
+
+    def placed(self) -> History:
+        """Return the histories with `place`."""
+        return self if self.place is not None else replace(self, place=places(self.mask))
 
 
 @dataclass(frozen=True)
@@ -602,15 +617,21 @@ class HasLayout(Protocol):
         """Return them, for a batch on the host; on a GPU to work them out makes the host wait."""
 
 
+def completer(model: nn.Module) -> Callable[[Batch], Batch]:
+    """Return the function that works out, on the host, what a model on another device wants to know of a batch."""
+    asked = next((module for module in model.modules() if isinstance(module, HasLayout)), None)
+
+    def complete(batch: Batch) -> Batch:
+        layout = None if asked is None else asked.layout(batch)
+        return replace(batch, histories=batch.histories.placed(), layout=layout)
+
+    return complete
+
+
 def mover(model: nn.Module) -> Callable[[Batch], Batch]:
     """Return the function that brings a batch to a model's device, with the model's layout where it has one."""
-    device = device_of(model)
-    asked = next((module for module in model.modules() if isinstance(module, HasLayout)), None)
-    if device.type == "cpu":
-        return lambda batch: batch
-    if asked is None:
-        return lambda batch: batch.to(device)
-    return lambda batch: replace(batch, layout=asked.layout(batch)).to(device)
+    device, complete = device_of(model), completer(model)
+    return (lambda batch: batch) if device.type == "cpu" else (lambda batch: complete(batch).to(device))
 
 
 @runtime_checkable

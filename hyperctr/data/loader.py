@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from hyperctr.data.lookup import PastIndex, SeenPairs
 from hyperctr.data.row_columns import BatchRows, Derived, Logged, RowColumns, read_all
 
 Draw = Literal["uniform", "popularity"]
+ONE_AT_A_TIME = Lock()  # sources keep what they have read last; a thread makes batches ahead while another validates
 
 
 class Loader:
@@ -278,7 +280,8 @@ class Loader:
         place = np.where(mask, place, len(self._clicks["time"]) - 1)
         history = {name: None if x is None else torch.from_numpy(x[place]) for name, x in self._clicks.items()}
         row = np.full(len(item), -1) if row is None else row
-        context = read_all(self.sources, BatchRows(user, time, item, query, row, drawn))
+        with ONE_AT_A_TIME:
+            context = read_all(self.sources, BatchRows(user, time, item, query, row, drawn))
         item_first, item_end = self._rows_of_item.first(item), self._rows_of_item.end(item, time[query])
         shows = item_end - item_first
         clicks = self._clicks_up_to[item_end] - self._clicks_up_to[item_first]

@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, device_of, mover
+from hyperctr.batch import Batch, device_of
 from hyperctr.config import Train
 from hyperctr.files import load_tensors, save_tensors
 from hyperctr.layers.embedding import IdDropout
 from hyperctr.training.optim import clip, coalesce, decay, optimisers
+from hyperctr.training.prefetch import prefetched
 
 CHECKPOINT = "checkpoint.safetensors"
 REMEDY = "remove it to train from the start"
@@ -75,7 +76,7 @@ def fit(
         ValueError: the checkpoint is of a training on another kind of device, and `config.device` does not name one.
     """
     model.eval()
-    device, move, decoupled = device_of(model), mover(model), config.optimiser == "adamw"
+    device, decoupled = device_of(model), config.optimiser == "adamw"
     adams = optimisers(model, config.lr, config.optimiser, config.l2 if decoupled else 0.0)
     ids = IdDropout(model, config.id_dropout)
     progress, best = Progress(device=device.type), {}
@@ -111,7 +112,7 @@ def fit(
         torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
         seen, step, validated, sums, begins = 0, 0, 0.0, Sums(epoch), True
-        for step, batch in enumerate(train(epoch), 1):
+        for step, batch in enumerate(prefetched(train(epoch), model), 1):
             if begins:  # batches that share a propagation know the same ids
                 ids.draw()
             begins = batch.closes_group
@@ -121,7 +122,6 @@ def fit(
                         config, epoch - 1 + min(seen / (rows or math.inf), 1), progress.steps + step
                     )
             with clock("forward"):
-                batch = move(batch)
                 out = model(batch)
                 loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
                 loss = loss + out.penalty

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
-from pretended import Seen, pretended
+from pretended import pretended
 
 import graphs
 from hyperctr import config
-from hyperctr.batch import Batch
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.planted import planted
 from hyperctr.runs.prepare import build_model, prepare
@@ -48,21 +46,13 @@ def steps(run: config.Run, dataset: Dataset, count: int = 8) -> list[Step]:
     model = build_model(ready)
     trained = _wrapped(ready, model)
 
-    def watched(seen: Seen, epoch: int) -> Iterator[Batch]:
-        for number, batch in enumerate(islice(ready.train_batches(epoch), count)):
-            _note(seen, found, number)
-            yield batch
-        _note(seen, found, count)
+    def note(*_) -> None:
+        """Note what was asked for since the last forward pass began."""
+        found.append(Step(seen.operations.total(), seen.waits.total(), seen.copies.total(), dict(seen.waits)))
+        seen.clear()
 
     with pretended() as seen, graphs.use_kernels("reference"):
-        trained.to("cuda")
-        seen.clear()
+        trained.to("cuda").register_forward_pre_hook(note)
         train = replace(run.train, epochs=1, eval_every=1.0)
-        fit(trained, lambda epoch: watched(seen, epoch), lambda: 0.5, train, ready.train_rows)
-    return found[1:]
-
-
-def _note(seen: Seen, found: list[Step], number: int) -> None:
-    if number:
-        found.append(Step(seen.operations.total(), seen.waits.total(), seen.copies.total(), dict(seen.waits)))
-    seen.clear()
+        fit(trained, lambda epoch: islice(ready.train_batches(epoch), count + 1), lambda: 0.5, train, ready.train_rows)
+    return found[2:]  # without what comes before the first step, and the first step

@@ -321,6 +321,7 @@ def pretended() -> Iterator[Seen]:
     mode = _Operators(seen)
     changes = [(torch.cuda, name, answer) for name, answer in _answers().items()]
     changes += [(nn.Module, "_apply", applied)]
+    changes += [(Tensor, "pin_memory", lambda x: x), (Tensor, "record_stream", lambda x, stream: None)]
     changes += [(foreach, "_get_foreach_kernels_supported_devices", lambda: ["cuda", "meta"])]
     changes += [(m, "_foreach_supported_types", [*m._foreach_supported_types, Held]) for m in (optimizer, foreach)]
     with ExitStack() as stack:
