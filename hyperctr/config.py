@@ -225,6 +225,9 @@ class Train:
     device: str = "auto"
     """Where the model trains and scores: "cpu", "cuda", "cuda:1", "mps", or "auto": the first GPU that CUDA finds, else
     the CPU. Another device gives other last bits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products of training: "bfloat16" rounds what goes into them to 8 bits, which a GPU multiplies
+    faster. Weights, sums, losses and scoring stay in float32."""
     score: str = "auc"
     """The validation score that decides when training stops, higher is better: "auc" (less the squared error of
     conversions, for a model of both), "user_auc", "user_session_auc" (data with times), or a function such as
@@ -234,7 +237,7 @@ class Train:
         check(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         check(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         check(0 < self.lr < math.inf, "train.lr", self.lr, "a number above 0")
-        check_choices(self, "optimiser", "schedule", table="train")
+        check_choices(self, "optimiser", "schedule", "precision", table="train")
         check(self.warmup >= 0, "train.warmup", self.warmup, "at least 0")
         check(0 <= self.l2 < math.inf, "train.l2", self.l2, "a number, at least 0")
         check(0 <= self.id_dropout <= 1, "train.id_dropout", self.id_dropout, "a share, from 0 to 1")

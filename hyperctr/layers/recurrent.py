@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,6 +84,7 @@ class _Steps(torch.autograd.Function):
     """
 
     @staticmethod
+    @partial(torch.amp.custom_fwd, device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx, inputs: Tensor, of_state: Tensor, bias: Tensor) -> Tensor:
         (steps, rows, _), d = inputs.shape, of_state.shape[1]
         gates, new = (part.clone(memory_format=torch.contiguous_format) for part in inputs.split([2 * d, d], 2))
@@ -95,6 +98,7 @@ class _Steps(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
+    @partial(torch.amp.custom_bwd, device_type="cpu")
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         of_state, gates, n, kept, states = ctx.saved_tensors

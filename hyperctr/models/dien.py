@@ -92,7 +92,7 @@ class Evolution(nn.Module):
         for x_gates, x_new, a in zip(*inputs, weight.T[..., None].unbind(), strict=True):
             reset, update = torch.addmm(x_gates, h, of_gates).sigmoid().chunk(2, 1)
             new = torch.addcmul(x_new, reset, h @ of_new).tanh()
-            h = torch.lerp(h, new, update * a)  # (11), (12)
+            h = torch.lerp(h, new.type_as(h), (update * a).type_as(h))  # (11), (12)
         return h
 
 

@@ -76,7 +76,7 @@ def fit(
         ValueError: the checkpoint is of a training on another kind of device, and `config.device` does not name one.
     """
     model.eval()
-    device, decoupled = device_of(model), config.optimiser == "adamw"
+    device, decoupled, rounded = device_of(model), config.optimiser == "adamw", config.precision == "bfloat16"
     adams = optimisers(model, config.lr, config.optimiser, config.l2 if decoupled else 0.0)
     ids = IdDropout(model, config.id_dropout)
     progress, best = Progress(device=device.type), {}
@@ -121,9 +121,10 @@ def fit(
                     group["lr"] = step_size(
                         config, epoch - 1 + min(seen / (rows or math.inf), 1), progress.steps + step
                     )
-            with clock("forward"):
+            with clock("forward"), torch.autocast(device.type, torch.bfloat16, enabled=rounded):
                 out = model(batch)
-                loss = F.binary_cross_entropy_with_logits(out.logit, batch.label) if out.loss is None else out.loss
+                logit = out.logit.float()
+                loss = F.binary_cross_entropy_with_logits(logit, batch.label) if out.loss is None else out.loss
                 loss = loss + out.penalty
             with clock("backward"):
                 for adam in adams:

@@ -6,6 +6,7 @@ No GPU is needed: the device is pretended (`tests/builders/pretended.py`).
 import json
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ import graphs
 from hyperctr import config
 from hyperctr.batch import Batch, History, Output
 from hyperctr.cli.main import main
+from hyperctr.layers import bodies
 from hyperctr.models import MODELS, WRAPPERS, find_model
+from hyperctr.runs.prepare import build_model, prepare
+from hyperctr.runs.train import _wrapped
 from hyperctr.strict import read_toml
 from hyperctr.training import fit as fitting
 
@@ -132,6 +136,33 @@ def test_the_pretended_device_refuses_what_cuda_refuses_and_counts_what_it_is_as
             there + x
         with pytest.raises(TypeError, match="convert cuda:0"):
             there.numpy()
+
+
+# --- rounded products ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "fast"])
+@pytest.mark.parametrize("name", [*MODELS, *(f"din+{name}" for name in WRAPPERS)])
+def test_a_step_with_rounded_products_is_near_one_without(name, plain, worlds, monkeypatch):
+    """The plain bodies are those of a GPU."""
+    monkeypatch.setattr(bodies, "PLAIN", plain)
+    model, _, wrapper = name.partition("+")
+    run = run_of(model, wrapper)
+    ready = prepare(run, worlds[wrapper == "lt4rec" or "conversions" in find_model(model).reads])
+
+    def loss(precision: str) -> float:
+        torch.manual_seed(0)
+        trained, rows = _wrapped(ready, build_model(ready)), []
+        train = replace(run.train, epochs=1, precision=precision)
+        fitting.fit(trained, lambda epoch: islice(ready.train_batches(epoch), 2), lambda: 0.5, train, log=rows.append)
+        weights = [x for x in trained.state_dict().values() if x.is_floating_point()]
+        assert all(x.dtype == torch.float32 and x.isfinite().all() for x in weights)
+        return rows[0]["loss"]
+
+    exact, rounded = loss("float32"), loss("bfloat16")
+    assert rounded == pytest.approx(exact, rel=5e-3)
+    assert (rounded != exact) == (model not in ("popularity", "mf"))  # which multiply no matrices
 
 
 # --- which device ----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_every_value_is_written():
         '[train]\nepochs = 20\nbatch_size = 512\nlr = 0.001\noptimiser = "adam"\nschedule = "constant"\nwarmup = 0\n'
         "l2 = 0.0\nid_dropout = 0.0\n"
         "patience = 3\neval_every = 1.0\nnegatives = 1\n"
-        'clip = 5.0\nseed = 0\nmembers = 1\nthreads = 0\ndevice = "auto"\nscore = "auc"\n\n'
+        'clip = 5.0\nseed = 0\nmembers = 1\nthreads = 0\ndevice = "auto"\nprecision = "float32"\nscore = "auc"\n\n'
         '[evaluate]\nnegatives = 100\nsampled = false\ndraw = "uniform"\nmet = "auto"\nfirst = "apart"\n'
         "max_positives = 5000\nvalid_negatives = 20\n"
         "valid_positives = 5000\nseed = 0\nmetrics = []\n"
