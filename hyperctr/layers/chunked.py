@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from hyperctr.batch import History
+from hyperctr.batch import Batch, History
 from hyperctr.layers.bodies import choose
 
 NUMBERS = 2**23  # that the rows of one block may take without gradients, 32 MB
 ON_DEVICE = 2**28  # the same away from the CPU, 1 GB
 CACHED = 3 * 2**18  # of which a core's second-level cache takes most
+CANDIDATES = 64  # per query, from which on it pays to take one query after the other
 
 
 def blockwise(
@@ -132,3 +133,16 @@ def _fast_by_length(
     else:
         pooled = blockwise(gather_and_pool, taken, item, query)
     return pooled.index_select(0, order.argsort())
+
+
+def has_many_candidates(batch: Batch) -> bool:
+    """Tell whether a batch is scored on a CPU, with `CANDIDATES` rows per query or more: `each_query` pays."""
+    scores = batch.item.is_cpu and not torch.is_grad_enabled()
+    return scores and len(batch) >= CANDIDATES * len(batch.query_row)
+
+
+def each_query(batch: Batch) -> Iterator[tuple[int, Tensor, int]]:
+    """Yield the number of each query, its rows, and its number of clicks."""
+    queries = len(batch.histories.mask)
+    rows = batch.query.argsort(stable=True).split(torch.bincount(batch.query, minlength=queries).tolist())
+    yield from zip(range(queries), rows, batch.histories.mask.sum(1).tolist(), strict=True)

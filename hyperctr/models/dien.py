@@ -24,7 +24,7 @@ from hyperctr.batch import Batch, Output, Tables
 from hyperctr.layers.attention import masked_softmax
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_shares, check_sizes
-from hyperctr.layers.chunked import blockwise
+from hyperctr.layers.chunked import blockwise, each_query, has_many_candidates
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Linear, mlp
 from hyperctr.layers.recurrent import GRU
@@ -95,6 +95,19 @@ class Evolution(nn.Module):
             h = torch.lerp(h, new.type_as(h), (update * a).type_as(h))  # (11), (12)
         return h
 
+    def of_query(self, item: Tensor, interests: Tensor) -> Tensor:
+        """Evolve the interests of one query [T, d] for its candidates [n, d], without gradients: [n, d]."""
+        d = item.shape[1]
+        weight = (interests @ self.attention(item).T).softmax(0)  # (8)
+        x_gates, x_new = self.input(interests)[:, :, None].split([2 * d, d], 1)
+        of_gates, of_new = self.state.weight.split([2 * d, d])
+        h, gates, new = (item.new_zeros(width, len(item)) for width in (d, 2 * d, d))
+        for i, a in enumerate(weight):  # a state is a column, so that what a click adds to a gate is added in a row
+            torch.mm(of_gates, h, out=gates).add_(x_gates[i]).sigmoid_()
+            torch.mm(of_new, h, out=new).mul_(gates[:d]).add_(x_new[i]).tanh_()
+            h.lerp_(new, gates[d:].mul_(a))  # (11), (12)
+        return h.T
+
 
 class DIEN(nn.Module):
     """logit = w^T MLP[fields; h'(T)] + b; the auxiliary loss is the penalty of a training step, Eq. (6)-(7)."""
@@ -142,8 +155,7 @@ class DIEN(nn.Module):
         return (loss * real).sum() / real.sum().clamp(min=1)
 
     def _top(self, batch: Batch, fields: Tensor, item: Tensor, interests: Tensor) -> Tensor:
-        scores = item.is_cpu and not torch.is_grad_enabled()
-        last = choose(self._plain_last, self._fast_last, scores)(batch, item, interests)
+        last = choose(self._plain_last, self._fast_last, has_many_candidates(batch))(batch, item, interests)
         return self.top(torch.cat([fields.flatten(1), last], 1))
 
     def _plain_last(self, batch: Batch, item: Tensor, interests: Tensor) -> Tensor:
@@ -155,13 +167,8 @@ class DIEN(nn.Module):
         return blockwise(evolve, 4 * interests.shape[1] * interests.shape[2], item, batch.query)
 
     def _fast_last(self, batch: Batch, item: Tensor, interests: Tensor) -> Tensor:
-        """Take rows with histories of about one length together, and the steps of the longest one."""
-        mask = batch.histories.mask
-        length, order = mask.sum(1)[batch.query].sort(stable=True)
-
-        def evolve(item: Tensor, query: Tensor) -> Tensor:
-            longest = max(1, int(mask[query].any(0).sum()))  # real clicks come first
-            return self.evolution(item, interests[:, :longest], mask[:, :longest], query)
-
-        last = blockwise(evolve, 4 * interests.shape[2] * length, item[order], batch.query[order])
-        return last[order.argsort()]
+        """Take one query after the other: its candidates share its interests, and there is no padding."""
+        last = torch.empty_like(item)
+        for q, of_query, length in each_query(batch):
+            last[of_query] = self.evolution.of_query(item[of_query], interests[q, :length])
+        return last

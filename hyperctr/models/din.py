@@ -23,12 +23,11 @@ from hyperctr.batch import Batch, Features, Output, Tables
 from hyperctr.layers.attention import masked_softmax
 from hyperctr.layers.bodies import choose
 from hyperctr.layers.checks import check_choices, check_shares, check_sizes
-from hyperctr.layers.chunked import CACHED, blockwise, by_length
+from hyperctr.layers.chunked import CACHED, blockwise, by_length, each_query, has_many_candidates
 from hyperctr.layers.embedding import Embed
 from hyperctr.layers.mlp import Dice, Linear, activated, mlp
 from hyperctr.layers.pair_table import PairTable, versions
 
-CANDIDATES = 64  # per query, from which on it pays to look weights up
 ITEMS = 2**14  # embedded at a time
 
 
@@ -119,8 +118,7 @@ class DIN(nn.Module):
     def features(self, batch: Batch) -> Features:
         """Return what the network on top reads, [B, width]."""
         fields, item, history = self.embed(batch)
-        many = len(batch) >= CANDIDATES * len(batch.query_row) and not torch.is_grad_enabled() and item.is_cpu
-        pooled = choose(self._plain_pooled, self._fast_pooled, many)(batch, item, history)
+        pooled = choose(self._plain_pooled, self._fast_pooled, has_many_candidates(batch))(batch, item, history)
         return Features(torch.cat([fields.flatten(1), pooled, pooled * item], 1))
 
     def take_tower(self) -> nn.Sequential:
@@ -141,11 +139,10 @@ class DIN(nn.Module):
 
     def _fast_pooled(self, batch: Batch, item: Tensor, history: Tensor) -> Tensor:
         """Look up the weights of clicks that many candidates have met, and compute those of the others, per query."""
-        past, rows, order = batch.histories, torch.bincount(batch.query), batch.query.argsort(stable=True)
-        table, lengths = self._pair_table(), past.mask.sum(1)
-        table.ask(past.item[past.mask], rows.repeat_interleave(lengths))
-        pooled = torch.empty_like(item)
-        for q, (of_query, length) in enumerate(zip(order.split(rows.tolist()), lengths.tolist(), strict=True)):
+        past, table, pooled = batch.histories, self._pair_table(), torch.empty_like(item)
+        candidates = torch.bincount(batch.query, minlength=len(history))
+        table.ask(past.item[past.mask], candidates.repeat_interleave(past.mask.sum(1)))
+        for q, of_query, length in each_query(batch):
             clicks, vectors = past.item[q, :length], history[q, :length]
             known = table.entered[clicks]
             looked_up = table.look_up(clicks[known][:, None], batch.item[of_query])

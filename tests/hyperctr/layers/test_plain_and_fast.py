@@ -146,6 +146,8 @@ def last():
         query = torch.tensor([0, 0, 2, 1, 3, 0])
         config = dien.Config(dim=3, hidden=(4,))
         model = dien.DIEN(config, make_tables(3, 5)).double().eval()
+        for p in model.parameters():
+            nn.init.normal_(p)
         yield model, (SimpleNamespace(query=query, histories=History(None, masks, None)), drawn(6, 3), drawn(4, 4, 3))
 
 

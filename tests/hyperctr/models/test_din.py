@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hyperctr.layers import bodies
+from hyperctr.layers.chunked import CANDIDATES
 from hyperctr.models import din
 from hyperctr.models.din import DIN, Activation
 
@@ -90,7 +91,7 @@ def test_training_in_blocks_gives_what_all_rows_at_once_give(ids, make, monkeypa
 
 def many(make, model, monkeypatch):
     """A batch of two queries with enough candidates for the table, and clicks whose weights are computed anew."""
-    batch, weighed = make(rows=din.CANDIDATES, lengths=(4, 2)), []
+    batch, weighed = make(rows=CANDIDATES, lengths=(4, 2)), []
     weigh = model._weigh
     monkeypatch.setattr(model, "_weigh", lambda item, clicks: weighed.append(len(clicks)) or weigh(item, clicks))
     return batch, weighed
@@ -127,7 +128,7 @@ def test_looked_up_weights_are_those_of_the_model_as_it_is(rich, make, monkeypat
 
 def test_few_candidates_or_gradients_look_nothing_up(rich, make):
     model = built(rich).eval()
-    model(make(rows=din.CANDIDATES, lengths=(4, 2)))
+    model(make(rows=CANDIDATES, lengths=(4, 2)))
     with torch.no_grad():
-        model(make(rows=din.CANDIDATES - 1, lengths=(4, 2)))
+        model(make(rows=CANDIDATES - 1, lengths=(4, 2)))
     assert model._kept is None
