@@ -1,7 +1,8 @@
 """The Triton kernels run by Triton's interpreter and compiled ahead of time, and on a GPU where there is one.
 
 Triton decides between the two when `graphs.kernels.gpu` is imported, so each half runs in a process of its own, which
-collects the functions of this file that begin with `interpreted_` or with `compiled_`.
+collects the functions of this file that begin with `interpreted_` or with `compiled_`. Long because the same shapes,
+tolerances and checks serve the interpreter and the GPU.
 """
 
 import importlib
@@ -169,6 +170,81 @@ def check_sddmm(shape: str, dim: int, dtype: torch.dtype, device: torch.device) 
 
 # In the process with TRITON_INTERPRET=1, on CPU tensors.
 
+BORDER = 4096  # numbers before and behind each array, far more than a block of columns or a chunk has
+OUTPUTS = ("y", "partial", "out")
+
+
+class Fenced:
+    """A kernel that runs on copies of its arrays, each far from the others; `spans` are the addresses of the copies."""
+
+    def __init__(self, kernel, spans: dict[str, range]):
+        self.kernel, self.spans = kernel, spans
+
+    def __getitem__(self, grid):
+        return lambda *arguments, **options: self.launch(grid, arguments, options)
+
+    def launch(self, grid, arguments: tuple, options: dict) -> None:
+        """Run the kernel on the copies, and copy its outputs back."""
+        arguments = dict(zip(self.kernel.arg_names, arguments, strict=False))  # the others are options
+        arrays = {name: a for name, a in arguments.items() if isinstance(a, torch.Tensor)}
+        copies = {name: bordered(a) for name, a in arrays.items()}
+        self.spans.clear()
+        self.spans |= {name: range(a.data_ptr(), a.data_ptr() + span(a) * a.itemsize) for name, a in copies.items()}
+        self.kernel[grid](*(arguments | copies).values(), **options)
+        for name in copies.keys() & OUTPUTS:
+            arrays[name].copy_(copies[name])
+
+
+def span(a: torch.Tensor) -> int:
+    """Return the number of elements in memory from the first of `a` to its last."""
+    return 1 + sum((n - 1) * stride for n, stride in zip(a.shape, a.stride(), strict=True)) if a.numel() else 0
+
+
+def bordered(a: torch.Tensor) -> torch.Tensor:
+    """Copy an array, with its strides, into a larger buffer; one with 2^30 elements in between stays where it is."""
+    if span(a) > 2**30:
+        return a
+    buffer = a.new_empty(BORDER + span(a) + BORDER)
+    buffer[BORDER : BORDER + span(a)] = a.as_strided((span(a),), (1,))
+    return buffer.as_strided(a.shape, a.stride(), BORDER)
+
+
+@pytest.fixture(autouse=True)
+def fence(request, monkeypatch):
+    """Fail an `interpreted_` test whose kernel loads from outside its arrays, or stores outside its outputs."""
+    if not request.function.__name__.startswith("interpreted_"):
+        return
+    from triton.runtime.interpreter import interpreter_builder
+
+    from graphs.kernels import gpu
+
+    spans = {}
+
+    def check(access: str, address: np.ndarray, allowed: dict[str, range]) -> None:
+        if not len(address):
+            return
+        low, high = int(address.min()), int(address.max())
+        if not any(low in s and high in s for s in allowed.values()):
+            nearest = min(spans, key=lambda name: max(spans[name].start - low, high - spans[name].stop))
+            s = spans[nearest]
+            raise IndexError(
+                f"a {access} at bytes {low - s.start} to {high - s.start} of {nearest}, which has {len(s)} bytes"
+            )
+
+    def load(pointers, mask, *rest):
+        check("load", pointers.data[mask.data], spans)
+        return masked_load(pointers, mask, *rest)
+
+    def store(pointers, values, mask, *rest):
+        check("store", pointers.data[mask.data], {name: spans[name] for name in spans.keys() & OUTPUTS})
+        return masked_store(pointers, values, mask, *rest)
+
+    masked_load, masked_store = interpreter_builder.create_masked_load, interpreter_builder.create_masked_store
+    monkeypatch.setattr(interpreter_builder, "create_masked_load", load)
+    monkeypatch.setattr(interpreter_builder, "create_masked_store", store)
+    for kernel in ("_sum_segments", "_dot_segments"):
+        monkeypatch.setattr(gpu, kernel, Fenced(getattr(gpu, kernel), spans))
+
 
 @pytest.fixture
 def nan_memory():
@@ -199,6 +275,23 @@ def interpreted_products_equal_the_definition(shape, dim, dtype, valued, nan_mem
 @pytest.mark.parametrize("shape", SHAPES)
 def interpreted_sddmm_equals_the_definition(shape, dim, dtype, nan_memory):
     check_sddmm(shape, dim, dtype, torch.device("cpu"))
+
+
+def interpreted_an_address_outside_an_array_is_an_error(gpu, five, monkeypatch):
+    x, a = torch.ones(4, 3), torch.ones(5, 3)
+    behind = CSR(five.by_node.indptr, torch.full_like(five.by_node.indices, 4), None)  # x has rows 0 to 3
+    for product in (lambda: gpu.spmm(behind, x), lambda: gpu.sddmm(behind, a, x)):
+        with pytest.raises(Exception, match="a load at bytes 48 to 56 of [xb], which has 48 bytes"):
+            product()
+    chunks = gpu._plan(five.by_node)[0]
+    for wrong, message in (
+        (chunks._replace(length=chunks.length[1:]), "a load at bytes 0 to 16 of lengths, which has 16 bytes"),
+        (chunks._replace(row=chunks.row + 1), "a store at bytes .* to 68 of y, which has 60 bytes"),
+        (chunks._replace(row=chunks.row - 1), "a store at bytes -12 to .* of y, which has 60 bytes"),
+    ):
+        monkeypatch.setattr(gpu, "_plan", lambda csr, wrong=wrong: [wrong])
+        with pytest.raises(Exception, match=message):
+            gpu.spmm(five.by_node, x)
 
 
 def interpreted_products_of_width_zero_are_empty(gpu, five):
