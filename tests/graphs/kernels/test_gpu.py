@@ -412,19 +412,33 @@ def interpreted_functions_have_the_arguments_of_the_definition(gpu):
 
 # In the process without the interpreter.
 
-TYPES = {"value": "*fp32", "left": "*fp32", "right": "*fp32", "partial": "*fp32", "out": "*fp32", "lengths": "*i32"}
+TYPES = {"value": "*fp32", "left": "*fp32", "right": "*fp32", "lengths": "*i32"}
 OPTIONAL = ("slots", "partial", "indices", "value", "left", "right")
+# Of a multiprocessor, on sm_80, sm_90 and sm_100; a warp takes them in units of 8 per thread.
+REGISTERS = 65_536
+# Bytes, with Triton 3.7.1. ptxas keeps 4 registers in memory during the loop, stored before it and loaded after it.
+SPILLS = {("_sum_segments", 33, "i64", "fp64", 100): 16}
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+# `warps`: how many must fit on a multiprocessor, of 64. Each thread has 16 numbers on the way. With 24 warps that is
+# 48 KiB of float32 per multiprocessor. Rows whose width is not a multiple of 16 take an address per number, and 12
+# warps are left. float64 takes two registers per number, and half the warps.
+@pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "fp64"])
 @pytest.mark.parametrize("index", ["i32", "i64"])
 @pytest.mark.parametrize(
-    ("kernel", "left_out", "dim"),
-    [("_sum_segments", (), 64), ("_sum_segments", OPTIONAL, 1), ("_dot_segments", (), 300)],
-    ids=["sum with every factor", "sum with none, width 1", "dot"],
+    ("kernel", "left_out", "dim", "warps"),
+    [
+        ("_sum_segments", (), 64, 24),
+        ("_sum_segments", (), 33, 12),
+        ("_sum_segments", OPTIONAL, 1, 48),
+        ("_dot_segments", (), 300, 12),
+    ],
+    ids=["sum with every factor", "sum with every factor, width 33", "sum with none, width 1", "dot"],
 )
-def compiled_kernels_have_machine_code_without_atomics(kernel, left_out, dim, index, dtype, capability, gpu):
+def compiled_kernels_have_no_atomics_and_few_registers(
+    kernel, left_out, dim, warps, index, dtype, capability, gpu, monkeypatch, capsys
+):
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -432,11 +446,35 @@ def compiled_kernels_have_machine_code_without_atomics(kernel, left_out, dim, in
     options = {"num_warps": blocks.pop("num_warps"), **gpu.FUSION}
     pointers = dict.fromkeys(("begins", "rows", "slots", "indices"), f"*{index}")
     pointers |= dict.fromkeys(("x", "y", "a", "b"), f"*{dtype}") | TYPES
+    pointers |= dict.fromkeys(("partial", "out"), "*fp64" if dtype == "fp64" else "*fp32")
     function = getattr(gpu, kernel)
+    # As at run time: an argument that is 1 is compiled in, and multiples of 16 are known to be such, as are addresses.
     constants = blocks | {name: None for name in function.arg_names if name in left_out}
-    constants |= {"dim": 1, "stride": 1} if dim == 1 else {}  # as at run time: an argument that is 1 is compiled in
+    constants |= {"dim": 1, "stride": 1} if dim == 1 else {}
     signature = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in function.arg_names}
-    source = triton.compiler.ASTSource(function, signature, constexprs=constants)
+    multiples = ("dim", "stride", "stride_a", "stride_b") if dim % 16 == 0 else ()
+    hints = {
+        (place,): [["tt.divisibility", 16]]
+        for place, (name, kind) in enumerate(signature.items())
+        if kind[0] == "*" or name in multiples
+    }
+    source = triton.compiler.ASTSource(function, signature, constexprs=constants, attrs=hints)
+    monkeypatch.setattr(triton.knobs.nvidia, "dump_ptxas_log", True)
+    monkeypatch.setattr(triton.knobs.compilation, "always_compile", True)  # a kernel from the cache has no log
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    assert made.asm["cubin"][:4] == b"\x7fELF" and f"sm_{capability}" in made.asm["ptx"]
-    assert ".entry" in made.asm["ptx"] and not re.search(r"\b(atom|red)\.", made.asm["ptx"])
+    ptx = made.asm["ptx"]
+    assert made.asm["cubin"][:4] == b"\x7fELF" and f"sm_{capability}" in ptx
+    assert ".entry" in ptx and not re.search(r"\b(atom|red)\.", ptx)
+    if dim % 16 == 0:  # 16 numbers per thread, 16 bytes at a time
+        wide = len(re.findall(r"ld\.global[.\w:]*\.v[24]\.", ptx))
+        assert wide == {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}[dtype]
+
+    log = capsys.readouterr().out
+    registers, stores, loads = (
+        int(re.search(rf"(\d+) {what}", log)[1]) for what in ("registers", "bytes spill stores", "bytes spill loads")
+    )
+    fit = REGISTERS // (-(-registers // 8) * 8 * 32 * options["num_warps"]) * options["num_warps"]
+    measured = f"{registers} registers per thread, {fit} warps fit, spills {stores} bytes stored and {loads} loaded"
+    print(f"{kernel} {dim} {index} {dtype} sm_{capability}: {measured}")
+    assert max(stores, loads) <= SPILLS.get((kernel, dim, index, dtype, capability), 0), measured
+    assert fit >= (warps // 2 if dtype == "fp64" else warps), measured
