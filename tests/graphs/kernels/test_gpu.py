@@ -1,7 +1,8 @@
 """The Triton kernels run by Triton's interpreter and compiled ahead of time, and on a GPU where there is one.
 
 Triton decides between the two when `graphs.kernels.gpu` is imported, so each half runs in a process of its own, which
-collects the functions of this file that begin with `interpreted_` or with `compiled_`.
+collects the functions of this file that begin with `interpreted_` or with `compiled_`. Long because the same shapes,
+tolerances and checks serve the interpreter and the GPU.
 """
 
 import importlib
@@ -169,6 +170,81 @@ def check_sddmm(shape: str, dim: int, dtype: torch.dtype, device: torch.device) 
 
 # In the process with TRITON_INTERPRET=1, on CPU tensors.
 
+BORDER = 4096  # numbers before and behind each array, far more than a block of columns or a chunk has
+OUTPUTS = ("y", "partial", "out")
+
+
+class Fenced:
+    """A kernel that runs on copies of its arrays, each far from the others; `spans` are the addresses of the copies."""
+
+    def __init__(self, kernel, spans: dict[str, range]):
+        self.kernel, self.spans = kernel, spans
+
+    def __getitem__(self, grid):
+        return lambda *arguments, **options: self.launch(grid, arguments, options)
+
+    def launch(self, grid, arguments: tuple, options: dict) -> None:
+        """Run the kernel on the copies, and copy its outputs back."""
+        arguments = dict(zip(self.kernel.arg_names, arguments, strict=False))  # the others are options
+        arrays = {name: a for name, a in arguments.items() if isinstance(a, torch.Tensor)}
+        copies = {name: bordered(a) for name, a in arrays.items()}
+        self.spans.clear()
+        self.spans |= {name: range(a.data_ptr(), a.data_ptr() + span(a) * a.itemsize) for name, a in copies.items()}
+        self.kernel[grid](*(arguments | copies).values(), **options)
+        for name in copies.keys() & OUTPUTS:
+            arrays[name].copy_(copies[name])
+
+
+def span(a: torch.Tensor) -> int:
+    """Return the number of elements in memory from the first of `a` to its last."""
+    return 1 + sum((n - 1) * stride for n, stride in zip(a.shape, a.stride(), strict=True)) if a.numel() else 0
+
+
+def bordered(a: torch.Tensor) -> torch.Tensor:
+    """Copy an array, with its strides, into a larger buffer; one with 2^30 elements in between stays where it is."""
+    if span(a) > 2**30:
+        return a
+    buffer = a.new_empty(BORDER + span(a) + BORDER)
+    buffer[BORDER : BORDER + span(a)] = a.as_strided((span(a),), (1,))
+    return buffer.as_strided(a.shape, a.stride(), BORDER)
+
+
+@pytest.fixture(autouse=True)
+def fence(request, monkeypatch):
+    """Fail an `interpreted_` test whose kernel loads from outside its arrays, or stores outside its outputs."""
+    if not request.function.__name__.startswith("interpreted_"):
+        return
+    from triton.runtime.interpreter import interpreter_builder
+
+    from graphs.kernels import gpu
+
+    spans = {}
+
+    def check(access: str, address: np.ndarray, allowed: dict[str, range]) -> None:
+        if not len(address):
+            return
+        low, high = int(address.min()), int(address.max())
+        if not any(low in s and high in s for s in allowed.values()):
+            nearest = min(spans, key=lambda name: max(spans[name].start - low, high - spans[name].stop))
+            s = spans[nearest]
+            raise IndexError(
+                f"a {access} at bytes {low - s.start} to {high - s.start} of {nearest}, which has {len(s)} bytes"
+            )
+
+    def load(pointers, mask, *rest):
+        check("load", pointers.data[mask.data], spans)
+        return masked_load(pointers, mask, *rest)
+
+    def store(pointers, values, mask, *rest):
+        check("store", pointers.data[mask.data], {name: spans[name] for name in spans.keys() & OUTPUTS})
+        return masked_store(pointers, values, mask, *rest)
+
+    masked_load, masked_store = interpreter_builder.create_masked_load, interpreter_builder.create_masked_store
+    monkeypatch.setattr(interpreter_builder, "create_masked_load", load)
+    monkeypatch.setattr(interpreter_builder, "create_masked_store", store)
+    for kernel in ("_sum_segments", "_dot_segments"):
+        monkeypatch.setattr(gpu, kernel, Fenced(getattr(gpu, kernel), spans))
+
 
 @pytest.fixture
 def nan_memory():
@@ -199,6 +275,23 @@ def interpreted_products_equal_the_definition(shape, dim, dtype, valued, nan_mem
 @pytest.mark.parametrize("shape", SHAPES)
 def interpreted_sddmm_equals_the_definition(shape, dim, dtype, nan_memory):
     check_sddmm(shape, dim, dtype, torch.device("cpu"))
+
+
+def interpreted_an_address_outside_an_array_is_an_error(gpu, five, monkeypatch):
+    x, a = torch.ones(4, 3), torch.ones(5, 3)
+    behind = CSR(five.by_node.indptr, torch.full_like(five.by_node.indices, 4), None)  # x has rows 0 to 3
+    for product in (lambda: gpu.spmm(behind, x), lambda: gpu.sddmm(behind, a, x)):
+        with pytest.raises(Exception, match="a load at bytes 48 to 56 of [xb], which has 48 bytes"):
+            product()
+    chunks = gpu._plan(five.by_node)[0]
+    for wrong, message in (
+        (chunks._replace(length=chunks.length[1:]), "a load at bytes 0 to 16 of lengths, which has 16 bytes"),
+        (chunks._replace(row=chunks.row + 1), "a store at bytes .* to 68 of y, which has 60 bytes"),
+        (chunks._replace(row=chunks.row - 1), "a store at bytes -12 to .* of y, which has 60 bytes"),
+    ):
+        monkeypatch.setattr(gpu, "_plan", lambda csr, wrong=wrong: [wrong])
+        with pytest.raises(Exception, match=message):
+            gpu.spmm(five.by_node, x)
 
 
 def interpreted_products_of_width_zero_are_empty(gpu, five):
@@ -319,19 +412,33 @@ def interpreted_functions_have_the_arguments_of_the_definition(gpu):
 
 # In the process without the interpreter.
 
-TYPES = {"value": "*fp32", "left": "*fp32", "right": "*fp32", "partial": "*fp32", "out": "*fp32", "lengths": "*i32"}
+TYPES = {"value": "*fp32", "left": "*fp32", "right": "*fp32", "lengths": "*i32"}
 OPTIONAL = ("slots", "partial", "indices", "value", "left", "right")
+# Of a multiprocessor, on sm_80, sm_90 and sm_100; a warp takes them in units of 8 per thread.
+REGISTERS = 65_536
+# Bytes, with Triton 3.7.1. ptxas keeps 4 registers in memory during the loop, stored before it and loaded after it.
+SPILLS = {("_sum_segments", 33, "i64", "fp64", 100): 16}
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+# `warps`: how many must fit on a multiprocessor, of 64. Each thread has 16 numbers on the way. With 24 warps that is
+# 48 KiB of float32 per multiprocessor. Rows whose width is not a multiple of 16 take an address per number, and 12
+# warps are left. float64 takes two registers per number, and half the warps.
+@pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "fp64"])
 @pytest.mark.parametrize("index", ["i32", "i64"])
 @pytest.mark.parametrize(
-    ("kernel", "left_out", "dim"),
-    [("_sum_segments", (), 64), ("_sum_segments", OPTIONAL, 1), ("_dot_segments", (), 300)],
-    ids=["sum with every factor", "sum with none, width 1", "dot"],
+    ("kernel", "left_out", "dim", "warps"),
+    [
+        ("_sum_segments", (), 64, 24),
+        ("_sum_segments", (), 33, 12),
+        ("_sum_segments", OPTIONAL, 1, 48),
+        ("_dot_segments", (), 300, 12),
+    ],
+    ids=["sum with every factor", "sum with every factor, width 33", "sum with none, width 1", "dot"],
 )
-def compiled_kernels_have_machine_code_without_atomics(kernel, left_out, dim, index, dtype, capability, gpu):
+def compiled_kernels_have_no_atomics_and_few_registers(
+    kernel, left_out, dim, warps, index, dtype, capability, gpu, monkeypatch, capsys
+):
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -339,11 +446,35 @@ def compiled_kernels_have_machine_code_without_atomics(kernel, left_out, dim, in
     options = {"num_warps": blocks.pop("num_warps"), **gpu.FUSION}
     pointers = dict.fromkeys(("begins", "rows", "slots", "indices"), f"*{index}")
     pointers |= dict.fromkeys(("x", "y", "a", "b"), f"*{dtype}") | TYPES
+    pointers |= dict.fromkeys(("partial", "out"), "*fp64" if dtype == "fp64" else "*fp32")
     function = getattr(gpu, kernel)
+    # As at run time: an argument that is 1 is compiled in, and multiples of 16 are known to be such, as are addresses.
     constants = blocks | {name: None for name in function.arg_names if name in left_out}
-    constants |= {"dim": 1, "stride": 1} if dim == 1 else {}  # as at run time: an argument that is 1 is compiled in
+    constants |= {"dim": 1, "stride": 1} if dim == 1 else {}
     signature = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in function.arg_names}
-    source = triton.compiler.ASTSource(function, signature, constexprs=constants)
+    multiples = ("dim", "stride", "stride_a", "stride_b") if dim % 16 == 0 else ()
+    hints = {
+        (place,): [["tt.divisibility", 16]]
+        for place, (name, kind) in enumerate(signature.items())
+        if kind[0] == "*" or name in multiples
+    }
+    source = triton.compiler.ASTSource(function, signature, constexprs=constants, attrs=hints)
+    monkeypatch.setattr(triton.knobs.nvidia, "dump_ptxas_log", True)
+    monkeypatch.setattr(triton.knobs.compilation, "always_compile", True)  # a kernel from the cache has no log
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    assert made.asm["cubin"][:4] == b"\x7fELF" and f"sm_{capability}" in made.asm["ptx"]
-    assert ".entry" in made.asm["ptx"] and not re.search(r"\b(atom|red)\.", made.asm["ptx"])
+    ptx = made.asm["ptx"]
+    assert made.asm["cubin"][:4] == b"\x7fELF" and f"sm_{capability}" in ptx
+    assert ".entry" in ptx and not re.search(r"\b(atom|red)\.", ptx)
+    if dim % 16 == 0:  # 16 numbers per thread, 16 bytes at a time
+        wide = len(re.findall(r"ld\.global[.\w:]*\.v[24]\.", ptx))
+        assert wide == {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}[dtype]
+
+    log = capsys.readouterr().out
+    registers, stores, loads = (
+        int(re.search(rf"(\d+) {what}", log)[1]) for what in ("registers", "bytes spill stores", "bytes spill loads")
+    )
+    fit = REGISTERS // (-(-registers // 8) * 8 * 32 * options["num_warps"]) * options["num_warps"]
+    measured = f"{registers} registers per thread, {fit} warps fit, spills {stores} bytes stored and {loads} loaded"
+    print(f"{kernel} {dim} {index} {dtype} sm_{capability}: {measured}")
+    assert max(stores, loads) <= SPILLS.get((kernel, dim, index, dtype, capability), 0), measured
+    assert fit >= (warps // 2 if dtype == "fp64" else warps), measured
