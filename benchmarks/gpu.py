@@ -406,28 +406,33 @@ def endless(batches: Callable[[int], Iterable[Batch]]) -> Iterator[Batch]:
 
 
 def rate(section: Section, model: nn.Module, source: Iterator[Batch], train: config.Train, sizes: Sizes) -> dict:
-    """Train for some seconds and count the rows; from one propagation's last batch to another's last."""
+    """Train for some seconds and count the rows; from one propagation's last batch to another's last.
+
+    Steps are counted as forward passes begin: on a GPU batches are made ahead, by a thread.
+    """
     device, found, now = next(model.parameters()).device, {}, time.perf_counter
+    began, rows, steps, loading, first, closed = None, 0, 0, 0.0, now(), False
 
     def batches(epoch: int) -> Iterator[Batch]:
-        began, rows, steps, loading, first = None, 0, 0, 0.0, now()
-        while True:
+        nonlocal loading
+        while not found:
             section.check()
             asked = now()
             batch = next(source)
             loading += now() - asked
             yield batch
-            rows, steps = rows + len(batch), steps + 1
-            if not batch.closes_group:
-                continue
-            if began is None and steps >= 3 and now() - first >= sizes.warm:
-                synchronize(device)
-                began, rows, steps, loading = now(), 0, 0, 0.0
-            elif began is not None and now() - began >= sizes.seconds:
-                synchronize(device)
-                found.update(rows=rows, steps=steps, seconds=now() - began, loading=loading)
-                return
 
+    def note(_: nn.Module, given: tuple[Batch]) -> None:
+        nonlocal began, rows, steps, loading, closed
+        if closed and began is None and steps >= 3 and now() - first >= sizes.warm:
+            synchronize(device)
+            began, rows, steps, loading = now(), 0, 0, 0.0
+        elif closed and began is not None and now() - began >= sizes.seconds and not found:
+            synchronize(device)
+            found.update(rows=rows, steps=steps, seconds=now() - began, loading=loading)
+        rows, steps, closed = rows + len(given[0]), steps + 1, given[0].closes_group
+
+    model.register_forward_pre_hook(note)
     fit(model, batches, lambda: 0.5, replace(train, epochs=1, eval_every=1.0))
     return found
 
@@ -542,23 +547,36 @@ def profiled(section: Section, model: nn.Module, ready: Prepared, sizes: Sizes) 
     wanted = {ProfilerActivity.CPU, ProfilerActivity.CUDA} if device.type == "cuda" else {ProfilerActivity.CPU}
     activities = wanted & supported_activities()
 
+    running, began, rows, number = None, 0.0, 0, 0
+
     def batches(epoch: int) -> Iterator[Batch]:
-        for number, batch in enumerate(endless(ready.train_batches)):
+        for batch in endless(ready.train_batches):
             section.check()
-            if number < sizes.before:
-                yield batch
-                continue
             if len(found) > sizes.steps:
                 return
-            synchronize(device)
-            with profile(activities=activities) as seen:
-                began = time.perf_counter()
-                yield batch
-                synchronize(device)
-                took = time.perf_counter() - began
-            found.append({"rows": len(batch), "seconds": took} | summary(seen.key_averages()))
+            yield batch
 
-    fit(model, batches, lambda: 0.5, replace(ready.run.train, epochs=1, eval_every=1.0))
+    def note(_: nn.Module, given: tuple[Batch]) -> None:
+        """End the profile of the step before, and begin that of this step: on a GPU a thread makes batches ahead."""
+        nonlocal running, began, rows, number
+        synchronize(device)
+        if running is not None:
+            took = time.perf_counter() - began
+            running.stop()
+            found.append({"rows": rows, "seconds": took} | summary(running.key_averages()))
+            running = None
+        if number >= sizes.before and len(found) <= sizes.steps:
+            running, rows = profile(activities=activities), len(given[0])
+            running.start()
+            began = time.perf_counter()
+        number += 1
+
+    model.register_forward_pre_hook(note)
+    try:
+        fit(model, batches, lambda: 0.5, replace(ready.run.train, epochs=1, eval_every=1.0))
+    finally:
+        if running is not None:
+            running.stop()
     return found[1:]
 
 

@@ -1,8 +1,10 @@
 """The benchmark of a GPU, run without one: tiny sizes on the CPU and on a pretended device, and made-up figures."""
 
+import math
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,14 @@ def test_steps_are_profiled(section):
     for row in section.found["rows"]:
         assert len(row["operations"]) == 15 and row["operations"][0]["ms"] >= row["operations"][1]["ms"] > 0
     assert "shown below" in gpu_report.table_of_profile({"sections": {"profile": section.found}})[0]
+
+
+def test_a_profile_on_a_device_is_of_the_step_and_not_of_the_thread_that_makes_batches():
+    ready = gpu.with_batch(gpu.made_ready("hyperctr-best", gpu.world(TINY.scale)), 64)
+    with pretended(), graphs.use_kernels("reference"):
+        rows = gpu.profiled(gpu.Section(math.inf), gpu.model_on(CUDA, ready), ready, replace(TINY, steps=2))
+    assert len(rows) == 2
+    assert all("aten::mm" in {op["name"] for op in row["operations"]} for row in rows)
 
 
 def test_launches_waits_and_device_time_of_a_profile():
