@@ -53,8 +53,7 @@ class Movable:
 
     def to(self, device: torch.device | str) -> Self:
         """Return it on a device."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x.to(device) for name, x in parts.items() if isinstance(x, Tensor | Movable)})
+        return self.each(lambda x: x.to(device))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return it with another tensor in the place of each."""
@@ -87,10 +86,6 @@ class Values(Movable):
         """Return the values of some rows."""
         one = [None if x is None else x[rows] for x in (self.codes, self.numbers, self.tags)]
         return Values(*one, tuple(x[rows] for x in self.vectors))
-
-    def to(self, device: torch.device | str) -> Values:
-        """Return the values on a device."""
-        return replace(Movable.to(self, device), vectors=tuple(x.to(device) for x in self.vectors))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Values:
         """Return the values with another tensor in the place of each."""
@@ -306,8 +301,8 @@ class History(Movable):
         mask: True for a click, False for padding, [Q, T]; clicks come first.
         type: behaviour types, [Q, T]; None where the log has none.
         length: all clicks strictly before each query, also those beyond T, [Q]; None: the clicks in `mask`.
-        place: where the clicks are in the flattened mask, [n]; None where nobody has looked yet. A copy for a device
-            has it, because to look there would make the host wait.
+        place: where the clicks are in the flattened mask, [n]; None where nobody has looked yet. A batch on a
+            device has it, because to look there would make the host wait.
     """
 
     item: Tensor
@@ -316,11 +311,6 @@ class History(Movable):
     type: Tensor | None = None
     length: Tensor | None = None
     place: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> History:
-        """Return the histories on a device."""
-        look = self.mask.is_cpu and torch.device(device).type != "cpu"
-        return Movable.to(self.placed() if look else self, device)
 
     def placed(self) -> History:
         """Return the histories with `place`."""
@@ -392,6 +382,11 @@ class Batch(Movable):
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device; on another one than the CPU with the places of the clicks."""
+        look = self.item.is_cpu and torch.device(device).type != "cpu"
+        return Movable.to(replace(self, histories=self.histories.placed()) if look else self, device)
 
     @property
     def task(self) -> str | None:

@@ -19,7 +19,8 @@ WATCHED = {"look-ups": nn.Embedding, "hypergraphs": HGCN}  # modules whose share
 class StepTimer:
     """A clock that sums the seconds of each part of a training.
 
-    `with clock("backward"):` times a part. On a GPU, work counts where the CPU waits for it.
+    `with clock("backward"):` times a part. On a GPU, work counts where the CPU waits for it, and on CUDA a thread makes
+    batches beside the other parts.
 
     Args:
         now: returns seconds, from any start.
