@@ -7,10 +7,11 @@ A row is a model with `data.past` and `data.titles`, or a preset, or a referee. 
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
 those that all rows begin with, then others drawn from `SPACE`. What depends on the number of training rows more than
 on anything else, epochs and the dropout of ids, is then chosen on all training rows, by the validation rows of seed 0
-(`EPOCHS`, `ID_DROPOUT`). The row trains on all training rows, stops on the validation rows, and scores the test rows
-once per seed. `hyperctr-paper` and the referees are not searched. Rows that read alike share one preparation and one
-set of batches per epoch. Trials lie in a folder of their own, scores in `benchmarks/results/same-budget/DATA.csv`;
-what is there is not run again. Rows of the folder `earlier` had other settings.
+(`EPOCHS`, `ID_DROPOUT`). The row trains on all training rows for all its epochs, keeps the weights that were best on
+the validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees are not searched. Rows
+that read alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
+`benchmarks/results/same-budget/DATA.csv`; what is there is not run again. Rows of the folder `earlier` had other
+settings.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ MODELS = ("lr", "fm", "wide_deep", "dcn", "deepfm", "xdeepfm", "din", "dien", "g
           "dmf", "mmss", "naml", "marn")  # fmt: skip
 PRESETS = ("hyperctr-best", "hyperctr-paper")
 REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
-EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-5core": (2, 4)}  # on all rows; else 2
+EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-5core": (4,)}  # on all rows; else 2
 ID_DROPOUT = (0.3, 1.0)
 BUDGET, CLICKS = 6, 50_000
+PATIENCE = 100  # validations on all rows: a training that stops half-way has not seen the small steps of its schedule
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": list(ID_DROPOUT), "model.dim": [8, 16, 32],
          "model.dropout": [0.1, 0.3]}  # fmt: skip
 START = ("train.optimiser=adamw", "train.schedule=cosine", "train.warmup=100", "train.lr=2e-3", "train.l2=1e-5",
@@ -145,7 +147,7 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
         ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
     )  # fmt: skip
     choices = [
-        replace(found, train=replace(found.train, epochs=epochs, id_dropout=share))
+        replace(found, train=replace(found.train, epochs=epochs, id_dropout=share, patience=PATIENCE))
         for epochs in EPOCHS.get(shared.data, (2,))
         for share in ID_DROPOUT
     ]
@@ -217,7 +219,8 @@ def run(
         chosen = run_of(data, "deepfm" if fitted else row, "all" if fitted else past)
         free = () if row in (*REFEREES, "hyperctr-paper") else (*space_of(chosen), "train.epochs")
         if there:
-            chosen = config.read_run(config.to_tables(chosen), [f"{k}={x}" for k, x in there[min(there)].items()])
+            words = [f"{k}={x}" for k, x in there[min(there)].items()]
+            chosen = config.read_run(config.to_tables(chosen), [*words, f"train.patience={PATIENCE}"] if free else [])
         elif free:
             chosen = searched(shared, row, chosen)
         settings = {key: value_of(chosen, key) for key in free}

@@ -457,12 +457,14 @@ class TrainingPlan:
             are used up. "cycle": the same, but conversions start over until the clicks are used up.
         batches_per_graph: successive batches of one time slice that share one propagation of the hypergraphs.
         typed_hypergraphs: whether the incidences of the hypergraphs have the behaviour types of a log with types.
+        statistics: whether this config reads statistics of the items, where `Model.reads` does not say so for all.
     """
 
     tasks: tuple[str, ...] = ("click",)
     order: Literal["joint", "alternate", "cycle"] = "joint"
     batches_per_graph: int = 1
     typed_hypergraphs: bool = False
+    statistics: bool = False
 
 
 # --- what a model and a wrapper are ---------------------------------------------------------------------------------

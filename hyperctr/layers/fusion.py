@@ -85,7 +85,7 @@ class Modalities(nn.Module):
         made = {"ids": lambda: _Ids(tables)}
         made |= {name: lambda name=name: _Features(tables, name) for name in tables.modalities.features}
         made |= {"title": lambda: _Title(tables)} if tables.titles is not None else {}
-        made |= {"statistic": lambda: _Statistic(tables)} if tables.statistics is not None else {}
+        made |= {"statistic": lambda: Levels(tables)} if tables.statistics is not None else {}
         if unknown := [name for name in names if name not in made]:
             raise ValueError(f"model.modalities: there is no {unknown[0]!r} here; there are {', '.join(made)}")
         self.names, self.dim, self.num_items = tuple(names) or tuple(made), dim, tables.ids.num_items
@@ -190,7 +190,7 @@ class _Title(nn.Module):
         return torch.cat([conv(x).relu().amax(2) for conv in self.filters], 1), there
 
 
-class _Statistic(nn.Module):
+class Levels(nn.Module):
     """Every statistic of a snapshot, as a level among ten and a level among a hundred."""
 
     def __init__(self, tables: Tables):
@@ -203,6 +203,32 @@ class _Statistic(nn.Module):
         self.width = 2 * NUMBER * count
 
     def forward(self, item: Tensor, snapshot: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed items [U] at snapshots [U].
+
+        Returns:
+            the vectors [U, width]; and True for each item, as none lacks them.
+        """
         level = self.level[snapshot, item].long()  # [U, K]
         coarse, fine = self.coarse(level // 10 + self.first[:, 0]), self.fine(level + self.first[:, 1])
         return torch.cat([coarse, fine], 2).flatten(1), torch.ones_like(item, dtype=torch.bool)
+
+
+class ClickLevels(nn.Module):
+    """The statistics of the items of a history at the start of the row's slice, one vector per click.
+
+    They say how often all users had clicked the item by then, and how long before: what the item is by now, not what it
+    was when this user clicked it.
+    """
+
+    def __init__(self, tables: Tables):
+        super().__init__()
+        self.levels = Levels(tables)
+        self.register_buffer("starts", tables.statistics.starts, persistent=False)
+        self.width = self.levels.width
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Embed the clicks of the histories, [Q, T, width], zero where the mask is False."""
+        past = batch.histories
+        snapshot = torch.bucketize(batch.time[batch.query_row], self.starts, right=True)
+        of_click = real(snapshot[:, None].expand_as(past.item), past)
+        return placed(self.levels(real(past.item, past), of_click)[0], past)

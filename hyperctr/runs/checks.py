@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperctr import config
-from hyperctr.batch import Referee
+from hyperctr.batch import Referee, TrainingPlan, plan_of
 from hyperctr.data.check import future, predicting
 from hyperctr.evaluation.evaluate import Metric
 from hyperctr.hypergraphs.interests import Interests
@@ -48,6 +48,18 @@ def metrics_named(run: config.Run) -> dict[str, tuple[str, ...]]:
     return {"evaluate.metrics": run.evaluate.metrics, "train.score": (run.train.score,) * (":" in run.train.score)}
 
 
+def plan_of_run(run: config.Run) -> TrainingPlan:
+    """Return how the run's model is trained, inside its wrapper where it has one."""
+    wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
+    return plan_of(find_model(run.model_name), run.model, wrapper, run.wrapper)
+
+
+def reads_of(run: config.Run) -> frozenset[str]:
+    """Return what the run's model and its wrapper read, names of `hyperctr.batch.READS`."""
+    found = find_model(run.model_name).reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
+    return found | {"statistics"} if plan_of_run(run).statistics else found
+
+
 def not_read(run: config.Run, logged: bool) -> list[str]:
     """Name the tables and keys of a run file that have no effect on this run.
 
@@ -55,8 +67,7 @@ def not_read(run: config.Run, logged: bool) -> list[str]:
         run: the run.
         logged: whether the data have logged non-clicks.
     """
-    model = find_model(run.model_name)
-    reads = model.reads | (find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset())
+    model, reads = find_model(run.model_name), reads_of(run)
     wanted = past_parts(run.data, reads)
     periods, stated = by_period(run.data, wanted), run.data.past_every
     found = [] if reads & {"slices", "statistics"} or (periods and not stated) else ["[slices]"]

@@ -19,7 +19,7 @@ from graphs import TimeGrid
 from hyperctr import config
 from hyperctr.batch import Referee, TrainingCounts
 from hyperctr.data.dataset import Dataset
-from hyperctr.data.features import modalities
+from hyperctr.data.features import item_statistics, modalities
 from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
 from hyperctr.data.features.past.numbers import PastCounts
 from hyperctr.data.interactions import Interactions
@@ -27,6 +27,7 @@ from hyperctr.data.split import split
 from hyperctr.hypergraphs.recipes import time_grid
 from hyperctr.layers.table import LARGE as ROWWISE
 from hyperctr.models import REFEREES, find_model
+from hyperctr.runs.checks import reads_of
 from hyperctr.runs.past import past_grid, past_parts
 
 SHARE = 0.8  # share of the machine's memory that a run may fill
@@ -138,10 +139,14 @@ def check(run: config.Run, dataset: Dataset) -> Plan:
         if run.model_name in REFEREES:
             seconds = tuple(factor * kind.seconds(model, counts) for factor in (0.5, 2.0))
     facts: dict[str, Any] = {"train_rows": len(parts.train), "steps": steps}
-    wanted = past_parts(run.data, kind.reads)
+    reads = reads_of(run)
+    wanted = past_parts(run.data, reads)
     found += _past(run, dataset, wanted, past_grid(run, log, parts, wanted, dataset.name))
-    if "slices" in kind.reads:
-        grid = time_grid(log, parts, run.slices, dataset.name)
+    grid = time_grid(log, parts, run.slices, dataset.name) if reads & {"slices", "statistics"} else None
+    if "statistics" in reads:
+        size = (len(grid) + 2) * (log.num_items + 1) * len(item_statistics.names(log))
+        found.append(Part("statistics of the items", size, "at most"))
+    if "slices" in reads:
         clicks = log.clicks()
         if parts.leaky or run.slices.graphs == "frozen":
             clicks = np.intersect1d(clicks, parts.train, assume_unique=True)

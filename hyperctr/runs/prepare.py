@@ -28,7 +28,6 @@ from hyperctr.batch import (
     Tables,
     Titles,
     TrainingPlan,
-    plan_of,
 )
 from hyperctr.data import catalog, read
 from hyperctr.data.dataset import Dataset
@@ -88,14 +87,12 @@ class Prepared:
     @property
     def reads(self) -> frozenset[str]:
         """What the run's model and its wrapper read, names of `hyperctr.batch.READS`."""
-        return _reads(self.run)
+        return checks.reads_of(self.run)
 
     @property
     def plan(self) -> TrainingPlan:
         """How the run's model is trained, inside its wrapper."""
-        run = self.run
-        wrapper = find_wrapper(run.wrapper_name) if run.wrapper else None
-        return plan_of(find_model(run.model_name), run.model, wrapper, run.wrapper)
+        return checks.plan_of_run(self.run)
 
     @property
     def sharing(self) -> Sharing | None:
@@ -303,7 +300,7 @@ def prepare(
     fields, encoders, notes = fields_of(dataset, parts.train, run.data.derive or (), run.data.titles)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     tables = _tables(run, dataset, parts, fields, progress)
-    codes, edges, reads = None, None, _reads(run)
+    codes, edges, reads = None, None, checks.reads_of(run)
     if "statistics" in reads:
         edges = item_statistics.fit(train, grid)
     if "slices" in reads:
@@ -329,7 +326,7 @@ def prepare(
 def _grid(run: config.Run, dataset: Dataset, parts: Split) -> TimeGrid:
     """Cut the timeline; a model that reads no slices needs none, so that a log without times is one slice to it."""
     log, slices = dataset.interactions, run.slices
-    if not log.has_time and not _reads(run) & {"slices", "statistics"}:
+    if not log.has_time and not checks.reads_of(run) & {"slices", "statistics"}:
         slices = replace(slices, count=1)
     return time_grid(log, parts, slices, dataset.name)
 
@@ -348,7 +345,7 @@ def _tables(run: config.Run, dataset: Dataset, parts: Split, fields: Fields, pro
         item_log_odds=torch.from_numpy(_log_odds(log.take(parts.train))),
         clicks_per_user=float(label.sum()) / max(int(seen_user.sum()), 1),
     )
-    if "titles" in _reads(run) and dataset.items.titles is not None:
+    if "titles" in checks.reads_of(run) and dataset.items.titles is not None:
         titles = Titles(*tokens(dataset.items.titles, seen_item))
     return Tables(
         ids=Ids(log.num_users, log.num_items, torch.from_numpy(seen_user), torch.from_numpy(seen_item)),
@@ -437,11 +434,6 @@ def build_model(ready: Prepared) -> nn.Module:
 def stays(run: config.Run) -> bool:
     """Return whether the run has a wrapper that is part of its finished model."""
     return bool(run.wrapper) and find_wrapper(run.wrapper_name).stays
-
-
-def _reads(run: config.Run) -> frozenset[str]:
-    wrapper = find_wrapper(run.wrapper_name).reads if run.wrapper else frozenset()
-    return find_model(run.model_name).reads | wrapper
 
 
 def _clicks(log: Interactions, rows: np.ndarray) -> np.ndarray:

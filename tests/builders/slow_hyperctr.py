@@ -10,6 +10,7 @@ from torch import nn
 
 from graphs import HGCN, TimeGrid
 from hyperctr.batch import Columns, Values
+from hyperctr.data.features import item_statistics
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
 from hyperctr.hypergraphs.recipes import slice_hypergraphs
@@ -93,9 +94,11 @@ def codes(count, *sizes, seed=1):
     return torch.from_numpy(np.append(np.stack(found, 1), [sizes], 0))
 
 
-def fields_of(log, **slices):
-    """Tables with two columns of users, of items and of the context."""
-    tables = tables_of(log, **slices)
+def fields_of(log, days=5, **slices):
+    """Tables with two columns of users, of items and of the context, and statistics of the items."""
+    tables, grid = tables_of(log, days, **slices), grid_of(days)
+    statistics = item_statistics.snapshots(log, grid, days * DAY, item_statistics.fit(log, grid))
+    tables = replace(tables, statistics=statistics)
     user, item, context = {"age": 3, "home": 2}, {"kind": 4, "author": 5}, {"hour": 6, "device": 2}
     columns = Columns(user, values=Values(codes(USERS, 3, 2))), Columns(item, values=Values(codes(ITEMS, 4, 5)))
     return replace(tables, fields=replace(tables.fields, user=columns[0], item=columns[1], context=Columns(context)))
@@ -136,12 +139,13 @@ class Slow:
 
     Gradients go through the slices in `live`, through all if None. Rows of a random split (`own`) read their own slice
     as well, and clicks (user, item, day) in `without` are in no hyperedge. `fields` are the columns of the tables, all
-    of them categories, and `context` the codes of a row's context by (user, item, time).
+    of them categories, and `context` the codes of a row's context by (user, item, time). `edges` are those of the
+    levels of the statistics.
     """
 
-    def __init__(self, model, log, live=None, own=False, without=(), fields=None, context=None):
+    def __init__(self, model, log, live=None, own=False, without=(), fields=None, context=None, edges=None):
         self.model, self.log, self.live, self.own, self.without, self.states = model, log, live, own, without, {}
-        self.fields, self.context = fields, context or {}
+        self.fields, self.context, self.edges = fields, context or {}, edges
         types = log.type if log.type is not None else [0] * len(log)
         rows = zip(log.user, log.item, log.time, log.label, types, strict=True)
         self.clicks = [(u, i, t, kind) for u, i, t, y, kind in rows if y == 1]
@@ -294,17 +298,34 @@ class Slow:
         attended = None if m.attend is None else self.attended(u, t, e_i[0])[None]
         return m.predict(m.fusion(temporal, group), e_i, one, one, context, own, attended)[0] + bias
 
+    def click(self, j, t):
+        """The vector of a click on item j, as a row at time t reads it one by one."""
+        levels, x = self.model.levels, self.item(j)[0]
+        if levels is None:
+            return x
+        events = [(s, y) for i, s, y in zip(self.log.item, self.log.time, self.log.label, strict=True)
+                  if i == j and s < t // DAY * DAY]  # fmt: skip
+        clicked, shown = sum(y for _, y in events), len(events)
+        last = [s for s, y in events if y == 1]
+        numbers = [clicked, t // DAY * DAY - last[-1] if last else None, shown, clicked / max(shown, 1)]
+        each = []
+        for k, number in enumerate(numbers):
+            there = number is not None and shown > 0
+            level = sum(edge < number for edge in self.edges[k].tolist()) if there else 100
+            each += [levels.levels.coarse.weight[11 * k + level // 10], levels.levels.fine.weight[101 * k + level]]
+        return x + self.model.of_levels.weight @ torch.cat(each)
+
     def recent(self, u, t):
         """The state of the GRU after the user's clicks before t."""
         state = torch.zeros(1, self.model.config.dim)
         for w, j, s, _ in self.clicks:
             if w == u and s < t:
-                _, state = nn.GRU.forward(self.model.recent.gru, self.item(j)[:1], state)
+                _, state = nn.GRU.forward(self.model.recent.gru, self.click(j, t)[None], state)
         return state[0]
 
     def attended(self, u, t, e_i):
         """The user's clicks before t, weighed by the candidate, and their product with it."""
-        found = [(self.item(j)[0], t - s) for w, j, s, _ in self.clicks if w == u and s < t]
+        found = [(self.click(j, t), t - s) for w, j, s, _ in self.clicks if w == u and s < t]
         if not found:
             return torch.zeros(2 * len(e_i))
         read, ages, clicks = self.model.attend, self.model.ages, [x for x, _ in found]

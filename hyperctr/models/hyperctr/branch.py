@@ -49,23 +49,33 @@ class NumbersBranch(nn.Module):
 class FieldsBranch(nn.Module):
     """logit = sum_j w_j + sum_{j < k} <v_j, v_k> + MLP(v): a factorisation machine and a network, as in DeepFM.
 
-    The fields are ids, columns, modalities, numbers and the mean of the clicks.
+    The fields are ids, columns, modalities, numbers, the mean of the clicks, and the mean of their statistics.
 
     Args:
         tables: sizes, fields and modalities.
         dim: width of every field's vector.
         hidden: widths of the network.
         dropout: share of its activations dropped in training.
+        statistics: width of a click's statistics; 0 without.
     """
 
-    def __init__(self, tables: Tables, dim: int, hidden: tuple[int, ...], dropout: float):
+    def __init__(self, tables: Tables, dim: int, hidden: tuple[int, ...], dropout: float, statistics: int = 0):
         super().__init__()
         self.embed = Embed(tables, dim + 1)  # the last column is the weight w_j
-        self.top = mlp((self.embed.num_fields + 1) * dim, hidden, dropout)
+        self.statistics = Linear(statistics, dim + 1) if statistics else None
+        self.top = mlp((self.embed.num_fields + 1 + bool(statistics)) * dim, hidden, dropout)
         self.out = Linear(hidden[-1], 1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits of the rows, [B]."""
+    def forward(self, batch: Batch, statistics: Tensor | None = None) -> Tensor:
+        """Return the logits of the rows, [B].
+
+        Args:
+            statistics: of the clicks, [Q, T, width], zero where there is none.
+        """
         x = self.embed.fields(batch)
+        if statistics is not None:
+            count = batch.histories.mask.sum(1, keepdim=True).clamp(min=1)
+            mean = batch.expand_to_rows(self.statistics(statistics.sum(1) / count))
+            x = torch.cat([x, mean[:, None]], 1)
         v = x[..., :-1]
         return x[..., -1].sum(1) + pairwise(v).sum(1) + self.out(self.top(v.flatten(1))).squeeze(1)

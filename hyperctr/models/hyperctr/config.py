@@ -78,6 +78,9 @@ class Config:
     """Whether Eq. 7 also reads the user's clicks, each weighed by the candidate."""
     gru: bool = False
     """Whether Eq. 7 also reads the state of a GRU after the last click, which is trained to tell the next click."""
+    statistics: bool = False
+    """Whether each click also has a vector of its item's statistics, wherever the clicks are read one by one: how often
+    and how long ago all users clicked that item, at the start of the row's slice."""
     branch: Literal["none", "numbers", "fields"] = "none"
     """A second network with its own loss, whose logit is averaged with that of Eq. 7: on columns and numbers alone, or
     a factorisation machine and a network on all fields, ids and the mean of the clicks among them."""
@@ -95,6 +98,8 @@ class Config:
             raise ValueError(f"model.hidden must be two widths of at least 1, got {list(self.hidden)}")
         if self.conv == "gcn" and self.propagation == "sampled":
             raise ValueError('model.propagation = "sampled" draws from hyperedges, model.conv = "gcn" has none')
+        if self.statistics and not (self.attend or self.gru or self.branch == "fields"):
+            raise ValueError('model.statistics are of clicks: set model.attend, model.gru or model.branch = "fields"')
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim = {self.dim}, got {self.heads}")
         if not all(0 <= weight < math.inf for weight in self.type_weights):

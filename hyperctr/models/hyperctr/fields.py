@@ -13,6 +13,7 @@ from graphs import Hypergraph
 from hyperctr.batch import Batch, Columns
 from hyperctr.layers.columns import ColumnVectors
 from hyperctr.layers.feature_cross import pairwise
+from hyperctr.models.hyperctr.config import Config
 
 
 class Fields(nn.Module):
@@ -84,3 +85,17 @@ class TypeWeights(nn.Module):
         ids = {"node_ids": h.node_ids, "hyperedge_ids": h.hyperedge_ids}
         value = self.values(h).cpu().numpy()
         return Hypergraph.from_members(indptr, indices, value, h.num_nodes, hyperedge_weight=weight, **ids)
+
+
+def check_types(config: Config, types: int) -> None:
+    """Refuse settings of behaviour types that do not fit the log; type 0 is a missing one."""
+    given = len(config.type_weights)
+    if given and given != max(types - 1, 0):
+        raise ValueError(
+            f"model.type_weights has {given} weights; the behaviour types that are read are {max(types - 1, 0)}"
+        )
+    if types and config.propagation == "sampled":
+        raise ValueError(
+            'model.propagation = "sampled" cannot weigh behaviour types: choose "slice" or "full", or set '
+            "model.types = false"
+        )

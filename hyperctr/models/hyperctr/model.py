@@ -42,6 +42,9 @@ What `hyperctr-best` alone has:
 - A second branch with a cross entropy of its own, on all fields and the mean of the clicks, or on columns and numbers
   alone; the logit is the mean of both (`branch`).
 - The state of a GRU over the clicks that is trained to tell the next one (`gru`; DIEN).
+- What the clicked items are by now: how often and how long ago all users clicked them, at the start of the row's slice,
+  as levels; with the clicks of attention and GRU, and in the second branch (`statistics`; MARN's, which has the
+  candidate's too).
 - The words of titles as tags of the items (`data.titles`), in M_I as any column.
 - Numbers and links of the past (`data.past`). Links are entries of the operator of Eq. (5) between the candidate and
   the clicks, read one by one, with one hyperedge per user over the whole past and not per slice; half of them have a
@@ -80,11 +83,13 @@ from graphs import HGCN
 from hyperctr.batch import Batch, Features, JointInterests, Output, Tables, TrainingPlan
 from hyperctr.layers.attention import Relevance
 from hyperctr.layers.embedding import placed
+from hyperctr.layers.fusion import ClickLevels
+from hyperctr.layers.mlp import Linear
 from hyperctr.layers.table import Rows, take_rows
 from hyperctr.models.hyperctr.attention import TemporalAttention
 from hyperctr.models.hyperctr.branch import FieldsBranch, NumbersBranch
 from hyperctr.models.hyperctr.config import Config
-from hyperctr.models.hyperctr.fields import Fields, TypeWeights
+from hyperctr.models.hyperctr.fields import Fields, TypeWeights, check_types
 from hyperctr.models.hyperctr.layout import Layout, slice_of
 from hyperctr.models.hyperctr.parts import GCN, Ages, Fusion, Interest, Prediction, Readout, Recent, pairs
 from hyperctr.models.hyperctr.propagation import Propagation
@@ -100,6 +105,7 @@ class Sides:
         item: e_i, [P, d]. of_row: the pair of each row, [B].
         context: c, [B, d]; None without one.
         attended: the clicks weighed by the candidate, and their product with e_i, [B, 2 d]; None without `attend`.
+        statistics: of the clicks, [Q, T, width]; None without `statistics`.
         bias: b_u + b_i, the weights of columns and the products of pairs of context columns, [B]; None without any.
         penalty, logs: as in `Output`.
     """
@@ -110,6 +116,7 @@ class Sides:
     of_row: Tensor
     context: Tensor | None
     attended: Tensor | None
+    statistics: Tensor | None
     bias: Tensor | None
     penalty: Tensor | float
     logs: dict[str, float]
@@ -137,7 +144,8 @@ class HyperCTR(nn.Module):
     def plan(cls, config: Config, plan: TrainingPlan) -> TrainingPlan:
         """Return the plan in which several batches share a propagation."""
         typed = config.types and config.conv == "hgcn"
-        return replace(plan, batches_per_graph=config.batches_per_graph, typed_hypergraphs=typed)
+        shared = config.batches_per_graph
+        return replace(plan, batches_per_graph=shared, typed_hypergraphs=typed, statistics=config.statistics)
 
     def __init__(self, config: Config, tables: Tables):
         super().__init__()
@@ -151,7 +159,7 @@ class HyperCTR(nn.Module):
                 '"full", or slices.target_edge = "keep"'
             )
         types = tables.clicks.num_types if config.types else 0
-        _check_types(config, types)
+        check_types(config, types)
         self.modalities = list(items.features)
         graphs = len(slices.names)
         # E_U and M_I; the last row: any unknown one
@@ -204,9 +212,12 @@ class HyperCTR(nn.Module):
                 ages = () if self.temporal.age is None else (self.temporal.age.weight,)
                 for weight in (self.user.weight, self.item.weight, *ages, *maps):
                     weight.mul_(SMALL)
+        self.levels = ClickLevels(tables) if config.statistics else None
+        width = self.levels.width if config.statistics else 0
+        self.of_levels = Linear(width, d, bias=False) if config.statistics else None
         self.branch = None
         if config.branch == "fields":
-            self.branch = FieldsBranch(tables, d, config.hidden, config.dropout)
+            self.branch = FieldsBranch(tables, d, config.hidden, config.dropout, width)
         elif config.branch == "numbers" and any(len(part) for part in (fields.user, fields.item, fields.context)):
             self.branch = NumbersBranch(fields, config.hidden, config.dropout)
 
@@ -261,7 +272,8 @@ class HyperCTR(nn.Module):
         logit = logit if x.bias is None else logit + x.bias
         if self.branch is None:
             return Output(logit, x.penalty, x.logs, hidden)
-        other, loss = self.branch(batch), None
+        given = () if x.statistics is None else (x.statistics,)
+        other, loss = self.branch(batch, *given), None
         if self.training:
             loss = sum(F.binary_cross_entropy_with_logits(one, batch.label) for one in (logit, other)) / 2
         return Output((logit + other) / 2, x.penalty, x.logs, hidden, loss=loss)
@@ -335,8 +347,10 @@ class HyperCTR(nn.Module):
             clicked = batch.label == 1
             penalty = penalty + self._interests.loss(self, batch.user[clicked], batch.item[clicked])  # (9), (10)
         clicks = attended = state = None
+        statistics = None if self.levels is None else self.levels(batch)
         if self.attend is not None or self.recent is not None:
             clicks = placed(take_rows(inputs[:, : self.config.dim], at.click), past)
+            clicks = clicks if statistics is None else clicks + self.of_levels(statistics)
         if self.attend is not None:
             target = take_rows(e_i, at.of_row)
             dated = clicks if self.ages is None else clicks + self.ages(batch)
@@ -349,7 +363,7 @@ class HyperCTR(nn.Module):
         further = [part for part in (known, state) if part is not None]
         context, bias = self._alone(batch, at.item, at.of_row)
         own = torch.cat(further, 1) if further else None
-        return Sides(fused, own, e_i, at.of_row, context, attended, bias, penalty, {**logs, **moved})
+        return Sides(fused, own, e_i, at.of_row, context, attended, statistics, bias, penalty, {**logs, **moved})
 
     def _alone(self, batch: Batch, item: Tensor, of_row: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Compute c and what is added to the logit beside Eq. (7), as in `Sides`.
@@ -432,17 +446,3 @@ class HyperCTR(nn.Module):
         if self.training and self.config.id_dropout:
             known = known & (torch.rand(len(index), device=index.device) >= self.config.id_dropout)
         return torch.where(known, index, len(seen) - 1)
-
-
-def _check_types(config: Config, types: int) -> None:
-    """Refuse settings of behaviour types that do not fit the log; type 0 is a missing one."""
-    given = len(config.type_weights)
-    if given and given != max(types - 1, 0):
-        raise ValueError(
-            f"model.type_weights has {given} weights; the behaviour types that are read are {max(types - 1, 0)}"
-        )
-    if types and config.propagation == "sampled":
-        raise ValueError(
-            'model.propagation = "sampled" cannot weigh behaviour types: choose "slice" or "full", or set '
-            "model.types = false"
-        )

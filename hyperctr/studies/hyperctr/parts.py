@@ -25,6 +25,7 @@ MODEL = {
     "no attention over the clicks": ("model.attend=false",),
     "no second branch": ('model.branch="none"',),
     "no GRU over the clicks": ("model.gru=false",),
+    "no statistics of the clicks": ("model.statistics=false",),
     "depth 0": ("model.depth=0",),
     "depth 1": ("model.depth=1",),
     "depth 3": ("model.depth=3",),

@@ -39,7 +39,7 @@ from hyperctr.models.hyperctr.parts import next_click_loss
     [
         {}, {"depth": 0}, {"conv": "gcn"}, {"carry": "gate", "across": "mean"}, {"attend": True}, {"gru": True},
         {"bias": "none"}, {"interaction": "none"}, {"own": "item"}, {"context": False, "attend": True},
-        {"bias": "none", "own": "item", "gru": True},
+        {"bias": "none", "own": "item", "gru": True}, {"attend": True, "gru": True, "statistics": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_the_logit_with_fields_and_types_is_what_loops_over_the_log_give(changed
     log = random_log(types=TYPES)
     tables = fields_of(log, typed=changed.get("conv") != "gcn")
     model = model_of(log, tables, **changed)
-    slow = Slow(model, log, fields=tables.fields, context=BY_ROW)
+    slow = Slow(model, log, fields=tables.fields, context=BY_ROW, edges=tables.statistics.edges)
     expected = torch.cat([slow.logit(*row) for row in zip(USER, ITEM, TIME, strict=True)])
     assert expected.std() > 0.05
     torch.testing.assert_close(logits_of(model, rows_of(log, CONTEXT)), expected, rtol=1e-4, atol=1e-4)
@@ -204,9 +204,13 @@ def numbers_of(branch, batch):
     return branch.out(torch.cat([branch.top(z), z], 1))[:, 0]
 
 
-def fields_logit_of(branch, batch):
+def fields_logit_of(branch, batch, levels=None):
     """A factorisation machine by loops over pairs, and a network, on the vectors of all fields."""
     x = branch.embed.fields(batch)
+    if levels is not None:
+        each = [levels(batch)[q][batch.histories.mask[q]] for q in batch.query]
+        mean = torch.stack([z.mean(0) if len(z) else torch.zeros(levels.width) for z in each])
+        x = torch.cat([x, branch.statistics(mean)[:, None]], 1)
     logit = branch.out(branch.top(x[..., :-1].flatten(1)))[:, 0] + x[..., -1].sum(1)
     for j in range(x.shape[1]):
         for k in range(j):
@@ -255,6 +259,21 @@ def test_training_adds_the_loss_of_the_gru_and_evaluation_does_not():
     model, batch = model_of(log, gru=True, dropout=0.0, id_dropout=0.0, neighbors=0), rows_of(log)
     assert float(torch.as_tensor(model(batch).penalty)) == 0
     assert float(model.train()(batch).penalty.detach()) > 0
+
+
+def test_the_second_branch_reads_the_mean_of_the_statistics_of_the_clicks():
+    log = random_log()
+    model, batch = model_of(log, fields_of(log), branch="fields", statistics=True), rows_of(log, CONTEXT)
+    with torch.no_grad():
+        levels = model.levels(batch)
+        assert not levels[~batch.histories.mask].any() and levels[batch.histories.mask].any()
+        expected = fields_logit_of(model.branch, batch, model.levels)
+        torch.testing.assert_close(model.branch(batch, levels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_need_something_that_reads_clicks_one_by_one():
+    with pytest.raises(ValueError, match="model.statistics are of clicks: set model.attend, model.gru or model.branch"):
+        Config(statistics=True, branch="numbers")
 
 
 def test_there_is_no_second_branch_without_a_column():

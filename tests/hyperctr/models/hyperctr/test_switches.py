@@ -31,9 +31,10 @@ from hyperctr.runs.prepare import prepare
 
 KEYS = ("across", "norm", "age", "own", "residual", "interaction", "bias", "start", "context", "types")
 PAPER = {key: read_preset("hyperctr-paper")["model"][key] for key in KEYS}
+BEST = {"attend": True, "gru": True, "branch": "fields", "statistics": True}
 SWITCHES = [{key: value} for key, value in PAPER.items()] + [{"own": "none"}, {"bias": "zero"}]
 CHOICES = [*SWITCHES, PAPER, {**PAPER, "own": "none"}, {**PAPER, "context": True, "attend": True},
-           {"attend": True, "gru": True}]  # fmt: skip
+           {"attend": True, "gru": True, "statistics": True}]  # fmt: skip
 WRAPPERS = {"aqcl": {"name": "aqcl"}, "lt4rec": {"name": "lt4rec", "steps": "joint"}}
 by_name = pytest.mark.parametrize("changed", CHOICES, ids=lambda x: " ".join(f"{k}={v}" for k, v in x.items()))
 
@@ -86,6 +87,16 @@ def test_gradients_reach_every_weight_that_is_there(changed):
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 def test_the_paper_s_model_keeps_the_contract(check):
     check(case("", "fields", **PAPER))
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_the_best_model_keeps_the_contract(check):
+    check(case("", "fields", **BEST))
+
+
+def test_statistics_are_made_where_they_are_read_alone():
+    assert case("", "fields", **PAPER).ready.tables.statistics is None
+    assert case("", "fields", **BEST).ready.tables.statistics.names[:2] == ("clicks", "recency")
 
 
 @pytest.mark.parametrize("check", contract.WRAPPER_CHECKS, ids=lambda check: check.__name__)
