@@ -5,7 +5,7 @@ Long because it is the whole contract, in one file to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -629,6 +629,16 @@ def mover(model: nn.Module) -> Callable[[Batch], Batch]:
     """Return the function that brings a batch to a model's device, with the model's layout where it has one."""
     device, complete = device_of(model), completer(model)
     return (lambda batch: batch) if device.type == "cpu" else (lambda batch: complete(batch).to(device))
+
+
+Moved = Callable[[Iterable[Batch], nn.Module], Iterator[tuple[Batch, Batch]]]
+"""Yields each batch as it was made on the host, and on the device of a model; in their order."""
+
+
+def moved_in_turn(batches: Iterable[Batch], model: nn.Module) -> Iterator[tuple[Batch, Batch]]:
+    """Bring batches to a model's device one after another, see `Moved`."""
+    move = mover(model)
+    return ((batch, move(batch)) for batch in batches)
 
 
 @runtime_checkable

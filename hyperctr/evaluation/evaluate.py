@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit, xlog1py, xlogy
 from torch import nn
 
-from hyperctr.batch import Batch, Output, mover
+from hyperctr.batch import Batch, Moved, Output, moved_in_turn
 from hyperctr.evaluation import metrics
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -26,7 +26,10 @@ ACTIVITY = ("non_active", "slightly_active", "highly_active")  # users by traini
 
 @torch.no_grad()
 def score(
-    model: nn.Module, batches: Iterable[Batch], popularity: Callable[[Batch], Output] | None = None
+    model: nn.Module,
+    batches: Iterable[Batch],
+    popularity: Callable[[Batch], Output] | None = None,
+    moved: Moved = moved_in_turn,
 ) -> dict[str, np.ndarray]:
     """Score all rows: return user, item, time, query, label and logit, each [n].
 
@@ -38,13 +41,13 @@ def score(
         batches: the rows.
         popularity: a second model. There are then `popularity`, its logit, and `clicks_before`, the item's earlier
             clicks.
+        moved: brings batches to the model's device, `hyperctr.training.prefetch.prefetched` or one after another.
     """
     model.eval()
-    move = mover(model)
     columns: dict[str, _Column] = defaultdict(_Column)
     queries = 0
-    for batch in batches:
-        out = model(move(batch))
+    for batch, there in moved(batches, model):
+        out = model(there)
         found = {
             "user": batch.user.int(), "item": batch.item.int(), "time": batch.time, "label": batch.label,
             "query": batch.query.int() + queries, "logit": out.logit,

@@ -54,6 +54,7 @@ from hyperctr.runs.members import Members, each_member
 from hyperctr.runs.past import past_grid, past_of, past_parts, read_by_scores
 from hyperctr.training import lottery_tickets
 from hyperctr.training.interests import Joint, learn
+from hyperctr.training.prefetch import prefetched
 
 PAIRS, QUERIES = 2**16, 1024  # most rows and most queries of a batch in evaluation
 AVERAGE_ROWS = 50  # that smooth the click rate of an item
@@ -198,7 +199,7 @@ class Prepared:
     def scored(self, model: nn.Module, part: str, progress: Bar = no_progress) -> dict[str, np.ndarray]:
         """Score "valid" or "test" rows with the model and with popularity; see `hyperctr.evaluation.evaluate.score`."""
         batches = progress(self.evaluation_batches(part), f"{part} rows", self.num_batches(part))
-        return score(model, batches, Popularity(Popularity.Config(), self.tables))
+        return score(model, batches, Popularity(Popularity.Config(), self.tables), prefetched)
 
     @property
     def queries(self) -> int:

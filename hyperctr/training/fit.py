@@ -112,7 +112,7 @@ def fit(
         torch.manual_seed(config.seed * 100_003 + epoch)  # for dropout: a resumed epoch draws the same numbers
         model.train()
         seen, step, validated, sums, begins = 0, 0, 0.0, Sums(epoch), True
-        for step, batch in enumerate(prefetched(train(epoch), model), 1):
+        for step, (_, batch) in enumerate(prefetched(train(epoch), model), 1):
             if begins:  # batches that share a propagation know the same ids
                 ids.draw()
             begins = batch.closes_group

@@ -1,4 +1,4 @@
-"""Make batches in a thread, and copy them to the GPU, while it trains on the batches before."""
+"""Make batches in a thread, and copy them to the GPU, while it works on the batches before."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor, nn
 
-from hyperctr.batch import Batch, completer, device_of, mover
+from hyperctr.batch import Batch, completer, device_of, moved_in_turn
 
 
-def prefetched(batches: Iterable[Batch], model: nn.Module) -> Iterator[Batch]:
-    """Yield batches on the device of a model, in their order.
+def prefetched(batches: Iterable[Batch], model: nn.Module) -> Iterator[tuple[Batch, Batch]]:
+    """Yield each batch as it was made on the host, and on the device of a model; in their order.
 
     For a CUDA device a thread makes one batch ahead, works out what the model wants to know of it, and puts it into
     pinned memory. A stream of its own copies it, so that neither the host nor the device waits for a copy. On other
-    devices batches are made one after another: on a CPU the thread would take a core from the training.
+    devices batches are made one after another: on a CPU the thread would take a core from the model.
     """
     device = device_of(model)
     if device.type != "cuda":
-        yield from map(mover(model), batches)
+        yield from moved_in_turn(batches, model)
         return
     source, complete, stream = iter(batches), completer(model), torch.cuda.Stream(device)
 
@@ -32,18 +32,18 @@ def prefetched(batches: Iterable[Batch], model: nn.Module) -> Iterator[Batch]:
         coming = thread.submit(make)
         while (batch := coming.result()) is not None:
             coming = thread.submit(make)
-            yield _copied(batch, device, stream)
+            yield batch, _copied(batch, device, stream)
 
 
 def _copied(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> Batch:
-    """Copy a batch from pinned memory in a stream; the stream of the training waits for it before it goes on."""
+    """Copy a batch from pinned memory in a stream; the stream of the model waits for it before it goes on."""
     with torch.cuda.stream(stream):
         there = batch.each(lambda x: x.to(device, non_blocking=True))
-    training = torch.cuda.current_stream(device)
-    training.wait_stream(stream)
+    reader = torch.cuda.current_stream(device)
+    reader.wait_stream(stream)
 
-    def used(x: Tensor) -> Tensor:  # its memory is not given away before the training has read it
-        x.record_stream(training)
+    def used(x: Tensor) -> Tensor:  # its memory is not given away before the model has read it
+        x.record_stream(reader)
         return x
 
     return there.each(used)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from pretended import pretended
 
-from hyperctr.batch import Batch, History, Values
+from hyperctr.batch import Batch, History, Output, Values
 from hyperctr.data.interactions import Interactions
 from hyperctr.data.loader import Loader
+from hyperctr.evaluation.evaluate import score
 from hyperctr.training.prefetch import prefetched
 
 
@@ -37,7 +38,8 @@ class OnDevice(torch.nn.Module):
 def test_batches_come_in_order_on_the_device_with_what_the_model_asked_for():
     with pretended():
         model = OnDevice("cuda")
-        found = list(prefetched(map(batch, range(5)), model))
+        given, found = zip(*prefetched(map(batch, range(5)), model), strict=True)
+        assert [x.item.item() for x in given] == list(range(5)) and {x.item.device.type for x in given} == {"cpu"}
         assert {x.item.device.type for x in found} == {x.context.vectors[0].device.type for x in found} == {"cuda"}
         assert [x.item.item() for x in found] == [x.context.vectors[0][0, 1].item() for x in found] == list(range(5))
         assert [x.layout.item[0, 0].item() for x in found] == [1, 2, 3, 4, 5]
@@ -48,7 +50,7 @@ def test_batches_come_in_order_on_the_device_with_what_the_model_asked_for():
 def test_on_a_cpu_no_thread_is_started_and_no_layout_is_made():
     model = OnDevice("cpu")
     before = threading.active_count()
-    found = [(x.item.item(), threading.active_count(), x.layout) for x in prefetched(map(batch, range(3)), model)]
+    found = [(x.item.item(), threading.active_count(), x.layout) for _, x in prefetched(map(batch, range(3)), model)]
     assert found == [(n, before, None) for n in range(3)] and model.threads == []
 
 
@@ -74,7 +76,7 @@ def test_an_error_of_the_loader_is_raised_where_the_batch_is_asked_for():
 
     with pretended():
         coming = prefetched(source(), OnDevice("cuda"))
-        assert next(coming).item.item() == 0
+        assert next(coming)[1].item.item() == 0
         with pytest.raises(ValueError, match="a damaged row"):
             next(coming)
 
@@ -107,3 +109,18 @@ def test_each_reaches_every_tensor():
     there = batch(3).each(lambda x: seen.append(x) or x + 1)
     assert len(seen) == 7 + 3 + 1  # of the batch, its histories, its context
     assert there.item.item() == 4 and there.context.vectors[0].tolist() == [[4, 4]]
+
+
+def test_scoring_has_the_same_thread_and_reads_its_columns_of_the_host():
+    class Scores(OnDevice):
+        tasks = ("click",)
+
+        def forward(self, batch):
+            assert batch.item.device.type == "cuda" and not self.training
+            return Output(batch.item * 2.0 + self.weight)
+
+    with pretended():
+        model = Scores("cuda")
+        found = score(model, map(batch, range(4)), moved=prefetched)
+    assert found["item"].tolist() == [0, 1, 2, 3] and found["logit"].tolist() == [0, 2, 4, 6]
+    assert len(model.threads) == 4 and all(name.startswith("batches") for name in model.threads)
