@@ -33,8 +33,8 @@ class NumbersBranch(nn.Module):
         width = NUMBERS * (len(fields.user) + len(fields.item) + len(fields.context))
         self.top, self.out = mlp(width, hidden, dropout), Linear(hidden[-1] + width, 1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits of the rows, [B]."""
+    def forward(self, batch: Batch, statistics: Tensor | None = None) -> Tensor:
+        """Return the logits of the rows, [B]; the statistics of clicks are not read."""
         parts = []
         if self.user is not None:
             parts.append(self.user.of(batch.user))

@@ -272,8 +272,7 @@ class HyperCTR(nn.Module):
         logit = logit if x.bias is None else logit + x.bias
         if self.branch is None:
             return Output(logit, x.penalty, x.logs, hidden)
-        given = () if x.statistics is None else (x.statistics,)
-        other, loss = self.branch(batch, *given), None
+        other, loss = self.branch(batch, x.statistics), None
         if self.training:
             loss = sum(F.binary_cross_entropy_with_logits(one, batch.label) for one in (logit, other)) / 2
         return Output((logit + other) / 2, x.penalty, x.logs, hidden, loss=loss)

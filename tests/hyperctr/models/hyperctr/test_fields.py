@@ -197,8 +197,8 @@ def test_weights_of_types_are_at_least_zero():
         Config(type_weights=(1.0, -1.0))
 
 
-def numbers_of(branch, batch):
-    """w^T MLP(z) + u^T z + b on the vectors of the columns."""
+def numbers_of(branch, batch, levels=None):
+    """w^T MLP(z) + u^T z + b on the vectors of the columns, whatever is known of the clicks."""
     parts = [branch.user.of(batch.user), branch.item.of(batch.item), branch.context(batch.context, len(batch))]
     z = torch.cat(parts, 1).flatten(1)
     return branch.out(torch.cat([branch.top(z), z], 1))[:, 0]
@@ -218,21 +218,22 @@ def fields_logit_of(branch, batch, levels=None):
     return logit
 
 
+@pytest.mark.parametrize("statistics", [False, True])
 @pytest.mark.parametrize(("branch", "slow"), [("numbers", numbers_of), ("fields", fields_logit_of)])
-def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own(branch, slow):
-    log = random_log()
+def test_the_logit_is_the_mean_of_two_branches_that_have_losses_of_their_own(branch, slow, statistics):
+    log, changed = random_log(), {"attend": True, "statistics": statistics}
     tables = fields_of(log)
-    model, batch = model_of(log, tables, branch=branch, attend=True), rows_of(log, CONTEXT)
+    model, batch = model_of(log, tables, branch=branch, **changed), rows_of(log, CONTEXT)
     batch = replace(batch, label=(torch.arange(len(batch)) % 2).float())
-    alone = HyperCTR(Config(**SIZES, attend=True), tables)
+    alone = HyperCTR(Config(**SIZES, **changed), tables)
     alone.load_state_dict({name: x for name, x in model.state_dict().items() if not name.startswith("branch.")})
-    one, other = logits_of(alone.eval(), batch), model.branch(batch)
+    one, other = logits_of(alone.eval(), batch), model.branch(batch, model.levels and model.levels(batch))
     torch.testing.assert_close(logits_of(model, batch), (one + other.detach()) / 2)
-    torch.testing.assert_close(other, slow(model.branch, batch), rtol=1e-4, atol=1e-4)
-    model = model_of(log, tables, branch=branch, dropout=0.0, id_dropout=0.0, neighbors=0).train()
+    torch.testing.assert_close(other, slow(model.branch, batch, model.levels), rtol=1e-4, atol=1e-4)
+    model = model_of(log, tables, branch=branch, dropout=0.0, id_dropout=0.0, neighbors=0, **changed).train()
     out = model(batch)
-    two = out.logit.new_tensor(0.0)
-    for logit in (2 * out.logit - model.branch(batch), model.branch(batch)):
+    two, other = out.logit.new_tensor(0.0), model.branch(batch, model.levels and model.levels(batch))
+    for logit in (2 * out.logit - other, other):
         two = two + torch.nn.functional.binary_cross_entropy_with_logits(logit, batch.label) / 2
     torch.testing.assert_close(out.loss, two)
 
@@ -261,14 +262,11 @@ def test_training_adds_the_loss_of_the_gru_and_evaluation_does_not():
     assert float(model.train()(batch).penalty.detach()) > 0
 
 
-def test_the_second_branch_reads_the_mean_of_the_statistics_of_the_clicks():
+def test_the_statistics_of_the_padding_are_zero():
     log = random_log()
-    model, batch = model_of(log, fields_of(log), branch="fields", statistics=True), rows_of(log, CONTEXT)
-    with torch.no_grad():
-        levels = model.levels(batch)
-        assert not levels[~batch.histories.mask].any() and levels[batch.histories.mask].any()
-        expected = fields_logit_of(model.branch, batch, model.levels)
-        torch.testing.assert_close(model.branch(batch, levels), expected, rtol=1e-4, atol=1e-4)
+    model, batch = model_of(log, fields_of(log), attend=True, statistics=True), rows_of(log, CONTEXT)
+    found = model.levels(batch)
+    assert not found[~batch.histories.mask].any() and found[batch.histories.mask].any()
 
 
 def test_statistics_need_something_that_reads_clicks_one_by_one():
