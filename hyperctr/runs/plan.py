@@ -37,6 +37,8 @@ SPARSE_RATE = (1e9, 3e9)  # multiplications and additions per second in products
 DENSE_RATE = (8e9, 60e9)  # the same in everything else
 FLOAT = 4
 PAIRS = 2**16  # rows scored at a time
+ELEMENTS = 30  # what a click's weight by the candidate costs beside products, in multiplications per column; measured
+PAST = 4  # vectors that the numbers of the past become
 SCORED = 100  # bytes per scored row: what is kept of it, and what a metric takes
 
 
@@ -317,6 +319,7 @@ class _HyperCTR:
         passes: how often one propagation visits the incidences of a slice: the group joins all distinct modalities.
         stored, copies: hypergraphs and incidences in memory per counted one.
         live: nodes per slice that take part in training, which are the members of capped hyperedges.
+        fields: vectors that the second branch reads of a row.
     """
 
     def __init__(self, run: config.Run, dataset: Dataset, sides: tuple[_Side, _Side]):
@@ -332,6 +335,8 @@ class _HyperCTR:
         self.live = self.whole
         if self.model.neighbors:  # the expected number if incidences fell on nodes at random
             self.live = [s.nodes * -np.expm1(-self.passes * s.capped / np.maximum(s.nodes, 1)) for s in sides]
+        columns = (dataset.items.fields, dataset.users.fields, self.log.context)
+        self.fields = 2 + len(widths) + sum(map(len, columns)) + PAST * (run.data.past != "none")
         self.tokens = run.train.batch_size * _history(self.log, run.data.history)
         self.items = min(self.tokens, self.log.num_items)  # distinct items in a batch
         self.row = FLOAT * self.model.dim * self.graphs  # bytes of one node's vectors
@@ -390,5 +395,8 @@ class _HyperCTR:
         users, items = (float(reads @ x) for x in self.live)
         dense = often * (maps * (users + items) + 6 * d * self.features * items)
         dense += 6 * d * (8 * d * self.tokens + self.features * self.items + size * (d + 1) ** 2)
+        dense += 6 * d * self.tokens * (model.attend * (d + ELEMENTS) + model.gru * 6 * d)
+        if model.branch != "none":
+            dense += 6 * size * (1 + self.run.train.negatives) * self.fields * d * model.hidden[0]
         once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in self.sides)
         return _Work(tuple(parts), sparse, dense, once, worst)

@@ -122,6 +122,13 @@ def test_what_takes_more_is_planned_with_more(part, less, more):
     assert first < second
 
 
+@pytest.mark.parametrize("more", [{"depth": 3}, {"attend": True}, {"gru": True}, {"branch": "fields"}], ids=str)
+def test_every_part_of_a_step_takes_time(more):
+    data = planted.planted("drift", scale=0.05).dataset
+    (low, high), (low_more, high_more) = (plan.check(asked(model=x), data).seconds for x in ({"depth": 1}, more))
+    assert low < high and low < low_more and high < high_more
+
+
 def test_large_features_count_half_and_large_tables_three_copies(monkeypatch):
     monkeypatch.setattr(modalities, "LARGE", 100)
     monkeypatch.setattr(plan, "ROWWISE", 4)
