@@ -7,11 +7,11 @@ A row is a model with `data.past` and `data.titles`, or a preset, or a referee. 
 on the latest 50,000 training clicks (`hyperctr search --budget 6`), judged on training rows that are held out: first
 those that all rows begin with, then others drawn from `SPACE`. What depends on the number of training rows more than
 on anything else, epochs and the dropout of ids, is then chosen on all training rows, by the validation rows of seed 0
-(`EPOCHS`, `ID_DROPOUT`). The row trains on all training rows for all its epochs, keeps the weights that were best on
-the validation rows, and scores the test rows once per seed. `hyperctr-paper` and the referees are not searched. Rows
-that read alike share one preparation and one set of batches per epoch. Trials lie in a folder of their own, scores in
-`benchmarks/results/same-budget/DATA.csv`; what is there is not run again. Rows of the folder `earlier` had other
-settings.
+(`EPOCHS`, `ID_DROPOUT`; sizes too for the data of `START_AGAIN`). The row trains on all training rows for all its
+epochs, keeps the weights that were best on the validation rows, and scores the test rows once per seed.
+`hyperctr-paper` and the referees are not searched. Rows that read alike share one preparation and one set of batches
+per epoch. Trials lie in a folder of their own, scores in `benchmarks/results/same-budget/DATA.csv`; what is there is
+not run again. Rows of the folder `earlier` had other settings.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ PRESETS = ("hyperctr-best", "hyperctr-paper")
 REFEREES = ("popularity", "ease", "itemknn", "transitions", "trees", "trees-links")
 EPOCHS = {"ml-1m": (1,), "ta-feng": (1,), "kuairand-pure": (3,), "amazon-beauty-5core": (4,)}  # on all rows; else 2
 ID_DROPOUT = (0.3, 1.0)
+START_AGAIN = ("kuairand-pure",)  # where trials prefer other sizes than all rows do: those of the start are tried too
 BUDGET, CLICKS = 6, 50_000
 PATIENCE = 100  # validations on all rows: a training that stops half-way has not seen the small steps of its schedule
 SPACE = {"train.lr": [1e-3, 2e-3, 4e-3], "train.id_dropout": list(ID_DROPOUT), "model.dim": [8, 16, 32],
@@ -146,8 +147,11 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
         space=space_of(run), dataset=shared.dataset, referees=False, how="random", clicks=CLICKS,
         ready=shared.prepared(trial, trial=True), say=partial(print, row, flush=True),
     )  # fmt: skip
+    again = shared.data in START_AGAIN and found.model != run.model
+    sizes = [found, replace(found, model=run.model)] if again else [found]
     choices = [
-        replace(found, train=replace(found.train, epochs=epochs, id_dropout=share, patience=PATIENCE))
+        replace(one, train=replace(one.train, epochs=epochs, id_dropout=share, patience=PATIENCE))
+        for one in sizes
         for epochs in EPOCHS.get(shared.data, (2,))
         for share in ID_DROPOUT
     ]
@@ -157,7 +161,8 @@ def searched(shared: Alike, row: str, run: config.Run) -> config.Run:
 def _valid(shared: Alike, row: str, run: config.Run) -> float:
     ready, model, _ = trained(shared, row, run)
     auc = ready.scores(model, "valid")["auc"]
-    print(row, f"{run.train.epochs} epochs, id_dropout {run.train.id_dropout}: valid {auc:.4f}", flush=True)
+    said = {key: value_of(run, key) for key in space_of(run)}
+    print(row, f"{run.train.epochs} epochs, {said}: valid {auc:.4f}", flush=True)
     return auc
 
 
