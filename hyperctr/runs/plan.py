@@ -17,7 +17,7 @@ import numpy as np
 
 from graphs import TimeGrid
 from hyperctr import config
-from hyperctr.batch import Referee, TrainingCounts
+from hyperctr.batch import PAST_FIELDS, Referee, TrainingCounts
 from hyperctr.data.dataset import Dataset
 from hyperctr.data.features import item_statistics, modalities
 from hyperctr.data.features.past.links import KINDS, PastLinks, PastNearest
@@ -38,7 +38,6 @@ DENSE_RATE = (8e9, 60e9)  # the same in everything else
 FLOAT = 4
 PAIRS = 2**16  # rows scored at a time
 ELEMENTS = 30  # what a click's weight by the candidate costs beside products, in multiplications per column; measured
-PAST = 4  # vectors that the numbers of the past become
 SCORED = 100  # bytes per scored row: what is kept of it, and what a metric takes
 
 
@@ -336,7 +335,7 @@ class _HyperCTR:
         if self.model.neighbors:  # the expected number if incidences fell on nodes at random
             self.live = [s.nodes * -np.expm1(-self.passes * s.capped / np.maximum(s.nodes, 1)) for s in sides]
         columns = (dataset.items.fields, dataset.users.fields, self.log.context)
-        self.fields = 2 + len(widths) + sum(map(len, columns)) + PAST * (run.data.past != "none")
+        self.fields = 2 + len(widths) + sum(map(len, columns)) + len(PAST_FIELDS) * (run.data.past != "none")
         self.tokens = run.train.batch_size * _history(self.log, run.data.history)
         self.items = min(self.tokens, self.log.num_items)  # distinct items in a batch
         self.row = FLOAT * self.model.dim * self.graphs  # bytes of one node's vectors
@@ -397,6 +396,7 @@ class _HyperCTR:
         dense += 6 * d * (8 * d * self.tokens + self.features * self.items + size * (d + 1) ** 2)
         dense += 6 * d * self.tokens * (model.attend * (d + ELEMENTS) + model.gru * 6 * d)
         if model.branch != "none":
-            dense += 6 * size * (1 + self.run.train.negatives) * self.fields * d * model.hidden[0]
+            rows = size if self.log.logged_non_clicks else size * (1 + self.run.train.negatives)
+            dense += 6 * rows * self.fields * d * model.hidden[0]
         once = products * sum(float(s.capped.sum() + s.incidences.sum()) for s in self.sides)
         return _Work(tuple(parts), sparse, dense, once, worst)
